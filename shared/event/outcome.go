@@ -1,0 +1,168 @@
+package event
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Outcome error codes, stable for users.
+const (
+	CodeAudioUndecodable = "audio_undecodable"
+	CodeAudioEmpty       = "audio_empty"
+	CodeAudioTooShort    = "audio_too_short"
+	CodeAudioTooLong     = "audio_too_long"
+	CodeAudioTooLarge    = "audio_too_large"
+	CodeAudioTimeout     = "audio_timeout"
+	CodeAudioMissing     = "audio_missing"
+	CodeNeedsFFmpeg      = "needs_ffmpeg"
+	CodePlanOutOfRange   = "plan_out_of_range"
+	CodeModelMismatch    = "model_mismatch"
+	CodePromptTooLong    = "prompt_too_long"
+	CodeEngineError      = "engine_error"
+	CodeCancelled        = "cancelled"
+	CodeExpired          = "expired"
+	CodeInternal         = "internal"
+)
+
+// Failure says how the questions of a record ended when they were not answered.
+type Failure struct {
+	Code    string
+	Message string
+	// TraceID of the job, hex; may be empty.
+	TraceID string
+	// Model that was to answer; may be empty.
+	Model string
+}
+
+// state is cancelled for the user's cancel and the job's deadline, failed for all else.
+func (f Failure) state() eventpb.State {
+	if f.Code == CodeCancelled || f.Code == CodeExpired {
+		return eventpb.State_STATE_CANCELLED
+	}
+	return eventpb.State_STATE_FAILED
+}
+
+// FailedOutcomes returns the records that end every question which rec carries: one outcome each,
+// and for a job that has not been planned yet also the plan (of one window without a span) from
+// which the recorder knows that these are all. source is the stage that gives up.
+//
+// A record that carries no questions (an outcome, an event) has none to end and returns nothing.
+func FailedOutcomes(source string, rec Record, f Failure) ([]Record, error) {
+	msg, err := Decode(rec)
+	if err != nil {
+		return nil, err
+	}
+	switch m := msg.(type) {
+	case *eventpb.Job:
+		return failedJob(source, m, f)
+	case *eventpb.WindowReady:
+		return failedTask(source, m.GetTask(), f)
+	case *eventpb.EmbeddingReady:
+		return failedTask(source, m.GetTask(), f)
+	case *eventpb.PromptReady:
+		return failedTask(source, m.GetTask(), f)
+	}
+	return nil, nil
+}
+
+func failedJob(source string, job *eventpb.Job, f Failure) ([]Record, error) {
+	track := &eventpb.Track{Sha256: job.GetAudio().GetSha256()}
+	task := &eventpb.Task{
+		JobId: job.GetJobId(), Track: track, Window: &eventpb.Window{}, Questions: job.GetQuestions(),
+		CreatedUnixMs: job.GetCreatedUnixMs(), ModelDigest: job.GetModelDigest(),
+	}
+	plan, err := Encode(source, &eventpb.JobPlan{
+		JobId: job.GetJobId(), Track: track, Windows: []*eventpb.Window{task.GetWindow()},
+		Questions: uint32(len(job.GetQuestions())),
+	})
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := failedTask(source, task, f)
+	if err != nil {
+		return nil, err
+	}
+	return append([]Record{plan}, outcomes...), nil
+}
+
+func failedTask(source string, task *eventpb.Task, f Failure) ([]Record, error) {
+	records := make([]Record, 0, len(task.GetQuestions()))
+	for _, q := range task.GetQuestions() {
+		rec, err := Encode(source, FailedOutcome(task, q, f))
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, rec)
+	}
+	return records, nil
+}
+
+// FailedOutcome is the outcome of one question of a task that was not answered.
+func FailedOutcome(task *eventpb.Task, q *eventpb.Question, f Failure) *eventpb.Outcome {
+	o := NewOutcome(task, q)
+	o.State = f.state()
+	o.Error = &eventpb.Error{Code: f.Code, Message: boundText(f.Message)}
+	o.TraceId = f.TraceID
+	o.Model = f.Model
+	return o
+}
+
+// NewOutcome fills what an outcome takes from its task: identity, track, window, cache state,
+// timings with the total since the job was created, and the queue time that no stage accounts for.
+// The caller sets state, answer or error, model, tokens and trace id.
+func NewOutcome(task *eventpb.Task, q *eventpb.Question) *eventpb.Outcome {
+	now := time.Now()
+	t := task.GetTimings()
+	timings := &eventpb.Timings{
+		ChunkMs: t.GetChunkMs(), EncodeMs: t.GetEncodeMs(), ProjectMs: t.GetProjectMs(),
+		PrefillMs: t.GetPrefillMs(), DecodeMs: t.GetDecodeMs(),
+	}
+	SetTotal(timings, task.GetCreatedUnixMs(), now)
+	return &eventpb.Outcome{
+		OutcomeId:   OutcomeID(task.GetJobId(), q.GetIndex(), task.GetWindow().GetIndex()),
+		JobId:       task.GetJobId(),
+		Question:    q,
+		Track:       task.GetTrack(),
+		Window:      task.GetWindow(),
+		ModelDigest: task.GetModelDigest(),
+		Cache:       task.GetCache(),
+		Timings:     timings,
+		EndedUnixMs: now.UnixMilli(),
+	}
+}
+
+// SetTotal sets total_ms to the time since the job was created and queue_ms to the part of it that
+// no stage's work accounts for (waiting in topics, and other windows' turns).
+func SetTotal(t *eventpb.Timings, createdUnixMs int64, now time.Time) {
+	if createdUnixMs <= 0 {
+		return
+	}
+	t.TotalMs = max(0, float64(now.UnixMilli()-createdUnixMs))
+	work := t.GetChunkMs() + t.GetEncodeMs() + t.GetProjectMs() + t.GetPrefillMs() + t.GetDecodeMs()
+	t.QueueMs = max(0, t.GetTotalMs()-work)
+}
+
+// boundText cuts a message for a user to MaxTextBytes and makes it valid UTF-8.
+func boundText(s string) string {
+	if len(s) > MaxTextBytes {
+		s = s[:MaxTextBytes] + "..."
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// Progress is a progress event record, best effort for whoever watches the job.
+func Progress(stage string, task *eventpb.Task, status string, ms float64) (Record, error) {
+	rec, err := Encode(stage, &eventpb.Event{
+		JobId: task.GetJobId(), AtUnixMs: time.Now().UnixMilli(),
+		Body: &eventpb.Event_Progress{Progress: &eventpb.Progress{
+			Stage: stage, WindowIndex: task.GetWindow().GetIndex(), Status: status, Ms: ms,
+		}},
+	})
+	if err != nil {
+		return Record{}, fmt.Errorf("making progress event: %w", err)
+	}
+	return rec, nil
+}

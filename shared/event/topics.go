@@ -1,0 +1,85 @@
+package event
+
+import (
+	"strings"
+	"time"
+)
+
+// Topics of the pipeline. The version is that of the record's meaning, not of its schema.
+const (
+	TopicJobs       = "lark.jobs.v1"
+	TopicWindows    = "lark.windows.v1"
+	TopicEmbeddings = "lark.embeddings.v1"
+	TopicPrompts    = "lark.prompts.v1"
+	TopicAnswers    = "lark.answers.v1"
+	TopicEvents     = "lark.events.v1"
+	TopicControl    = "lark.control.v1"
+	TopicDead       = "lark.dead.v1"
+)
+
+// Stages are the names of the consumers that retry records; each has its own retry topics.
+func Stages() []string { return []string{"chunker", "encoder", "projector", "llm", "recorder"} }
+
+// RetryDelays are the delays of the retry topics, shortest first.
+func RetryDelays() []time.Duration {
+	return []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}
+}
+
+// RetryTopic names the topic on which a stage's records wait for delay: lark.encoder.retry.5s.v1.
+func RetryTopic(stage string, delay time.Duration) string {
+	return "lark." + stage + ".retry." + shortDuration(delay) + ".v1"
+}
+
+// shortDuration prints 5s, 1m, 10m or 250ms rather than 1m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// TopicSpec is how a topic is made where it does not exist yet.
+type TopicSpec struct {
+	Name string
+	// Partitions of the topic. Work topics have at least four times as many as a small
+	// deployment has encoders; a topic's key order holds within a partition.
+	Partitions int32
+	// Retention of records; 0 for a compacted topic, which keeps the last record of each key.
+	Retention time.Duration
+	Compacted bool
+	// Key says what records are keyed by, for documentation.
+	Key string
+	// Types are the record types (ce_type) on the topic; empty where any type may appear.
+	Types []string
+}
+
+const (
+	day            = 24 * time.Hour
+	workPartitions = 8
+)
+
+// Topics lists every topic of the system. docs/api/asyncapi.yaml is compared with it by a test.
+func Topics() []TopicSpec {
+	specs := []TopicSpec{
+		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Key: "job id", Types: []string{TypeJob}},
+		{Name: TopicWindows, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeWindowReady}},
+		{Name: TopicEmbeddings, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeEmbeddingReady}},
+		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypePromptReady}},
+		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
+		{Name: TopicEvents, Partitions: workPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
+		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id", Types: []string{TypeControl}},
+		{Name: TopicDead, Partitions: 1, Retention: 30 * day, Key: "as the source"},
+	}
+	for _, stage := range Stages() {
+		for _, delay := range RetryDelays() {
+			specs = append(specs, TopicSpec{
+				Name: RetryTopic(stage, delay), Partitions: workPartitions, Retention: 7 * day, Key: "as the source",
+			})
+		}
+	}
+	return specs
+}

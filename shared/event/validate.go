@@ -1,0 +1,216 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Bounds that every record keeps, whoever wrote it. The gateway's own limits are lower.
+const (
+	MaxQuestions     = 256
+	MaxQuestionBytes = 16 << 10
+	MaxWindows       = 4096
+	MaxAnswerBytes   = 64 << 10
+	MaxTextBytes     = 4 << 10
+	MaxNameBytes     = 512
+)
+
+var (
+	idPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	hexPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	keyPattern = regexp.MustCompile(`^[A-Za-z0-9._@+/-]{1,512}$`)
+)
+
+// Validate reports the first thing that makes a message unfit to act on: missing or malformed ids,
+// counts and texts over their bounds, times that are not numbers.
+func Validate(msg proto.Message) error {
+	switch m := msg.(type) {
+	case *eventpb.Job:
+		return validateJob(m)
+	case *eventpb.WindowReady:
+		return validateTask(m.GetTask())
+	case *eventpb.EmbeddingReady:
+		return errors.Join(validateTask(m.GetTask()), validateTensor(m.GetKey(), m.GetFrames(), m.GetWidth()))
+	case *eventpb.PromptReady:
+		return errors.Join(validateTask(m.GetTask()), validateTensor(m.GetKey(), m.GetFrames(), m.GetWidth()))
+	case *eventpb.JobPlan:
+		return validatePlan(m)
+	case *eventpb.Outcome:
+		return validateOutcome(m)
+	case *eventpb.Event:
+		return validateEvent(m)
+	case *eventpb.Control:
+		if m.GetKind() != "cancel" {
+			return fmt.Errorf("control kind %.40q is not known", m.GetKind())
+		}
+		return validateID("job_id", m.GetJobId())
+	}
+	return fmt.Errorf("%T is not a record", msg)
+}
+
+func validateJob(m *eventpb.Job) error {
+	if err := validateID("job_id", m.GetJobId()); err != nil {
+		return err
+	}
+	if !hexPattern.MatchString(m.GetAudio().GetSha256()) {
+		return errors.New("audio.sha256 is not 64 hex digits")
+	}
+	if m.GetAudio().GetBlobKey() != AudioKey(m.GetAudio().GetSha256()) {
+		return errors.New("audio.blob_key is not the key of audio.sha256")
+	}
+	if len(m.GetAudio().GetName()) > MaxNameBytes {
+		return fmt.Errorf("audio.name has %d bytes, limit %d", len(m.GetAudio().GetName()), MaxNameBytes)
+	}
+	if m.GetPlan() < eventpb.PlanMode_PLAN_MODE_AUTO || m.GetPlan() > eventpb.PlanMode_PLAN_MODE_EXPLICIT {
+		return fmt.Errorf("plan %d is not known", m.GetPlan())
+	}
+	if len(m.GetSpans()) > MaxWindows || (m.GetPlan() == eventpb.PlanMode_PLAN_MODE_EXPLICIT) != (len(m.GetSpans()) > 0) {
+		return fmt.Errorf("%d spans do not fit plan %s", len(m.GetSpans()), m.GetPlan())
+	}
+	for _, s := range m.GetSpans() {
+		if err := validateSpan(s); err != nil {
+			return err
+		}
+	}
+	return errors.Join(validateQuestions(m.GetQuestions()), validateDecode(m.GetDecode()))
+}
+
+func validateTask(t *eventpb.Task) error {
+	if err := validateID("job_id", t.GetJobId()); err != nil {
+		return err
+	}
+	if !hexPattern.MatchString(t.GetTrack().GetSha256()) {
+		return errors.New("track.sha256 is not 64 hex digits")
+	}
+	if !hexPattern.MatchString(t.GetWindow().GetHash()) {
+		return errors.New("window.hash is not 64 hex digits")
+	}
+	if t.GetWindow().GetBlobKey() != PCMKey(t.GetWindow().GetHash()) {
+		return errors.New("window.blob_key is not the key of window.hash")
+	}
+	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()))
+}
+
+func validateWindow(w *eventpb.Window) error {
+	if w.GetIndex() >= MaxWindows {
+		return fmt.Errorf("window.index %d is over %d", w.GetIndex(), MaxWindows-1)
+	}
+	if w.GetSpan() == nil {
+		return nil // the window of a track that could not be cut
+	}
+	return validateSpan(w.GetSpan())
+}
+
+func validateSpan(s *eventpb.Span) error {
+	if !finite(s.GetStartS()) || !finite(s.GetEndS()) || s.GetStartS() < 0 || s.GetEndS() <= s.GetStartS() {
+		return fmt.Errorf("span %g to %g s is not a stretch of time", s.GetStartS(), s.GetEndS())
+	}
+	return nil
+}
+
+func validateQuestions(qs []*eventpb.Question) error {
+	if len(qs) == 0 || len(qs) > MaxQuestions {
+		return fmt.Errorf("%d questions, want 1 to %d", len(qs), MaxQuestions)
+	}
+	seen := make(map[uint32]bool, len(qs))
+	for _, q := range qs {
+		if q.GetIndex() >= MaxQuestions || seen[q.GetIndex()] {
+			return fmt.Errorf("question index %d is out of range or used twice", q.GetIndex())
+		}
+		seen[q.GetIndex()] = true
+		if q.GetText() == "" || len(q.GetText()) > MaxQuestionBytes {
+			return fmt.Errorf("question %d has %d bytes, want 1 to %d", q.GetIndex(), len(q.GetText()), MaxQuestionBytes)
+		}
+	}
+	return nil
+}
+
+func validateDecode(d *eventpb.Decode) error {
+	t, p := float64(d.GetTemperature()), float64(d.GetTopP())
+	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.GetMaxTokens() > 8192 {
+		return errors.New("decode settings are out of range")
+	}
+	return nil
+}
+
+func validateTensor(key string, frames, width uint32) error {
+	if !keyPattern.MatchString(key) {
+		return errors.New("tensor key is malformed")
+	}
+	if frames == 0 || frames > 1<<16 || width == 0 || width > 1<<16 {
+		return fmt.Errorf("tensor shape %d x %d is out of range", frames, width)
+	}
+	return nil
+}
+
+func validatePlan(m *eventpb.JobPlan) error {
+	if err := validateID("job_id", m.GetJobId()); err != nil {
+		return err
+	}
+	if n := len(m.GetWindows()); n == 0 || n > MaxWindows {
+		return fmt.Errorf("plan of %d windows, want 1 to %d", n, MaxWindows)
+	}
+	if m.GetQuestions() == 0 || m.GetQuestions() > MaxQuestions {
+		return fmt.Errorf("plan of %d questions, want 1 to %d", m.GetQuestions(), MaxQuestions)
+	}
+	for i, w := range m.GetWindows() {
+		if int(w.GetIndex()) != i {
+			return fmt.Errorf("window %d of the plan has index %d", i, w.GetIndex())
+		}
+		if err := validateWindow(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validateOutcome(m *eventpb.Outcome) error {
+	if err := validateID("job_id", m.GetJobId()); err != nil {
+		return err
+	}
+	q, w := m.GetQuestion().GetIndex(), m.GetWindow().GetIndex()
+	if q >= MaxQuestions {
+		return fmt.Errorf("question index %d is over %d", q, MaxQuestions-1)
+	}
+	if m.GetOutcomeId() != OutcomeID(m.GetJobId(), q, w) {
+		return errors.New("outcome_id is not that of its job, question and window")
+	}
+	if m.GetState() < eventpb.State_STATE_ANSWERED || m.GetState() > eventpb.State_STATE_CANCELLED {
+		return fmt.Errorf("state %d is not terminal", m.GetState())
+	}
+	if len(m.GetAnswer()) > MaxAnswerBytes || !utf8.ValidString(m.GetAnswer()) {
+		return fmt.Errorf("answer of %d bytes is over %d or not UTF-8", len(m.GetAnswer()), MaxAnswerBytes)
+	}
+	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
+		return fmt.Errorf("error and state %s contradict each other", m.GetState())
+	}
+	return validateWindow(m.GetWindow())
+}
+
+func validateEvent(m *eventpb.Event) error {
+	if m.GetBody() == nil {
+		return errors.New("event without a body")
+	}
+	if o := m.GetOutcome(); o != nil {
+		if err := validateOutcome(o); err != nil {
+			return err
+		}
+	}
+	return validateID("job_id", m.GetJobId())
+}
+
+func validateID(field, id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("%s %.80q is malformed", field, id)
+	}
+	return nil
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
