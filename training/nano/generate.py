@@ -22,7 +22,7 @@ from .labels import FAMILIES, METRES, family, programs_of
 from .synth import RATE, Synth, write_wav
 
 SPAN = 25.0
-SPLIT_SOUNDFONTS = {"train": ["fluidr3", "timgm6mb", "opl3"], "test": ["musescore"]}
+SPLIT_SOUNDFONTS = {"train": ["fluidr3", "musescore", "opl3"], "test": ["timgm6mb"]}
 SOUNDFONT_WEIGHTS = {"train": [45, 35, 20], "test": [1]}
 MIN_NOTES = 5
 
