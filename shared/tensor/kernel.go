@@ -1,0 +1,93 @@
+package tensor
+
+import (
+	"fmt"
+	"os"
+	"sync"
+)
+
+// KernelEnv names the environment variable that overrides the choice of kernel: go, avx2 or avx512.
+const KernelEnv = "LARK_KERNEL"
+
+// kernel is one implementation of the two inner loops.
+type kernel struct {
+	name   string
+	mr, nr int // register tile: rows of x, rows of w
+	// tile adds a·b to the mr x nr tile at c, whose rows lie stride apart. a holds depth groups of mr values, b depth
+	// groups of nr.
+	tile func(depth int, a, b, c []float32, stride int)
+	// dot4 sets dst[0..3] to the products of x with the four rows of w.
+	dot4 func(dst, x, w []float32)
+}
+
+func goKernel() *kernel { return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go} }
+
+// Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the
+// fastest available one is used then.
+func Kernel() (string, error) {
+	if want := os.Getenv(KernelEnv); want != "" && want != active().name {
+		return active().name, fmt.Errorf("choosing the matrix kernel: %s=%q is not available here (have %v)", KernelEnv, want, kernelNames())
+	}
+	return active().name, nil
+}
+
+// active is the kernel of this process, chosen at first use.
+var active = sync.OnceValue(func() *kernel {
+	have := kernels()
+	for _, k := range have {
+		if k.name == os.Getenv(KernelEnv) {
+			return k
+		}
+	}
+	return have[0]
+})
+
+func kernelNames() []string {
+	var names []string
+	for _, k := range kernels() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+// tileGo is a tile of 2 x 4: its sums and operands just fit the 16 vector registers of amd64.
+func tileGo(depth int, a, b, c []float32, stride int) {
+	var c00, c01, c02, c03, c10, c11, c12, c13 float32
+	for l := range depth {
+		p, q := a[2*l:2*l+2:2*l+2], b[4*l:4*l+4:4*l+4]
+		a0, a1 := p[0], p[1]
+		b0, b1, b2, b3 := q[0], q[1], q[2], q[3]
+		c00, c01, c02, c03 = c00+a0*b0, c01+a0*b1, c02+a0*b2, c03+a0*b3
+		c10, c11, c12, c13 = c10+a1*b0, c11+a1*b1, c12+a1*b2, c13+a1*b3
+	}
+	add4(c, c00, c01, c02, c03)
+	add4(c[stride:], c10, c11, c12, c13)
+}
+
+func add4(c []float32, v0, v1, v2, v3 float32) {
+	c = c[:4:4]
+	c[0], c[1], c[2], c[3] = c[0]+v0, c[1]+v1, c[2]+v2, c[3]+v3
+}
+
+func dot4Go(dst, x, w []float32) {
+	k := len(x)
+	w0, w1, w2, w3 := w[:k], w[k : 2*k][:k], w[2*k : 3*k][:k], w[3*k : 4*k][:k]
+	var s0, s1, s2, s3 float32
+	for i, v := range x {
+		s0, s1, s2, s3 = s0+v*w0[i], s1+v*w1[i], s2+v*w2[i], s3+v*w3[i]
+	}
+	dst[0], dst[1], dst[2], dst[3] = s0, s1, s2, s3
+}
+
+func dotGo(x, w []float32) float32 {
+	w = w[:len(x)]
+	var s0, s1, s2, s3 float32
+	i := 0
+	for ; i+4 <= len(x); i += 4 {
+		s0, s1, s2, s3 = s0+x[i]*w[i], s1+x[i+1]*w[i+1], s2+x[i+2]*w[i+2], s3+x[i+3]*w[i+3]
+	}
+	for ; i < len(x); i++ {
+		s0 += x[i] * w[i]
+	}
+	return s0 + s1 + s2 + s3
+}

@@ -1,0 +1,4 @@
+package tensor
+
+// kernels lists the kernels that this machine can run, fastest first.
+func kernels() []*kernel { return []*kernel{goKernel()} }

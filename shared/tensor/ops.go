@@ -1,0 +1,117 @@
+package tensor
+
+import "math"
+
+// Softmax turns x into exp(x)/Σexp(x) in place, subtracting the maximum first so that large values do not overflow.
+func Softmax(x []float32) {
+	if len(x) == 0 {
+		return
+	}
+	high := x[0]
+	for _, v := range x[1:] {
+		high = max(high, v)
+	}
+	var sum float32
+	for i, v := range x {
+		e := float32(math.Exp(float64(v - high)))
+		x[i] = e
+		sum += e
+	}
+	for i := range x {
+		x[i] /= sum
+	}
+}
+
+// RMSNorm sets each row of dst[rows, len(weight)] to x / sqrt(mean(x²) + eps) · weight (Zhang and Sennrich,
+// arXiv:1910.07467). dst may be x.
+func RMSNorm(dst, x, weight []float32, rows int, eps float32) {
+	width := len(weight)
+	for r := range rows {
+		in, out := x[r*width:][:width], dst[r*width:][:width]
+		var sum float64
+		for _, v := range in {
+			sum += float64(v) * float64(v)
+		}
+		scale := float32(1 / math.Sqrt(sum/float64(width)+float64(eps)))
+		for i, v := range in {
+			out[i] = v * scale * weight[i]
+		}
+	}
+}
+
+// LayerNorm sets each row of dst[rows, len(weight)] to (x - mean) / sqrt(var + eps) · weight + bias (arXiv:1607.06450).
+// dst may be x.
+func LayerNorm(dst, x, weight, bias []float32, rows int, eps float32) {
+	width := len(weight)
+	for r := range rows {
+		in, out := x[r*width:][:width], dst[r*width:][:width]
+		var sum, squares float64
+		for _, v := range in {
+			sum += float64(v)
+		}
+		mean := sum / float64(width)
+		for _, v := range in {
+			squares += (float64(v) - mean) * (float64(v) - mean)
+		}
+		scale := float32(1 / math.Sqrt(squares/float64(width)+float64(eps)))
+		for i, v := range in {
+			out[i] = (v-float32(mean))*scale*weight[i] + bias[i]
+		}
+	}
+}
+
+// SiLU sets x to x · sigmoid(x) in place (arXiv:1702.03118).
+func SiLU(x []float32) {
+	for i, v := range x {
+		x[i] = v / (1 + float32(math.Exp(-float64(v))))
+	}
+}
+
+// GELU sets x to x · Φ(x) in place, by the error function, not the tanh approximation (arXiv:1606.08415).
+func GELU(x []float32) {
+	for i, v := range x {
+		x[i] = float32(0.5 * float64(v) * (1 + math.Erf(float64(v)/math.Sqrt2)))
+	}
+}
+
+// ReLU sets negative elements of x to zero in place; NaN stays NaN.
+func ReLU(x []float32) {
+	for i, v := range x {
+		if v < 0 {
+			x[i] = 0
+		}
+	}
+}
+
+// Add adds x to dst, element by element.
+func Add(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] += v
+	}
+}
+
+// Mul multiplies dst by x, element by element.
+func Mul(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] *= v
+	}
+}
+
+// AddBias adds bias to each row of dst[rows, len(bias)].
+func AddBias(dst, bias []float32, rows int) {
+	for r := range rows {
+		Add(dst[r*len(bias):][:len(bias)], bias)
+	}
+}
+
+// Finite reports whether every element is neither NaN nor infinite.
+func Finite(x []float32) bool {
+	for _, v := range x {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
