@@ -1,0 +1,135 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+const (
+	// deliveryTimeout bounds how long one Publish waits for its acknowledgements.
+	deliveryTimeout = 30 * time.Second
+	// emitBuffer is how many best-effort records may wait for the broker.
+	emitBuffer = 4096
+)
+
+// ErrTooLarge says that a record exceeds what the broker accepts; sending it again cannot help.
+var ErrTooLarge = errors.New("record too large")
+
+// Producer writes records: idempotent, acknowledged by all in-sync replicas, partitioned by key
+// hash as Kafka's own clients do. It is safe for concurrent use.
+type Producer struct {
+	client  *kgo.Client
+	log     *slog.Logger
+	emitted atomic.Int64 // best-effort records in the buffer
+	dropped atomic.Int64
+}
+
+// NewProducer makes a producer; it connects with the first record.
+func NewProducer(c Config, d Deps) (*Producer, error) {
+	if d.Log == nil {
+		return nil, errors.New("making producer: no logger given")
+	}
+	client, err := NewClient(c, d.Log,
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0), // latency per hop matters more than batch size here
+		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		// Bounded time over no duplicates: every sink is idempotent by outcome id.
+		kgo.AllowIdempotentProduceCancellation(),
+		kgo.MaxBufferedRecords(16*emitBuffer),
+		kgo.UnknownTopicRetries(-1), // a topic may be provisioned a moment later
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &Producer{client: client, log: d.Log}, nil
+}
+
+// Publish writes the records and returns once all are acknowledged. An error means that some may
+// not have been written; publishing all of them again is the caller's remedy, except for ErrTooLarge.
+// A record without trace context gets that of ctx.
+func (p *Producer) Publish(ctx context.Context, recs ...event.Record) error {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	wg.Add(len(recs))
+	for _, rec := range recs {
+		p.client.Produce(ctx, ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
+			defer wg.Done()
+			if err != nil {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("publishing to %s: %w", rec.Topic, tooLarge(err)))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(errs) > 0 {
+		return fmt.Errorf("%d of %d records not acknowledged, first: %w", len(errs), len(recs), errs[0])
+	}
+	return nil
+}
+
+func tooLarge(err error) error {
+	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	return err
+}
+
+// Emit writes a record on a best-effort basis and returns at once: for progress and tokens, which
+// nobody's answer depends on. When its buffer is full or the broker does not answer, the record is
+// dropped and counted.
+func (p *Producer) Emit(ctx context.Context, rec event.Record) {
+	if p.emitted.Add(1) > emitBuffer {
+		p.emitted.Add(-1)
+		p.dropped.Add(1)
+		return
+	}
+	p.client.TryProduce(context.WithoutCancel(ctx), ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
+		p.emitted.Add(-1)
+		if err != nil {
+			p.dropped.Add(1)
+			p.log.Debug("dropping best-effort record", "topic", rec.Topic, "error", err)
+		}
+	})
+}
+
+// Dropped is the number of best-effort records that were not written.
+func (p *Producer) Dropped() int64 { return p.dropped.Load() }
+
+// Close waits for what is buffered until ctx ends, then closes the connections.
+func (p *Producer) Close(ctx context.Context) error {
+	err := p.client.Flush(ctx)
+	p.client.Close()
+	if err != nil {
+		return fmt.Errorf("flushing producer: %w", err)
+	}
+	return nil
+}
+
+// withTrace adds the trace context of ctx to a record that has none.
+func withTrace(ctx context.Context, rec event.Record) event.Record {
+	if rec.Get("traceparent") != "" {
+		return rec
+	}
+	carrier := propagation.MapCarrier{}
+	otel.GetTextMapPropagator().Inject(ctx, carrier)
+	for k, v := range carrier {
+		rec = rec.With(k, v)
+	}
+	return rec
+}
