@@ -1,0 +1,149 @@
+package model
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// Format is the value of the key format in model.yaml.
+	Format = "larkstream.bundle/v1"
+	// ManifestFile is the manifest's name inside a bundle.
+	ManifestFile = "model.yaml"
+
+	maxManifest = 1 << 20 // bytes
+)
+
+// Bundle is a checked model bundle: its manifest, and where its files lie.
+type Bundle struct {
+	Manifest
+	// Dir is the folder of the bundle.
+	Dir string
+	// Digest is the hex SHA-256 over everything that an answer depends on; see Manifest.digest.
+	Digest string
+	// EncoderID names the encoder in keys: Encoder.ID.
+	EncoderID string
+}
+
+// Load reads dir/model.yaml strictly, checks every value, and compares each file with its digest. All faults of the
+// manifest are reported at once; each error names the file and what to do about it.
+func Load(dir string) (*Bundle, error) {
+	m, err := readManifest(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range m.parts() {
+		if err := verify(filepath.Join(dir, part.file), part.sha256); err != nil {
+			return nil, err
+		}
+	}
+	return &Bundle{Manifest: *m, Dir: dir, Digest: m.digest(), EncoderID: m.Encoder.ID}, nil
+}
+
+func readManifest(path string) (*Manifest, error) {
+	raw, err := readLimited(path, maxManifest)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("opening the model bundle: %w; set LARK_MODEL_DIR to a bundle such as models/lark-nano", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the model bundle: %w", err)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	var m Manifest
+	if err := dec.Decode(&m); err != nil {
+		return nil, fmt.Errorf("parsing %s: %w; docs/lark-nano.md lists its keys", path, err)
+	}
+	if err := m.Validate(); err != nil {
+		return nil, fmt.Errorf("checking %s: %w", path, err)
+	}
+	return &m, nil
+}
+
+func readLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return raw, err
+}
+
+// verify compares a file with its digest.
+func verify(path, want string) error {
+	got, err := FileDigest(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("opening the model bundle: %w; the bundle is incomplete, fetch it again", err)
+	}
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("checking %s: its sha256 is %s but %s says %s: it is damaged or of another version, fetch the bundle again", path, got, ManifestFile, want)
+	}
+	return nil
+}
+
+// FileDigest is the hex SHA-256 of a file.
+func FileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hashing: %w", err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return "", fmt.Errorf("hashing %s: %w", path, err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// DisplayName is the model's name in outcomes: name and version, marked when the weights are random.
+func (b *Bundle) DisplayName() string {
+	name := b.Name
+	if b.Version != "" {
+		name += " " + b.Version
+	}
+	if b.Random {
+		name += " (random weights)"
+	}
+	return name
+}
+
+// EmbeddingKey is where the embedding of a window is stored: emb/v1/<encoder id>@<weights>/<precision>/<window>.
+func (b *Bundle) EmbeddingKey(windowHash string) string {
+	return "emb/v1/" + b.encoderKey() + "/" + windowHash
+}
+
+// PromptKey is where the soft prompt of a window is stored: the embedding's key with the projector's digest.
+func (b *Bundle) PromptKey(windowHash string) string {
+	return "prompt/v1/" + b.encoderKey() + "/" + b.Projector.SHA256[:16] + "/" + windowHash
+}
+
+func (b *Bundle) encoderKey() string {
+	return b.Encoder.ID + "@" + b.Encoder.SHA256[:16] + "/" + b.Encoder.Precision
+}
+
+// EncoderPath is the file of the encoder.
+func (b *Bundle) EncoderPath() string { return filepath.Join(b.Dir, b.Encoder.File) }
+
+// ProjectorPath is the file of the projector.
+func (b *Bundle) ProjectorPath() string { return filepath.Join(b.Dir, b.Projector.File) }
+
+// LLMPath is the file of the decoder.
+func (b *Bundle) LLMPath() string { return filepath.Join(b.Dir, b.LLM.File) }
+
+// TokenizerPath is the file of the tokenizer.
+func (b *Bundle) TokenizerPath() string { return filepath.Join(b.Dir, b.LLM.Tokenizer) }

@@ -1,0 +1,104 @@
+package model_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/model/modeltest"
+)
+
+func TestBundleLoads(t *testing.T) {
+	t.Parallel()
+	b := modeltest.Bundle(t)
+	require.Equal(t, "tiny 0 (random weights)", b.DisplayName())
+	require.Len(t, b.Digest, 64)
+	require.Equal(t, "tiny-encoder", b.EncoderID)
+	require.Equal(t, "emb/v1/tiny-encoder@"+b.Encoder.SHA256[:16]+"/f32/w1", b.EmbeddingKey("w1"))
+	require.Equal(t, "prompt/v1/tiny-encoder@"+b.Encoder.SHA256[:16]+"/f32/"+b.Projector.SHA256[:16]+"/w1", b.PromptKey("w1"))
+	for _, path := range []string{b.EncoderPath(), b.ProjectorPath(), b.LLMPath(), b.TokenizerPath()} {
+		require.FileExists(t, path)
+	}
+}
+
+func TestDigestFollowsTheParts(t *testing.T) {
+	t.Parallel()
+	first := modeltest.Bundle(t)
+	require.Equal(t, first.Digest, modeltest.Bundle(t).Digest)
+	for name, change := range map[string]func(*model.Manifest){
+		"prompt":    func(m *model.Manifest) { m.Prompt.Question = "<q>{question} <a>" },
+		"precision": func(m *model.Manifest) { m.Encoder.Precision = "bf16" },
+		"weights":   func(m *model.Manifest) { m.LLM.FFN = 52 },
+	} {
+		m := modeltest.Manifest()
+		change(&m)
+		b, err := model.Load(modeltest.Write(t, m))
+		require.NoError(t, err)
+		require.NotEqual(t, first.Digest, b.Digest, name)
+	}
+	m := modeltest.Manifest()
+	m.Name, m.Quality = "renamed", map[string]any{"key": 0.5}
+	b, err := model.Load(modeltest.Write(t, m))
+	require.NoError(t, err)
+	require.Equal(t, first.Digest, b.Digest, "a name changes no answer")
+}
+
+func TestDamagedBundlesNameTheFileAndTheRemedy(t *testing.T) {
+	t.Parallel()
+	_, err := model.Load(t.TempDir())
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "LARK_MODEL_DIR")
+
+	dir := modeltest.Write(t, modeltest.Manifest())
+	path := filepath.Join(dir, "llm.safetensors")
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString("x")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	_, err = model.Load(dir)
+	require.ErrorContains(t, err, "llm.safetensors: its sha256 is")
+	require.ErrorContains(t, err, "fetch the bundle again")
+
+	require.NoError(t, os.Remove(path))
+	_, err = model.Load(dir)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "incomplete")
+}
+
+func TestManifestFaultsAreReportedTogether(t *testing.T) {
+	t.Parallel()
+	dir := modeltest.Write(t, modeltest.Manifest())
+	path := filepath.Join(dir, model.ManifestFile)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	broken := strings.NewReplacer("file: llm.safetensors", "file: ../llm.safetensors", "kv_heads: 2", "kv_heads: 3", "{question}", "question", "width: 12", "width: -1").Replace(string(text))
+	require.NoError(t, os.WriteFile(path, []byte(broken), 0o600))
+	_, err = model.Load(dir)
+	for _, want := range []string{"inside the bundle", "3 kv_heads", "{question}", "encoder.width -1", "projector.in 12"} {
+		require.ErrorContains(t, err, want)
+	}
+
+	require.NoError(t, os.WriteFile(path, append(text, "surprise: 1\n"...), 0o600))
+	_, err = model.Load(dir)
+	require.ErrorContains(t, err, "surprise")
+
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("#", 2<<20)), 0o600))
+	_, err = model.Load(dir)
+	require.ErrorContains(t, err, "larger than")
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add("format: larkstream.bundle/v1\nname: x\n")
+	f.Add("encoder: {width: 3, config: {a: [1, 2]}}\nprompt: {stop: [a]}\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, model.ManifestFile), []byte(text), 0o600))
+		_, err := model.Load(dir) // no files there: it must fail, and must not crash
+		require.Error(t, err)
+	})
+}

@@ -1,0 +1,190 @@
+package model
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Question is the placeholder of the user's text in Prompt.Question.
+const Question = "{question}"
+
+// Manifest is the content of model.yaml.
+type Manifest struct {
+	Format    string         `yaml:"format"`
+	Name      string         `yaml:"name"`
+	Version   string         `yaml:"version"`
+	Random    bool           `yaml:"random"` // weights are random: answers mean nothing
+	Licence   string         `yaml:"licence"`
+	Encoder   Encoder        `yaml:"encoder"`
+	Projector Projector      `yaml:"projector"`
+	LLM       LLM            `yaml:"llm"`
+	Prompt    Prompt         `yaml:"prompt"`
+	Quality   map[string]any `yaml:"quality,omitempty"` // measured quality, free-form
+}
+
+// Encoder describes the part that turns a window of audio into frames.
+type Encoder struct {
+	Engine      string         `yaml:"engine"`
+	File        string         `yaml:"file"`
+	SHA256      string         `yaml:"sha256"`
+	Width       int            `yaml:"width"`         // values per frame
+	FrameRateHz float64        `yaml:"frame_rate_hz"` // frames per second
+	SpanS       float64        `yaml:"span_s"`        // longest window, seconds
+	ID          string         `yaml:"id"`            // names the encoder in keys
+	Precision   string         `yaml:"precision"`     // arithmetic, part of the key
+	Config      map[string]any `yaml:"config,omitempty"`
+}
+
+// Projector describes the linear layer from frames to the decoder's width.
+type Projector struct {
+	File   string `yaml:"file"`
+	SHA256 string `yaml:"sha256"`
+	In     int    `yaml:"in"`
+	Out    int    `yaml:"out"`
+}
+
+// LLM describes the decoder, in the terms of Hugging Face's Llama configuration.
+type LLM struct {
+	Engine          string  `yaml:"engine"`
+	File            string  `yaml:"file"`
+	SHA256          string  `yaml:"sha256"`
+	Layers          int     `yaml:"layers"`
+	Hidden          int     `yaml:"hidden"`
+	Heads           int     `yaml:"heads"`
+	KVHeads         int     `yaml:"kv_heads"`
+	FFN             int     `yaml:"ffn"`
+	Vocab           int     `yaml:"vocab"`
+	RopeBase        float64 `yaml:"rope_base"`
+	NormEps         float64 `yaml:"norm_eps"`
+	Context         int     `yaml:"context"` // positions, frames and answer included
+	Tokenizer       string  `yaml:"tokenizer"`
+	TokenizerSHA256 string  `yaml:"tokenizer_sha256"`
+}
+
+// Prompt is the text around frames and question: prefix, frames, suffix, question, answer. Special tokens are written
+// by name.
+type Prompt struct {
+	Revision  string   `yaml:"revision"`
+	Prefix    string   `yaml:"prefix"`
+	Suffix    string   `yaml:"suffix"`
+	Question  string   `yaml:"question"` // holds {question} once
+	Stop      []string `yaml:"stop"`
+	MaxTokens int      `yaml:"max_tokens"` // of an answer, unless the job asks for fewer
+}
+
+type part struct{ key, file, sha256 string }
+
+func (m *Manifest) parts() []part {
+	return []part{
+		{"encoder", m.Encoder.File, m.Encoder.SHA256},
+		{"projector", m.Projector.File, m.Projector.SHA256},
+		{"llm", m.LLM.File, m.LLM.SHA256},
+		{"llm.tokenizer", m.LLM.Tokenizer, m.LLM.TokenizerSHA256},
+	}
+}
+
+// digest is the SHA-256 over the digests of the parts, the encoder's key fields and the prompt.
+func (m *Manifest) digest() string {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s\n%s %s\n", m.Format, m.Encoder.ID, m.Encoder.Precision)
+	for _, p := range m.parts() {
+		fmt.Fprintf(hash, "%s %s\n", p.key, p.sha256)
+	}
+	p := m.Prompt
+	fmt.Fprintf(hash, "prompt %q %q %q %q %q\n", p.Revision, p.Prefix, p.Suffix, p.Question, p.Stop)
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+var (
+	keyWord = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
+	hexSHA  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// Validate reports every fault of the manifest at once.
+func (m *Manifest) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(m.Format == Format, "format is %q, where %q is expected", m.Format, Format)
+	check(keyWord.MatchString(m.Name), "name %q must match %s", m.Name, keyWord)
+	for _, p := range m.parts() {
+		check(p.file != "" && filepath.IsLocal(p.file), "%s: file %q must be a relative path inside the bundle", p.key, p.file)
+		check(hexSHA.MatchString(p.sha256), "%s: sha256 %q must be 64 hex digits", p.key, p.sha256)
+	}
+	m.checkEncoder(check)
+	m.checkLLM(check)
+	return errors.Join(faults...)
+}
+
+func (m *Manifest) checkEncoder(check func(bool, string, ...any)) {
+	e := m.Encoder
+	check(e.Engine != "", "encoder.engine is missing")
+	check(keyWord.MatchString(e.ID), "encoder.id %q must match %s", e.ID, keyWord)
+	check(keyWord.MatchString(e.Precision), "encoder.precision %q must match %s", e.Precision, keyWord)
+	check(within(e.Width, 1<<16), "encoder.width %d is out of range", e.Width)
+	check(e.FrameRateHz > 0 && e.FrameRateHz <= 1000, "encoder.frame_rate_hz %v is out of range", e.FrameRateHz)
+	check(e.SpanS > 0 && e.SpanS <= 600, "encoder.span_s %v is out of range", e.SpanS)
+	check(m.Projector.In == e.Width, "projector.in %d must equal encoder.width %d", m.Projector.In, e.Width)
+	check(m.Projector.Out == m.LLM.Hidden, "projector.out %d must equal llm.hidden %d", m.Projector.Out, m.LLM.Hidden)
+}
+
+func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
+	l, p := m.LLM, m.Prompt
+	check(l.Engine != "", "llm.engine is missing")
+	check(within(l.Layers, 1024) && within(l.Hidden, 1<<16) && within(l.FFN, 1<<18) && within(l.Vocab, 1<<20),
+		"llm: layers %d, hidden %d, ffn %d or vocab %d is out of range", l.Layers, l.Hidden, l.FFN, l.Vocab)
+	check(within(l.Heads, 1024) && within(l.KVHeads, l.Heads) && l.Heads%max(l.KVHeads, 1) == 0 && l.Hidden%max(2*l.Heads, 1) == 0,
+		"llm: %d heads and %d kv_heads do not divide width %d", l.Heads, l.KVHeads, l.Hidden)
+	check(l.RopeBase >= 1 && !math.IsInf(l.RopeBase, 0), "llm.rope_base %v is out of range", l.RopeBase)
+	check(l.NormEps > 0 && l.NormEps < 1, "llm.norm_eps %v is out of range", l.NormEps)
+	check(within(l.Context, 1<<20), "llm.context %d is out of range", l.Context)
+	check(p.Revision != "", "prompt.revision is missing")
+	check(strings.Count(p.Question, Question) == 1, "prompt.question must hold %s once", Question)
+	check(len(p.Stop) > 0, "prompt.stop is missing")
+	check(within(p.MaxTokens, l.Context), "prompt.max_tokens %d must be between 1 and the context of %d", p.MaxTokens, l.Context)
+}
+
+func within(v, high int) bool { return v >= 1 && v <= high }
+
+// Seal computes the digests of the files in dir, validates the manifest and writes it to dir/model.yaml.
+func (m Manifest) Seal(dir string) error {
+	for _, p := range []struct {
+		file   string
+		digest *string
+	}{
+		{m.Encoder.File, &m.Encoder.SHA256},
+		{m.Projector.File, &m.Projector.SHA256},
+		{m.LLM.File, &m.LLM.SHA256},
+		{m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
+	} {
+		digest, err := FileDigest(filepath.Join(dir, p.file))
+		if err != nil {
+			return fmt.Errorf("sealing the bundle: %w", err)
+		}
+		*p.digest = digest
+	}
+	if err := m.Validate(); err != nil {
+		return fmt.Errorf("sealing the bundle: %w", err)
+	}
+	var text bytes.Buffer
+	if err := yaml.NewEncoder(&text).Encode(m); err != nil {
+		return fmt.Errorf("sealing the bundle: %w", err)
+	}
+	return writeWhole(filepath.Join(dir, ManifestFile), func(w io.Writer) error {
+		_, err := w.Write(text.Bytes())
+		return err
+	})
+}
