@@ -1,0 +1,222 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// The metric sets below are made after Start, so that they belong to its meter provider; before Start,
+// or without it, they record nothing. Their methods are safe for concurrent use.
+
+// StageMetrics counts what a stage's runner does with records.
+type StageMetrics struct {
+	records, retries, dead, published, dropped metric.Int64Counter
+	duration                                   metric.Float64Histogram
+	lag                                        metric.Float64Gauge
+	inFlightRecords, inFlightBytes             metric.Int64UpDownCounter
+}
+
+// NewStageMetrics returns the instruments of a stage's runner.
+func NewStageMetrics() *StageMetrics {
+	i := newInstruments()
+	return &StageMetrics{
+		records:         i.counter(MetricStageRecords, unitRecords, "Records that a stage has finished, by result."),
+		duration:        i.histogram(MetricStageDuration, unitSeconds, "Time that a stage worked on a record.", secondsBounds),
+		lag:             i.gauge(MetricStageLag, unitSeconds, "Age of the record that a stage took up last."),
+		inFlightRecords: i.upDown(MetricStageInFlightRecords, unitRecords, "Records that a stage has in hand."),
+		inFlightBytes:   i.upDown(MetricStageInFlightBytes, unitBytes, "Memory that the records in hand may need."),
+		retries:         i.counter(MetricStageRetries, unitRecords, "Attempts that ended in a retry."),
+		dead:            i.counter(MetricStageDead, unitRecords, "Records sent to the dead-letter topic, by code."),
+		published:       i.counter(MetricStagePublished, unitRecords, "Records that a stage has published."),
+		dropped:         i.counter(MetricEventsDropped, unitRecords, "Progress and token events dropped because a buffer was full."),
+	}
+}
+
+// Handled counts a finished record. result is one of the Result values; d is the time worked on it.
+func (m *StageMetrics) Handled(ctx context.Context, stage, topic, result string, d time.Duration) {
+	at := metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic), AttrResult.String(result))
+	m.records.Add(ctx, 1, at)
+	m.duration.Record(ctx, d.Seconds(), at)
+}
+
+// Lag notes how old a record was when the stage took it up.
+func (m *StageMetrics) Lag(ctx context.Context, stage, topic string, age time.Duration) {
+	m.lag.Record(ctx, max(age, 0).Seconds(), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
+}
+
+// InFlight changes the number of records and bytes in hand.
+func (m *StageMetrics) InFlight(ctx context.Context, stage string, records, bytes int64) {
+	at := metric.WithAttributes(AttrStage.String(stage))
+	m.inFlightRecords.Add(ctx, records, at)
+	m.inFlightBytes.Add(ctx, bytes, at)
+}
+
+// Retried counts a retry; how is RetryInPlace or RetryTopic.
+func (m *StageMetrics) Retried(ctx context.Context, stage, how string) {
+	m.retries.Add(ctx, 1, metric.WithAttributes(AttrStage.String(stage), AttrReason.String(how)))
+}
+
+// Dead counts a dead letter by its error code.
+func (m *StageMetrics) Dead(ctx context.Context, stage, code string) {
+	m.dead.Add(ctx, 1, metric.WithAttributes(AttrStage.String(stage), AttrCode.String(code)))
+}
+
+// Published counts records written to a topic.
+func (m *StageMetrics) Published(ctx context.Context, stage, topic string, n int) {
+	m.published.Add(ctx, int64(n), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
+}
+
+// EventsDropped counts best-effort events that were not sent.
+func (m *StageMetrics) EventsDropped(ctx context.Context, topic string, n int) {
+	m.dropped.Add(ctx, int64(n), metric.WithAttributes(AttrTopic.String(topic)))
+}
+
+// CacheMetrics counts what the embedding cache does, by tier.
+type CacheMetrics struct {
+	requests, writes metric.Int64Counter
+	open             metric.Float64Gauge
+}
+
+// NewCacheMetrics returns the instruments of the cache.
+func NewCacheMetrics() *CacheMetrics {
+	i := newInstruments()
+	return &CacheMetrics{
+		requests: i.counter(MetricCacheRequests, "{request}", "Cache look-ups by tier and result (hit, miss, error)."),
+		writes:   i.counter(MetricCacheWrites, "{request}", "Cache writes by tier and result (ok, error)."),
+		open:     i.gauge(MetricCacheOpen, unitNone, "1 while the tier is left alone after repeated errors."),
+	}
+}
+
+// Request counts a look-up in a tier.
+func (m *CacheMetrics) Request(ctx context.Context, tier, result string) {
+	m.requests.Add(ctx, 1, metric.WithAttributes(AttrTier.String(tier), AttrResult.String(result)))
+}
+
+// Write counts a write to a tier.
+func (m *CacheMetrics) Write(ctx context.Context, tier, result string) {
+	m.writes.Add(ctx, 1, metric.WithAttributes(AttrTier.String(tier), AttrResult.String(result)))
+}
+
+// CircuitOpen notes whether a tier is left alone for the moment.
+func (m *CacheMetrics) CircuitOpen(ctx context.Context, tier string, open bool) {
+	v := 0.0
+	if open {
+		v = 1
+	}
+	m.open.Record(ctx, v, metric.WithAttributes(AttrTier.String(tier)))
+}
+
+// EngineMetrics measures the work of engines.
+type EngineMetrics struct {
+	runs                        metric.Int64Counter
+	busy, audio                 metric.Float64Counter
+	cost, rate, first, perToken metric.Float64Histogram
+	usage                       metric.Float64Histogram
+	active                      metric.Int64UpDownCounter
+}
+
+// NewEngineMetrics returns the instruments of engines.
+func NewEngineMetrics() *EngineMetrics {
+	i := newInstruments()
+	return &EngineMetrics{
+		runs:     i.counter(MetricEncoderRuns, "{run}", "Windows that the encoder's engine has encoded."),
+		busy:     i.seconds(MetricEngineBusy, "Time that engines have worked."),
+		audio:    i.seconds(MetricEngineAudio, "Audio that engines have worked on."),
+		cost:     i.histogram(MetricEngineCost, unitNone, "Engine seconds per second of audio.", costBounds),
+		rate:     i.histogram(MetricEngineTokensRate, unitNone, "Output tokens per second of one answer.", tokenBounds),
+		first:    i.histogram(MetricTimeToFirstToken, unitSeconds, "Time from the request to the first output token.", secondsBounds),
+		perToken: i.histogram(MetricTimePerToken, unitSeconds, "Time per output token after the first.", secondsBounds),
+		usage:    i.histogram(MetricTokenUsage, unitTokens, "Tokens of one request, by type (input, output).", tokenBounds),
+		active:   i.upDown(MetricEngineActive, "{request}", "Requests that an engine is working on."),
+	}
+}
+
+// EncoderRun counts one run of the encoder's engine on one window. It moves only when a window is
+// really encoded, never on a cache hit.
+func (m *EngineMetrics) EncoderRun(ctx context.Context, engine string) {
+	m.runs.Add(ctx, 1, metric.WithAttributes(AttrEngine.String(engine)))
+}
+
+// Work notes how long a stage's engine took for so many seconds of audio.
+func (m *EngineMetrics) Work(ctx context.Context, stage, engine string, took time.Duration, audioSeconds float64) {
+	at := metric.WithAttributes(AttrStage.String(stage), AttrEngine.String(engine))
+	m.busy.Add(ctx, took.Seconds(), at)
+	if audioSeconds <= 0 {
+		return
+	}
+	m.audio.Add(ctx, audioSeconds, at)
+	m.cost.Record(ctx, took.Seconds()/audioSeconds, at)
+}
+
+// Active changes the number of requests that a stage's engine is working on.
+func (m *EngineMetrics) Active(ctx context.Context, stage, engine string, delta int) {
+	m.active.Add(ctx, int64(delta), metric.WithAttributes(AttrStage.String(stage), AttrEngine.String(engine)))
+}
+
+// FirstToken notes the time from a request to its first output token.
+func (m *EngineMetrics) FirstToken(ctx context.Context, model string, d time.Duration) {
+	m.first.Record(ctx, d.Seconds(), metric.WithAttributes(genAI(model)...))
+}
+
+// Tokens notes the tokens of one answer and the time its decoding took, from the first token to the last.
+func (m *EngineMetrics) Tokens(ctx context.Context, model string, prompt, output int, decode time.Duration) {
+	at := genAI(model)
+	m.usage.Record(ctx, float64(prompt), metric.WithAttributes(append(at, AttrGenAITokenType.String(GenAITokenIn))...))
+	m.usage.Record(ctx, float64(output), metric.WithAttributes(append(at, AttrGenAITokenType.String(GenAITokenOut))...))
+	if output < 2 || decode <= 0 {
+		return
+	}
+	m.perToken.Record(ctx, decode.Seconds()/float64(output-1), metric.WithAttributes(at...))
+	m.rate.Record(ctx, float64(output-1)/decode.Seconds(), metric.WithAttributes(at...))
+}
+
+// genAI returns the attributes that the gen_ai conventions ask of every metric, with no spare
+// capacity, so that callers may append to it twice.
+func genAI(model string) []attribute.KeyValue {
+	return []attribute.KeyValue{
+		AttrGenAIOperation.String(GenAIOperation), AttrGenAIProvider.String(GenAIProvider), AttrGenAIRequestModel.String(model),
+	}
+}
+
+// LedgerMetrics counts what ends: outcomes and jobs.
+type LedgerMetrics struct {
+	outcomes, jobs metric.Int64Counter
+	duration       metric.Float64Histogram
+	pending        metric.Float64Gauge
+}
+
+// NewLedgerMetrics returns the instruments of the job store and the recorder.
+func NewLedgerMetrics() *LedgerMetrics {
+	i := newInstruments()
+	return &LedgerMetrics{
+		outcomes: i.counter(MetricLedgerOutcomes, "{outcome}", "Outcomes stored, by state, code and cache."),
+		jobs:     i.counter(MetricLedgerJobs, "{job}", "Jobs by state: accepted, then how they ended."),
+		duration: i.histogram(MetricLedgerJobDuration, unitSeconds, "Time from a job's acceptance to its end.", secondsBounds),
+		pending:  i.gauge(MetricLedgerPending, unitRecords, "Records in the outbox that are not yet published."),
+	}
+}
+
+// Outcome counts a stored outcome; code is empty for an answer, cache is CacheHit, CacheMiss or empty.
+func (m *LedgerMetrics) Outcome(ctx context.Context, state, code, cache string) {
+	m.outcomes.Add(ctx, 1, metric.WithAttributes(AttrState.String(state), AttrCode.String(code), AttrCache.String(cache)))
+}
+
+// JobAccepted counts a job taken in.
+func (m *LedgerMetrics) JobAccepted(ctx context.Context) {
+	m.jobs.Add(ctx, 1, metric.WithAttributes(AttrState.String("accepted")))
+}
+
+// JobEnded counts a job's end and how long it took.
+func (m *LedgerMetrics) JobEnded(ctx context.Context, state string, took time.Duration) {
+	at := metric.WithAttributes(AttrState.String(state))
+	m.jobs.Add(ctx, 1, at)
+	m.duration.Record(ctx, took.Seconds(), at)
+}
+
+// OutboxPending notes how many records wait to be published.
+func (m *LedgerMetrics) OutboxPending(ctx context.Context, n int) {
+	m.pending.Record(ctx, float64(n))
+}

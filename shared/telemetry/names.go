@@ -1,0 +1,162 @@
+package telemetry
+
+import "go.opentelemetry.io/otel/attribute"
+
+// ScopeName is the instrumentation scope of every span and metric of this system.
+const ScopeName = "github.com/larkstream/larkstream"
+
+// Service names, as they stand in service.name.
+const (
+	ServiceGateway   = "gateway"
+	ServiceChunker   = "chunker-svc"
+	ServiceEncoder   = "encoder-svc"
+	ServiceProjector = "projector-svc"
+	ServiceLLM       = "llm-svc"
+	ServiceCLI       = "lark"
+)
+
+// Span names. A stage's span on a record is SpanProcess + its topic, a publish SpanSend + its topic.
+const (
+	SpanProcess = "process "
+	SpanSend    = "send "
+
+	SpanSubmit  = "submit job"
+	SpanDecode  = "decode audio"
+	SpanCut     = "cut windows"
+	SpanEncode  = "encode window"
+	SpanProject = "project embedding"
+	SpanPrefill = "prefill"
+	SpanAnswer  = "answer question"
+	SpanRecord  = "record outcome"
+	SpanLoad    = "load tensor"
+	SpanStore   = "store tensor"
+)
+
+// Span attribute keys of our own.
+const (
+	AttrJobID       = attribute.Key("lark.job.id")
+	AttrTrackSHA256 = attribute.Key("lark.track.sha256")
+	AttrWindowHash  = attribute.Key("lark.window.hash")
+	AttrWindowIndex = attribute.Key("lark.window.index")
+	AttrWindows     = attribute.Key("lark.windows")
+	AttrQuestion    = attribute.Key("lark.question.index")
+	AttrQuestions   = attribute.Key("lark.questions")
+	AttrCache       = attribute.Key("lark.cache")
+	AttrStage       = attribute.Key("lark.stage")
+	AttrTopic       = attribute.Key("lark.topic")
+	AttrResult      = attribute.Key("lark.result")
+	AttrTier        = attribute.Key("lark.cache.tier")
+	AttrEngine      = attribute.Key("lark.engine")
+	AttrModel       = attribute.Key("lark.model")
+	AttrState       = attribute.Key("lark.state")
+	AttrCode        = attribute.Key("lark.code")
+	AttrReason      = attribute.Key("lark.reason")
+	AttrAttempt     = attribute.Key("lark.attempt")
+	AttrFrames      = attribute.Key("lark.frames")
+	AttrWidth       = attribute.Key("lark.width")
+	// AttrAudioSeconds is the length of audio that a step worked on.
+	AttrAudioSeconds = attribute.Key("lark.audio.seconds")
+	AttrBytes        = attribute.Key("lark.bytes")
+	AttrDecoder      = attribute.Key("lark.decoder")
+	AttrSampleRate   = attribute.Key("lark.audio.sample_rate")
+	AttrChannels     = attribute.Key("lark.audio.channels")
+)
+
+// Messaging attributes of the OpenTelemetry semantic conventions.
+// https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+const (
+	AttrMessagingSystem      = attribute.Key("messaging.system")
+	AttrMessagingOperation   = attribute.Key("messaging.operation.name")
+	AttrMessagingDestination = attribute.Key("messaging.destination.name")
+	AttrMessagingPartition   = attribute.Key("messaging.destination.partition.id")
+	AttrMessagingGroup       = attribute.Key("messaging.consumer.group.name")
+	AttrMessagingOffset      = attribute.Key("messaging.kafka.offset")
+	AttrMessagingKey         = attribute.Key("messaging.kafka.message.key")
+	AttrMessagingID          = attribute.Key("messaging.message.id")
+)
+
+// Generative AI attributes, not in the Go semconv package.
+// https://opentelemetry.io/docs/specs/semconv/gen-ai/
+const (
+	AttrGenAIOperation     = attribute.Key("gen_ai.operation.name")
+	AttrGenAIProvider      = attribute.Key("gen_ai.provider.name")
+	AttrGenAIRequestModel  = attribute.Key("gen_ai.request.model")
+	AttrGenAIResponseModel = attribute.Key("gen_ai.response.model")
+	AttrGenAIMaxTokens     = attribute.Key("gen_ai.request.max_tokens")
+	AttrGenAITemperature   = attribute.Key("gen_ai.request.temperature")
+	AttrGenAITopP          = attribute.Key("gen_ai.request.top_p")
+	AttrGenAISeed          = attribute.Key("gen_ai.request.seed")
+	AttrGenAIInputTokens   = attribute.Key("gen_ai.usage.input_tokens")
+	AttrGenAIOutputTokens  = attribute.Key("gen_ai.usage.output_tokens")
+	AttrGenAIFinishReasons = attribute.Key("gen_ai.response.finish_reasons")
+	AttrGenAITokenType     = attribute.Key("gen_ai.token.type")
+	// AttrTimeToFirstToken is in seconds, on the span of one answer.
+	AttrTimeToFirstToken = attribute.Key("gen_ai.response.time_to_first_token")
+)
+
+// Values of attributes.
+const (
+	MessagingKafka  = "kafka"
+	GenAIOperation  = "generate_content"
+	GenAIProvider   = "larkstream"
+	GenAITokenIn    = "input"
+	GenAITokenOut   = "output"
+	CacheHit        = "hit"
+	CacheMiss       = "miss"
+	ResultOK        = "ok"
+	ResultError     = "error"
+	ResultHit       = "hit"
+	ResultMiss      = "miss"
+	ResultSkipped   = "skipped"
+	ResultDead      = "dead"
+	ResultRetried   = "retried"
+	ResultLater     = "later"
+	ResultCancelled = "cancelled"
+	ResultExpired   = "expired"
+	ResultGarbage   = "undecodable"
+	TierRedis       = "redis"
+	TierBlob        = "blob"
+	RetryInPlace    = "in_place"
+	RetryTopic      = "topic"
+)
+
+// Metric names, as OpenTelemetry has them. Prometheus sees dots as underscores, with the unit and
+// _total appended: lark.encoder.runs is lark_encoder_runs_total.
+const (
+	MetricStageRecords         = "lark.stage.records"
+	MetricStageDuration        = "lark.stage.duration"
+	MetricStageLag             = "lark.stage.lag"
+	MetricStageInFlightRecords = "lark.stage.in_flight.records"
+	MetricStageInFlightBytes   = "lark.stage.in_flight.bytes"
+	MetricStageRetries         = "lark.stage.retries"
+	MetricStageDead            = "lark.stage.dead"
+	MetricStagePublished       = "lark.stage.published"
+	MetricEventsDropped        = "lark.events.dropped"
+
+	MetricCacheRequests = "lark.cache.requests"
+	MetricCacheWrites   = "lark.cache.writes"
+	MetricCacheOpen     = "lark.cache.circuit_open"
+
+	MetricEncoderRuns       = "lark.encoder.runs"
+	MetricEngineBusy        = "lark.engine.busy"
+	MetricEngineAudio       = "lark.engine.audio"
+	MetricEngineCost        = "lark.engine.seconds_per_audio_second"
+	MetricEngineTokensRate  = "lark.engine.tokens_per_second"
+	MetricTimeToFirstToken  = "gen_ai.server.time_to_first_token"
+	MetricTimePerToken      = "gen_ai.server.time_per_output_token"
+	MetricTokenUsage        = "gen_ai.client.token.usage"
+	MetricEngineActive      = "lark.engine.active"
+	MetricLedgerOutcomes    = "lark.outcomes"
+	MetricLedgerJobs        = "lark.jobs"
+	MetricLedgerJobDuration = "lark.job.duration"
+	MetricLedgerPending     = "lark.outbox.pending"
+)
+
+// Units, in UCUM as OpenTelemetry asks.
+const (
+	unitSeconds = "s"
+	unitBytes   = "By"
+	unitRecords = "{record}"
+	unitTokens  = "{token}"
+	unitNone    = "1"
+)
