@@ -1,0 +1,98 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// Common is the part of the configuration that every service has. Services embed it with
+// `yaml:",inline"`.
+type Common struct {
+	// HTTPAddr serves health, readiness and metrics (and the gateway's API). Port 0 takes a free one,
+	// which the ready line of the log names.
+	HTTPAddr string `yaml:"http_addr" env:"LARK_HTTP_ADDR" flag:"http-addr" default:"127.0.0.1:0" help:"address of health, readiness and metrics; port 0 takes a free one"`
+	// KafkaBrokers are host:port pairs of the brokers to start from.
+	KafkaBrokers []string `yaml:"kafka_brokers" env:"KAFKA_BROKERS" flag:"kafka-brokers" default:"127.0.0.1:9092" help:"brokers to start from, host:port, separated by commas"`
+	// RedisURL is redis://[user:password@]host:port[/db]; empty runs without Redis, on blobs alone.
+	RedisURL config.Secret `yaml:"redis_url" env:"REDIS_URL" flag:"redis-url" help:"redis://[user:password@]host:port[/db]; empty: the embedding cache is blobs alone"`
+	// BlobURL is where audio, windows and embeddings lie: file:///dir or s3://bucket?....
+	BlobURL config.Secret `yaml:"blob_url" env:"BLOB_URL" flag:"blob-url" default:"file://./data/blobs" help:"object store: file:///dir, file://./relative/dir or s3://bucket?endpoint=..."`
+	// ModelDir is the folder of the model bundle.
+	ModelDir string `yaml:"model_dir" env:"LARK_MODEL_DIR" flag:"model-dir" default:"models/lark-nano" help:"folder of the model bundle"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `yaml:"log_level" env:"LARK_LOG_LEVEL" flag:"log-level" default:"info" help:"debug, info, warn or error"`
+	// LogFormat is text or json.
+	LogFormat string `yaml:"log_format" env:"LARK_LOG_FORMAT" flag:"log-format" default:"text" help:"text or json"`
+	// OTLPEndpoint is the base URL of an OTLP collector over HTTP; empty sends nothing.
+	OTLPEndpoint string `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" flag:"otlp-endpoint" help:"base URL of an OTLP collector over HTTP, for traces and metrics; empty: nothing is sent"`
+	// OTLPTracesEndpoint is a full URL for traces alone; it comes before OTLPEndpoint.
+	OTLPTracesEndpoint string `yaml:"otlp_traces_endpoint" env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" flag:"otlp-traces-endpoint" help:"full URL for traces alone, before otlp-endpoint"`
+	// DrainTimeout bounds the whole of an ordered stop.
+	DrainTimeout time.Duration `yaml:"drain_timeout" env:"LARK_DRAIN_TIMEOUT" flag:"drain-timeout" default:"30s" help:"time to finish work in hand after SIGTERM"`
+	// StateFile, when set, names a file that holds {"pid", "http_addr"} while the service runs.
+	StateFile string `yaml:"state_file" env:"LARK_STATE_FILE" flag:"state-file" help:"file to hold the process id and address while the service runs; empty for none"`
+	// Pprof serves /debug/pprof on HTTPAddr, to whoever can reach it.
+	Pprof bool `yaml:"pprof" env:"LARK_PPROF" flag:"pprof" help:"serve /debug/pprof on http-addr"`
+}
+
+// Validate reports all faults of the common settings, joined.
+func (c Common) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
+		fault("http_addr: %w", err)
+	}
+	if len(c.KafkaBrokers) == 0 {
+		fault("kafka_brokers: at least one is needed")
+	}
+	for _, b := range c.KafkaBrokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			fault("kafka_brokers: %w", err)
+		}
+	}
+	if c.BlobURL == "" {
+		fault("blob_url: is empty")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
+		fault("log_level: %q is not debug, info, warn or error", c.LogLevel)
+	}
+	if c.LogFormat != telemetry.LogText && c.LogFormat != telemetry.LogJSON {
+		fault("log_format: %q is not text or json", c.LogFormat)
+	}
+	if c.DrainTimeout <= 0 {
+		fault("drain_timeout: must be above 0")
+	}
+	return errors.Join(faults...)
+}
+
+// Telemetry returns the telemetry configuration of a service.
+func (c Common) Telemetry(name string) telemetry.Config {
+	return telemetry.Config{
+		Service: name, Version: Version(), OTLPEndpoint: c.OTLPEndpoint, OTLPTracesEndpoint: c.OTLPTracesEndpoint,
+		LogLevel: c.LogLevel, LogFormat: c.LogFormat,
+	}
+}
+
+// Version is the version that the binary was built from: a module version, a commit, or "dev".
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "dev"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return "dev"
+}

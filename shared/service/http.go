@@ -1,0 +1,136 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	// closeTimeout bounds the end of requests that are still open when all parts have stopped.
+	closeTimeout = 5 * time.Second
+)
+
+// routes returns the service's own routes and those of its parts.
+func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err error) {
+	defer func() { // ServeMux panics on conflicting patterns, which are the caller's fault
+		if p := recover(); p != nil {
+			err = fmt.Errorf("starting %s: adding routes: %v", s.name, p)
+		}
+	}()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", tel.MetricsHandler())
+	if s.cfg.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	for _, p := range s.parts {
+		for pattern, h := range p.Routes {
+			mux.Handle(pattern, h)
+		}
+	}
+	return mux, nil
+}
+
+// health says that the process lives: it does not look at the parts.
+func (s *service) health(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "service": s.name, "version": s.version})
+}
+
+// ready says whether the service can work, part by part.
+func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
+	parts, ready := s.readiness()
+	state, status := "ready", http.StatusOK
+	switch {
+	case s.stopping.Load():
+		state, status = "stopping", http.StatusServiceUnavailable
+	case !ready:
+		state, status = "not ready", http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, map[string]any{"status": state, "parts": parts})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "encoding the answer", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone when this fails
+}
+
+// serve returns the HTTP server as the Run of a part.
+func serve(listener net.Listener, handler http.Handler, log *slog.Logger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		srv := &http.Server{
+			Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		}
+		stopped := make(chan error, 1)
+		unhook := context.AfterFunc(ctx, func() { stopped <- shutdown(srv) })
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if unhook() {
+				return err
+			}
+			return errors.Join(err, <-stopped)
+		}
+		return <-stopped
+	}
+}
+
+// shutdown lets open requests finish for a moment and then cuts them off.
+func shutdown(srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		return srv.Close()
+	}
+	return nil
+}
+
+// state is the content of the state file.
+type state struct {
+	PID      int    `json:"pid"`
+	HTTPAddr string `json:"http_addr"`
+}
+
+// writeState writes the state file in one step and returns what removes it.
+func writeState(path, addr string) (remove func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	body, err := json.Marshal(state{PID: os.Getpid(), HTTPAddr: addr})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the state file: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("writing the state file: %w", err)
+	}
+	if err := os.WriteFile(path+".tmp", body, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the state file: %w", err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		return nil, fmt.Errorf("writing the state file: %w", err)
+	}
+	return func() { _ = os.Remove(path) }, nil // a file left behind names a dead process, which its reader checks
+}

@@ -1,0 +1,184 @@
+// Package service runs the parts of a service: it starts them in order, serves health, readiness and
+// metrics over HTTP, and on the end of its context stops them in reverse order within a deadline.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// How often Run looks whether all parts have become ready, until they have once.
+const readyInterval = 50 * time.Millisecond
+
+// ErrDrain is returned when parts were still at work at the end of the drain timeout.
+var ErrDrain = errors.New("work in hand was not finished in time")
+
+// Part is something that a service runs for as long as it lives.
+type Part struct {
+	// Name of the part, in readiness answers and errors.
+	Name string
+	// Run blocks until ctx ends, finishes its work in hand, and returns. Returning earlier, with an
+	// error or without, stops the service. nil for a part that only has routes.
+	Run func(ctx context.Context) error
+	// Ready returns nil when the part can work, else the reason why not; nil means always. It is called
+	// often and must be quick.
+	Ready func() error
+	// Routes are served beside the service's own: patterns of http.ServeMux.
+	Routes map[string]http.Handler
+}
+
+// Run serves HTTP and runs the parts until ctx ends or a part stops. Parts start in the order given.
+// To stop, the service first becomes not ready, then stops the parts in reverse order, each only after
+// the one before it has returned, all within cfg.DrainTimeout; HTTP ends last. The error joins those of
+// the parts, and ErrDrain if some were still at work.
+func Run(ctx context.Context, cfg Common, name, version string, tel *telemetry.Telemetry, log *slog.Logger, parts ...Part) error {
+	if tel == nil || log == nil {
+		return fmt.Errorf("starting %s: telemetry and log are needed", name)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
+	}
+	s := &service{name: name, version: version, cfg: cfg, log: log, parts: parts}
+	handler, err := s.routes(tel)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	remove, err := writeState(cfg.StateFile, listener.Addr().String())
+	if err != nil {
+		return errors.Join(fmt.Errorf("starting %s: %w", name, err), listener.Close())
+	}
+	defer remove()
+	return s.run(ctx, listener, handler)
+}
+
+type service struct {
+	name, version string
+	cfg           Common
+	log           *slog.Logger
+	parts         []Part
+	stopping      atomic.Bool
+}
+
+// running is a started part.
+type running struct {
+	name   string
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // valid once done is closed
+}
+
+func (s *service) run(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	// Parts and requests must outlive ctx: they are stopped one by one.
+	base := context.WithoutCancel(ctx)
+	ended := make(chan string, len(s.parts)+1)
+	web := s.start(base, Part{Name: "http", Run: serve(listener, handler, s.log)}, ended)
+	started := make([]*running, 0, len(s.parts))
+	for _, p := range s.parts {
+		if p.Run != nil {
+			started = append(started, s.start(base, p, ended))
+		}
+	}
+	watch, stopWatch := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.announce(watch, listener.Addr().String())
+	}()
+
+	early := ""
+	select {
+	case <-ctx.Done():
+	case early = <-ended:
+	}
+	s.stopping.Store(true)
+	stopWatch()
+	<-watched
+	s.log.Info("stopping", "service", s.name)
+	return s.stop(append([]*running{web}, started...), early)
+}
+
+func (s *service) start(ctx context.Context, p Part, ended chan<- string) *running {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{name: p.Name, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		r.err = p.Run(ctx)
+		close(r.done)
+		ended <- p.Name
+	}()
+	return r
+}
+
+// stop ends the parts in reverse order. early names the part that ended by itself, if one did.
+func (s *service) stop(started []*running, early string) error {
+	deadline := time.NewTimer(s.cfg.DrainTimeout)
+	defer deadline.Stop()
+	var faults []error
+	for i := len(started) - 1; i >= 0; i-- {
+		r := started[i]
+		r.cancel()
+		select {
+		case <-r.done:
+			faults = append(faults, r.fault(r.name == early))
+		case <-deadline.C:
+			for _, rest := range started[:i] {
+				rest.cancel()
+			}
+			return errors.Join(append(faults, fmt.Errorf("stopping %s: part %s: %w", s.name, r.name, ErrDrain))...)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// fault is what a finished part has to report.
+func (r *running) fault(early bool) error {
+	switch {
+	case errors.Is(r.err, context.Canceled) && !early:
+		return nil
+	case r.err != nil:
+		return fmt.Errorf("running %s: %w", r.name, r.err)
+	case early:
+		return fmt.Errorf("running %s: ended by itself", r.name)
+	}
+	return nil
+}
+
+// announce logs the ready line once all parts are ready.
+func (s *service) announce(ctx context.Context, addr string) {
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for {
+		if _, ready := s.readiness(); ready {
+			s.log.Info("ready", "service", s.name, "version", s.version, "addr", addr)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// readiness returns "ok" or the reason against it for each part.
+func (s *service) readiness() (parts map[string]string, ready bool) {
+	parts, ready = make(map[string]string, len(s.parts)), true
+	for _, p := range s.parts {
+		parts[p.Name] = "ok"
+		if p.Ready == nil {
+			continue
+		}
+		if err := p.Ready(); err != nil {
+			parts[p.Name], ready = err.Error(), false
+		}
+	}
+	return parts, ready
+}
