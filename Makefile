@@ -1,0 +1,115 @@
+# Larkstream's jobs. `make help` lists them. Each sets up what it needs; only Go must be there.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Pinned tools: the one place where their versions stand.
+GOLANGCI_LINT_VERSION := v2.15.0
+BUF_VERSION           := v1.75.0
+PROTOC_GEN_GO_VERSION := v1.36.12
+GOVULNCHECK_VERSION   := v1.9.0
+
+TOOLS := $(CURDIR)/.tools
+MODULES := shared gateway lark services/chunker-svc services/encoder-svc services/projector-svc services/llm-svc
+MAINS := ./lark/cmd/lark ./gateway/cmd/gateway $(foreach s,chunker encoder projector llm,./services/$(s)-svc/cmd/$(s)-svc)
+PACKAGES := $(addsuffix /...,$(addprefix ./,$(MODULES)))
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.Version=$(VERSION)
+E2E := ./lark/e2e/...
+E2E_FLAGS := -count=1 -timeout 20m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install what helps and is missing: ffmpeg, redis-server, a C compiler, Java, Maven
+	@.ci/deps ffmpeg redis gcc java maven
+	go mod download
+
+.PHONY: build
+build: ## build every binary into bin/
+	@mkdir -p bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(MAINS)
+
+.PHONY: demo
+demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
+	bin/lark demo
+
+.PHONY: up
+up: deps-ffmpeg build ## run the whole system on this machine until Ctrl-C (ARGS="--data DIR")
+	bin/lark up $(ARGS)
+
+.PHONY: test
+test: test-unit test-e2e ## run every test but those against a real Kafka
+
+.PHONY: test-unit
+test-unit: deps-test ## run the tests of every package
+	go test $$(command -v gcc >/dev/null || command -v clang >/dev/null && echo -race) -shuffle=on -timeout 10m \
+		$$(go list $(PACKAGES) | grep -v '/lark/e2e')
+
+.PHONY: test-e2e
+test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker
+	go test $(E2E_FLAGS) $(E2E)
+
+.PHONY: test-integration
+test-integration: ## run the end-to-end suite against a real Kafka and a real Redis
+	@.ci/deps ffmpeg redis java maven
+	LARK_E2E_KAFKA=real go test $(E2E_FLAGS) $(E2E)
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) generate-check standalone ## run the linters and check generated code and modules
+	$< run $(PACKAGES)
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## format the Go code (gofumpt, import groups)
+	$< fmt $(MODULES)
+
+.PHONY: generate
+generate: $(TOOLS)/buf-$(BUF_VERSION) $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) ## re-generate the protobuf code
+	cd shared/event && PATH="$(TOOLS):$$PATH" $(TOOLS)/buf-$(BUF_VERSION) generate
+
+.PHONY: generate-check
+generate-check: generate # generated code in the tree is what the generator makes
+	@git diff --exit-code --stat -- shared/event/eventpb || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
+
+.PHONY: standalone
+standalone: # each module builds without the workspace
+	@for m in $(MODULES); do echo "GOWORK=off go build $$m"; (cd $$m && GOWORK=off go build ./...) || exit 1; done
+
+.PHONY: vuln
+vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## look for known vulnerabilities (needs the network)
+	for m in $(MODULES); do (cd $$m && $< ./...) || exit 1; done
+
+.PHONY: bench
+bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the same engines (ARGS=...)
+	bin/lark bench pipeline $(ARGS)
+
+.PHONY: train-nano
+train-nano: ## train lark-nano again; hours, see training/README.md
+	training/train.sh
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin .tools
+
+.PHONY: deps-ffmpeg deps-test
+deps-ffmpeg:
+	@.ci/deps ffmpeg
+
+deps-test:
+	@.ci/deps ffmpeg redis gcc
+
+# A tool is built from the Go module proxy and kept under its version, so that a new version is a new file.
+define go-tool
+$(TOOLS)/$(1)-$(2):
+	@echo "building $(1) $(2)"
+	@mkdir -p $(TOOLS)/build
+	@GOWORK=off GOFLAGS= GOBIN=$(TOOLS)/build go install $(3)@$(2)
+	@mv $(TOOLS)/build/$(1) $$@ && ln -sf $(1)-$(2) $(TOOLS)/$(1)
+endef
+$(eval $(call go-tool,golangci-lint,$(GOLANGCI_LINT_VERSION),github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
+$(eval $(call go-tool,buf,$(BUF_VERSION),github.com/bufbuild/buf/cmd/buf))
+$(eval $(call go-tool,protoc-gen-go,$(PROTOC_GEN_GO_VERSION),google.golang.org/protobuf/cmd/protoc-gen-go))
+$(eval $(call go-tool,govulncheck,$(GOVULNCHECK_VERSION),golang.org/x/vuln/cmd/govulncheck))
