@@ -1,0 +1,116 @@
+// Package audio turns an audio file of any supported format into 44.1 kHz mono 16-bit PCM, as a
+// stream: its memory does not grow with the length of the track.
+//
+// Files are hostile input. The format is told by content, never by name; wav, flac and mp3 are
+// decoded in Go, other formats by an ffmpeg child process under limits. What each format is decoded
+// by, and why, is in docs/adr/0010-one-decoder-per-format.md.
+package audio
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+// SampleRate of the PCM that comes out, in Hz.
+const SampleRate = 44100
+
+// Bounds on what a file may say of itself.
+const (
+	minRate     = 1000
+	maxRate     = 768_000
+	maxChannels = 64
+)
+
+// MinSeconds is the length of the shortest track that is accepted.
+const MinSeconds = 0.1
+
+// Limits bound the work on one file. Every limit must be positive.
+type Limits struct {
+	// FileBytes is the size of the largest file; a larger one is audio_too_large.
+	FileBytes int64
+	// Duration of the longest track; a longer one is audio_too_long.
+	Duration time.Duration
+	// DecodedBytes bounds frames x channels x 4 bytes over the whole file, which is what a
+	// decompression bomb grows; beyond it the file is audio_too_large.
+	DecodedBytes int64
+	// Timeout is the wall time of decoding one file; beyond it the file is audio_timeout.
+	Timeout time.Duration
+}
+
+// Error is a fault of the file (or of what is installed to read it), with one of the stable codes
+// of package event. Any other error of this package is a fault of the surroundings: try again.
+type Error struct {
+	Code string
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of the Error in err's chain, or "".
+func CodeOf(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+func undecodable(format string, args ...any) error {
+	return &Error{Code: event.CodeAudioUndecodable, Err: fmt.Errorf(format, args...)}
+}
+
+// errUnsupported marks a valid file of a variant that the Go decoder of its format does not read
+// and ffmpeg does.
+var errUnsupported = errors.New("variant not read without ffmpeg")
+
+// source is a decoded stream of interleaved samples in [-1, 1].
+type source struct {
+	rate, channels int
+	// declared is the number of frames (samples of one channel) that the file claims, 0 if unknown.
+	declared int64
+	// next returns the following whole frames, valid until the next call, or io.EOF.
+	next func() ([]float32, error)
+	// close frees what the source holds and may be nil.
+	close func()
+}
+
+func (s *source) check() error {
+	if s.rate < minRate || s.rate > maxRate {
+		return undecodable("sample rate %d Hz is outside %d to %d", s.rate, minRate, maxRate)
+	}
+	if s.channels < 1 || s.channels > maxChannels {
+		return undecodable("%d channels are outside 1 to %d", s.channels, maxChannels)
+	}
+	return nil
+}
+
+// nearEnd says whether a stream that broke after got frames is complete for all practical
+// purposes: within 1 % and 1 s of the length that the file claims.
+func (s *source) nearEnd(got int64) bool {
+	if s.declared == 0 {
+		return false
+	}
+	return s.declared-got <= min(int64(s.rate), s.declared/100)
+}
+
+// contained calls next and turns a panic of a decoder library into an error of the file.
+func (s *source) contained() (block []float32, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			block, err = nil, undecodable("decoder gave up on malformed data: %v", p)
+		}
+	}()
+	return s.next()
+}
+
+// atEnd reports the end of input, whole or in the middle of something.
+func atEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}

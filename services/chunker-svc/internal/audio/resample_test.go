@@ -1,0 +1,97 @@
+package audio
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var rates = []int{8000, 11025, 16000, 22050, 32000, 44099, 48000, 88200, 96000, 192000, 384000, 767_999}
+
+// resampleAll feeds x in uneven pieces.
+func resampleAll(from int, x []float32) []float32 {
+	r := newResampler(from, SampleRate)
+	var out []float32
+	for size := 1; len(x) > 0; size = size*3%4093 + 1 {
+		n := min(size, len(x))
+		out = append(out, r.process(x[:n])...)
+		x = x[n:]
+	}
+	return append(out, r.flush()...)
+}
+
+func tone32(n int, hz, rate float64) []float32 {
+	x := make([]float32, n)
+	for i, v := range sine(n, hz, rate, 0.5) {
+		x[i] = float32(v)
+	}
+	return x
+}
+
+func TestResamplerKeepsThePassBand(t *testing.T) {
+	t.Parallel()
+	for _, rate := range rates {
+		tolerance := 2e-5
+		if len(newResampler(rate, SampleRate).phases) < SampleRate/gcd(rate, SampleRate) {
+			tolerance = 2e-3 // times fall on the nearest phase
+		}
+		nyquist := min(float64(rate), SampleRate) / 2
+		for _, part := range []float64{0.01, 0.3, 0.6, 0.88} {
+			hz := part * nyquist
+			out := resampleAll(rate, tone32(rate, hz, float64(rate)))
+			want := sine(len(out), hz, SampleRate, 0.5)
+			edge := SampleRate/10 + SampleRate*2*zeroCrossings/rate
+			for i := edge; i < len(out)-edge; i++ {
+				require.InDelta(t, want[i], out[i], tolerance, "%d Hz at rate %d, sample %d", int(hz), rate, i)
+			}
+		}
+	}
+}
+
+func TestResamplerSilencesTheStopBand(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []int{48000, 88200, 96000, 192000} {
+		for _, hz := range []float64{22_100, 23_000, 0.49 * float64(rate)} {
+			out := resampleAll(rate, tone32(rate, hz, float64(rate)))
+			for i := SampleRate / 10; i < len(out)-SampleRate/10; i++ {
+				require.InDelta(t, 0, out[i], 2e-5, "%g Hz at rate %d folds back", hz, rate)
+			}
+		}
+	}
+}
+
+func TestResamplerLength(t *testing.T) {
+	t.Parallel()
+	for _, rate := range rates {
+		for _, n := range []int{0, 1, 2, 999, rate, rate + 1} {
+			want := math.Round(float64(n) * SampleRate / float64(rate))
+			require.InDelta(t, want, len(resampleAll(rate, make([]float32, n))), 0.5, "%d samples at rate %d", n, rate)
+		}
+	}
+	require.Nil(t, newResampler(SampleRate, SampleRate))
+}
+
+func TestResamplerDoesNotDependOnBlockSizes(t *testing.T) {
+	t.Parallel()
+	x := tone32(48000, 997, 48000)
+	r := newResampler(48000, SampleRate)
+	whole := append(append([]float32(nil), r.process(x)...), r.flush()...)
+	require.Equal(t, whole, resampleAll(48000, x))
+}
+
+func TestResamplerMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, rate := range append(rates, minRate, maxRate) {
+		r := newResampler(rate, SampleRate)
+		block := make([]float32, blockFrames)
+		r.process(block)
+		r.process(block)
+		size := cap(r.buf)
+		for range 100 {
+			r.process(block)
+		}
+		require.LessOrEqual(t, cap(r.buf), 2*size, "rate %d", rate)
+		require.LessOrEqual(t, len(r.phases)*2*r.half, maxTaps, "table at rate %d", rate)
+	}
+}
