@@ -183,19 +183,24 @@ func genAI(model string) []attribute.KeyValue {
 
 // LedgerMetrics counts what ends: outcomes and jobs.
 type LedgerMetrics struct {
-	outcomes, jobs metric.Int64Counter
-	duration       metric.Float64Histogram
-	pending        metric.Float64Gauge
+	outcomes, jobs, stray         metric.Int64Counter
+	duration                      metric.Float64Histogram
+	pending                       metric.Float64Gauge
+	expected, recorded, imbalance metric.Float64Gauge
 }
 
 // NewLedgerMetrics returns the instruments of the job store and the recorder.
 func NewLedgerMetrics() *LedgerMetrics {
 	i := newInstruments()
 	return &LedgerMetrics{
-		outcomes: i.counter(MetricLedgerOutcomes, "{outcome}", "Outcomes stored, by state, code and cache."),
-		jobs:     i.counter(MetricLedgerJobs, "{job}", "Jobs by state: accepted, then how they ended."),
-		duration: i.histogram(MetricLedgerJobDuration, unitSeconds, "Time from a job's acceptance to its end.", secondsBounds),
-		pending:  i.gauge(MetricLedgerPending, unitRecords, "Records in the outbox that are not yet published."),
+		outcomes:  i.counter(MetricLedgerOutcomes, "{outcome}", "Outcomes stored, by state, code and cache."),
+		jobs:      i.counter(MetricLedgerJobs, "{job}", "Jobs by state: accepted, then how they ended."),
+		duration:  i.histogram(MetricLedgerJobDuration, unitSeconds, "Time from a job's acceptance to its end.", secondsBounds),
+		pending:   i.gauge(MetricLedgerPending, unitRecords, "Records in the outbox that are not yet published."),
+		expected:  i.gauge(MetricLedgerExpected, "{outcome}", "Outcomes that the ended jobs must have: windows times questions."),
+		recorded:  i.gauge(MetricLedgerRecorded, "{outcome}", "Outcomes that the ended jobs do have."),
+		imbalance: i.gauge(MetricLedgerImbalance, "{job}", "Ended jobs that have not exactly the outcomes expected; anything but 0 is a fault."),
+		stray:     i.counter(MetricLedgerStray, unitRecords, "Outcomes and plans that belong to no job of this store or to none of its windows, by reason."),
 	}
 }
 
@@ -219,4 +224,16 @@ func (m *LedgerMetrics) JobEnded(ctx context.Context, state string, took time.Du
 // OutboxPending notes how many records wait to be published.
 func (m *LedgerMetrics) OutboxPending(ctx context.Context, n int) {
 	m.pending.Record(ctx, float64(n))
+}
+
+// Ledger notes what the ended jobs must have and do have, and how many of them are out of balance.
+func (m *LedgerMetrics) Ledger(ctx context.Context, expected, recorded, unbalanced int) {
+	m.expected.Record(ctx, float64(expected))
+	m.recorded.Record(ctx, float64(recorded))
+	m.imbalance.Record(ctx, float64(unbalanced))
+}
+
+// Stray counts a record that could not be entered: reason is unknown_job or outside_plan.
+func (m *LedgerMetrics) Stray(ctx context.Context, reason string) {
+	m.stray.Add(ctx, 1, metric.WithAttributes(AttrReason.String(reason)))
 }

@@ -150,6 +150,10 @@ const (
 	MetricLedgerJobs        = "lark.jobs"
 	MetricLedgerJobDuration = "lark.job.duration"
 	MetricLedgerPending     = "lark.outbox.pending"
+	MetricLedgerExpected    = "lark.ledger.expected"
+	MetricLedgerRecorded    = "lark.ledger.recorded"
+	MetricLedgerImbalance   = "lark.ledger.imbalance"
+	MetricLedgerStray       = "lark.ledger.stray"
 )
 
 // Units, in UCUM as OpenTelemetry asks.
