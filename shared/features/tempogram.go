@@ -1,0 +1,109 @@
+package features
+
+import "math"
+
+const (
+	shortestLag      = 0.2 // seconds: 300 beats a minute
+	lagsPerOctave    = 24
+	tempogramReach   = 256 // mel frames to each side of the centre
+	melPerTempogram  = FramesPerTempogram * melPerFrame
+	fewestProducts   = 16 // a lag with fewer products than this reads 0
+	onsetPowerFloor  = 1e-5
+	melFramesPerSec  = float64(halfRate) / melHop
+	halfBinLagFactor = 1.0 / (2 * lagsPerOctave) // octaves
+)
+
+// lag is where one row of a tempogram reads the autocorrelation: between floor and floor+1, and at the whole lags first..last.
+type lag struct {
+	floor       int
+	fraction    float64
+	first, last int
+}
+
+// lagBank spaces the lags evenly on a log scale, so that a change of tempo shifts a tempogram.
+func lagBank() []lag {
+	table := make([]lag, Lags)
+	for i := range table {
+		frames := shortestLag * melFramesPerSec * math.Exp2(float64(i)/lagsPerOctave)
+		table[i] = lag{
+			floor:    int(frames),
+			fraction: frames - math.Floor(frames),
+			first:    int(math.Ceil(frames * math.Exp2(-halfBinLagFactor))),
+			last:     int(math.Floor(frames * math.Exp2(halfBinLagFactor))),
+		}
+	}
+	return table
+}
+
+// read returns the highest value of the autocorrelation within the row's half bin on each side.
+func (l lag) read(ac []float64) float32 {
+	if l.floor+1 >= len(ac) {
+		return 0
+	}
+	v := ac[l.floor]*(1-l.fraction) + ac[l.floor+1]*l.fraction
+	for i := l.first; i <= min(l.last, len(ac)-1); i++ {
+		v = max(v, ac[i])
+	}
+	return float32(v)
+}
+
+// onsets returns the onset strength per mel frame and group: the mean rise of the group's ten bands.
+func onsets(mel Matrix) [Groups][]float64 {
+	var out [Groups][]float64
+	for g := range out {
+		out[g] = make([]float64, mel.Rows)
+		for m := 1; m < mel.Rows; m++ {
+			now, before := mel.Row(m), mel.Row(m-1)
+			for b := g * bandsPerGroup; b < (g+1)*bandsPerGroup; b++ {
+				out[g][m] += float64(max(0, now[b]-before[b])) / bandsPerGroup
+			}
+		}
+	}
+	return out
+}
+
+// tempograms returns ceil(frames/16) local autocorrelations [Lags, Groups], one under another.
+func tempograms(onset [Groups][]float64, table []lag, frames int) Matrix {
+	count := (frames + FramesPerTempogram - 1) / FramesPerTempogram
+	out, longest := NewMatrix(count*Lags, Groups), table[len(table)-1]
+	ac := make([]float64, longest.last+2)
+	for t := range count {
+		centre := t*melPerTempogram + melPerTempogram/2
+		for g, strength := range onset {
+			part := strength[max(0, centre-tempogramReach):min(len(strength), centre+tempogramReach)]
+			got := autocorrelation(part, ac)
+			for i, l := range table {
+				out.Data[(t*Lags+i)*Groups+g] = l.read(got)
+			}
+		}
+	}
+	return out
+}
+
+// autocorrelation fills ac with the mean products of x less its mean at each lag, relative to lag 0, as far as 16 products exist.
+func autocorrelation(x, ac []float64) []float64 {
+	mean := 0.0
+	for _, v := range x {
+		mean += v / float64(len(x))
+	}
+	centred := make([]float64, len(x))
+	for i, v := range x {
+		centred[i] = v - mean
+	}
+	ac = ac[:max(0, min(len(ac), len(x)-fewestProducts))]
+	for l := range ac {
+		ahead, sum := centred[l:], 0.0
+		for i, v := range ahead {
+			sum += v * centred[i]
+		}
+		ac[l] = sum / float64(len(ahead))
+	}
+	if len(ac) == 0 {
+		return ac
+	}
+	power := ac[0] + onsetPowerFloor
+	for l := range ac {
+		ac[l] /= power
+	}
+	return ac
+}

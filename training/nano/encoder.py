@@ -1,0 +1,131 @@
+"""The encoder of lark-nano in JAX. docs/lark-nano.md, section 4, is its specification; the Go service computes the same."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .data import GROUPS, LAGS, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, SEMITONES
+from .labels import FAMILIES, TEMPO_MAX, TEMPO_MIN
+
+WIDTH = 192
+SEEN = 72  # semitones that each pitch class sees
+LINEARS = {  # name: (inputs, outputs)
+    "timbre.conv": (3 * (SEMITONES + MEL), 192), "timbre.hidden": (192, 192), "timbre.pool": (384, 128),
+    "harmony.conv": (3 * SEEN, 64), "harmony.chord": (64, 3), "harmony.hidden": (64, 64), "harmony.pool": (128, 64), "harmony.key": (64, 2),
+    "rhythm.conv1": (7 * GROUPS, 32), "rhythm.conv2": (7 * 32, 48), "rhythm.dense": (LAGS // 2 * 48, 192),
+    "mix.global": (128 + 48 + 192, 256), "mix.local": (192 + 36, WIDTH), "mix.spread": (256, WIDTH),
+    "mix.up": (WIDTH, 256), "mix.down": (256, WIDTH),
+    "head.tempo": (WIDTH, TEMPO_MAX - TEMPO_MIN + 1), "head.key": (WIDTH, 24), "head.metre": (WIDTH, 2), "head.drums": (WIDTH, 1),
+    "head.families": (WIDTH, len(FAMILIES)), "head.music": (WIDTH, 1),
+}  # fmt: skip
+NORMS = ["mix.norm", "mix.out"]
+DROPOUT = 0.2
+
+
+def init(seed: int) -> dict[str, jax.Array]:
+    """Draw initial weights (LeCun normal)."""
+    rng, params = np.random.default_rng(seed), {}
+    for name, (inputs, outputs) in LINEARS.items():
+        params[name + ".weight"] = jnp.asarray(rng.normal(0, inputs**-0.5, (outputs, inputs)), jnp.float32)
+        params[name + ".bias"] = jnp.zeros(outputs, jnp.float32)
+    for name in NORMS:
+        params[name + ".weight"] = jnp.ones(WIDTH, jnp.float32)
+    return params
+
+
+def gelu(x):
+    """Return x times the normal distribution function of x."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def linear(p, name: str, x):
+    """Return x W^T + b."""
+    return x @ p[name + ".weight"].T + p[name + ".bias"]
+
+
+def rms(p, name: str, x):
+    """Return x scaled to a root mean square of 1, times the norm's weight."""
+    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5) * p[name + ".weight"]
+
+
+def taps(x, count: int, axis: int, stride: int = 1):
+    """Join `count` neighbouring rows along the last axis, zero beyond the ends, columns ordered (tap, channel)."""
+    side, rows = count // 2, x.shape[axis]
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (side, side)
+    x = jnp.pad(x, pad)
+    return jnp.concatenate([jax.lax.slice_in_dim(x, k, k + rows, stride, axis) for k in range(count)], -1)
+
+
+def mean_max(x, axis: int):
+    """Return the mean and the maximum along an axis, joined."""
+    return jnp.concatenate([x.mean(axis), x.max(axis)], -1)
+
+
+def _chunks(x, size: int):
+    """Average groups of `size` rows of [B, T, ...]; the last group may be shorter."""
+    rows = x.shape[1]
+    whole = rows // size * size
+    out = x[:, :whole].reshape(x.shape[0], -1, size, *x.shape[2:]).mean(2)
+    return out if whole == rows else jnp.concatenate([out, x[:, whole:].mean(1, keepdims=True)], 1)
+
+
+def timbre(p, semitones, mel):
+    """Return frames [B, T, 192] and the pooled vector [B, 128]."""
+    u = gelu(linear(p, "timbre.conv", taps(jnp.concatenate([semitones, mel], -1), 3, 1)))
+    v = u + gelu(linear(p, "timbre.hidden", u))
+    return v, gelu(linear(p, "timbre.pool", mean_max(v, 1)))
+
+
+def harmony(p, semitones):
+    """Return chord logits [B, R, 36] and key logits [B, 24]."""
+    h = _chunks(semitones, PER_CHORD)
+    seen = jnp.stack([h[..., c : c + SEEN] for c in range(12)], 2)
+    a = gelu(linear(p, "harmony.conv", taps(seen, 3, 1)))
+    b = gelu(linear(p, "harmony.hidden", a))
+    q = gelu(linear(p, "harmony.pool", mean_max(b, 1)))
+    chord = linear(p, "harmony.chord", a)
+    return chord.reshape(*chord.shape[:2], 36), linear(p, "harmony.key", q).reshape(-1, 24)
+
+
+def rhythm(p, tempograms):
+    """Return the rhythm vector [B, 192]."""
+    x = gelu(linear(p, "rhythm.conv1", taps(4.0 * tempograms, 7, 2)))
+    x = gelu(linear(p, "rhythm.conv2", taps(x, 7, 2, 2)))
+    return gelu(linear(p, "rhythm.dense", x.mean(1).reshape(x.shape[0], -1)))
+
+
+def scale_mel(mel):
+    """Scale levels and onsets to about zero mean and unit deviation."""
+    return jnp.concatenate([(mel[..., :MEL_BANDS] - 1.25) / 1.1, (mel[..., MEL_BANDS:] - 0.1) / 0.15], -1)
+
+
+def _drop(x, key):
+    return x if key is None else x * jax.random.bernoulli(key, 1 - DROPOUT, x.shape) / (1 - DROPOUT)
+
+
+def frames(p, semitones, mel, tempograms, key=None):
+    """Return frames [B, T, 192], chord logits and key logits. With a random key, the pooled vectors are dropped out."""
+    keys = [None] * 3 if key is None else jax.random.split(key, 3)
+    s = (semitones - 1.0) / 0.9
+    v, pooled = timbre(p, s, scale_mel(mel))
+    chord, tonal = harmony(p, s)
+    w = rhythm(p, tempograms)
+    k = jnp.concatenate([tonal, jax.nn.softmax(tonal)], -1)
+    g = gelu(linear(p, "mix.global", jnp.concatenate([_drop(pooled, keys[0]), k, _drop(w, keys[1])], -1)))
+    local = jnp.repeat(jax.nn.softmax(chord), PER_CHORD, 1)[:, : v.shape[1]]
+    x = linear(p, "mix.local", jnp.concatenate([_drop(v, keys[2]), local], -1)) + linear(p, "mix.spread", g)[:, None]
+    y = x + linear(p, "mix.down", gelu(linear(p, "mix.up", rms(p, "mix.norm", x))))
+    return rms(p, "mix.out", y), chord, tonal
+
+
+def heads(p, y):
+    """Return the linear read-outs of frames as a dict of logits."""
+    return {n: linear(p, f"head.{n}", y) for n in ("tempo", "key", "metre", "drums", "families", "music")}
+
+
+def tempograms_for(count: int) -> int:
+    """Return how many tempograms go with `count` frames."""
+    return -(-count // PER_TEMPOGRAM)

@@ -1,0 +1,158 @@
+"""Train the encoder: python -m nano.train_encoder --data DIR --out encoder.npz --minutes M.
+
+Every frame must carry the labels of the whole window: linear heads read them from single frames, which makes the decoder's work easy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from . import encoder
+from .data import FRAMES, Batch, Clips, key_of, make_batch
+from .labels import TEMPO_MAX, TEMPO_MIN
+
+BATCH = 32
+READ_EVERY = 8  # the heads read every eighth frame
+TEMPI = np.arange(TEMPO_MIN, TEMPO_MAX + 1)
+TEMPO_WIDTH = 0.015  # standard deviation of the tempo target, in natural log
+
+
+def as_dict(b: Batch) -> dict[str, np.ndarray]:
+    """Return a batch as a dict that jit accepts."""
+    return dataclasses.asdict(b)
+
+
+def tempo_target(tempo):
+    """Return a soft class distribution over the whole tempi."""
+    t = jnp.exp(-0.5 * (jnp.log(TEMPI / jnp.maximum(tempo, 1)[..., None]) / TEMPO_WIDTH) ** 2) + 1e-9
+    return t / t.sum(-1, keepdims=True)
+
+
+def losses(p, b, key):
+    """Return the loss terms of a batch."""
+    y, chord, tonal = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], key)
+    h = encoder.heads(p, y[:, ::READ_EVERY])
+    music, count = b["music"], jnp.maximum(b["music"].sum(), 1)
+
+    def classes(logits, target):
+        got = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(target, 0)[..., None], -1)[..., 0]
+        return -jnp.where(target >= 0, got, 0)
+
+    def over(x):  # mean over the frames read, then over the clips with music
+        return (x.reshape(x.shape[0], -1).mean(1) * music).sum() / count
+
+    def spread(x):
+        return jnp.broadcast_to(x[:, None], h["key"].shape[:2])
+
+    soft = tempo_target(b["tempo"])[:, None]
+    steps = (b["chords"] >= 0).sum()
+    return {
+        "tempo": over(-(soft * jax.nn.log_softmax(h["tempo"])).sum(-1)),
+        "key": over(classes(h["key"], spread(b["key"]))),
+        "tonal": over(classes(tonal, b["key"])[:, None]),
+        "chord": 0.5 * classes(chord, b["chords"]).sum() / jnp.maximum(steps, 1),
+        "metre": over(classes(h["metre"], spread(b["metre"]))),
+        "drums": over(optax.sigmoid_binary_cross_entropy(h["drums"][..., 0], spread(b["drums"]))),
+        "families": 4 * over(optax.sigmoid_binary_cross_entropy(h["families"], b["families"][:, None])),
+        "music": 0.3 * optax.sigmoid_binary_cross_entropy(h["music"][..., 0], spread(music)).mean(),
+    }
+
+
+def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
+    """Measure the heads, averaged over frames, on whole clips."""
+    got = [predict(p, as_dict(make_batch(clips, part, FRAMES, None))) for part in np.array_split(which, max(1, len(which) // 30))]
+    out = {k: np.concatenate([np.asarray(g[k]) for g in got]) for k in got[0]}
+    labels = make_batch(clips, which, FRAMES, None)
+    ratio = TEMPI[out["tempo"].argmax(1)] / labels.tempo
+    octaves = [abs(ratio / f - 1) < 0.04 for f in (1, 2, 0.5, 3, 1 / 3)]
+    pred, true = out["families"] > 0, labels.families > 0
+    return {
+        "tempo1": octaves[0].mean(), "tempo2": np.any(octaves, 0).mean(), "key": (out["key"].argmax(1) == labels.key).mean(),
+        "tonal": (out["tonal"].argmax(1) == labels.key).mean(),
+        "mode": np.mean([key_of(a)[1] == key_of(b)[1] for a, b in zip(out["key"].argmax(1), labels.key, strict=True)]),
+        "metre": (out["metre"].argmax(1) == labels.metre).mean(), "drums": ((out["drums"][:, 0] > 0) == labels.drums).mean(),
+        "f1": 2 * (pred & true).sum() / (pred.sum() + true.sum()),
+    }  # fmt: skip
+
+
+@jax.jit
+def predict_heads(p, b):
+    """Return the heads' logits averaged over the frames."""
+    y, _, tonal = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])
+    return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {"tonal": tonal}
+
+
+def save(path: str, params) -> None:
+    """Write parameters, whole or not at all."""
+    np.savez(path + ".part.npz", **{k: np.asarray(v) for k, v in params.items()})
+    os.replace(path + ".part.npz", path)
+
+
+def load(path: str) -> dict[str, jax.Array]:
+    """Read parameters."""
+    return {k: jnp.asarray(v) for k, v in np.load(path).items()}
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("--data", required=True, help="folder with train/, noise/ and, for progress, test/")
+    args.add_argument("--out", required=True)
+    args.add_argument("--resume", help="start from these weights")
+    args.add_argument("--minutes", type=float, required=True)
+    args.add_argument("--rate", type=float, default=1.5e-3)
+    args.add_argument("--seed", type=int, default=1)
+    a = args.parse_args()
+    rng = np.random.default_rng(a.seed)
+    clips, noise = Clips(os.path.join(a.data, "train")), Clips(os.path.join(a.data, "noise"))
+    held = np.arange(60)  # the first training clips watch for overfitting
+    watched = Clips(os.path.join(a.data, "test"))
+    params = load(a.resume) if a.resume else encoder.init(a.seed)
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=a.rate, b2=0.98, weight_decay=0.05)
+    )
+    state, key = optimiser.init(params), jax.random.key(a.seed)
+
+    @jax.jit
+    def step(params, state, b, key):
+        def total(p):
+            terms = losses(p, b, key)
+            return sum(terms.values()), terms
+
+        grads, terms = jax.grad(total, has_aux=True)(params)
+        updates, state = optimiser.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, terms
+
+    began, done, shown, smooth = time.monotonic(), 0, time.monotonic(), {}
+    while (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
+        frames = 160 if rng.random() < 0.8 else 64
+        which = rng.integers(len(held), len(clips), BATCH - 1)
+        b = as_dict(make_batch(clips, which, frames, rng))
+        n = as_dict(make_batch(noise, rng.integers(0, len(noise), 1), frames, rng))
+        b = {k: np.concatenate([b[k], n[k]]) for k in b}
+        state[1].hyperparams["learning_rate"] = jnp.asarray(a.rate * min(1, (done + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * part)) + 1e-5)
+        key, use = jax.random.split(key)
+        params, state, terms = step(params, state, b, use)
+        smooth = {k: 0.98 * smooth.get(k, float(v)) + 0.02 * float(v) for k, v in terms.items()}
+        done += 1
+        if time.monotonic() - shown > 60:
+            shown = time.monotonic()
+            clips.refresh()
+            watched.refresh()
+            save(a.out, params)
+            print(f"{shown - began:.0f} s, step {done}, {BATCH * done / (shown - began):.0f} windows/s, {len(clips)} clips,", {k: round(v, 2) for k, v in smooth.items()})
+            for name, c, which in (("held", clips, held), ("test", watched, np.arange(len(watched)))):
+                if len(which):
+                    print("  ", name, {k: round(float(v), 3) for k, v in measure(params, c, which, predict_heads).items()}, flush=True)
+    save(a.out, params)
+
+
+if __name__ == "__main__":
+    main()
