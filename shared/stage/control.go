@@ -1,0 +1,128 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+// maxCancelled bounds the remembered jobs, at about 100 bytes each; the oldest are forgotten first.
+const maxCancelled = 200_000
+
+// Control knows which jobs are cancelled, from the compacted control topic. One serves all runners of
+// a process.
+type Control struct {
+	config   kafka.Config
+	log      *slog.Logger
+	caughtUp chan struct{}
+
+	mu        sync.Mutex
+	cancelled map[string]bool
+	order     []string // as cancelled; may name jobs removed since
+	watchers  map[string]map[*context.CancelCauseFunc]struct{}
+}
+
+// NewControl makes a Control of which only Deps.Log is needed; Run it to fill it.
+func NewControl(c kafka.Config, d Deps) (*Control, error) {
+	if d.Log == nil {
+		return nil, errors.New("making control: no logger given")
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("making control: %w", err)
+	}
+	return &Control{
+		config: c, log: d.Log, caughtUp: make(chan struct{}),
+		cancelled: make(map[string]bool), watchers: make(map[string]map[*context.CancelCauseFunc]struct{}),
+	}, nil
+}
+
+// Run follows the control topic until ctx is cancelled.
+func (c *Control) Run(ctx context.Context) error {
+	caughtUp, wait := kafka.Tail(ctx, c.config, event.TopicControl, kafka.Earliest, c.take)
+	select {
+	case <-caughtUp:
+		close(c.caughtUp)
+	case <-ctx.Done():
+	}
+	if err := wait(); err != nil {
+		return fmt.Errorf("following %s: %w", event.TopicControl, err)
+	}
+	return nil
+}
+
+// Ready is nil once all that was on the topic at the start is known.
+func (c *Control) Ready() error {
+	select {
+	case <-c.caughtUp:
+		return nil
+	default:
+		return errors.New("control topic not read to its end yet")
+	}
+}
+
+// Cancelled tells whether the user has cancelled the job.
+func (c *Control) Cancelled(jobID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cancelled[jobID]
+}
+
+// take reads one control record; a tombstone forgets the job.
+func (c *Control) take(rec event.Record, partition int32, offset int64) {
+	if len(rec.Value) == 0 {
+		c.mu.Lock()
+		delete(c.cancelled, rec.Key)
+		c.mu.Unlock()
+		return
+	}
+	msg, err := event.DecodeAs[*eventpb.Control](rec)
+	if err != nil {
+		c.log.Warn("skipping control record", "partition", partition, "offset", offset, "error", err)
+		return
+	}
+	c.cancel(msg.GetJobId())
+}
+
+func (c *Control) cancel(job string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.cancelled[job] {
+		c.cancelled[job] = true
+		c.order = append(c.order, job)
+	}
+	for len(c.order) > maxCancelled {
+		delete(c.cancelled, c.order[0])
+		c.order = c.order[1:]
+	}
+	for cancel := range c.watchers[job] {
+		(*cancel)(ErrCancelled)
+	}
+}
+
+// watch calls cancel with ErrCancelled once the job is cancelled, at once if it is already.
+func (c *Control) watch(job string, cancel context.CancelCauseFunc) (unwatch func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancelled[job] {
+		cancel(ErrCancelled)
+		return func() {}
+	}
+	if c.watchers[job] == nil {
+		c.watchers[job] = make(map[*context.CancelCauseFunc]struct{})
+	}
+	c.watchers[job][&cancel] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.watchers[job], &cancel)
+		if len(c.watchers[job]) == 0 {
+			delete(c.watchers, job)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package stage
+
+import (
+	"strconv"
+	"sync"
+)
+
+// keyQueues runs the tasks of one key one after another, in the order added, and those of different
+// keys in parallel. A key has a goroutine only while it has tasks, and tasks are bounded by admission.
+type keyQueues struct {
+	mu      sync.Mutex
+	queues  map[string][]*task // present = a goroutine works on it
+	work    *sync.WaitGroup
+	process func(*task)
+}
+
+func (k *keyQueues) add(t *task) {
+	key := string(t.rec.Key)
+	if len(t.rec.Key) == 0 { // no key, no order
+		key = t.part.topic + "/" + strconv.Itoa(int(t.part.id)) + "/" + strconv.FormatInt(t.rec.Offset, 10)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	queue, busy := k.queues[key]
+	k.queues[key] = append(queue, t)
+	if !busy {
+		k.work.Go(func() { k.drain(key) })
+	}
+}
+
+func (k *keyQueues) drain(key string) {
+	for {
+		t := k.head(key)
+		if t == nil {
+			return
+		}
+		k.process(t)
+		t.release()
+	}
+}
+
+func (k *keyQueues) head(key string) *task {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	queue := k.queues[key]
+	if len(queue) == 0 {
+		delete(k.queues, key)
+		return nil
+	}
+	t := queue[0]
+	queue[0] = nil
+	k.queues[key] = queue[1:]
+	return t
+}

@@ -1,0 +1,211 @@
+// Package stage runs one stage of the pipeline: it consumes records, hands them to a Handler,
+// publishes what the handler returns, and commits, in that order. Delivery is at least once; every
+// sink is idempotent by outcome id, which makes the whole effectively once.
+//
+// The contract between the runner and a handler:
+//   - Records of one key are handled one after another in order; different keys run in parallel.
+//   - nil: the outputs are published and acknowledged, then the record is done.
+//   - Permanent: a dead letter, and a failed outcome for every question of the record.
+//   - Later: put back for a while, without counting.
+//   - Any other error: retried in place with jitter, then on the delayed retry topics, then as
+//     Permanent with the code of Coded, or "internal".
+//   - The handler's context ends when the job is cancelled or past its deadline (the questions then
+//     end as cancelled), when the partition is taken away, or at the end of the drain; in the last two
+//     cases nothing is published or committed and the record comes again.
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// Handler does the work of a stage on one record and returns the records to publish. rec.Topic is
+// the topic that the record was first written to, also when it comes back from a retry topic.
+type Handler func(ctx context.Context, rec event.Record) ([]event.Record, error)
+
+// Config is the user's part of a runner. Zero values mean the defaults.
+type Config struct {
+	// Stage names the runner in topics, headers, metrics and outcomes.
+	Stage string
+	// Topics to consume, beside the stage's own retry topics.
+	Topics []string
+	// Group is the consumer group, "lark.<stage>" by default.
+	Group string
+	// Concurrency is how many handlers run at once. Default 4.
+	Concurrency int
+	// MaxInFlightRecords bounds the records taken up and not yet finished. Default 64. One
+	// partition may hold at most half of them, so that one hot key does not starve the others.
+	MaxInFlightRecords int
+	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
+	// record that costs more than that runs alone.
+	MaxInFlightBytes int64
+	// Attempts is how often a record is tried in place. Default 3.
+	Attempts int
+	// Backoff is the wait before the second attempt; it doubles, with jitter. Default 200 ms.
+	Backoff time.Duration
+	// RetryDelays are the delays of the retry topics, shortest first. Default 5 s, 1 m, 10 m.
+	RetryDelays []time.Duration
+	// DrainTimeout bounds the end of Run after its context is cancelled. Default 30 s: for three
+	// quarters of it running handlers may finish, then their context ends.
+	DrainTimeout time.Duration
+}
+
+// Deps are what the process hands in.
+type Deps struct {
+	Kafka    kafka.Config
+	Handle   Handler
+	Producer *kafka.Producer
+	Log      *slog.Logger
+	// Cost is the memory in bytes that handling a record may need; nil counts its size on the wire.
+	Cost func(event.Record) int64
+	// Control tells of cancelled jobs; nil for a stage whose work cannot be cancelled.
+	Control *Control
+	// Model stands in failed outcomes as the model that was to answer.
+	Model string
+}
+
+// Causes of the end of a handler's context, see context.Cause.
+var (
+	// ErrCancelled: the user cancelled the job.
+	ErrCancelled = errors.New("job cancelled")
+	// ErrExpired: the job's deadline has passed.
+	ErrExpired = errors.New("job past its deadline")
+	// ErrRevoked: the partition now belongs to another instance.
+	ErrRevoked = errors.New("partition revoked")
+	// ErrStopping: the drain's time is over.
+	ErrStopping = errors.New("stage stopping")
+)
+
+// Runner is one instance of a stage. Make it with New; Run it once.
+type Runner struct {
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	metrics *telemetry.StageMetrics
+	delays  map[string]time.Duration // retry topic -> its delay
+	origin  map[string]bool          // the stage's own topics
+
+	slots   *semaphore.Weighted // handlers that may run
+	records *semaphore.Weighted
+	bytes   *semaphore.Weighted
+	keys    keyQueues
+	work    sync.WaitGroup // feeders and key queues
+
+	client   *kgo.Client
+	mu       sync.Mutex
+	parts    map[topicPartition]*partition
+	assigned atomic.Bool
+	started  atomic.Bool
+}
+
+// New checks the configuration and the dependencies; it does not connect.
+func New(c Config, d Deps) (*Runner, error) {
+	c = c.withDefaults()
+	if err := errors.Join(c.validate(), d.validate()); err != nil {
+		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
+	}
+	r := &Runner{
+		cfg: c, deps: d, log: d.Log.With("stage", c.Stage),
+		metrics: telemetry.NewStageMetrics(),
+		delays:  make(map[string]time.Duration),
+		origin:  make(map[string]bool),
+		slots:   semaphore.NewWeighted(int64(c.Concurrency)),
+		records: semaphore.NewWeighted(int64(c.MaxInFlightRecords)),
+		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes),
+		parts:   make(map[topicPartition]*partition),
+	}
+	for _, d := range c.RetryDelays {
+		r.delays[event.RetryTopic(c.Stage, d)] = d
+	}
+	for _, t := range c.Topics {
+		r.origin[t] = true
+	}
+	r.keys = keyQueues{queues: make(map[string][]*task), work: &r.work, process: r.process}
+	return r, nil
+}
+
+func (c Config) withDefaults() Config {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.Concurrency, 4)
+	def(&c.MaxInFlightRecords, max(64, 2*c.Concurrency))
+	def(&c.Attempts, 3)
+	if c.MaxInFlightBytes == 0 {
+		c.MaxInFlightBytes = 256 << 20
+	}
+	if c.Backoff == 0 {
+		c.Backoff = 200 * time.Millisecond
+	}
+	if len(c.RetryDelays) == 0 {
+		c.RetryDelays = event.RetryDelays()
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.Group == "" {
+		c.Group = "lark." + c.Stage
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	need(c.Stage != "", "stage: no name")
+	need(len(c.Topics) > 0, "topics: none")
+	need(c.Concurrency > 0, "concurrency: %d is not positive", c.Concurrency)
+	need(c.MaxInFlightRecords > 0, "max_in_flight_records: %d is not positive", c.MaxInFlightRecords)
+	need(c.MaxInFlightBytes > 0, "max_in_flight_bytes: %d is not positive", c.MaxInFlightBytes)
+	need(c.Attempts > 0, "attempts: %d is not positive", c.Attempts)
+	need(c.Backoff > 0, "backoff: %s is not positive", c.Backoff)
+	need(c.DrainTimeout > 0, "drain_timeout: %s is not positive", c.DrainTimeout)
+	for i, d := range c.RetryDelays {
+		need(d > 0 && (i == 0 || d > c.RetryDelays[i-1]), "retry_delays: %s is not longer than the one before", d)
+	}
+	return errors.Join(errs...)
+}
+
+func (d Deps) validate() error {
+	var errs []error
+	if d.Handle == nil {
+		errs = append(errs, errors.New("no handler given"))
+	}
+	if d.Producer == nil {
+		errs = append(errs, errors.New("no producer given"))
+	}
+	if d.Log == nil {
+		errs = append(errs, errors.New("no logger given"))
+	}
+	return errors.Join(append(errs, d.Kafka.Validate())...)
+}
+
+// Ready is nil once the runner has joined its group and knows which jobs are cancelled.
+func (r *Runner) Ready() error {
+	if !r.assigned.Load() {
+		return fmt.Errorf("stage %s has not joined group %s", r.cfg.Stage, r.cfg.Group)
+	}
+	if r.deps.Control != nil {
+		return r.deps.Control.Ready()
+	}
+	return nil
+}
