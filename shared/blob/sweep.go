@@ -1,0 +1,220 @@
+package blob
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+)
+
+// classes are the prefixes that may be swept, in the order in which they go. Everything but audio can
+// be made again from it, embeddings at the highest price; audio comes back with the next question.
+var classes = [][]string{{PrefixAudio, PrefixPCM}, {PrefixPrompt, PrefixPlan}, {PrefixEmbedding}}
+
+const (
+	// One sweep removes at most this many objects of a class, so that its memory is bounded. The next goes on.
+	maxVictims = 100_000
+	// A temporary file older than this belongs to a writer that died.
+	staleTemp = 6 * time.Hour
+)
+
+// Budget is how much a store may hold.
+type Budget struct {
+	// Bytes of all objects together; 0 means no limit.
+	Bytes int64
+	// Prefixes limits the bytes below single prefixes, e.g. {"pcm/": 10 << 30}.
+	Prefixes map[string]int64
+	// KeepYounger spares objects written within this time: they may belong to work in hand.
+	KeepYounger time.Duration
+	// Now is the present; zero means time.Now().
+	Now time.Time
+}
+
+// Swept is what a sweep found and did.
+type Swept struct {
+	// Objects and Bytes that were found.
+	Objects int
+	Bytes   int64
+	// Removed objects and bytes.
+	Removed      int
+	RemovedBytes int64
+}
+
+// Sweep deletes the oldest objects until the store is within its budget: audio and windows first, then
+// soft prompts and plans, embeddings last. Objects under other prefixes are counted but never deleted.
+func Sweep(ctx context.Context, s *Store, b Budget) (Swept, error) {
+	if b.Now.IsZero() {
+		b.Now = time.Now()
+	}
+	w := &sweeper{store: s, budget: b}
+	sizes, err := w.measure(ctx)
+	if err != nil {
+		return w.swept, err
+	}
+	for prefix, limit := range b.Prefixes {
+		if err := w.shrink(ctx, []string{prefix}, sizes[prefix]-limit); err != nil {
+			return w.swept, err
+		}
+	}
+	if b.Bytes == 0 {
+		return w.swept, nil
+	}
+	for _, class := range classes {
+		if err := w.shrink(ctx, class, w.swept.Bytes-w.swept.RemovedBytes-b.Bytes); err != nil {
+			return w.swept, err
+		}
+	}
+	return w.swept, nil
+}
+
+type sweeper struct {
+	store  *Store
+	budget Budget
+	swept  Swept
+}
+
+type object struct {
+	key  string
+	size int64
+	time time.Time
+}
+
+// measure adds up the store, also below each prefix that has a limit, and removes what dead writers have left.
+func (w *sweeper) measure(ctx context.Context) (map[string]int64, error) {
+	out := map[string]int64{}
+	err := w.store.each(ctx, "", func(o object) error {
+		if strings.HasSuffix(o.key, tempSuffix) {
+			if o.time.Before(w.budget.Now.Add(-staleTemp)) {
+				return w.store.remove(ctx, o.key)
+			}
+			return nil
+		}
+		w.swept.Objects++
+		w.swept.Bytes += o.size
+		for prefix := range w.budget.Prefixes {
+			if strings.HasPrefix(o.key, prefix) {
+				out[prefix] += o.size
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// shrink deletes the oldest objects below the prefixes until excess bytes have gone.
+func (w *sweeper) shrink(ctx context.Context, prefixes []string, excess int64) error {
+	if excess <= 0 {
+		return nil
+	}
+	var oldest victims
+	for _, prefix := range prefixes {
+		if err := w.store.each(ctx, prefix, func(o object) error {
+			if !strings.HasSuffix(o.key, tempSuffix) && !o.time.After(w.budget.Now.Add(-w.budget.KeepYounger)) {
+				oldest.offer(o)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(oldest, older)
+	for _, o := range oldest {
+		if excess <= 0 {
+			return nil
+		}
+		if err := w.store.remove(ctx, o.key); err != nil {
+			return wrap("deleting", o.key, err)
+		}
+		excess -= o.size
+		w.swept.Removed++
+		w.swept.RemovedBytes += o.size
+	}
+	return nil
+}
+
+// victims is a heap of the oldest objects, the youngest of them on top.
+type victims []object
+
+func (v victims) Len() int           { return len(v) }
+func (v victims) Less(i, j int) bool { return older(v[i], v[j]) > 0 }
+func (v victims) Swap(i, j int)      { v[i], v[j] = v[j], v[i] }
+func (v *victims) Push(o any)        { *v = append(*v, o.(object)) }
+func (v *victims) Pop() any {
+	last := len(*v) - 1
+	o := (*v)[last]
+	*v = (*v)[:last]
+	return o
+}
+
+func (v *victims) offer(o object) {
+	heap.Push(v, o)
+	if v.Len() > maxVictims {
+		heap.Pop(v)
+	}
+}
+
+func older(a, b object) int {
+	return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.key, b.key))
+}
+
+// each calls fn for every object below prefix, in no certain order. Folders are walked directly: the
+// library's listing walks them anew for every page.
+func (s *Store) each(ctx context.Context, prefix string, fn func(object) error) error {
+	if s.dir != "" {
+		return s.eachFile(ctx, prefix, fn)
+	}
+	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
+	for {
+		o, err := list.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("listing objects %s: %w", prefix, err)
+		}
+		if err := fn(object{key: o.Key, size: o.Size, time: o.ModTime}); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) eachFile(ctx context.Context, prefix string, fn func(object) error) error {
+	err := filepath.WalkDir(filepath.Join(s.dir, filepath.FromSlash(prefix)), func(path string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || d.IsDir() {
+			return ignoreGone(err)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		rel, err := filepath.Rel(s.dir, path)
+		if err != nil {
+			return err
+		}
+		return fn(object{key: filepath.ToSlash(rel), size: info.Size(), time: info.ModTime()})
+	})
+	if err != nil {
+		return fmt.Errorf("listing objects %s: %w", prefix, err)
+	}
+	return nil
+}
+
+// ignoreGone passes over files that others have removed meanwhile, and prefixes that have none yet.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+// Package cache keeps embeddings and soft prompts: objects in a blob store are the truth, Redis before
+// them is a hint. Values never change under their key, so there is nothing to invalidate.
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// ErrMiss is returned for a key that is not in the cache.
+var ErrMiss = errors.New("not in the cache")
+
+// Cache stores tensors by key. A tensor that was stored may be gone at any later time (evicted), but
+// never comes back changed. Methods are safe for concurrent use; a returned tensor is the caller's own.
+type Cache interface {
+	// Get returns a tensor or ErrMiss. A stored value that cannot be read counts as a miss.
+	Get(ctx context.Context, key string) (Tensor, error)
+	// Put stores a tensor, rounded to the cache's number format.
+	Put(ctx context.Context, key string, t Tensor) error
+	// Has reports whether Get would find the key now.
+	Has(ctx context.Context, key string) (bool, error)
+	// Close releases what the cache itself opened.
+	Close() error
+}
+
+// Deps are what caches are made with.
+type Deps struct {
+	// Log takes rare events, such as Redis going away. Needed.
+	Log *slog.Logger
+	// Metrics counts look-ups and writes. Needed.
+	Metrics *telemetry.CacheMetrics
+	// DType is the number format of new values; zero means F16.
+	DType DType
+	// TTL of values in Redis; zero means DefaultTTL.
+	TTL time.Duration
+}
+
+// DefaultTTL is how long a value stays in Redis after it was last written there.
+const DefaultTTL = 7 * 24 * time.Hour
+
+func (d Deps) check() (Deps, error) {
+	if d.Log == nil || d.Metrics == nil {
+		return d, errors.New("opening cache: log and metrics are needed")
+	}
+	if d.DType == 0 {
+		d.DType = F16
+	}
+	if d.TTL == 0 {
+		d.TTL = DefaultTTL
+	}
+	return d, nil
+}
+
+// Open returns the cache of a deployment: blobs alone when redisURL is empty, else Redis in front of
+// them. Redis need not be reachable, now or later. The store stays the caller's to close.
+func Open(_ context.Context, redisURL config.Secret, store *blob.Store, deps Deps) (Cache, error) {
+	deps, err := deps.check()
+	if err != nil {
+		return nil, err
+	}
+	if store == nil {
+		return nil, errors.New("opening cache: an object store is needed")
+	}
+	truth := counted{Cache: NewBlob(store, deps.DType), tier: telemetry.TierBlob, metrics: deps.Metrics}
+	if redisURL == "" {
+		return truth, nil
+	}
+	redis, err := NewRedis(redisURL, deps.TTL, deps.DType, deps)
+	if err != nil {
+		return nil, err
+	}
+	return NewTiered(counted{Cache: redis, tier: telemetry.TierRedis, metrics: deps.Metrics}, truth, deps), nil
+}
+
+// counted counts the look-ups and writes of one tier.
+type counted struct {
+	Cache
+	tier    string
+	metrics *telemetry.CacheMetrics
+}
+
+func (c counted) Get(ctx context.Context, key string) (Tensor, error) {
+	t, err := c.Cache.Get(ctx, key)
+	c.metrics.Request(ctx, c.tier, lookupResult(err))
+	return t, err
+}
+
+func (c counted) Has(ctx context.Context, key string) (bool, error) {
+	ok, err := c.Cache.Has(ctx, key)
+	if err == nil && !ok {
+		c.metrics.Request(ctx, c.tier, telemetry.ResultMiss)
+		return false, nil
+	}
+	c.metrics.Request(ctx, c.tier, lookupResult(err))
+	return ok, err
+}
+
+func (c counted) Put(ctx context.Context, key string, t Tensor) error {
+	err := c.Cache.Put(ctx, key, t)
+	result := telemetry.ResultOK
+	if err != nil {
+		result = telemetry.ResultError
+	}
+	c.metrics.Write(ctx, c.tier, result)
+	return err
+}
+
+func lookupResult(err error) string {
+	switch {
+	case err == nil:
+		return telemetry.ResultHit
+	case errors.Is(err, ErrMiss):
+		return telemetry.ResultMiss
+	}
+	return telemetry.ResultError
+}
+
+// miss is an ErrMiss that names its key.
+func miss(key string) error { return fmt.Errorf("reading %s: %w", key, ErrMiss) }

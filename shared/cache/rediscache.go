@@ -1,0 +1,90 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/config"
+)
+
+const (
+	redisPrefix = "lark:"
+	// Redis is a short cut: an answer that takes longer than this is not worth waiting for.
+	redisTimeout = time.Second
+)
+
+type redisCache struct {
+	client *redis.Client
+	ttl    time.Duration
+	dtype  DType
+}
+
+var _ Cache = (*redisCache)(nil)
+
+// NewRedis returns a cache in Redis; url is redis:// or rediss://[user:password@]host:port[/db]. The
+// server need not be reachable yet. Calls are not retried: the truth lies elsewhere.
+func NewRedis(url config.Secret, ttl time.Duration, dtype DType, deps Deps) (Cache, error) {
+	opts, err := redis.ParseURL(url.Reveal())
+	if err != nil {
+		return nil, errors.New("opening Redis: not a redis:// URL") // the error would show the password
+	}
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout
+	opts.MaxRetries, opts.DialerRetries = -1, 1
+	opts.ContextTimeoutEnabled = true
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return &redisCache{client: redis.NewClient(opts), ttl: ttl, dtype: dtype}, nil
+}
+
+func (c *redisCache) Get(ctx context.Context, key string) (Tensor, error) {
+	if err := blob.CheckKey(key); err != nil {
+		return Tensor{}, err
+	}
+	raw, err := c.client.Get(ctx, redisPrefix+key).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return Tensor{}, miss(key)
+	}
+	if err != nil {
+		return Tensor{}, fmt.Errorf("reading %s from Redis: %w", key, err)
+	}
+	t, err := Decode(raw)
+	if err == nil {
+		return t, nil
+	}
+	if del := c.client.Del(ctx, redisPrefix+key).Err(); del != nil {
+		return Tensor{}, fmt.Errorf("discarding %s from Redis: %w", key, del)
+	}
+	return Tensor{}, fmt.Errorf("%w: %w", miss(key), err)
+}
+
+func (c *redisCache) Put(ctx context.Context, key string, t Tensor) error {
+	if err := blob.CheckKey(key); err != nil {
+		return err
+	}
+	raw, err := Encode(t, c.dtype)
+	if err != nil {
+		return fmt.Errorf("storing %s: %w", key, err)
+	}
+	if err := c.client.Set(ctx, redisPrefix+key, raw, c.ttl).Err(); err != nil {
+		return fmt.Errorf("storing %s in Redis: %w", key, err)
+	}
+	return nil
+}
+
+func (c *redisCache) Has(ctx context.Context, key string) (bool, error) {
+	if err := blob.CheckKey(key); err != nil {
+		return false, err
+	}
+	n, err := c.client.Exists(ctx, redisPrefix+key).Result()
+	if err != nil {
+		return false, fmt.Errorf("looking for %s in Redis: %w", key, err)
+	}
+	return n > 0, nil
+}
+
+func (c *redisCache) Close() error { return c.client.Close() }

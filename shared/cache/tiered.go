@@ -1,0 +1,80 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+const (
+	// So many errors in a row open the circuit; then the hot tier is left alone for openTime, after which
+	// one call tries it again.
+	errorsToOpen = 3
+	openTime     = 5 * time.Second
+)
+
+// tiered asks a fast tier first and falls back on the truth.
+type tiered struct {
+	hot, truth Cache
+	breaker    *gobreaker.CircuitBreaker[Tensor]
+}
+
+var _ Cache = (*tiered)(nil)
+
+// NewTiered returns a cache with hot in front of truth. What truth says and stores decides every call;
+// errors of hot are counted and otherwise ignored, and after a few in a row hot is left alone for a while.
+func NewTiered(hot, truth Cache, deps Deps) Cache {
+	return &tiered{hot: hot, truth: truth, breaker: newBreaker(deps)}
+}
+
+func newBreaker(deps Deps) *gobreaker.CircuitBreaker[Tensor] {
+	return gobreaker.NewCircuitBreaker[Tensor](gobreaker.Settings{
+		Timeout:     openTime,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= errorsToOpen },
+		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrMiss) },
+		IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			open := to == gobreaker.StateOpen
+			deps.Metrics.CircuitOpen(context.Background(), telemetry.TierRedis, open)
+			if open {
+				deps.Log.Warn("leaving Redis alone after repeated errors", slog.Duration("for", openTime))
+			}
+		},
+	})
+}
+
+func (c *tiered) Get(ctx context.Context, key string) (Tensor, error) {
+	t, err := c.breaker.Execute(func() (Tensor, error) { return c.hot.Get(ctx, key) })
+	if err == nil {
+		return t, nil
+	}
+	t, err = c.truth.Get(ctx, key)
+	if err != nil {
+		return Tensor{}, err
+	}
+	c.warm(ctx, key, t)
+	return t, nil
+}
+
+func (c *tiered) Put(ctx context.Context, key string, t Tensor) error {
+	if err := c.truth.Put(ctx, key, t); err != nil {
+		return err
+	}
+	c.warm(ctx, key, t)
+	return nil
+}
+
+// warm stores a tensor in the hot tier. Its errors are counted there and mean nothing here.
+func (c *tiered) warm(ctx context.Context, key string, t Tensor) {
+	_, _ = c.breaker.Execute(func() (Tensor, error) { return Tensor{}, c.hot.Put(ctx, key, t) })
+}
+
+// Has asks the truth alone: a hint is no proof.
+func (c *tiered) Has(ctx context.Context, key string) (bool, error) { return c.truth.Has(ctx, key) }
+
+func (c *tiered) Close() error { return errors.Join(c.hot.Close(), c.truth.Close()) }
