@@ -1,0 +1,9 @@
+// Command chunker-svc decodes audio files and cuts them into windows.
+package main
+
+import (
+	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+func main() { service.Main("chunker-svc", chunker.Command) }

@@ -1,0 +1,133 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// storedJobID stands in the job id of stored plans, which belong to no job.
+const storedJobID = "stored-plan"
+
+// track is a planned track.
+type track struct {
+	sha256  string
+	seconds float64
+	windows []*knownWindow
+}
+
+func (t *track) pb() *eventpb.Track { return &eventpb.Track{Sha256: t.sha256, DurationS: t.seconds} }
+
+// knownWindow is a window and what the cache says of it.
+type knownWindow struct {
+	pb *eventpb.Window
+	// frames and width of its embedding; 0 if it has to be encoded.
+	frames, width int
+}
+
+// planKey names the windows of an audio file under a rule, so that a repeated question skips decoding.
+func planKey(sha256 string, rule plan.Rule) string {
+	return "plan/v1/" + sha256 + "/" + rule.Hash()
+}
+
+// loadPlan returns a stored plan, nil if there is none that can be used.
+func (h *Handler) loadPlan(ctx context.Context, key string) (*track, error) {
+	raw, err := h.Blobs.GetBytes(ctx, key, event.MaxValueBytes)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrTooLarge) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading plan: %w", err)
+	}
+	stored := &eventpb.JobPlan{}
+	if proto.Unmarshal(raw, stored) != nil || event.Validate(stored) != nil {
+		return nil, nil // damaged: the track is decoded again and the plan written anew
+	}
+	t := &track{sha256: stored.GetTrack().GetSha256(), seconds: stored.GetTrack().GetDurationS()}
+	for _, w := range stored.GetWindows() {
+		w.HeardS = h.heard(w.GetSamples()) // of this bundle's encoder
+		t.windows = append(t.windows, &knownWindow{pb: w})
+	}
+	return t, nil
+}
+
+func (h *Handler) storePlan(ctx context.Context, key string, t *track) error {
+	stored := &eventpb.JobPlan{JobId: storedJobID, Track: t.pb(), Windows: t.pbWindows(), Questions: 1}
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(stored)
+	if err != nil {
+		return fmt.Errorf("storing plan: %w", err)
+	}
+	return h.Blobs.PutBytes(ctx, key, raw)
+}
+
+func (t *track) pbWindows() []*eventpb.Window {
+	out := make([]*eventpb.Window, len(t.windows))
+	for i, w := range t.windows {
+		out[i] = w.pb
+	}
+	return out
+}
+
+// lookUp asks the cache for every window's embedding. It is complete if each window has an embedding or its PCM.
+func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err error) {
+	for _, w := range t.windows {
+		e, err := h.Cache.Get(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash()))
+		switch {
+		case err == nil:
+			w.frames, w.width = e.Rows, e.Cols
+			continue
+		case !errors.Is(err, cache.ErrMiss):
+			return false, fmt.Errorf("looking for embedding: %w", err)
+		}
+		there, err := h.Blobs.Exists(ctx, w.pb.GetBlobKey())
+		if err != nil || !there {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// outputs are the plan first, then the windows in order.
+func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms float64) ([]event.Record, error) {
+	first, err := event.Encode(Stage, &eventpb.JobPlan{
+		JobId: job.GetJobId(), Track: t.pb(), Windows: t.pbWindows(), Questions: uint32(len(job.GetQuestions())),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := []event.Record{first}
+	for _, w := range t.windows {
+		rec, err := h.ready(job, t, w, ms)
+		if err != nil {
+			return nil, err
+		}
+		if w.frames > 0 {
+			h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: "encoder", WindowIndex: w.pb.GetIndex(), Status: "skipped"})
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}
+
+func (h *Handler) ready(job *eventpb.Job, t *track, w *knownWindow, ms float64) (event.Record, error) {
+	task := &eventpb.Task{
+		JobId: job.GetJobId(), Track: t.pb(), Window: w.pb, Questions: job.GetQuestions(), Decode: job.GetDecode(),
+		ModelDigest: h.Bundle.Digest, CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
+		Cache: eventpb.Cache_CACHE_MISS, Timings: &eventpb.Timings{ChunkMs: ms},
+	}
+	if w.frames == 0 {
+		return event.Encode(Stage, &eventpb.WindowReady{Task: task})
+	}
+	task.Cache = eventpb.Cache_CACHE_HIT
+	return event.Encode(Stage, &eventpb.EmbeddingReady{
+		Task: task, Key: h.Bundle.EmbeddingKey(w.pb.GetHash()), Frames: uint32(w.frames), Width: uint32(w.width),
+	})
+}
