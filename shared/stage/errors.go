@@ -29,6 +29,15 @@ func Permanent(code string, err error) error {
 	return &permanentError{code: code, err: err}
 }
 
+// PermanentCode returns the code of a Permanent error, "" for any other.
+func PermanentCode(err error) string {
+	var permanent *permanentError
+	if errors.As(err, &permanent) {
+		return permanent.code
+	}
+	return ""
+}
+
 type codedError struct {
 	code string
 	err  error
