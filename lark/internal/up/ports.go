@@ -1,0 +1,207 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ports gives every child its loopback addresses. They are chosen by the supervisor, not by the child, and kept in the
+// data folder, so that a child that was started again comes back where its clients look for it.
+type ports struct {
+	data   Folder
+	mu     sync.Mutex
+	places map[string]Place
+	fixed  map[string]bool
+}
+
+func newPorts(data Folder) *ports {
+	p := &ports{data: data, places: map[string]Place{}, fixed: map[string]bool{}}
+	for _, stage := range Stages() {
+		if place, err := data.Place(stage); err == nil {
+			p.places[stage] = Place{HTTPAddr: place.HTTPAddr, KafkaAddr: place.KafkaAddr}
+		}
+	}
+	return p
+}
+
+// fix gives a stage the address that the user asked for.
+func (p *ports) fix(stage, addr string) error {
+	chosen, err := freeAddr(addr)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.places[stage] = Place{HTTPAddr: chosen}
+	p.fixed[stage] = true
+	return nil
+}
+
+// choose makes sure that a stage about to start has addresses that are free: those of its last run where possible. The
+// broker's clients know its address, so that one only moves before the first start.
+func (p *ports) choose(stage string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place := p.places[stage]
+	started := place.PID != 0
+	var err error
+	if !p.fixed[stage] {
+		if place.HTTPAddr, err = reuse(place.HTTPAddr); err != nil {
+			return fmt.Errorf("choosing an address for %s: %w", stage, err)
+		}
+	}
+	if stage == Broker && !started {
+		if place.KafkaAddr, err = reuse(place.KafkaAddr); err != nil {
+			return fmt.Errorf("choosing the broker's address: %w", err)
+		}
+	}
+	p.places[stage] = place
+	return nil
+}
+
+func (p *ports) place(stage string) Place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.places[stage]
+}
+
+// record notes a started child in the data folder.
+func (p *ports) record(stage string, pid int) error {
+	p.mu.Lock()
+	place := p.places[stage]
+	place.PID, place.Started = pid, time.Now().Truncate(time.Millisecond)
+	p.places[stage] = place
+	p.mu.Unlock()
+	return p.data.setPlace(stage, place)
+}
+
+// waitFree waits until the children of a supervisor that was killed have let go of their addresses, 15 s at most: they
+// end by themselves when their supervisor is gone.
+func (p *ports) waitFree(ctx context.Context, stages []string) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, stage := range stages {
+		place := p.place(stage)
+		for !isFree(place.HTTPAddr) || !isFree(place.KafkaAddr) {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func isFree(addr string) bool {
+	if addr == "" {
+		return true
+	}
+	_, err := freeAddr(addr)
+	return err == nil
+}
+
+// reuse returns addr if it is free, else another loopback address.
+func reuse(addr string) (string, error) {
+	if addr != "" {
+		if free, err := freeAddr(addr); err == nil {
+			return free, nil
+		}
+	}
+	return freeAddr("127.0.0.1:0")
+}
+
+// freeAddr tells whether addr can be listened on and gives it back with a real port in place of 0.
+func freeAddr(addr string) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
+
+// errNotReady is what a stage that is still starting gives.
+var errNotReady = errors.New("not ready")
+
+// readyAt asks a stage's /readyz.
+func readyAt(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+	if err != nil {
+		return fmt.Errorf("asking for readiness: %w", err)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking for readiness: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return errNotReady
+	}
+	return nil
+}
+
+// env is a child's environment: the user's, completed with what this data folder offers.
+func (s *Stack) env(stage string) []string {
+	env := s.cfg.Env
+	env = setenv(env, "LARK_HTTP_ADDR", s.ports.place(stage).HTTPAddr)
+	env = setenv(env, "LARK_MODEL_DIR", s.cfg.ModelDir)
+	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" {
+		env = orenv(env, "KAFKA_BROKERS", kafka)
+	}
+	env = orenv(env, "BLOB_URL", (&url.URL{Scheme: "file", Path: s.cfg.Data.path("blobs")}).String())
+	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))
+	if stage == Broker {
+		env = setenv(env, "LARK_BROKER_ADDR", s.ports.place(Broker).KafkaAddr)
+		env = setenv(env, "LARK_BROKER_DIR", s.cfg.Data.path("broker"))
+	}
+	if s.cfg.Drain > 0 {
+		env = setenv(env, "LARK_DRAIN_TIMEOUT", s.cfg.Drain.String())
+	}
+	if gateway := s.ports.place(Gateway).HTTPAddr; gateway != "" && s.ports.fixed[Gateway] && stage != Gateway {
+		// The gateway keeps the last traces for /debug/traces; with a collector, they are looked at there.
+		if getenv(env, "OTEL_EXPORTER_OTLP_ENDPOINT") == "" {
+			env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+gateway+"/v1/traces")
+		}
+	}
+	return env
+}
+
+func getenv(env []string, key string) string {
+	for _, kv := range env {
+		if k, v, _ := strings.Cut(kv, "="); k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+// setenv returns env with key set; env itself is left alone.
+func setenv(env []string, key, value string) []string {
+	out := make([]string, 0, len(env)+1)
+	for _, kv := range env {
+		if k, _, _ := strings.Cut(kv, "="); k != key {
+			out = append(out, kv)
+		}
+	}
+	return append(out, key+"="+value)
+}
+
+// orenv is setenv unless the user has set the key already.
+func orenv(env []string, key, value string) []string {
+	if getenv(env, key) != "" {
+		return env
+	}
+	return setenv(env, key, value)
+}
