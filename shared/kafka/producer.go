@@ -11,10 +11,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 const (
@@ -32,6 +31,7 @@ var ErrTooLarge = errors.New("record too large")
 type Producer struct {
 	client  *kgo.Client
 	log     *slog.Logger
+	metrics *telemetry.StageMetrics
 	emitted atomic.Int64 // best-effort records in the buffer
 	dropped atomic.Int64
 }
@@ -53,7 +53,7 @@ func NewProducer(c Config, d Deps) (*Producer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Producer{client: client, log: d.Log}, nil
+	return &Producer{client: client, log: d.Log, metrics: telemetry.NewStageMetrics()}, nil
 }
 
 // Publish writes the records and returns once all are acknowledged. An error means that some may
@@ -96,16 +96,21 @@ func tooLarge(err error) error {
 func (p *Producer) Emit(ctx context.Context, rec event.Record) {
 	if p.emitted.Add(1) > emitBuffer {
 		p.emitted.Add(-1)
-		p.dropped.Add(1)
+		p.drop(ctx, rec.Topic)
 		return
 	}
 	p.client.TryProduce(context.WithoutCancel(ctx), ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
 		p.emitted.Add(-1)
 		if err != nil {
-			p.dropped.Add(1)
+			p.drop(ctx, rec.Topic)
 			p.log.Debug("dropping best-effort record", "topic", rec.Topic, "error", err)
 		}
 	})
+}
+
+func (p *Producer) drop(ctx context.Context, topic string) {
+	p.dropped.Add(1)
+	p.metrics.EventsDropped(ctx, topic, 1)
 }
 
 // Dropped is the number of best-effort records that were not written.
@@ -123,13 +128,8 @@ func (p *Producer) Close(ctx context.Context) error {
 
 // withTrace adds the trace context of ctx to a record that has none.
 func withTrace(ctx context.Context, rec event.Record) event.Record {
-	if rec.Get("traceparent") != "" {
-		return rec
-	}
-	carrier := propagation.MapCarrier{}
-	otel.GetTextMapPropagator().Inject(ctx, carrier)
-	for k, v := range carrier {
-		rec = rec.With(k, v)
+	if rec.Get("traceparent") == "" {
+		rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
 	}
 	return rec
 }
