@@ -50,7 +50,7 @@ func (kr *kernel) rows(dst, x, w []float32, m, n, k int) {
 	}
 	const group = 32
 	groups := (n + group - 1) / group
-	parallel(groups, m*n*k, func(g int) {
+	Parallel(groups, m*n*k, func(g int) {
 		end := min((g+1)*group, n)
 		j := g * group
 		for ; j+4 <= end; j += 4 {
@@ -76,12 +76,12 @@ func (kr *kernel) panels(dst, x, w []float32, m, n, k int) {
 	packed := borrow(roundUp(m, kr.mr) * k)
 	defer giveBack(packed)
 	strips := roundUp(m, kr.mr) / kr.mr
-	parallel(strips, m*k*8, func(s int) { packStrip(packed.v[s*kr.mr*k:], x, s*kr.mr, m, k, kr.mr) })
+	Parallel(strips, m*k*8, func(s int) { packStrip(packed.v[s*kr.mr*k:], x, s*kr.mr, m, k, kr.mr) })
 
 	block := rowBlock / kr.mr // strips per work item
 	blocks := (strips + block - 1) / block
 	columns := roundUp(n, kr.nr) / kr.nr
-	parallel(columns*blocks, m*n*k, func(item int) {
+	Parallel(columns*blocks, m*n*k, func(item int) {
 		col, first := item/blocks, item%blocks*block
 		kr.column(dst, packed.v, w, shape{m, n, k}, col*kr.nr, first, min(first+block, strips))
 	})
@@ -184,9 +184,9 @@ func borrow(n int) *scratch {
 
 func giveBack(s *scratch) { scratchPool.Put(s) }
 
-// parallel calls do(0) to do(items-1), on several goroutines when the work (in multiply-adds) is worth it, and returns
+// Parallel calls do(0) to do(items-1), on several goroutines when the work (in multiply-adds) is worth it, and returns
 // when all are done.
-func parallel(items, work int, do func(item int)) {
+func Parallel(items, work int, do func(item int)) {
 	workers := min(runtime.GOMAXPROCS(0), items)
 	if workers <= 1 || work < inlineWork {
 		for i := range items {

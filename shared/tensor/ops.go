@@ -115,3 +115,30 @@ func Finite(x []float32) bool {
 	}
 	return true
 }
+
+// WeightedRows adds Σ weights[i] · rows[i] to dst, for rows of len(dst) that lie one after another.
+func WeightedRows(dst, weights, rows []float32) {
+	width := len(dst)
+	i := 0
+	for ; i+4 <= len(weights); i += 4 {
+		r := rows[i*width:]
+		r0, r1, r2, r3 := r[:width], r[width:][:width], r[2*width:][:width], r[3*width:][:width]
+		w0, w1, w2, w3 := weights[i], weights[i+1], weights[i+2], weights[i+3]
+		for j := range dst {
+			dst[j] += w0*r0[j] + w1*r1[j] + w2*r2[j] + w3*r3[j]
+		}
+	}
+	for ; i < len(weights); i++ {
+		for j, v := range rows[i*width:][:width] {
+			dst[j] += weights[i] * v
+		}
+	}
+}
+
+// GELUTanh sets x to the tanh approximation of GELU in place: 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+func GELUTanh(x []float32) {
+	for i, v := range x {
+		f := float64(v)
+		x[i] = float32(0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f))))
+	}
+}

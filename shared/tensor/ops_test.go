@@ -107,3 +107,28 @@ func TestHalfPrecisionRounding(t *testing.T) {
 	require.Equal(t, uint16(0x3f82), F32ToBF16(1+3*0x1p-8))
 	require.Equal(t, uint16(0x7f80), F32ToBF16(math.MaxFloat32))
 }
+
+func TestGELUTanhIsCloseToGELU(t *testing.T) {
+	t.Parallel()
+	x := []float32{-1, 0, 1, 5}
+	GELUTanh(x)
+	require.InDeltaSlice(t, []float64{-0.15880801, 0, 0.84119199, 4.99999971}, x, 1e-6)
+}
+
+func TestWeightedRowsIsAProductWithTheRows(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(2, 2))
+	for _, n := range []int{0, 1, 3, 4, 7, 33} {
+		const width = 5
+		weights, rows := random(r, n), random(r, n*width)
+		got := []float32{1, 1, 1, 1, 1}
+		WeightedRows(got, weights, rows)
+		for j := range width {
+			want := 1.0
+			for i := range n {
+				want += float64(weights[i]) * float64(rows[i*width+j])
+			}
+			require.InDelta(t, want, got[j], 1e-5)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+// Package engine says what answers questions: the interface between the stage and its decoders.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/tensor"
+)
+
+// ErrPromptTooLong says that frames and question leave no room for an answer in the model's context.
+var ErrPromptTooLong = errors.New("prompt too long")
+
+// ErrClosed says that the engine was closed while the request waited or ran.
+var ErrClosed = errors.New("engine closed")
+
+// Question is one question on a window; Index is its place in the job.
+type Question struct {
+	Index int
+	Text  string
+}
+
+// Decode says how tokens are chosen. The zero value is greedy decoding up to the model's own limit.
+type Decode struct {
+	MaxTokens   int     // 0, or more than the model's limit: the model's limit
+	Temperature float32 // 0: greedy
+	TopP        float32 // 0: 1, all tokens
+	Seed        uint64
+}
+
+// Request is a window's soft prompt with all of its questions.
+type Request struct {
+	// Soft is the soft prompt: frames x the decoder's width.
+	Soft      cache.Tensor
+	Questions []Question
+	Decode    Decode
+	// OnToken, if not nil, is called with each new piece of an answer, in order, from one goroutine at a time. It must
+	// return at once.
+	OnToken func(index int, text string)
+}
+
+// Result is the answer to one question.
+type Result struct {
+	Index        int
+	Text         string
+	PromptTokens int // positions before the answer, frames included
+	OutputTokens int // the stop token not included
+	Finish       string
+	// Began is when the engine took the question up. Prefill is the work on the shared prefix and the question, Decode
+	// the time from then to the last token, FirstToken the wait from Began to the first token.
+	Began                       time.Time
+	Prefill, Decode, FirstToken time.Duration
+	// Err says why this question has no answer; the others of the request are not touched by it.
+	Err error
+}
+
+// Values of Result.Finish.
+const (
+	FinishStop   = "stop"
+	FinishLength = "length"
+)
+
+// Engine answers questions about windows. It is safe for concurrent use.
+type Engine interface {
+	// Answer answers every question of the request, in the order given. Cancelling ctx ends it within one step; the error
+	// is then the context's cause. Other errors concern the whole request; those of one question are in its Result.
+	Answer(ctx context.Context, req Request) ([]Result, error)
+	// Close ends the requests in hand with ErrClosed and frees what the engine holds. It may be called twice.
+	Close() error
+}
+
+// CheckSoft refuses a soft prompt that a decoder of the given width cannot read.
+func CheckSoft(s cache.Tensor, width int) error {
+	switch {
+	case s.Cols != width || s.Rows < 1 || len(s.Data) != s.Rows*s.Cols:
+		return fmt.Errorf("checking the soft prompt: %d x %d with %d values, where the decoder's width is %d", s.Rows, s.Cols, len(s.Data), width)
+	case !tensor.Finite(s.Data):
+		return errors.New("checking the soft prompt: it holds NaN or infinity")
+	}
+	return nil
+}
