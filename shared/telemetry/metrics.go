@@ -86,7 +86,7 @@ func NewCacheMetrics() *CacheMetrics {
 	return &CacheMetrics{
 		requests: i.counter(MetricCacheRequests, "{request}", "Cache look-ups by tier and result (hit, miss, error)."),
 		writes:   i.counter(MetricCacheWrites, "{request}", "Cache writes by tier and result (ok, error)."),
-		open:     i.gauge(MetricCacheOpen, unitNone, "1 while the tier is left alone after repeated errors."),
+		open:     i.gauge(MetricCacheOpen, "{state}", "1 while the tier is left alone after repeated errors."),
 	}
 }
 

@@ -1,0 +1,173 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// collector is an OTLP receiver: traces go to a store, metrics are counted.
+type collector struct {
+	*httptest.Server
+	store   *telemetry.TraceStore
+	metrics atomic.Int64
+}
+
+func newCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{store: telemetry.NewTraceStore(telemetry.Limits{})}
+	mux := http.NewServeMux()
+	mux.Handle("/v1/traces", c.store.OTLPHandler())
+	mux.HandleFunc("/v1/metrics", func(w http.ResponseWriter, r *http.Request) {
+		if n, err := io.Copy(io.Discard, r.Body); err == nil && n > 0 {
+			c.metrics.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/x-protobuf")
+	})
+	c.Server = httptest.NewServer(mux)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// The providers are global to the process, so this test has Start to itself.
+func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
+	upstream, own, logs := newCollector(t), telemetry.NewTraceStore(telemetry.Limits{}), &bytes.Buffer{}
+	tel, stop, err := telemetry.Start(t.Context(), telemetry.Config{
+		Service: telemetry.ServiceEncoder, Version: "v1", OTLPEndpoint: upstream.URL + "/", Traces: own,
+		LogFormat: telemetry.LogJSON, LogOutput: logs,
+	})
+	require.NoError(t, err)
+
+	ctx, root := telemetry.Tracer().Start(t.Context(), telemetry.SpanSubmit)
+	headers := telemetry.InjectHeaders(ctx, nil)
+	remote := telemetry.ExtractContext(context.Background(), headers)
+	remote, child := telemetry.Tracer().Start(remote, telemetry.SpanProcess+event.TopicWindows,
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(telemetry.AttrJobID.String("job-1")))
+	tel.Log.InfoContext(remote, "inside")
+	telemetry.End(child, errors.New("encoding window: broken"))
+	telemetry.End(root, nil)
+
+	engines, stages := telemetry.NewEngineMetrics(), telemetry.NewStageMetrics()
+	for range 3 {
+		engines.EncoderRun(ctx, "nano")
+	}
+	engines.Work(ctx, "encoder", "nano", 5*time.Second, 25)
+	engines.FirstToken(ctx, "lark-nano", 40*time.Millisecond)
+	engines.Tokens(ctx, "lark-nano", 260, 11, time.Second)
+	engines.Active(ctx, "llm", "reference", 2)
+	stages.Handled(ctx, "encoder", event.TopicWindows, telemetry.ResultOK, 20*time.Millisecond)
+	stages.Lag(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
+	stages.InFlight(ctx, "encoder", 4, 4096)
+	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
+	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.CacheHit)
+	text := scrape(t, tel)
+	require.NoError(t, stop(t.Context()))
+
+	for _, line := range []string{
+		`lark_encoder_runs_total{lark_engine="nano"} 3`,
+		`lark_engine_seconds_per_audio_second_sum{lark_engine="nano",lark_stage="encoder"} 0.2`,
+		`lark_engine_busy_seconds_total{lark_engine="nano",lark_stage="encoder"} 5`,
+		`lark_engine_active{lark_engine="reference",lark_stage="llm"} 2`,
+		`lark_stage_records_total{lark_result="ok",lark_stage="encoder",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_lag_seconds{lark_stage="encoder",lark_topic="lark.windows.v1"} 1.5`,
+		`lark_stage_in_flight_records{lark_stage="encoder"} 4`,
+		`lark_stage_in_flight_bytes{lark_stage="encoder"} 4096`,
+		`lark_cache_circuit_open{lark_cache_tier="redis"} 1`,
+		`lark_outcomes_total{lark_cache="hit",lark_code="",lark_state="answered"} 1`,
+		`lark_engine_tokens_per_second_sum{gen_ai_operation_name="generate_content",gen_ai_provider_name="larkstream",gen_ai_request_model="lark-nano"} 10`,
+		`gen_ai_server_time_to_first_token_seconds_count{`,
+		`gen_ai_client_token_usage_sum{`,
+		`go_goroutines `, `process_cpu_seconds_total `,
+	} {
+		require.Contains(t, text, line)
+	}
+
+	require.Positive(t, upstream.metrics.Load(), "metrics by OTLP")
+	for name, store := range map[string]*telemetry.TraceStore{"by OTLP": upstream.store, "in process": own} {
+		spans, _, ok := store.Trace(root.SpanContext().TraceID().String())
+		require.True(t, ok, name)
+		require.Len(t, spans, 2, name)
+		require.Equal(t, telemetry.SpanSubmit, spans[0].Name, name)
+		require.Equal(t, spans[0].SpanID, spans[1].ParentID, name)
+		require.Equal(t, telemetry.ServiceEncoder, spans[1].Service, name)
+		require.Equal(t, "consumer", spans[1].Kind, name)
+		require.Equal(t, "job-1", spans[1].Attr("lark.job.id"), name)
+		require.True(t, spans[1].Failed, name)
+		require.Equal(t, "encoding window: broken", spans[1].Message, name)
+		require.Len(t, spans[1].Events, 1, "the recorded error, "+name)
+	}
+
+	var line struct{ Msg, TraceID, SpanID string }
+	require.NoError(t, json.Unmarshal(bytes.NewBuffer(bytes.ReplaceAll(logs.Bytes(), []byte("_id"), []byte("ID"))).Bytes(), &line))
+	require.Equal(t, "inside", line.Msg)
+	require.Equal(t, telemetry.TraceID(ctx), line.TraceID)
+	require.Equal(t, child.SpanContext().SpanID().String(), line.SpanID)
+}
+
+func scrape(t *testing.T, tel *telemetry.Telemetry) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	tel.MetricsHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	require.Equal(t, http.StatusOK, rec.Code)
+	return rec.Body.String()
+}
+
+func TestStartRefusesBadLogSettings(t *testing.T) {
+	t.Parallel()
+	_, _, err := telemetry.Start(t.Context(), telemetry.Config{Service: "x", LogLevel: "loud"})
+	require.ErrorContains(t, err, "log level")
+	_, _, err = telemetry.Start(t.Context(), telemetry.Config{Service: "x", LogFormat: "xml"})
+	require.ErrorContains(t, err, "log format")
+}
+
+func TestLoggerWithoutSpanAddsNothing(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, telemetry.LogText, "warn")
+	require.NoError(t, err)
+	log.InfoContext(t.Context(), "too quiet to be seen")
+	log.With("a", 1).WithGroup("g").WarnContext(t.Context(), "seen", "b", 2)
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+	require.Contains(t, out.String(), "a=1 g.b=2")
+	require.NotContains(t, out.String(), "trace_id")
+}
+
+const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func TestHeadersCarryTheTrace(t *testing.T) {
+	t.Parallel()
+	in := []event.Header{{Key: event.HeaderID, Value: []byte("1")}, {Key: "traceparent", Value: []byte(parent)}}
+	ctx := telemetry.ExtractContext(t.Context(), in)
+	require.Equal(t, "0af7651916cd43dd8448eb211c80319c", telemetry.TraceID(ctx))
+
+	old := []event.Header{{Key: "traceparent", Value: []byte("stale")}, {Key: event.HeaderID, Value: []byte("2")}}
+	out := telemetry.InjectHeaders(ctx, old)
+	rec := event.Record{Headers: out}
+	require.Len(t, out, 2)
+	require.Equal(t, parent, rec.Get("traceparent"))
+	require.Equal(t, "2", rec.Get(event.HeaderID))
+	require.Equal(t, "stale", string(old[0].Value), "the slice given is not changed")
+}
+
+func TestHeadersWithoutATrace(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "garbage", "00-zz-yy-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01", strings.Repeat("0", 1<<16)} {
+		ctx := telemetry.ExtractContext(t.Context(), []event.Header{{Key: "traceparent", Value: []byte(bad)}})
+		require.Empty(t, telemetry.TraceID(ctx), "%.40q", bad)
+		require.Empty(t, telemetry.InjectHeaders(ctx, nil))
+	}
+}
