@@ -1,0 +1,298 @@
+package deployments
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+const root = "../../../deployments"
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, path))
+	require.NoError(t, err)
+	return raw
+}
+
+func TestEveryFileParses(t *testing.T) {
+	t.Parallel()
+	parsed := 0
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		switch filepath.Ext(path) {
+		case ".json":
+			require.True(t, json.Valid(raw), path)
+			parsed++
+		case ".yaml", ".yml":
+			require.NotEmpty(t, documents(t, path, raw))
+			parsed++
+		}
+		return nil
+	}))
+	require.Greater(t, parsed, 10)
+}
+
+func documents(t *testing.T, path string, raw []byte) []map[string]any {
+	t.Helper()
+	var docs []map[string]any
+	for dec := yaml.NewDecoder(strings.NewReader(string(raw))); ; {
+		var doc map[string]any
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return docs
+		}
+		require.NoError(t, err, path)
+		docs = append(docs, doc)
+	}
+}
+
+func TestKustomizationListsEveryManifest(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Resources []string `yaml:"resources"`
+	}
+	require.NoError(t, yaml.Unmarshal(read(t, "kubernetes/kustomization.yaml"), &file))
+	paths, err := filepath.Glob(filepath.Join(root, "kubernetes", "*.yaml"))
+	require.NoError(t, err)
+	var names []string
+	for _, path := range paths {
+		if name := filepath.Base(path); name != "kustomization.yaml" {
+			names = append(names, name)
+		}
+	}
+	require.ElementsMatch(t, names, file.Resources)
+}
+
+// TestVariablesAreKnown compares what is set for the services with the environment that their configurations read.
+func TestVariablesAreKnown(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, config := range configs() {
+		envNames(reflect.TypeOf(config), known)
+	}
+	for name, env := range composeVariables(t) {
+		require.NotEmpty(t, env, name)
+		for key := range env {
+			require.Contains(t, known, key, "compose: service %s", name)
+		}
+	}
+	for _, path := range []string{"config", "gateway", "chunker", "encoder", "projector", "llm"} {
+		for _, key := range manifestVariables(t, "kubernetes/"+path+".yaml") {
+			require.Contains(t, known, key, path)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(LARK_[A-Z_]+)=`).FindAllStringSubmatch(string(read(t, "Dockerfile")), -1) {
+		require.Contains(t, known, m[1])
+	}
+}
+
+// configs are the configurations of the services.
+func configs() []any {
+	return []any{chunker.Config{}}
+}
+
+func envNames(t reflect.Type, into map[string]bool) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if name := f.Tag.Get("env"); name != "" && name != "-" {
+			into[name] = true
+		}
+		if f.Type.Kind() == reflect.Struct {
+			envNames(f.Type, into)
+		}
+	}
+}
+
+// composeVariables returns the environment of the services that are built here.
+func composeVariables(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	var file struct {
+		Services map[string]struct {
+			Build       any               `yaml:"build"`
+			Environment map[string]string `yaml:"environment"`
+		} `yaml:"services"`
+	}
+	require.NoError(t, yaml.Unmarshal(read(t, "docker-compose.yml"), &file))
+	variables := map[string]map[string]string{}
+	for name, s := range file.Services {
+		if s.Build != nil {
+			variables[name] = s.Environment
+		}
+	}
+	require.Len(t, variables, 5)
+	return variables
+}
+
+// manifestVariables returns the keys of ConfigMaps and of the env of containers.
+func manifestVariables(t *testing.T, path string) []string {
+	t.Helper()
+	var keys []string
+	for dec := yaml.NewDecoder(strings.NewReader(string(read(t, path)))); ; {
+		var doc struct {
+			Data map[string]string `yaml:"data"`
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Containers []struct {
+							Env []struct {
+								Name string `yaml:"name"`
+							} `yaml:"env"`
+						} `yaml:"containers"`
+					} `yaml:"spec"`
+				} `yaml:"template"`
+			} `yaml:"spec"`
+		}
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return keys
+		}
+		require.NoError(t, err, path)
+		for key := range doc.Data {
+			keys = append(keys, key)
+		}
+		for _, c := range doc.Spec.Template.Spec.Containers {
+			for _, e := range c.Env {
+				keys = append(keys, e.Name)
+			}
+		}
+	}
+}
+
+// TestMetricsExist records into every instrument, reads what Prometheus would, and compares with it what the dashboard and
+// the alerts ask for.
+func TestMetricsExist(t *testing.T) {
+	t.Parallel()
+	exposed := exposedMetrics(t)
+	asked := regexp.MustCompile(`\b(lark|gen_ai)_[a-z_]+\b`)
+	label := regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)|\b(lark_[a-z_]+)(?:=|!=|=~|!~)"`)
+	count := 0
+	for _, expr := range append(dashboardQueries(t), alertQueries(t)...) {
+		text := expr
+		for _, m := range label.FindAllStringSubmatch(expr, -1) {
+			for _, name := range strings.Split(m[1]+m[2], ",") {
+				require.Contains(t, exposed.labels, strings.TrimSpace(name), expr)
+			}
+			text = strings.Replace(text, m[0], "", 1)
+		}
+		for _, name := range asked.FindAllString(text, -1) {
+			require.Contains(t, exposed.names, name, expr)
+			count++
+		}
+	}
+	require.Greater(t, count, 20)
+}
+
+func dashboardQueries(t *testing.T) []string {
+	t.Helper()
+	var board struct {
+		Panels []struct {
+			Targets []struct {
+				Expr string `json:"expr"`
+			} `json:"targets"`
+		} `json:"panels"`
+	}
+	require.NoError(t, json.Unmarshal(read(t, "grafana/larkstream.json"), &board))
+	var queries []string
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			queries = append(queries, target.Expr)
+		}
+	}
+	return queries
+}
+
+func alertQueries(t *testing.T) []string {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Expr string `yaml:"expr"`
+			} `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	require.NoError(t, yaml.Unmarshal(read(t, "prometheus/alerts.yml"), &file))
+	var queries []string
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			queries = append(queries, r.Expr)
+		}
+	}
+	return queries
+}
+
+type exposition struct{ names, labels map[string]bool }
+
+func exposedMetrics(t *testing.T) exposition {
+	t.Helper()
+	tel, shutdown, err := telemetry.Start(t.Context(), telemetry.Config{Service: "test", Version: "test"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, shutdown(context.Background())) })
+	recordAll(t.Context())
+	answer := httptest.NewRecorder()
+	tel.MetricsHandler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	exposed := exposition{names: map[string]bool{}, labels: map[string]bool{"le": true}}
+	sample := regexp.MustCompile(`^([a-z_]+)(?:\{(.*)\})? `)
+	label := regexp.MustCompile(`(\w+)="`)
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		m := sample.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		exposed.names[m[1]] = true
+		for _, l := range label.FindAllStringSubmatch(m[2], -1) {
+			exposed.labels[l[1]] = true
+		}
+	}
+	return exposed
+}
+
+// recordAll calls every method of the metric sets once.
+func recordAll(ctx context.Context) {
+	stage := telemetry.NewStageMetrics()
+	stage.Handled(ctx, "s", "t", telemetry.ResultOK, time.Second)
+	stage.Lag(ctx, "s", "t", time.Second)
+	stage.InFlight(ctx, "s", 1, 1)
+	stage.Retried(ctx, "s", telemetry.RetryInPlace)
+	stage.Dead(ctx, "s", "internal")
+	stage.Published(ctx, "s", "t", 1)
+	stage.EventsDropped(ctx, "t", 1)
+	cache := telemetry.NewCacheMetrics()
+	cache.Request(ctx, telemetry.TierRedis, telemetry.ResultHit)
+	cache.Write(ctx, telemetry.TierRedis, telemetry.ResultOK)
+	cache.CircuitOpen(ctx, telemetry.TierRedis, true)
+	engine := telemetry.NewEngineMetrics()
+	engine.EncoderRun(ctx, "e")
+	engine.Work(ctx, "s", "e", time.Second, 1)
+	engine.Active(ctx, "s", "e", 1)
+	engine.FirstToken(ctx, "m", time.Second)
+	engine.Tokens(ctx, "m", 2, 2, time.Second)
+	ledger := telemetry.NewLedgerMetrics()
+	ledger.Outcome(ctx, "answered", "", "hit")
+	ledger.JobAccepted(ctx)
+	ledger.JobEnded(ctx, "succeeded", time.Second)
+	ledger.OutboxPending(ctx, 1)
+	ledger.Ledger(ctx, 1, 1, 0)
+	ledger.Stray(ctx, "unknown_job")
+}
