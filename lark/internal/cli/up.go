@@ -15,6 +15,9 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
+// defaultAddr is where the gateway of lark up listens.
+const defaultAddr = "127.0.0.1:8080"
+
 func (a *app) upCommand() *cobra.Command {
 	var cfg up.Config
 	var quiet bool
@@ -49,7 +52,7 @@ binary, in the folder above it, in ../share/larkstream, in the working folder, i
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&cfg.Targets, "target", nil, fmt.Sprintf("`stages` to run, of %v (default all)", up.Stages()))
-	f.StringVar(&cfg.Addr, "addr", "127.0.0.1:8080", "the gateway's `address`; port 0 takes any free one")
+	f.StringVar(&cfg.Addr, "addr", defaultAddr, "the gateway's `address`; port 0 takes any free one")
 	f.StringVar(&cfg.ModelDir, "model", "", "model bundle `folder` (env LARK_MODEL_DIR; default: see above)")
 	f.BoolVarP(&quiet, "quiet", "q", false, "keep the stages' log lines to the files in DATA/logs")
 	f.DurationVar(&drain, "drain", 30*time.Second, "how long a stage may take to finish what it has in hand")

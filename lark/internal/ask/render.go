@@ -1,0 +1,301 @@
+package ask
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/larkstream/larkstream/gateway/client"
+)
+
+// slot is one question on one window.
+type slot struct{ window, question int }
+
+func compareSlots(a, b slot) int {
+	if a.window != b.window {
+		return a.window - b.window
+	}
+	return a.question - b.question
+}
+
+// screen lays the answers of one job out as text, one question after the other, though several are answered at once:
+// one slot has the floor, the others wait in memory until it has ended.
+type screen struct {
+	out io.Writer
+	// live: out is a terminal; print tokens as they come.
+	live bool
+	// status takes the progress line; nil = none.
+	status io.Writer
+
+	questions []string
+	windows   int // in the plan; 0 = not known yet
+
+	floor   *slot
+	printed string // of the floor's answer
+	partial map[slot]string
+	ended   map[slot]client.Outcome
+	done    map[slot]bool
+	window  int // the last window whose heading was printed, -1 = none
+	stages  map[string]map[int]string
+	drawn   bool // a progress line stands on the terminal
+}
+
+func newScreen(out, status io.Writer, live bool, questions []string) *screen {
+	return &screen{
+		out: out, live: live, status: status, questions: questions, window: -1,
+		partial: map[slot]string{}, ended: map[slot]client.Outcome{}, done: map[slot]bool{}, stages: map[string]map[int]string{},
+	}
+}
+
+func (s *screen) printf(format string, args ...any) {
+	s.erase()
+	fmt.Fprintf(s.out, format, args...)
+}
+
+// token takes new text of an answer.
+func (s *screen) token(t client.TokenEvent) {
+	at := slot{t.Window, t.Question}
+	if !s.live || s.done[at] {
+		return
+	}
+	if t.Seq == 0 {
+		s.partial[at] = ""
+		if s.floor != nil && *s.floor == at && s.printed != "" {
+			s.printf(" ... (started again)\n%s", s.indent())
+			s.printed = ""
+		}
+	}
+	s.partial[at] += t.Text
+	s.next()
+}
+
+// outcome takes the end of a question.
+func (s *screen) outcome(o client.Outcome) {
+	at := slot{o.Window.Index, o.QuestionIndex}
+	if s.done[at] {
+		return
+	}
+	s.ended[at] = o
+	s.next()
+}
+
+// next prints what the slot on the floor has to say, and gives the floor to the next one when it has ended.
+func (s *screen) next() {
+	for {
+		if s.floor == nil {
+			at, ok := s.waiting()
+			if !ok {
+				return
+			}
+			s.floor, s.printed = &at, ""
+			s.heading(at)
+		}
+		at := *s.floor
+		o, over := s.ended[at]
+		if !over {
+			s.say(s.partial[at])
+			return
+		}
+		s.finish(o)
+		delete(s.partial, at)
+		delete(s.ended, at)
+		s.done[at], s.floor = true, nil
+	}
+}
+
+// waiting is the first slot that has something to say.
+func (s *screen) waiting() (slot, bool) {
+	all := slices.Collect(maps.Keys(s.ended))
+	for at, text := range s.partial {
+		if text != "" {
+			all = append(all, at)
+		}
+	}
+	if len(all) == 0 {
+		return slot{}, false
+	}
+	return slices.MinFunc(all, compareSlots), true
+}
+
+func (s *screen) heading(at slot) {
+	if o, ok := s.ended[at]; ok && s.windows != 1 && at.window != s.window && o.Window.EndS > 0 {
+		s.printf("[%s to %s]\n", clock(o.Window.StartS), clock(o.Window.EndS))
+	} else if s.windows != 1 && at.window != s.window {
+		s.printf("[window %d]\n", at.window+1)
+	}
+	s.window = at.window
+	if len(s.questions) > 1 && at.question < len(s.questions) {
+		s.printf("%s\n%s", s.questions[at.question], s.indent())
+	}
+}
+
+func (s *screen) indent() string {
+	if len(s.questions) > 1 {
+		return "  "
+	}
+	return ""
+}
+
+// say prints text as far as it has not been printed.
+func (s *screen) say(text string) {
+	if !strings.HasPrefix(text, s.printed) {
+		s.printf(" ... (started again)\n%s", s.indent())
+		s.printed = ""
+	}
+	if rest := text[len(s.printed):]; rest != "" {
+		s.printf("%s", printable(rest))
+		s.printed = text
+	}
+}
+
+func (s *screen) finish(o client.Outcome) {
+	if o.State == client.OutcomeAnswered {
+		s.say(o.Answer)
+		s.printf("\n")
+		return
+	}
+	if s.printed != "" {
+		s.printf("\n%s", s.indent())
+	}
+	s.printf("%s\n", reason(o))
+}
+
+// reason tells why a question was not answered.
+func reason(o client.Outcome) string {
+	if o.Error == nil {
+		return "not answered: " + o.State
+	}
+	return printable(fmt.Sprintf("not answered (%s): %s", o.Error.Code, o.Error.Message))
+}
+
+// printable keeps answers and messages from steering the terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+			return '\ufffd'
+		}
+		return r
+	}, text)
+}
+
+// progress takes news of a stage and draws the progress line.
+func (s *screen) progress(p client.ProgressEvent) {
+	s.windows = max(s.windows, p.Windows)
+	if s.stages[p.Stage] == nil {
+		s.stages[p.Stage] = map[int]string{}
+	}
+	s.stages[p.Stage][p.Window] = p.Status
+	s.draw()
+}
+
+// draw writes the progress line where it does not break into a line of text.
+func (s *screen) draw() {
+	if s.status == nil || s.floor != nil {
+		return
+	}
+	fmt.Fprintf(s.status, "\r\x1b[K%s", s.progressLine())
+	s.drawn = true
+}
+
+func (s *screen) progressLine() string {
+	var parts []string
+	for _, stage := range []string{"chunker", "encoder", "projector", "llm"} {
+		done, skipped, working := 0, 0, 0
+		for _, status := range s.stages[stage] {
+			switch status {
+			case "done":
+				done++
+			case "skipped":
+				skipped++
+			default:
+				working++
+			}
+		}
+		parts = append(parts, stageWord(stage, done, skipped, working, s.windows))
+	}
+	return strings.Join(parts, "  ")
+}
+
+func stageWord(stage string, done, skipped, working, windows int) string {
+	if stage == "chunker" {
+		windows = 1
+	}
+	switch {
+	case done+skipped+working == 0:
+		return stage + " -"
+	case skipped > 0 && skipped == windows:
+		return stage + " skipped"
+	case windows == 1 && done == 1:
+		return stage + " done"
+	case windows == 1:
+		return stage + " ..."
+	}
+	return fmt.Sprintf("%s %d/%d", stage, done+skipped, windows)
+}
+
+// erase takes the progress line away.
+func (s *screen) erase() {
+	if s.drawn {
+		fmt.Fprint(s.status, "\r\x1b[K")
+		s.drawn = false
+	}
+}
+
+// Line is one outcome as lark ask --json prints it.
+type Line struct {
+	JobID    string               `json:"job_id"`
+	Question string               `json:"question"`
+	State    string               `json:"state"`
+	Answer   string               `json:"answer"`
+	Error    *client.OutcomeError `json:"error"`
+	Track    client.Track         `json:"track"`
+	Window   LineWindow           `json:"window"`
+	Model    string               `json:"model"`
+	Cache    string               `json:"cache"`
+	Timings  client.Timings       `json:"timings_ms"`
+	Tokens   client.Tokens        `json:"tokens"`
+	TraceID  string               `json:"trace_id"`
+}
+
+// LineWindow is the window of a Line.
+type LineWindow struct {
+	Index  int     `json:"index"`
+	StartS float64 `json:"start_s"`
+	EndS   float64 `json:"end_s"`
+	HeardS float64 `json:"heard_s"`
+}
+
+// NewLine makes the printed form of an outcome.
+func NewLine(o client.Outcome) Line {
+	return Line{
+		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Error: o.Error, Track: o.Track,
+		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS},
+		Model:  o.Model, Cache: o.Cache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
+	}
+}
+
+// lines prints one JSON object per outcome.
+type lines struct {
+	enc  *json.Encoder
+	seen map[string]bool
+	err  error
+}
+
+func newLines(out io.Writer) *lines {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	return &lines{enc: enc, seen: map[string]bool{}}
+}
+
+func (l *lines) outcome(o client.Outcome) {
+	if l.seen[o.ID] {
+		return
+	}
+	l.seen[o.ID] = true
+	if err := l.enc.Encode(NewLine(o)); err != nil && l.err == nil {
+		l.err = fmt.Errorf("printing outcome: %w", err)
+	}
+}

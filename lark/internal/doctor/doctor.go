@@ -1,0 +1,195 @@
+// Package doctor looks at this machine and its configuration for what would keep Larkstream from working.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
+)
+
+// States of a finding.
+const (
+	// OK: nothing to do.
+	OK = "ok"
+	// Warn: it works, with less.
+	Warn = "warn"
+	// Fail: it does not work.
+	Fail = "fail"
+)
+
+// Finding is the result of one check.
+type Finding struct {
+	Check  string `json:"check"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	// Remedy says what to do; empty when State is OK.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Config says what to look at.
+type Config struct {
+	Data     up.Folder
+	Addr     string // where lark up's gateway would listen
+	ModelDir string // as for lark up
+	// Env reads the environment.
+	Env func(string) string
+}
+
+// checkTimeout bounds each check that leaves the process.
+const checkTimeout = 5 * time.Second
+
+// Run makes every check, each in bounded time.
+func Run(ctx context.Context, cfg Config) []Finding {
+	checks := []func(context.Context, Config) Finding{
+		runtimeInfo, kernels, ffmpeg, modelBundle, dataFolder, diskSpace, gatewayAddr, kafkaBrokers, redisServer, blobStore,
+	}
+	findings := make([]Finding, 0, len(checks))
+	for _, check := range checks {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		findings = append(findings, check(ctx, cfg))
+		cancel()
+	}
+	return findings
+}
+
+// Healthy tells whether nothing failed.
+func Healthy(findings []Finding) bool {
+	return !slices.ContainsFunc(findings, func(f Finding) bool { return f.State == Fail })
+}
+
+func runtimeInfo(context.Context, Config) Finding {
+	return Finding{Check: "runtime", State: OK, Detail: fmt.Sprintf("%s %s/%s, %d processors, %d used",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))}
+}
+
+func kernels(context.Context, Config) Finding {
+	name, err := tensor.Kernel()
+	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s; the processor has: %s", name, strings.Join(cpuFeatures(), " "))}
+	if err != nil {
+		f.State, f.Detail, f.Remedy = Warn, err.Error(), "unset "+tensor.KernelEnv
+	}
+	return f
+}
+
+func cpuFeatures() []string {
+	features := []struct {
+		name string
+		have bool
+	}{
+		{"avx2", cpu.X86.HasAVX2}, {"fma", cpu.X86.HasFMA}, {"avx512f", cpu.X86.HasAVX512F}, {"avx512bf16", cpu.X86.HasAVX512BF16},
+		{"amx-bf16", cpu.X86.HasAMXBF16}, {"asimd", cpu.ARM64.HasASIMD}, {"sve", cpu.ARM64.HasSVE},
+	}
+	var have []string
+	for _, f := range features {
+		if f.have {
+			have = append(have, f.name)
+		}
+	}
+	if len(have) == 0 {
+		return []string{"no vector extension known here"}
+	}
+	return have
+}
+
+func ffmpeg(ctx context.Context, _ Config) Finding {
+	path, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		return Finding{
+			Check: "ffmpeg", State: Warn, Detail: "not installed: wav, flac and mp3 can be read, nothing else",
+			Remedy: "install it: apt install ffmpeg, or brew install ffmpeg",
+		}
+	}
+	out, err := exec.CommandContext(ctx, path, "-hide_banner", "-version").Output()
+	if err != nil {
+		return Finding{Check: "ffmpeg", State: Fail, Detail: fmt.Sprintf("%s does not run: %v", path, err), Remedy: "install it again, or set LARK_FFMPEG=none to do without"}
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s)", path, strings.TrimSpace(line))}
+}
+
+func modelBundle(_ context.Context, cfg Config) Finding {
+	dir, err := up.FindModel(cfg.ModelDir, cfg.Data)
+	if err != nil {
+		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "name a bundle with --model or LARK_MODEL_DIR"}
+	}
+	bundle, err := model.Load(dir)
+	if err != nil {
+		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "fetch the bundle again, or name another with --model"}
+	}
+	return Finding{Check: "model", State: OK, Detail: fmt.Sprintf("%s in %s, digest %.16s, checked; encoder engine %s, llm engine %s",
+		bundle.DisplayName(), dir, bundle.Digest, bundle.Encoder.Engine, bundle.LLM.Engine)}
+}
+
+func kafkaBrokers(ctx context.Context, cfg Config) Finding {
+	brokers := cfg.Env("KAFKA_BROKERS")
+	if brokers == "" {
+		return Finding{Check: "kafka", State: OK, Detail: "KAFKA_BROKERS is not set: lark up runs its own broker"}
+	}
+	if err := kafka.Ping(ctx, kafka.Config{Brokers: strings.Split(brokers, ","), ClientID: "lark-doctor"}); err != nil {
+		return Finding{Check: "kafka", State: Fail, Detail: err.Error(), Remedy: "start Kafka, correct KAFKA_BROKERS, or unset it to use the embedded broker"}
+	}
+	return Finding{Check: "kafka", State: OK, Detail: "answers at " + brokers}
+}
+
+func redisServer(ctx context.Context, cfg Config) Finding {
+	url := cfg.Env("REDIS_URL")
+	if url == "" {
+		return Finding{Check: "redis", State: OK, Detail: "REDIS_URL is not set: embeddings are kept in blobs alone"}
+	}
+	failed := func(err error) Finding {
+		return Finding{Check: "redis", State: Warn, Detail: err.Error(), Remedy: "start Redis, correct REDIS_URL, or unset it; answers do not depend on it"}
+	}
+	c, err := cache.NewRedis(config.Secret(url), time.Minute, cache.F32, cache.Deps{})
+	if err != nil {
+		return failed(err)
+	}
+	defer c.Close()
+	if _, err := c.Has(ctx, "emb/v1/doctor"); err != nil {
+		return failed(err)
+	}
+	return Finding{Check: "redis", State: OK, Detail: "answers"}
+}
+
+func blobStore(ctx context.Context, cfg Config) Finding {
+	url := cfg.Env("BLOB_URL")
+	if url == "" {
+		return Finding{Check: "blobs", State: OK, Detail: "BLOB_URL is not set: blobs are kept in the data folder"}
+	}
+	if err := tryStore(ctx, url); err != nil {
+		return Finding{Check: "blobs", State: Fail, Detail: err.Error(), Remedy: "correct BLOB_URL and its credentials, or unset it to use the data folder"}
+	}
+	return Finding{Check: "blobs", State: OK, Detail: "can be written and read"}
+}
+
+// tryStore writes, reads and deletes a small object.
+func tryStore(ctx context.Context, url string) (err error) {
+	store, err := blob.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	key := fmt.Sprintf("doctor/%d-%d", os.Getpid(), time.Now().UnixNano())
+	if err := store.PutBytes(ctx, key, []byte("ok")); err != nil {
+		return err
+	}
+	if _, err := store.GetBytes(ctx, key, 16); err != nil {
+		return err
+	}
+	return store.Delete(ctx, key)
+}
