@@ -27,9 +27,11 @@ const (
 	SpanProject = "project embedding"
 	SpanPrefill = "prefill"
 	SpanAnswer  = "answer question"
-	SpanRecord  = "record outcome"
-	SpanLoad    = "load tensor"
-	SpanStore   = "store tensor"
+	// SpanGenerate is the decoding of one answer, token by token.
+	SpanGenerate = "generate tokens"
+	SpanRecord   = "record outcome"
+	SpanLoad     = "load tensor"
+	SpanStore    = "store tensor"
 )
 
 // Span attribute keys of our own.

@@ -49,9 +49,10 @@ type Result struct {
 	PromptTokens int // positions before the answer, frames included
 	OutputTokens int // the stop token not included
 	Finish       string
-	// Began is when the engine took the question up. Prefill is the work on the shared prefix and the question, Decode
-	// the time from then to the last token, FirstToken the wait from Began to the first token.
-	Began                       time.Time
+	// Began is when the engine took the question up (for the first of a window: its prefix), Ended when it was done.
+	Began, Ended time.Time
+	// Prefill is the work on the window's prefix, counted for each of its questions, and on the question. Decode is the
+	// time from then to the end. FirstToken is the wait from the call of Answer to the first token.
 	Prefill, Decode, FirstToken time.Duration
 	// Err says why this question has no answer; the others of the request are not touched by it.
 	Err error

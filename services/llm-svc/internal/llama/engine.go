@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
@@ -98,7 +99,7 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 		return nil, err
 	}
 	results := make([]engine.Result, len(req.Questions))
-	r := &request{ctx: ctx, engine: req, done: make(chan struct{})}
+	r := &request{ctx: ctx, engine: req, came: time.Now(), done: make(chan struct{})}
 	for i, q := range req.Questions {
 		results[i].Index = q.Index
 		if a := e.newAnswer(r, &results[i], q); a != nil {

@@ -12,6 +12,7 @@ import (
 type request struct {
 	ctx     context.Context //nolint:containedctx // the caller's, asked for its end between steps
 	engine  engine.Request
+	came    time.Time
 	prefix  *memory       // nil until prefilled
 	took    time.Duration // of the prefix's prefill
 	began   time.Time     // of the prefix's prefill

@@ -200,7 +200,7 @@ func (s *scheduler) accept(a *answer, logits []float32) {
 		return
 	}
 	if a.result.FirstToken == 0 {
-		a.result.FirstToken = time.Since(a.result.Began)
+		a.result.FirstToken = time.Since(a.request.came)
 	}
 	if s.prompt.stop[id] {
 		s.finish(a, engine.FinishStop, nil)
@@ -223,7 +223,8 @@ func (s *scheduler) accept(a *answer, logits []float32) {
 func (s *scheduler) finish(a *answer, how string, err error) {
 	a.emit(a.text.Flush())
 	a.result.Finish, a.result.Err = how, err
-	a.result.Decode = time.Since(a.decodes)
+	a.result.Ended = time.Now()
+	a.result.Decode = a.result.Ended.Sub(a.decodes)
 	r := a.request
 	s.active = without(s.active, a)
 	s.release(a)

@@ -46,13 +46,14 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 	if err := engine.CheckSoft(req.Soft, e.width); err != nil {
 		return nil, err
 	}
+	came := time.Now()
 	results := make([]engine.Result, 0, len(req.Questions))
 	for _, q := range req.Questions {
 		began := time.Now()
 		if err := e.pause(ctx); err != nil {
 			return nil, err
 		}
-		first := time.Since(began)
+		first := time.Since(came)
 		text := answer(req, q)
 		words := strings.SplitAfter(text, " ")
 		for _, w := range words {
@@ -61,9 +62,10 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 			}
 		}
 		e.answered.Add(1)
+		ended := time.Now()
 		results = append(results, engine.Result{
 			Index: q.Index, Text: text, PromptTokens: req.Soft.Rows + len(strings.Fields(q.Text)), OutputTokens: len(words),
-			Finish: engine.FinishStop, Began: began, Decode: time.Since(began), FirstToken: first,
+			Finish: engine.FinishStop, Began: began, Ended: ended, Decode: ended.Sub(began), FirstToken: first,
 		})
 	}
 	return results, e.ended(ctx)

@@ -145,15 +145,18 @@ func (s suite) close(t *testing.T) {
 	e := s.open(t)
 	var closing sync.WaitGroup
 	var once sync.Once
-	req := s.request(4, 200)
+	req := s.request(4, 50)
 	req.OnToken = func(int, string) {
 		once.Do(func() { closing.Go(func() { require.NoError(t, e.Close()) }) })
 	}
-	_, err := e.Answer(t.Context(), req)
+	var err error
+	for err == nil { // until the closing, which has begun with the first token, is felt
+		_, err = e.Answer(t.Context(), req)
+	}
 	require.ErrorIs(t, err, engine.ErrClosed)
 	closing.Wait()
 	_, err = e.Answer(t.Context(), s.request(4, 1))
-	require.ErrorIs(t, err, engine.ErrClosed)
+	require.ErrorIs(t, err, engine.ErrClosed, "a closed engine stays closed")
 	require.NoError(t, e.Close(), "closing twice is allowed")
 }
 

@@ -1,0 +1,124 @@
+// Package handler is the work of llm-svc on one record: a window's soft prompt and questions become outcomes.
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// Stage is the name of this stage in records, topics and metrics.
+const Stage = "llm"
+
+const (
+	// laterModel is how long a record for another model is put back at a time.
+	laterModel = 5 * time.Second
+	// DefaultModelWait is how long a record may wait for an instance that serves its model.
+	DefaultModelWait = 10 * time.Minute
+)
+
+// Emitter sends events, best effort and without blocking.
+type Emitter interface {
+	Emit(ctx context.Context, rec event.Record)
+}
+
+// Deps are what a Handler works with; all but ModelWait are needed.
+type Deps struct {
+	Engine  engine.Engine
+	Cache   cache.Cache
+	Bundle  *model.Bundle
+	Events  Emitter
+	Metrics *telemetry.EngineMetrics
+	// EngineName stands in metrics; Model in outcomes, as the model that answered.
+	EngineName, Model string
+	// ModelWait bounds the wait of a record that names another model; then its questions fail. 0: DefaultModelWait.
+	ModelWait time.Duration
+}
+
+// Handler handles records of lark.prompts.v1. It is safe for concurrent use.
+type Handler struct{ Deps }
+
+// New refuses missing dependencies.
+func New(d Deps) (*Handler, error) {
+	if d.Engine == nil || d.Cache == nil || d.Bundle == nil || d.Events == nil || d.Metrics == nil || d.EngineName == "" || d.Model == "" {
+		return nil, errors.New("making llm: a dependency is missing")
+	}
+	if d.ModelWait == 0 {
+		d.ModelWait = DefaultModelWait
+	}
+	return &Handler{Deps: d}, nil
+}
+
+// Handle answers the questions of one window; its outputs are their outcomes, one each. If the soft prompt has been
+// evicted, the output is the window itself, to be encoded again.
+func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	msg, err := event.DecodeAs[*eventpb.PromptReady](rec)
+	if err != nil {
+		return nil, err
+	}
+	task := msg.GetTask()
+	if d := task.GetModelDigest(); (d != "" && d != h.Bundle.Digest) || msg.GetKey() != h.Bundle.PromptKey(task.GetWindow().GetHash()) {
+		return nil, h.otherModel(rec)
+	}
+	soft, err := h.load(ctx, msg.GetKey())
+	if errors.Is(err, cache.ErrMiss) {
+		h.progress(ctx, task, "retrying", 0)
+		return encodeAll(&eventpb.WindowReady{Task: task})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading soft prompt %s: %w", msg.GetKey(), err)
+	}
+	if err := h.checkSoft(soft, msg); err != nil {
+		return nil, stage.Permanent(event.CodeEngineError, err)
+	}
+	return h.answer(ctx, task, soft)
+}
+
+// otherModel puts a record back that names a model which this instance does not serve, for as long as ModelWait allows.
+func (h *Handler) otherModel(rec event.Record) error {
+	written, err := time.Parse(time.RFC3339Nano, rec.Get(event.HeaderTime))
+	putBackBefore := rec.Get(event.HeaderStage) != ""
+	if putBackBefore && (err != nil || time.Since(written) > h.ModelWait) {
+		return stage.Permanent(event.CodeModelMismatch,
+			fmt.Errorf("waiting for a model: no instance serves the one that the question was prepared for; this one serves %s", h.Model))
+	}
+	return stage.Later(laterModel)
+}
+
+func (h *Handler) load(ctx context.Context, key string) (soft cache.Tensor, err error) {
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad)
+	defer func() {
+		span.SetAttributes(telemetry.AttrFrames.Int(soft.Rows), telemetry.AttrWidth.Int(soft.Cols))
+		if errors.Is(err, cache.ErrMiss) {
+			span.SetAttributes(telemetry.AttrResult.String(telemetry.ResultMiss))
+			span.End()
+			return
+		}
+		telemetry.End(span, err)
+	}()
+	return h.Cache.Get(ctx, key)
+}
+
+func (h *Handler) checkSoft(soft cache.Tensor, msg *eventpb.PromptReady) error {
+	if soft.Rows != int(msg.GetFrames()) {
+		return fmt.Errorf("checking the soft prompt: it has %d frames where the record says %d", soft.Rows, msg.GetFrames())
+	}
+	return engine.CheckSoft(soft, h.Bundle.LLM.Hidden)
+}
+
+func encodeAll(msg *eventpb.WindowReady) ([]event.Record, error) {
+	rec, err := event.Encode(Stage, msg)
+	if err != nil {
+		return nil, err
+	}
+	return []event.Record{rec}, nil
+}

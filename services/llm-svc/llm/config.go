@@ -1,0 +1,59 @@
+// Package llm is the facade of llm-svc: it answers questions about windows from their soft prompts.
+package llm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+// Engines that Config.Engine may name.
+const (
+	// EngineReference is the Llama forward pass in plain Go. EngineNano is the name by which lark-nano asks for it.
+	EngineReference = "reference"
+	EngineNano      = "nano"
+	// EngineTest answers without a model, for tests of everything around it.
+	EngineTest = "test"
+)
+
+// Config is the user's configuration of llm-svc.
+type Config struct {
+	service.Common `yaml:",inline"`
+	// Engine is reference, nano or test; empty takes what the bundle names.
+	Engine string `yaml:"engine" env:"LARK_LLM_ENGINE" flag:"engine" help:"reference, nano (the same) or test; empty: the bundle's"`
+	// Concurrency is how many windows are worked on at once.
+	Concurrency int `yaml:"concurrency" env:"LARK_LLM_CONCURRENCY" flag:"concurrency" default:"8" help:"windows worked on at once"`
+	// MaxBatch is how many answers advance together in one step.
+	MaxBatch int `yaml:"max_batch" env:"LARK_LLM_MAX_BATCH" flag:"max-batch" default:"16" help:"answers decoded in one step"`
+	// Positions is the budget of attention keys and values in memory, in positions; 0 takes 16 of the model's contexts.
+	Positions int `yaml:"positions" env:"LARK_LLM_POSITIONS" flag:"positions" default:"0" help:"budget of keys and values, in positions; 0: 16 contexts"`
+	// ModelWait is how long a question may wait for an instance that serves its model.
+	ModelWait time.Duration `yaml:"model_wait" env:"LARK_LLM_MODEL_WAIT" flag:"model-wait" default:"10m" help:"wait of a question whose model no instance serves, before it fails"`
+	// TestDelay is the time that the test engine takes for one question.
+	TestDelay time.Duration `yaml:"test_delay" env:"LARK_LLM_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per question"`
+}
+
+// DefaultConfig is the configuration of an empty file and environment.
+func DefaultConfig() (Config, error) {
+	var c Config
+	return c, config.Defaults(&c)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{c.Common.Validate()}
+	if !slices.Contains([]string{"", EngineReference, EngineNano, EngineTest}, c.Engine) {
+		faults = append(faults, fmt.Errorf("engine: %q is not reference, nano or test", c.Engine))
+	}
+	if c.Concurrency < 1 || c.MaxBatch < 1 || c.Positions < 0 {
+		faults = append(faults, errors.New("concurrency and max_batch must be above 0, positions not below 0"))
+	}
+	if c.ModelWait <= 0 || c.TestDelay < 0 {
+		faults = append(faults, errors.New("model_wait must be above 0, test_delay not below 0"))
+	}
+	return errors.Join(faults...)
+}

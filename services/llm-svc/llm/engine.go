@@ -1,0 +1,57 @@
+package llm
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/testengine"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
+)
+
+// What answers questions, and what goes in and out. See internal/engine for the contract.
+type (
+	Engine   = engine.Engine
+	Request  = engine.Request
+	Question = engine.Question
+	Decode   = engine.Decode
+	Result   = engine.Result
+)
+
+// ErrPromptTooLong is the error of a question that leaves no room for an answer.
+var ErrPromptTooLong = engine.ErrPromptTooLong
+
+// OpenEngine loads the bundle that the configuration names and opens its decoder. The caller closes it.
+func OpenEngine(c Config) (Engine, error) {
+	bundle, err := model.Load(c.ModelDir)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(bundle)
+}
+
+func (c *Config) open(b *model.Bundle) (Engine, error) {
+	switch name := c.engineName(b); name {
+	case EngineTest:
+		return testengine.New(b.LLM.Hidden, c.TestDelay), nil
+	case EngineReference, EngineNano:
+		if _, err := tensor.Kernel(); err != nil {
+			return nil, err
+		}
+		return llama.Open(b, llama.Config{MaxBatch: c.MaxBatch, Positions: c.Positions})
+	default:
+		return nil, fmt.Errorf("opening the decoder: the bundle %s asks for engine %q, which this program does not have", b.Name, name)
+	}
+}
+
+func (c *Config) engineName(b *model.Bundle) string { return cmp.Or(c.Engine, b.LLM.Engine) }
+
+// modelName is what outcomes say of who answered.
+func (c *Config) modelName(b *model.Bundle) string {
+	if c.engineName(b) == EngineTest {
+		return b.DisplayName() + " (test engine)"
+	}
+	return b.DisplayName()
+}
