@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/up"
+)
+
+// manyWindows is the size of the jobs in the middle of which something dies.
+const manyWindows = 200
+
+func manyQuestions() []string { return []string{"What is the tempo?", "Which key is it in?"} }
+
+// many submits a job of 200 windows with two questions on each.
+func (s *stack) many(t *testing.T) client.Job {
+	t.Helper()
+	return s.submit(t, melody(seedOf(t), manyWindows), client.Submission{
+		Questions: manyQuestions(), Plan: client.PlanExplicit, Spans: spans(manyWindows),
+	})
+}
+
+// requireAllAnswered waits for the end of a job of many windows and checks that nothing was lost and nothing came twice.
+func (s *stack) requireAllAnswered(t *testing.T, id string) {
+	t.Helper()
+	job, outcomes := s.finish(t, id)
+	require.Equal(t, manyWindows, job.Counts.Windows)
+	require.Equal(t, 2*manyWindows, job.Counts.Answered)
+	require.Equal(t, client.StateSucceeded, job.State)
+	for _, o := range outcomes {
+		require.Equal(t, job.TraceID, o.TraceID, "one job is one trace, whatever died on the way")
+	}
+	require.Zero(t, s.metric(t, up.Gateway, "lark_ledger_imbalance"))
+}
+
+func TestKillInTheMiddle(t *testing.T) {
+	s := tester(t)
+	for _, stage := range []string{up.Encoder, up.Projector, up.LLM, up.Gateway, up.Broker} {
+		t.Run(stage, func(t *testing.T) {
+			job := s.many(t)
+			s.reach(t, job.ID, manyWindows/5)
+			s.kill(t, stage)
+			require.Less(t, s.ended(t, job.ID), 2*manyWindows, "the job was over before the kill")
+			s.requireAllAnswered(t, job.ID)
+			s.ready(t)
+		})
+	}
+}
+
+// TestKillChunker kills the chunker while it cuts a track: before the plan is out, nobody else knows of the windows.
+func TestKillChunker(t *testing.T) {
+	s := tester(t)
+	for try := 0; ; try++ {
+		require.Less(t, try, 5, "the chunker was always faster than the kill")
+		job := s.many(t)
+		require.Eventually(t, func() bool {
+			return s.metric(t, up.Chunker, "lark_stage_in_flight_records") > 0 || s.planned(t, job.ID)
+		}, patience, poll)
+		s.kill(t, up.Chunker)
+		hit := !s.planned(t, job.ID)
+		s.requireAllAnswered(t, job.ID)
+		s.ready(t)
+		if hit {
+			return
+		}
+	}
+}
+
+func (s *stack) planned(t *testing.T, id string) bool {
+	t.Helper()
+	job, err := s.Get(t.Context(), id)
+	require.NoError(t, err)
+	return job.Counts.Windows > 0
+}
+
+// TestRedisLost takes the hot cache away in the middle: it is a hint, and blobs are the truth.
+func TestRedisLost(t *testing.T) {
+	s := tester(t)
+	job := s.many(t)
+	s.reach(t, job.ID, manyWindows/5)
+	reply, err := world.redis.do(t.Context(), "FLUSHALL")
+	require.NoError(t, err)
+	require.Equal(t, "+OK", reply)
+	s.reach(t, job.ID, manyWindows)
+	world.redis.stop()
+	t.Cleanup(func() { require.NoError(t, world.redis.start(t.Context())) })
+	require.Less(t, s.ended(t, job.ID), 2*manyWindows, "the job was over before Redis was")
+	s.requireAllAnswered(t, job.ID)
+	s.requireWorks(t)
+}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/larkstream/larkstream/lark/internal/supervise"
+)
+
+// environment is what all installations of one run of the suite share.
+type environment struct {
+	// dir holds all that the run writes.
+	dir string
+	// bin is the folder of the binaries, built from the tree as it is.
+	bin string
+	// root is the folder of the repository.
+	root string
+	// kafka is nil in the embedded environment.
+	kafka *kafkaServer
+	redis *redisServer
+	// tester is nil while it does not run.
+	tester *stack
+}
+
+// world is made by TestMain and only read by the tests.
+var world environment
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("end-to-end suite skipped: -short") //nolint:forbidigo // tells the reader of the run why there is none
+		return
+	}
+	dir, err := os.MkdirTemp("", "lark-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	defer world.close(dir)
+	if err := world.open(ctx, dir); err != nil {
+		panic(fmt.Errorf("preparing the end-to-end suite: %w", err))
+	}
+	m.Run()
+}
+
+func (w *environment) open(ctx context.Context, dir string) error {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return err
+	}
+	w.dir, w.root, w.bin = dir, root, filepath.Join(dir, "bin")
+	if err := buildBinaries(ctx, root, w.bin); err != nil {
+		return err
+	}
+	if w.redis, err = startRedis(ctx, dir); err != nil {
+		return err
+	}
+	if os.Getenv("LARK_E2E_KAFKA") == "real" {
+		if w.kafka, err = startKafka(ctx, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *environment) close(dir string) {
+	parkTester()
+	if w.kafka != nil {
+		w.kafka.stop()
+	}
+	if w.redis != nil {
+		w.redis.stop()
+	}
+	_ = os.RemoveAll(dir)
+}
+
+// buildBinaries builds lark and every service. The go tool builds only what has changed.
+func buildBinaries(ctx context.Context, root, bin string) error {
+	if err := os.MkdirAll(bin, 0o750); err != nil {
+		return fmt.Errorf("making %s: %w", bin, err)
+	}
+	mains := []string{"./lark/cmd/lark", "./gateway/cmd/gateway"}
+	for _, stage := range workStages() {
+		mains = append(mains, fmt.Sprintf("./services/%[1]s-svc/cmd/%[1]s-svc", stage))
+	}
+	build := exec.CommandContext(ctx, "go", append([]string{"build", "-o", bin + string(filepath.Separator)}, mains...)...)
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the binaries: %w: %s", err, out)
+	}
+	return nil
+}
+
+// childTimes are those of the children that the suite supervises.
+func childTimes() supervise.Config {
+	return supervise.Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second, StopTimeout: 40 * time.Second}
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// twoFreeAddrs returns two loopback addresses that were free a moment ago.
+func twoFreeAddrs() (first, second string, err error) {
+	var addrs [2]string
+	for i := range addrs {
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			return "", "", fmt.Errorf("finding a free port: %w", err)
+		}
+		defer func() { _ = l.Close() }()
+		addrs[i] = l.Addr().String()
+	}
+	return addrs[0], addrs[1], nil
+}

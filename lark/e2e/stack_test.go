@@ -1,0 +1,319 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/supervise"
+	"github.com/larkstream/larkstream/lark/internal/up"
+)
+
+// patience bounds every wait for a state that must come; nothing is measured with it.
+const patience = 90 * time.Second
+
+// poll is the time between two looks at a state.
+const poll = 20 * time.Millisecond
+
+// workStages are the stages that do the work, in their order.
+func workStages() []string { return []string{up.Chunker, up.Encoder, up.Projector, up.LLM} }
+
+// options of an installation.
+type options struct {
+	// data holds all state; an installation started on the same folder goes on where the last one stopped.
+	data string
+	// env is added to the environment of every stage.
+	env []string
+}
+
+// testEngines makes the stages run their test engines, slow enough to be met in the middle of their work.
+func testEngines() []string {
+	return []string{
+		"LARK_ENCODER_ENGINE=test", "LARK_ENCODER_TEST_DELAY=10ms",
+		"LARK_LLM_ENGINE=test", "LARK_LLM_TEST_DELAY=20ms",
+	}
+}
+
+// stack is a running installation: in the embedded environment a lark up with its children, in the real one each
+// service's own binary on the suite's Kafka.
+type stack struct {
+	*client.Client
+	opts     options
+	folder   up.Folder
+	children map[string]*supervise.Child // by stage; up itself under "up"
+	addrs    map[string]string           // HTTP address by stage, in the real environment
+	logs     []*os.File
+}
+
+// start starts an installation and stops it at the end of the test.
+func start(t *testing.T, opts options) *stack {
+	t.Helper()
+	parkTester()
+	s, err := launch(t.Context(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		s.halt()
+		if t.Failed() {
+			s.showLogs(t)
+		}
+	})
+	return s
+}
+
+func launch(ctx context.Context, opts options) (*stack, error) {
+	s := &stack{opts: opts, folder: up.Folder(opts.data), children: map[string]*supervise.Child{}, addrs: map[string]string{}}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	run := s.runUp
+	if world.kafka != nil {
+		run = s.runServices
+	}
+	if err := run(ctx); err != nil {
+		s.halt()
+		return nil, err
+	}
+	c, err := client.New(s.gateway(), nil)
+	if err != nil {
+		s.halt()
+		return nil, err
+	}
+	s.Client = c
+	return s, nil
+}
+
+// environ is what every stage gets: nothing of this machine but where programs and files are.
+func (s *stack) environ() []string {
+	env := []string{"REDIS_URL=" + world.redis.url(), "LARK_MODEL_DIR=" + filepath.Join(world.root, "models", "lark-nano")}
+	for _, key := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR"} {
+		if v, ok := os.LookupEnv(key); ok {
+			env = append(env, key+"="+v)
+		}
+	}
+	return append(env, s.opts.env...)
+}
+
+func (s *stack) runUp(ctx context.Context) error {
+	return s.run(ctx, "up", func() (*exec.Cmd, error) {
+		cmd := exec.Command(filepath.Join(world.bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0")
+		cmd.Env = s.environ()
+		return cmd, nil
+	}, func(context.Context) error {
+		holder, ok, err := s.folder.Running()
+		if err == nil && (!ok || holder.Gateway == "") {
+			err = errors.New("lark up is starting")
+		}
+		return err
+	})
+}
+
+func (s *stack) runServices(ctx context.Context) error {
+	for _, stage := range append(workStages(), up.Gateway) {
+		addr, _, err := twoFreeAddrs()
+		if err != nil {
+			return err
+		}
+		s.addrs[stage] = addr
+		binary := stage
+		if stage != up.Gateway {
+			binary = stage + "-svc"
+		}
+		if err := s.run(ctx, stage, func() (*exec.Cmd, error) {
+			cmd := exec.Command(filepath.Join(world.bin, binary))
+			cmd.Env = append(s.environ(), "KAFKA_BROKERS="+world.kafka.addr, "LARK_HTTP_ADDR="+addr,
+				"BLOB_URL=file://"+filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://"+filepath.Join(s.opts.data, "lark.db"))
+			return cmd, nil
+		}, func(ctx context.Context) error { return readyAt(ctx, addr) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run supervises a child with its output in a log file, and waits until it is ready.
+func (s *stack) run(ctx context.Context, name string, command func() (*exec.Cmd, error), ready func(context.Context) error) error {
+	path := filepath.Join(s.opts.data, "e2e-"+name+".log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening log of %s: %w", name, err)
+	}
+	s.logs = append(s.logs, log)
+	child := supervise.Start(childTimes(), supervise.Spec{Name: name, Command: command, Ready: ready, Output: log}, quiet())
+	s.children[name] = child
+	return child.WaitReady(ctx)
+}
+
+// halt stops everything in good order: the gateway first, then the stages.
+func (s *stack) halt() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, name := range append([]string{"up", up.Gateway}, workStages()...) {
+		if child := s.children[name]; child != nil {
+			child.Stop(ctx)
+		}
+	}
+	for _, log := range s.logs {
+		_ = log.Close()
+	}
+	s.logs = nil
+}
+
+// showLogs prints the ends of the logs of an installation whose test failed.
+func (s *stack) showLogs(t *testing.T) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(s.opts.data, "e2e-*.log"))
+	require.NoError(t, err)
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		t.Logf("%s:\n%s", filepath.Base(path), raw[max(0, len(raw)-8<<10):])
+	}
+}
+
+func (s *stack) gateway() string { return "http://" + s.addr(up.Gateway) }
+
+// addr is where a stage serves HTTP.
+func (s *stack) addr(stage string) string {
+	if addr, ok := s.addrs[stage]; ok {
+		return addr
+	}
+	place, err := s.folder.Place(stage)
+	if err != nil {
+		return ""
+	}
+	return place.HTTPAddr
+}
+
+// pid is a stage's process; up.Broker is the embedded broker or Kafka.
+func (s *stack) pid(stage string) int {
+	switch {
+	case world.kafka == nil:
+		place, err := s.folder.Place(stage)
+		if err != nil {
+			return 0
+		}
+		return place.PID
+	case stage == up.Broker:
+		return world.kafka.child.Status().PID
+	}
+	return s.children[stage].Status().PID
+}
+
+func (s *stack) brokers() []string {
+	if world.kafka != nil {
+		return []string{world.kafka.addr}
+	}
+	place, err := s.folder.Place(up.Broker)
+	if err != nil {
+		return nil
+	}
+	return []string{place.KafkaAddr}
+}
+
+// kill ends a stage at once, as a crash would, and returns when another process has taken its place.
+func (s *stack) kill(t *testing.T, stage string) {
+	t.Helper()
+	pid := s.pid(stage)
+	require.Positive(t, pid, stage)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.Eventually(t, func() bool {
+		now := s.pid(stage)
+		return now != 0 && now != pid
+	}, patience, poll, "%s was not started again", stage)
+}
+
+// ready waits until every stage can work.
+func (s *stack) ready(t *testing.T) {
+	t.Helper()
+	for _, stage := range append(workStages(), up.Gateway) {
+		require.Eventually(t, func() bool { return readyAt(t.Context(), s.addr(stage)) == nil }, patience, poll, "%s is not ready", stage)
+	}
+}
+
+func readyAt(ctx context.Context, addr string) error {
+	body, err := get(ctx, "http://"+addr+"/readyz")
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+func get(ctx context.Context, url string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("asking %s: HTTP %d", url, resp.StatusCode)
+	}
+	return resp.Body, nil
+}
+
+// metric sums the samples of a Prometheus metric of a stage whose labels hold all of the given pairs, e.g. `result="ok"`.
+func (s *stack) metric(t *testing.T, stage, name string, labels ...string) float64 {
+	t.Helper()
+	body, err := get(t.Context(), "http://"+s.addr(stage)+"/metrics")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, body.Close()) }()
+	sum := 0.0
+	lines := bufio.NewScanner(body)
+sample:
+	for lines.Scan() {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || rest == "" || (rest[0] != '{' && rest[0] != ' ') {
+			continue
+		}
+		for _, label := range labels {
+			if !strings.Contains(rest, label) {
+				continue sample
+			}
+		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		require.NoError(t, err)
+		sum += value
+	}
+	require.NoError(t, lines.Err())
+	return sum
+}
+
+// encoderRuns counts the windows that the encoder's engine has encoded since its process started.
+func (s *stack) encoderRuns(t *testing.T) int {
+	t.Helper()
+	return int(s.metric(t, up.Encoder, "lark_encoder_runs_total"))
+}
+
+// peakMemory is the most bytes that a stage's process has held at once, 0 where the system does not tell.
+func (s *stack) peakMemory(t *testing.T, stage string) int64 {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid(stage)))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	require.NoError(t, err)
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			require.NoError(t, err)
+			return kib << 10
+		}
+	}
+	return 0
+}

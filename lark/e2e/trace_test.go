@@ -1,0 +1,202 @@
+package e2e
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// receiver is an OTLP/HTTP receiver of traces: what a collector would be.
+type receiver struct {
+	*telemetry.TraceStore
+	server *httptest.Server
+}
+
+func startReceiver() *receiver {
+	store := telemetry.NewTraceStore(telemetry.Limits{Traces: 2000, SpansPerTrace: 20_000, Spans: 200_000})
+	return &receiver{TraceStore: store, server: httptest.NewServer(store.OTLPHandler())}
+}
+
+// env makes the stages send their traces here, soon.
+func (r *receiver) env() []string {
+	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.server.URL}
+}
+
+// tree waits until the trace holds a span of each of the names, and returns its spans after checking that they are one tree.
+func (r *receiver) tree(t *testing.T, traceID string, names ...string) []telemetry.Span {
+	t.Helper()
+	require.Len(t, traceID, 32)
+	var spans []telemetry.Span
+	require.Eventually(t, func() bool {
+		var dropped int
+		spans, dropped, _ = r.Trace(traceID)
+		require.Zero(t, dropped)
+		missing := slices.ContainsFunc(names, func(name string) bool { return len(named(spans, name)) == 0 })
+		return !missing && len(roots(spans)) == 1
+	}, patience, poll, "trace %s is no tree with %v, it has %v", traceID, names, spanNames{&spans})
+	require.Equal(t, telemetry.ServiceGateway, roots(spans)[0].Service)
+	return spans
+}
+
+// roots are the spans whose parent is not there: one in a whole tree.
+func roots(spans []telemetry.Span) []telemetry.Span {
+	ids := map[string]bool{}
+	for _, s := range spans {
+		ids[s.SpanID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(spans), func(s telemetry.Span) bool { return ids[s.ParentID] })
+}
+
+// requireUnder checks that every span of name has a span of ancestor above it.
+func requireUnder(t *testing.T, spans []telemetry.Span, name, ancestor string) {
+	t.Helper()
+	byID := map[string]telemetry.Span{}
+	for _, s := range spans {
+		byID[s.SpanID] = s
+	}
+	for _, s := range named(spans, name) {
+		up := s
+		for up.Name != ancestor {
+			parent, ok := byID[up.ParentID]
+			require.True(t, ok, "%s is not under %s", name, ancestor)
+			up = parent
+		}
+	}
+}
+
+func named(spans []telemetry.Span, name string) []telemetry.Span {
+	return slices.DeleteFunc(slices.Clone(spans), func(s telemetry.Span) bool { return s.Name != name })
+}
+
+// spanNames prints the names of spans when a test has failed.
+type spanNames struct{ spans *[]telemetry.Span }
+
+func (n spanNames) String() string {
+	count := map[string]int{}
+	var names []string
+	for _, s := range *n.spans {
+		name := s.Service + ": " + s.Name
+		if count[name]++; count[name] == 1 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// process is the name of a stage's span on a record of a topic.
+func process(topic string) string { return telemetry.SpanProcess + topic }
+
+// inTrace are the spans of a job whose windows are encoded, by whom makes them.
+func inTrace() map[string][]string {
+	return map[string][]string{
+		telemetry.ServiceGateway:   {telemetry.SpanSubmit, telemetry.SpanRecord},
+		telemetry.ServiceChunker:   {process(event.TopicJobs), telemetry.SpanDecode, telemetry.SpanCut},
+		telemetry.ServiceEncoder:   {process(event.TopicWindows), telemetry.SpanEncode},
+		telemetry.ServiceProjector: {process(event.TopicEmbeddings), telemetry.SpanProject},
+		telemetry.ServiceLLM:       {process(event.TopicPrompts), telemetry.SpanPrefill, telemetry.SpanAnswer},
+	}
+}
+
+func TestOneTracePerJob(t *testing.T) {
+	s := tester(t)
+	track := melody(seedOf(t), 2)
+	sub := client.Submission{Questions: manyQuestions(), Plan: client.PlanExplicit, Spans: spans(2)}
+
+	job := s.submit(t, track, sub)
+	job, outcomes := s.finish(t, job.ID)
+	require.Equal(t, client.StateSucceeded, job.State)
+	spans := traces().tree(t, job.TraceID, allSpans(inTrace())...)
+	requireServices(t, spans, inTrace())
+	require.Len(t, named(spans, telemetry.SpanEncode), 2)
+	require.Len(t, named(spans, telemetry.SpanAnswer), 4)
+	requireUnder(t, spans, telemetry.SpanEncode, telemetry.SpanSubmit)
+	requireUnder(t, spans, telemetry.SpanProject, process(event.TopicWindows))
+	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicEmbeddings))
+	requireUnder(t, spans, telemetry.SpanRecord, process(event.TopicPrompts))
+	for _, answer := range named(spans, telemetry.SpanAnswer) {
+		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIRequestModel)))
+		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIOutputTokens)))
+	}
+	for _, o := range outcomes {
+		require.Equal(t, job.TraceID, o.TraceID)
+		require.Equal(t, "miss", o.Cache)
+	}
+
+	// A known track: the same tree without the encoder, in a trace of its own.
+	again := s.submit(t, track, sub)
+	again, _ = s.finish(t, again.ID)
+	require.NotEqual(t, job.TraceID, again.TraceID)
+	hit := inTrace()
+	delete(hit, telemetry.ServiceEncoder)
+	spans = traces().tree(t, again.TraceID, allSpans(hit)...)
+	requireServices(t, spans, hit)
+	require.Empty(t, named(spans, telemetry.SpanEncode))
+	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicJobs))
+}
+
+func allSpans(byService map[string][]string) []string {
+	var names []string
+	for _, of := range byService {
+		names = append(names, of...)
+	}
+	return names
+}
+
+// requireServices checks that the named spans come from where they should, and that no other service is in the trace.
+func requireServices(t *testing.T, spans []telemetry.Span, byService map[string][]string) {
+	t.Helper()
+	for _, s := range spans {
+		require.Contains(t, byService, s.Service, s.Name)
+	}
+	for service, names := range byService {
+		for _, name := range names {
+			for _, s := range named(spans, name) {
+				require.Equal(t, service, s.Service, name)
+			}
+		}
+	}
+}
+
+// TestRetryStaysInTheTrace takes the prompts' folder away for a while: the projector tries again, later on a retry topic,
+// and the job's trace tells.
+func TestRetryStaysInTheTrace(t *testing.T) {
+	s := tester(t)
+	s.requireWorks(t) // the folder is there
+	prompts := filepath.Join(s.opts.data, "blobs", "prompt")
+	require.NoError(t, os.Rename(prompts, prompts+".away"))
+	require.NoError(t, os.WriteFile(prompts, nil, 0o600))
+	restore := sync.OnceFunc(func() {
+		require.NoError(t, os.Remove(prompts))
+		require.NoError(t, os.Rename(prompts+".away", prompts))
+	})
+	t.Cleanup(restore)
+
+	before := s.metric(t, up.Projector, "lark_stage_retries_total", `lark_reason="`+telemetry.RetryTopic+`"`)
+	job := s.submit(t, melody(seedOf(t), 2), client.Submission{Questions: []string{"What is the tempo?"}})
+	require.Eventually(t, func() bool {
+		return s.metric(t, up.Projector, "lark_stage_retries_total", `lark_reason="`+telemetry.RetryTopic+`"`) > before
+	}, patience, poll, "the projector has not put the record on a retry topic")
+	restore()
+	job, _ = s.finish(t, job.ID)
+	require.Equal(t, client.StateSucceeded, job.State)
+
+	spans := traces().tree(t, job.TraceID, allSpans(inTrace())...)
+	requireServices(t, spans, inTrace())
+	failed := slices.ContainsFunc(spans, func(sp telemetry.Span) bool { return sp.Failed && sp.Service == telemetry.ServiceProjector })
+	require.True(t, failed, "no span of the projector tells of the failure: %v", spanNames{&spans})
+	retry := telemetry.SpanProcess + event.RetryTopic(up.Projector, event.RetryDelays()[0])
+	require.True(t, len(named(spans, retry)) > 0 || len(named(spans, process(event.TopicEmbeddings))) > 1,
+		"no second try: %v", spanNames{&spans})
+}
