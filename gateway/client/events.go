@@ -1,0 +1,205 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+const (
+	// maxLine bounds one line of a stream: an outcome with the longest answer fits.
+	maxLine = 1 << 20
+	// Waits before connecting again.
+	minReconnect = 200 * time.Millisecond
+	maxReconnect = 5 * time.Second
+)
+
+// errEnd: the stream has told the job's end.
+var errEnd = errors.New("job ended")
+
+// Events calls fn for each event of a job, in order, until the job's end (nil), an error of fn, or the
+// end of ctx. It connects again after a broken connection and goes on after the last event; outcomes
+// are given once each. after is the ID of the last event seen before, "" = from the start.
+func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event) error) error {
+	w := &watch{client: c, jobID: jobID, last: after, fn: fn, seen: make(map[string]bool)}
+	for wait := minReconnect; ; wait = min(2*wait, maxReconnect) {
+		told := w.told
+		err := w.connect(ctx)
+		var p *Problem
+		var own *callbackError
+		switch {
+		case errors.Is(err, errEnd):
+			return nil
+		case errors.As(err, &own):
+			return own.err
+		case ctx.Err() != nil:
+			return fmt.Errorf("watching job %s: %w", jobID, context.Cause(ctx))
+		case errors.As(err, &p) && !p.Retryable:
+			return fmt.Errorf("watching job %s: %w", jobID, err)
+		}
+		if w.told > told {
+			wait = minReconnect
+		}
+		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// callbackError is an error of the caller's function: it ends the watch.
+type callbackError struct{ err error }
+
+func (e *callbackError) Error() string { return e.err.Error() }
+
+// watch is one call of Events over its connections.
+type watch struct {
+	client *Client
+	jobID  string
+	last   string
+	fn     func(Event) error
+	seen   map[string]bool // ids of outcomes given
+	told   int
+}
+
+// connect reads one connection to its end.
+func (w *watch) connect(ctx context.Context) error {
+	req, err := w.client.request(ctx, http.MethodGet, w.client.jobURL(w.jobID, "events"), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "text/event-stream, application/problem+json")
+	if w.last != "" {
+		req.Header.Set("Last-Event-ID", w.last)
+	}
+	resp, err := w.client.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := problemOf(resp); err != nil {
+		return err
+	}
+	return readEvents(resp.Body, w.event)
+}
+
+// event takes one event as it came over the wire.
+func (w *watch) event(id, kind string, data []byte) error {
+	ev, err := decodeEvent(id, kind, data)
+	if err != nil || ev.Kind == "" {
+		return err
+	}
+	if ev.Outcome != nil {
+		if w.seen[ev.Outcome.ID] {
+			return nil
+		}
+		w.seen[ev.Outcome.ID] = true
+	}
+	w.told++
+	if id != "" {
+		w.last = id
+	}
+	if ev.Kind != EventDropped { // the next connection goes on
+		if err := w.fn(ev); err != nil {
+			return &callbackError{err}
+		}
+	}
+	if ev.Kind == EventEnd {
+		return errEnd
+	}
+	return nil
+}
+
+// decodeEvent reads an event's data; an unknown kind gives an Event without a Kind.
+func decodeEvent(id, kind string, data []byte) (Event, error) {
+	ev := Event{ID: id, Kind: kind}
+	var dst any
+	switch kind {
+	case EventProgress:
+		ev.Progress = &ProgressEvent{}
+		dst = ev.Progress
+	case EventToken:
+		ev.Token = &TokenEvent{}
+		dst = ev.Token
+	case EventOutcome:
+		ev.Outcome = &Outcome{}
+		dst = ev.Outcome
+	case EventEnd:
+		ev.End = &EndEvent{}
+		dst = ev.End
+	case EventDropped:
+		ev.Dropped = &DroppedEvent{}
+		dst = ev.Dropped
+	default:
+		return Event{}, nil
+	}
+	if err := json.Unmarshal(data, dst); err != nil {
+		return Event{}, fmt.Errorf("decoding %s event: %w", kind, err)
+	}
+	return ev, nil
+}
+
+// readEvents parses server-sent events and hands each to fn.
+// https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+func readEvents(r io.Reader, fn func(id, kind string, data []byte) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	var id, kind string
+	var data []byte
+	for lines.Scan() {
+		line := lines.Bytes()
+		if len(line) == 0 {
+			if data != nil {
+				if err := fn(id, kind, bytes.TrimSuffix(data, []byte("\n"))); err != nil {
+					return err
+				}
+			}
+			id, kind, data = "", "", nil
+			continue
+		}
+		field, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(field) {
+		case "id":
+			if !bytes.ContainsRune(value, 0) {
+				id = string(value)
+			}
+		case "event":
+			kind = string(value)
+		case "data":
+			if len(data)+len(value) > maxLine {
+				return fmt.Errorf("reading events: one has more than %d bytes", maxLine)
+			}
+			data = append(append(data, value...), '\n')
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading events: %w", err)
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// Wait watches a job, calling fn (which may be nil) for each event, until its end, and returns the job and all of its outcomes.
+func (c *Client) Wait(ctx context.Context, jobID string, fn func(Event) error) (Job, []Outcome, error) {
+	if fn == nil {
+		fn = func(Event) error { return nil }
+	}
+	if err := c.Events(ctx, jobID, "", fn); err != nil {
+		return Job{}, nil, err
+	}
+	job, err := c.Get(ctx, jobID)
+	if err != nil {
+		return Job{}, nil, err
+	}
+	outcomes, err := c.Outcomes(ctx, jobID)
+	return job, outcomes, err
+}

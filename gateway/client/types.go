@@ -1,0 +1,321 @@
+// Package client speaks to a Larkstream gateway over HTTP. It holds the types of the wire format,
+// which the gateway serves, and imports nothing of the server.
+package client
+
+import (
+	"fmt"
+	"time"
+)
+
+// Job states. The last four are terminal.
+const (
+	StateQueued     = "queued"
+	StateRunning    = "running"
+	StateCancelling = "cancelling"
+	StateSucceeded  = "succeeded"
+	StatePartial    = "partial"
+	StateFailed     = "failed"
+	StateCancelled  = "cancelled"
+)
+
+// Terminal tells whether a job in this state has ended.
+func Terminal(state string) bool {
+	return state == StateSucceeded || state == StatePartial || state == StateFailed || state == StateCancelled
+}
+
+// Plan modes.
+const (
+	PlanAuto     = "auto"
+	PlanAll      = "all"
+	PlanExplicit = "explicit"
+)
+
+// Span is a stretch of the track.
+type Span struct {
+	StartS float64 `json:"start_s" doc:"Seconds from the start of the track" minimum:"0"`
+	EndS   float64 `json:"end_s" doc:"Seconds from the start of the track, after start_s" minimum:"0"`
+}
+
+// Decode holds the decode settings.
+type Decode struct {
+	MaxTokens   uint32  `json:"max_tokens,omitempty" doc:"Longest answer in tokens; 0 = the model's own limit" maximum:"8192"`
+	Temperature float32 `json:"temperature,omitempty" doc:"0 = greedy" minimum:"0" maximum:"10"`
+	TopP        float32 `json:"top_p,omitempty" doc:"Nucleus sampling; 0 = off" minimum:"0" maximum:"1"`
+	Seed        uint64  `json:"seed,omitempty" doc:"Seed of sampling"`
+}
+
+// Submission is a job to be done: the JSON body of POST /v1/jobs, or the request part beside an
+// uploaded file.
+type Submission struct {
+	Questions []string `json:"questions" doc:"Questions about the music, asked of every window"`
+	AudioRef  string   `json:"audio_ref,omitempty" doc:"SHA-256 (hex) of audio submitted earlier" example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
+	AudioURL  string   `json:"audio_url,omitempty" doc:"http or https URL that the gateway downloads; it must be on the public internet"`
+	AudioName string   `json:"audio_name,omitempty" doc:"Name of the track, for display" maxLength:"200"`
+	Plan      string   `json:"plan,omitempty" doc:"Which windows of the track are heard: auto = one (seconds 30 to 55 of a track of 60 s or more, else the first 25 s); all = every 25 s; explicit = the spans given" enum:"auto,all,explicit" default:"auto"`
+	Spans     []Span   `json:"spans,omitempty" doc:"The windows of plan explicit"`
+	Decode    *Decode  `json:"decode,omitempty"`
+	DeadlineS float64  `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
+}
+
+// Job is the state of a job.
+type Job struct {
+	ID              string     `json:"id"`
+	State           string     `json:"state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
+	CreatedAt       time.Time  `json:"created_at"`
+	DeadlineAt      *time.Time `json:"deadline_at,omitempty"`
+	CancelAskedAt   *time.Time `json:"cancel_asked_at,omitempty"`
+	EndedAt         *time.Time `json:"ended_at,omitempty"`
+	Audio           Audio      `json:"audio"`
+	Plan            Plan       `json:"plan"`
+	Decode          Decode     `json:"decode"`
+	Questions       []Question `json:"questions,omitempty" doc:"Not in lists"`
+	Windows         []Window   `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
+	Counts          Counts     `json:"counts"`
+	Coverage        *Coverage  `json:"coverage,omitempty" doc:"Known once the track is cut; not in lists"`
+	Stages          []Stage    `json:"stages,omitempty" doc:"Windows by stage, as last heard; not in lists"`
+	Timings         JobTimings `json:"timings_ms"`
+	TraceID         string     `json:"trace_id,omitempty" doc:"See /debug/traces/{trace_id}"`
+	Links           Links      `json:"links"`
+	IdempotentReply bool       `json:"idempotent_reply,omitempty" doc:"The job was made by an earlier request with the same Idempotency-Key"`
+}
+
+// Audio is a submitted file.
+type Audio struct {
+	SHA256    string  `json:"sha256" doc:"Of the bytes submitted; use it as audio_ref"`
+	Name      string  `json:"name,omitempty"`
+	Bytes     int64   `json:"bytes"`
+	DurationS float64 `json:"duration_s,omitempty" doc:"Known once the track is cut"`
+}
+
+// Plan says which windows are heard.
+type Plan struct {
+	Mode  string `json:"mode" enum:"auto,all,explicit"`
+	Spans []Span `json:"spans,omitempty"`
+}
+
+// Question of a job.
+type Question struct {
+	Index int    `json:"index"`
+	Text  string `json:"text"`
+}
+
+// Window of a job's plan, or of an outcome.
+type Window struct {
+	Index  int     `json:"index"`
+	StartS float64 `json:"start_s"`
+	EndS   float64 `json:"end_s"`
+	HeardS float64 `json:"heard_s" doc:"Seconds of the window that the encoder heard"`
+	Hash   string  `json:"hash,omitempty" doc:"SHA-256 of the window's samples; equal windows share their embedding"`
+}
+
+// Counts of a job. Every question of every window ends in exactly one outcome.
+type Counts struct {
+	Questions   int `json:"questions"`
+	Windows     int `json:"windows" doc:"0 while the plan is not known"`
+	Expected    int `json:"expected" doc:"Outcomes the job will have: windows times questions"`
+	Answered    int `json:"answered"`
+	Failed      int `json:"failed"`
+	Cancelled   int `json:"cancelled" doc:"Cancelled or expired"`
+	WindowsDone int `json:"windows_done" doc:"Windows of which every question has ended; not in lists"`
+	CacheHits   int `json:"cache_hits" doc:"Ended windows whose embedding was known; not in lists"`
+}
+
+// Coverage says how much of the track the windows hear.
+type Coverage struct {
+	HeardS float64 `json:"heard_s" doc:"Seconds heard, overlaps counted once"`
+	TrackS float64 `json:"track_s"`
+	Ratio  float64 `json:"ratio"`
+}
+
+// Stage counts a job's windows in one stage. The counts come from best-effort events.
+type Stage struct {
+	Stage    string `json:"stage" enum:"chunker,encoder,projector,llm"`
+	Started  int    `json:"started"`
+	Retrying int    `json:"retrying"`
+	Done     int    `json:"done"`
+	Skipped  int    `json:"skipped" doc:"The embedding was known"`
+}
+
+// JobTimings are milliseconds since the job was accepted; 0 = not yet.
+type JobTimings struct {
+	Planned      float64 `json:"planned"`
+	FirstOutcome float64 `json:"first_outcome"`
+	Total        float64 `json:"total"`
+}
+
+// Links of a job.
+type Links struct {
+	Self     string `json:"self"`
+	Outcomes string `json:"outcomes"`
+	Events   string `json:"events"`
+	Cancel   string `json:"cancel"`
+}
+
+// JobList is one page of jobs, newest first.
+type JobList struct {
+	Jobs []Job   `json:"jobs"`
+	Next *string `json:"next" doc:"Cursor of the next page; null at the end"`
+}
+
+// Outcome states.
+const (
+	OutcomeAnswered  = "answered"
+	OutcomeFailed    = "failed"
+	OutcomeCancelled = "cancelled"
+)
+
+// Outcome is the one terminal result of one question on one window.
+type Outcome struct {
+	ID            string        `json:"id"`
+	JobID         string        `json:"job_id"`
+	QuestionIndex int           `json:"question_index"`
+	Question      string        `json:"question"`
+	State         string        `json:"state" enum:"answered,failed,cancelled"`
+	Answer        string        `json:"answer"`
+	Error         *OutcomeError `json:"error,omitempty"`
+	Track         Track         `json:"track"`
+	Window        Window        `json:"window"`
+	Model         string        `json:"model"`
+	ModelDigest   string        `json:"model_digest,omitempty"`
+	Cache         string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	Timings       Timings       `json:"timings_ms"`
+	Tokens        Tokens        `json:"tokens"`
+	TraceID       string        `json:"trace_id,omitempty"`
+	EndedAt       time.Time     `json:"ended_at"`
+}
+
+// OutcomeError says why a question was not answered.
+type OutcomeError struct {
+	Code    string `json:"code" example:"audio_undecodable"`
+	Message string `json:"message"`
+}
+
+// Track is the decoded audio.
+type Track struct {
+	SHA256    string  `json:"sha256"`
+	DurationS float64 `json:"duration_s"`
+}
+
+// Timings are milliseconds of work by stage; queue is waiting, total is since acceptance.
+type Timings struct {
+	Queue   float64 `json:"queue"`
+	Chunk   float64 `json:"chunk"`
+	Encode  float64 `json:"encode"`
+	Project float64 `json:"project"`
+	Prefill float64 `json:"prefill"`
+	Decode  float64 `json:"decode"`
+	Total   float64 `json:"total"`
+}
+
+// Tokens of one answer.
+type Tokens struct {
+	Prompt int `json:"prompt"`
+	Output int `json:"output"`
+}
+
+// OutcomeList is one page of outcomes, in the order in which they were recorded.
+type OutcomeList struct {
+	Outcomes []Outcome `json:"outcomes"`
+	Next     *string   `json:"next" doc:"Cursor of the next page; null when the job has ended and this is the end. While the job is open, the cursor leads to what is recorded later"`
+}
+
+// Model is the model bundle served.
+type Model struct {
+	ID      string         `json:"id"`
+	Digest  string         `json:"digest,omitempty"`
+	Licence string         `json:"licence,omitempty"`
+	Encoder string         `json:"encoder,omitempty"`
+	WindowS float64        `json:"window_s,omitempty" doc:"Longest window, seconds"`
+	Random  bool           `json:"random,omitempty" doc:"The weights are random: answers mean nothing"`
+	Quality map[string]any `json:"quality,omitempty" doc:"Measured quality, as the bundle states it"`
+}
+
+// ModelList holds the models served: one per deployment.
+type ModelList struct {
+	Models []Model `json:"models"`
+}
+
+// Kinds of stream events.
+const (
+	EventProgress = "progress"
+	EventToken    = "token"
+	EventOutcome  = "outcome"
+	EventEnd      = "end"
+	EventDropped  = "dropped"
+)
+
+// Event is one event of a job's stream; the field of its kind is set.
+type Event struct {
+	// ID is the event's number in the log; "" for one told from the job store.
+	ID       string
+	Kind     string
+	Progress *ProgressEvent
+	Token    *TokenEvent
+	Outcome  *Outcome
+	End      *EndEvent
+	Dropped  *DroppedEvent
+}
+
+// ProgressEvent: a stage has begun or finished a window.
+type ProgressEvent struct {
+	Stage   string  `json:"stage" enum:"chunker,encoder,projector,llm"`
+	Window  int     `json:"window"`
+	Status  string  `json:"status" enum:"started,done,skipped,retrying"`
+	MS      float64 `json:"ms"`
+	Windows int     `json:"windows,omitempty" doc:"Windows in the plan, where known"`
+}
+
+// TokenEvent is new text of one answer. A stage that starts again begins again at seq 0: the text so
+// far is then to be thrown away.
+type TokenEvent struct {
+	Question int    `json:"question"`
+	Window   int    `json:"window"`
+	Seq      int    `json:"seq"`
+	Text     string `json:"text"`
+}
+
+// EndEvent is the last event of a job.
+type EndEvent struct {
+	State     string `json:"state" enum:"succeeded,partial,failed,cancelled"`
+	Answered  int    `json:"answered"`
+	Failed    int    `json:"failed"`
+	Cancelled int    `json:"cancelled"`
+}
+
+// DroppedEvent is the last event before the gateway closes a stream that has not ended.
+type DroppedEvent struct {
+	Code    string `json:"code" enum:"stream_lagging,server_stopping,stream_timeout"`
+	Message string `json:"message"`
+}
+
+// Problem is an error answer, RFC 9457.
+type Problem struct {
+	Type      string       `json:"type,omitempty" format:"uri" default:"about:blank"`
+	Title     string       `json:"title"`
+	Status    int          `json:"status"`
+	Detail    string       `json:"detail,omitempty"`
+	Code      string       `json:"code" doc:"Stable, for programs" example:"question_too_long"`
+	Retryable bool         `json:"retryable" doc:"The same request may succeed later"`
+	TraceID   string       `json:"trace_id,omitempty"`
+	Errors    []FieldError `json:"errors,omitempty"`
+}
+
+// FieldError points at one fault of a request.
+type FieldError struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty" example:"questions[0]"`
+}
+
+// Error implements error.
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return fmt.Sprintf("%s (%s, HTTP %d)", p.Title, p.Code, p.Status)
+	}
+	return fmt.Sprintf("%s (%s, HTTP %d)", p.Detail, p.Code, p.Status)
+}
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType of the answer that carries the problem.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }

@@ -1,0 +1,142 @@
+// Package gateway is the facade of the gateway: the HTTP API, the job store with its outbox, the
+// recorder of outcomes, and the event streams.
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/fetch"
+	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// defaultHTTPAddr is where the gateway listens: unlike the stages, it is what people open.
+const defaultHTTPAddr = "127.0.0.1:8080"
+
+// Config is the user's configuration of the gateway.
+type Config struct {
+	service.Common `yaml:",inline"`
+	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path or sqlite://./relative/path.
+	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path"`
+	Limits      LimitsConfig  `yaml:"limits"`
+	Fetch       FetchConfig   `yaml:"fetch"`
+	Events      EventsConfig  `yaml:"events"`
+	Sweep       SweepConfig   `yaml:"sweep"`
+	// SpoolDir holds uploads until their hash is known.
+	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
+	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
+	RecorderConcurrency int `yaml:"recorder_concurrency" default:"64" help:"jobs whose outcomes are recorded at once"`
+}
+
+// LimitsConfig bounds requests.
+type LimitsConfig struct {
+	MaxAudioBytes    int64         `yaml:"max_audio_bytes" default:"1073741824" help:"largest upload or download, in bytes"`
+	MaxQuestions     int           `yaml:"max_questions" default:"64" help:"questions per job"`
+	MaxQuestionChars int           `yaml:"max_question_chars" default:"2000" help:"characters per question"`
+	MaxSpans         int           `yaml:"max_spans" default:"256" help:"windows of an explicit plan"`
+	MaxOpenJobs      int           `yaml:"max_open_jobs" default:"10000" help:"jobs not ended; more are refused with 429"`
+	MaxUploads       int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
+	MaxStreams       int           `yaml:"max_streams" default:"1024" help:"event streams at once"`
+	UploadTimeout    time.Duration `yaml:"upload_timeout" default:"15m" help:"whole of a request that submits"`
+	RequestTimeout   time.Duration `yaml:"request_timeout" default:"30s" help:"whole of any other request but a stream"`
+	StreamTimeout    time.Duration `yaml:"stream_timeout" default:"6h" help:"longest life of one event stream"`
+	Heartbeat        time.Duration `yaml:"heartbeat" default:"15s" help:"between comments on an idle event stream"`
+	IdempotencyTTL   time.Duration `yaml:"idempotency_ttl" default:"24h" help:"how long an Idempotency-Key is remembered"`
+}
+
+// FetchConfig bounds downloads of audio_url.
+type FetchConfig struct {
+	Allow        []string      `yaml:"allow" help:"hosts, addresses and networks that may be fetched from although they are not public"`
+	Timeout      time.Duration `yaml:"timeout" default:"5m" help:"whole of one download"`
+	MaxRedirects int           `yaml:"max_redirects" default:"5" help:"redirects followed; each target is checked"`
+}
+
+// EventsConfig bounds the memory of event streams.
+type EventsConfig struct {
+	JobEvents  int `yaml:"job_events" default:"4096" help:"events kept per job"`
+	JobBytes   int `yaml:"job_bytes" default:"1048576" help:"bytes of events kept per job"`
+	Jobs       int `yaml:"jobs" default:"4096" help:"jobs whose events are kept"`
+	TotalBytes int `yaml:"total_bytes" default:"67108864" help:"bytes of events kept in all"`
+}
+
+// SweepConfig is the budget of the object store.
+type SweepConfig struct {
+	Interval     time.Duration `yaml:"interval" default:"10m" help:"between sweeps of the object store"`
+	MaxBytes     int64         `yaml:"max_bytes" default:"53687091200" help:"all objects together; 0: no limit"`
+	AudioBytes   int64         `yaml:"audio_bytes" default:"10737418240" help:"submitted audio; 0: no limit of its own"`
+	WindowsBytes int64         `yaml:"windows_bytes" default:"10737418240" help:"PCM of windows; 0: no limit of its own"`
+	KeepYounger  time.Duration `yaml:"keep_younger" default:"24h" help:"objects younger than this stay, for work in hand may need them"`
+}
+
+// DefaultConfig is the configuration of an empty file and environment.
+func DefaultConfig() (Config, error) {
+	c := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
+	return c, config.Defaults(&c)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{c.Common.Validate()}
+	positive := func(name string, v int64) {
+		if v <= 0 {
+			faults = append(faults, fmt.Errorf("%s: must be above 0", name))
+		}
+	}
+	l := c.Limits
+	for name, v := range map[string]int64{
+		"limits.max_audio_bytes": l.MaxAudioBytes, "limits.max_questions": int64(l.MaxQuestions),
+		"limits.max_question_chars": int64(l.MaxQuestionChars), "limits.max_spans": int64(l.MaxSpans),
+		"limits.max_open_jobs": int64(l.MaxOpenJobs), "limits.max_uploads": int64(l.MaxUploads), "limits.max_streams": int64(l.MaxStreams),
+		"limits.upload_timeout": int64(l.UploadTimeout), "limits.request_timeout": int64(l.RequestTimeout),
+		"limits.stream_timeout": int64(l.StreamTimeout), "limits.heartbeat": int64(l.Heartbeat), "limits.idempotency_ttl": int64(l.IdempotencyTTL),
+		"fetch.timeout": int64(c.Fetch.Timeout), "sweep.interval": int64(c.Sweep.Interval),
+		"events.job_events": int64(c.Events.JobEvents), "events.job_bytes": int64(c.Events.JobBytes),
+		"events.jobs": int64(c.Events.Jobs), "events.total_bytes": int64(c.Events.TotalBytes),
+		"recorder_concurrency": int64(c.RecorderConcurrency),
+	} {
+		positive(name, v)
+	}
+	if !strings.HasPrefix(c.DatabaseURL.Reveal(), "sqlite://") {
+		faults = append(faults, errors.New("database_url: only sqlite:///path is supported"))
+	}
+	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 {
+		faults = append(faults, errors.New("sweep: budgets must not be below 0"))
+	}
+	if _, err := c.fetcher(); err != nil && c.Limits.MaxAudioBytes > 0 && c.Fetch.Timeout > 0 {
+		faults = append(faults, fmt.Errorf("fetch: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+func (c *Config) kafka() kafka.Config {
+	return kafka.Config{Brokers: c.KafkaBrokers, ClientID: telemetry.ServiceGateway}
+}
+
+func (c *Config) fetcher() (*fetch.Fetcher, error) {
+	return fetch.New(fetch.Config{
+		Allow: c.Fetch.Allow, MaxBytes: c.Limits.MaxAudioBytes, Timeout: c.Fetch.Timeout, MaxRedirects: c.Fetch.MaxRedirects,
+	}, fetch.Deps{})
+}
+
+func (c *Config) apiLimits() api.Limits { return api.Limits(c.Limits) }
+
+func (c *Config) hub() *stream.Hub { return stream.New(stream.Config(c.Events)) }
+
+func (c *Config) budget() blob.Budget {
+	b := blob.Budget{Bytes: c.Sweep.MaxBytes, Prefixes: make(map[string]int64), KeepYounger: c.Sweep.KeepYounger}
+	if c.Sweep.AudioBytes > 0 {
+		b.Prefixes[blob.PrefixAudio] = c.Sweep.AudioBytes
+	}
+	if c.Sweep.WindowsBytes > 0 {
+		b.Prefixes[blob.PrefixPCM] = c.Sweep.WindowsBytes
+	}
+	return b
+}

@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
+	"github.com/larkstream/larkstream/gateway/internal/outbox"
+	"github.com/larkstream/larkstream/gateway/internal/recorder"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/gateway/internal/web"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+const (
+	flushTimeout = 5 * time.Second
+	// provisionRetry is the wait between attempts to make the topics while the broker is away.
+	provisionRetry = time.Second
+)
+
+// Command parses args and the environment and runs the gateway until ctx ends.
+func Command(ctx context.Context, args []string) error {
+	cfg := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
+	err := config.Load(&cfg, config.Options{
+		Name: telemetry.ServiceGateway, Summary: "serves the HTTP API and records outcomes", EnvPrefix: "LARK_GATEWAY_", Args: args,
+		Examples: []string{
+			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
+			"gateway --fetch-allow music.internal,10.20.0.0/16",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return Run(ctx, cfg)
+}
+
+// Run serves until ctx ends, then drains.
+func Run(ctx context.Context, cfg Config) (err error) {
+	traces := telemetry.NewTraceStore(telemetry.Limits{})
+	telCfg := cfg.Telemetry(telemetry.ServiceGateway)
+	telCfg.Traces = traces
+	tel, stop, err := telemetry.Start(ctx, telCfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flush(ctx, stop)) }()
+	blobs, err := blob.Open(ctx, cfg.BlobURL.Reveal())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, blobs.Close()) }()
+	jobs, err := store.Open(ctx, cfg.DatabaseURL.Reveal())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, jobs.Close()) }()
+	producer, err := kafka.NewProducer(cfg.kafka(), kafka.Deps{Log: tel.Log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
+	g := &gateway{
+		cfg: cfg, tel: tel, traces: traces, blobs: blobs, jobs: jobs, producer: producer,
+		hub: cfg.hub(), ledger: telemetry.NewLedgerMetrics(),
+	}
+	parts, err := g.parts()
+	if err != nil {
+		return err
+	}
+	return service.Run(ctx, cfg.Common, telemetry.ServiceGateway, service.Version(), tel, tel.Log, parts...)
+}
+
+// flush runs a last step that must outlive ctx, within a bound.
+func flush(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if err := step(ctx); err != nil {
+		return fmt.Errorf("stopping gateway: %w", err)
+	}
+	return nil
+}
+
+// gateway holds what the parts share.
+type gateway struct {
+	cfg      Config
+	tel      *telemetry.Telemetry
+	traces   *telemetry.TraceStore
+	blobs    *blob.Store
+	jobs     *store.SQL
+	producer *kafka.Producer
+	hub      *stream.Hub
+	ledger   *telemetry.LedgerMetrics
+}
+
+// parts in the order in which they start; they stop in reverse: streams end first, the outbox and the
+// events go on until nobody needs them.
+func (g *gateway) parts() ([]service.Part, error) {
+	relay, err := outbox.New(outbox.Config{}, outbox.Deps{Store: g.jobs, Publisher: g.producer, Log: g.tel.Log})
+	if err != nil {
+		return nil, err
+	}
+	record, err := recorder.New(recorder.Deps{Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log})
+	if err != nil {
+		return nil, err
+	}
+	runner, err := g.runner(record)
+	if err != nil {
+		return nil, err
+	}
+	keeper, err := g.keeper(record)
+	if err != nil {
+		return nil, err
+	}
+	server, err := g.api(relay)
+	if err != nil {
+		return nil, err
+	}
+	topics := &provisioner{cfg: g.cfg.kafka(), log: g.tel.Log, done: make(chan struct{})}
+	return []service.Part{
+		{Name: "topics", Run: topics.run, Ready: topics.ready},
+		{Name: "events", Run: g.followEvents},
+		{Name: "outbox", Run: relay.Run},
+		{Name: recorder.Source, Run: runner.Run, Ready: runner.Ready},
+		{Name: "housekeeping", Run: keeper.Run},
+		{Name: "api", Routes: g.routes(server), Run: func(ctx context.Context) error {
+			<-ctx.Done()
+			server.Close()
+			return nil
+		}},
+	}, nil
+}
+
+func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
+	n := g.cfg.RecorderConcurrency
+	return stage.New(stage.Config{
+		Stage: recorder.Source, Topics: []string{event.TopicAnswers}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
+	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
+}
+
+func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
+	return housekeeping.New(g.cfg.Sweep.Interval, housekeeping.Deps{
+		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Log: g.tel.Log,
+		Sweep: func(ctx context.Context) (blob.Swept, error) { return blob.Sweep(ctx, g.blobs, g.cfg.budget()) },
+	})
+}
+
+func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
+	fetcher, err := g.cfg.fetcher()
+	if err != nil {
+		return nil, err
+	}
+	models, err := g.models()
+	if err != nil {
+		return nil, err
+	}
+	return api.New(g.cfg.apiLimits(), api.Deps{
+		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, Wake: relay.Wake, Metrics: g.ledger,
+		Models: models, Version: service.Version(), SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+	})
+}
+
+// models describes the bundle that the stages serve. A gateway without the bundle's folder works; it
+// only cannot say what it serves.
+func (g *gateway) models() ([]client.Model, error) {
+	b, err := model.Load(g.cfg.ModelDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty", slog.String("model_dir", g.cfg.ModelDir))
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []client.Model{{
+		ID: b.DisplayName(), Digest: b.Digest, Licence: b.Licence, Encoder: b.EncoderID, WindowS: b.Encoder.SpanS, Random: b.Random, Quality: b.Quality,
+	}}, nil
+}
+
+// routes are served beside health, readiness and metrics.
+func (g *gateway) routes(server *api.API) map[string]http.Handler {
+	page := g.traces.PageHandler()
+	server.Handle("/debug/traces", page)
+	server.Handle("/debug/traces/", page)
+	web.Register(server)
+	return map[string]http.Handler{
+		"/": telemetry.HTTPHandler(server.Handler()),
+		// The intake is not traced, or every export would make spans to export.
+		"/v1/traces": web.LoopbackOnly(g.traces.OTLPHandler()),
+	}
+}
+
+// followEvents feeds the hub from the log, from its beginning: streams can then be resumed after the
+// gateway was started again.
+func (g *gateway) followEvents(ctx context.Context) error {
+	_, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, _ int32, offset int64) {
+		ev, err := event.DecodeAs[*eventpb.Event](rec)
+		if err != nil {
+			g.ledger.Stray(ctx, "undecodable_event")
+			return
+		}
+		g.hub.Append(offset, ev)
+	})
+	return wait()
+}
+
+// provisioner makes the topics that are missing.
+type provisioner struct {
+	cfg  kafka.Config
+	log  *slog.Logger
+	done chan struct{}
+}
+
+var errProvisioning = errors.New("topics are not made yet: the broker does not answer")
+
+func (p *provisioner) ready() error {
+	select {
+	case <-p.done:
+		return nil
+	default:
+		return errProvisioning
+	}
+}
+
+// run tries until the broker answers, then waits for the end.
+func (p *provisioner) run(ctx context.Context) error {
+	for logged := false; ; logged = true {
+		err := kafka.Provision(ctx, p.cfg, event.Topics())
+		if err == nil {
+			close(p.done)
+			<-ctx.Done()
+			return nil
+		}
+		if !logged && ctx.Err() == nil {
+			p.log.WarnContext(ctx, "waiting for the broker to make topics", slog.Any("error", err))
+		}
+		timer := time.NewTimer(provisionRetry)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}

@@ -1,0 +1,190 @@
+// Package api is the gateway's HTTP interface: jobs, their outcomes and their event streams.
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/fetch"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Store is the part of the job store that the API uses.
+type Store interface {
+	Create(ctx context.Context, job store.Job, outbox []event.Record, opts store.CreateOptions) error
+	Get(ctx context.Context, id string) (store.Job, error)
+	Peek(ctx context.Context, id string) (store.Job, error)
+	List(ctx context.Context, q store.ListQuery) ([]store.Job, error)
+	Outcomes(ctx context.Context, jobID string, after, limit int) ([]*eventpb.Outcome, int, error)
+	Cancel(ctx context.Context, id string, outbox []event.Record) (store.Job, error)
+	Reserve(ctx context.Context, key string, lapse time.Time) (store.Claim, *store.Used, error)
+	Release(ctx context.Context, claim store.Claim) error
+}
+
+// Blobs is the part of the object store that the API uses.
+type Blobs interface {
+	Put(ctx context.Context, key string, r io.Reader, limit int64) (int64, error)
+	Size(ctx context.Context, key string) (int64, error)
+}
+
+// Fetcher downloads audio from URLs.
+type Fetcher interface {
+	Fetch(ctx context.Context, rawURL string) (*fetch.Download, error)
+}
+
+// Metrics counts accepted jobs.
+type Metrics interface {
+	JobAccepted(ctx context.Context)
+}
+
+// Limits of requests.
+type Limits struct {
+	MaxAudioBytes    int64         // of an upload or download
+	MaxQuestions     int           // per job
+	MaxQuestionChars int           // per question
+	MaxSpans         int           // of plan explicit
+	MaxOpenJobs      int           // not ended; more are refused
+	MaxUploads       int           // requests that submit at once
+	MaxStreams       int           // event streams at once
+	UploadTimeout    time.Duration // whole request that submits
+	RequestTimeout   time.Duration // every other request but a stream
+	StreamTimeout    time.Duration // longest life of one event stream
+	Heartbeat        time.Duration // between comments on an idle stream
+	IdempotencyTTL   time.Duration // how long a key is remembered
+}
+
+// Deps of an API.
+type Deps struct {
+	Store   Store
+	Blobs   Blobs
+	Fetcher Fetcher
+	Hub     *stream.Hub
+	// Wake is called when the outbox has new records.
+	Wake    func()
+	Metrics Metrics
+	Models  []client.Model
+	Version string
+	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
+	SpoolDir string
+	Log      *slog.Logger
+}
+
+// API serves HTTP. Close ends its event streams.
+type API struct {
+	limits  Limits
+	deps    Deps
+	mux     *http.ServeMux
+	huma    huma.API
+	uploads chan struct{}
+	streams chan struct{}
+	now     func() time.Time
+
+	closing chan struct{}
+	close   sync.Once
+}
+
+// maxFormBytes bounds all of a request that submits but the audio.
+const maxFormBytes = 1 << 20
+
+// New refuses missing dependencies and limits.
+func New(limits Limits, deps Deps) (*API, error) {
+	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil {
+		return nil, errors.New("making API: a dependency is missing")
+	}
+	for _, n := range []int64{
+		limits.MaxAudioBytes, int64(limits.MaxQuestions), int64(limits.MaxQuestionChars), int64(limits.MaxSpans),
+		int64(limits.MaxUploads), int64(limits.MaxStreams), int64(limits.UploadTimeout), int64(limits.RequestTimeout),
+		int64(limits.StreamTimeout), int64(limits.Heartbeat), int64(limits.IdempotencyTTL),
+	} {
+		if n <= 0 {
+			return nil, errors.New("making API: every limit must be above 0")
+		}
+	}
+	a := &API{
+		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now,
+		uploads: make(chan struct{}, limits.MaxUploads), streams: make(chan struct{}, limits.MaxStreams),
+		closing: make(chan struct{}),
+	}
+	a.huma = humago.New(a.mux, a.config())
+	a.register()
+	a.mux.HandleFunc("/", notFound)
+	return a, nil
+}
+
+// Close ends the event streams that are open; new ones end at once. It may be called again.
+func (a *API) Close() { a.close.Do(func() { close(a.closing) }) }
+
+// Handler is the whole API. Browsers may call it from its own pages only.
+func (a *API) Handler() http.Handler {
+	return http.NewCrossOriginProtection().Handler(a.mux)
+}
+
+// Handle adds a route beside the API.
+func (a *API) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) }
+
+// OpenAPI returns the specification as indented JSON.
+func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() }
+
+func (a *API) config() huma.Config {
+	cfg := huma.DefaultConfig("Larkstream", a.deps.Version)
+	cfg.Info.Description = "Ask questions about music. A job is audio and questions; it is cut into windows, and every question " +
+		"of every window ends in exactly one outcome. Errors are RFC 9457 problems with a stable `code`."
+	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	cfg.DocsPath = ""    // the page of /docs is ours: it works without the internet
+	cfg.SchemasPath = "" // schemas are in the specification
+	cfg.CreateHooks = nil
+	cfg.RejectUnknownQueryParameters = true
+	cfg.Transformers = []huma.Transformer{toProblem}
+	return cfg
+}
+
+func (a *API) register() {
+	a.registerSubmit()
+	a.registerReads()
+	a.registerCancel()
+	a.registerEvents()
+	delete(a.huma.OpenAPI().Components.Schemas.Map(), "ErrorModel")
+	delete(a.huma.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
+}
+
+// operation fills what all operations share.
+func (a *API) operation(id, method, path, summary, description string) huma.Operation {
+	problem := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Problem](), true, "Problem")
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary, Description: description, Tags: []string{"jobs"},
+		Responses: map[string]*huma.Response{"default": {
+			Description: "Problem",
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
+		}},
+		Middlewares: huma.Middlewares{a.bounded},
+	}
+}
+
+// bounded gives a request its time.
+func (a *API) bounded(ctx huma.Context, next func(huma.Context)) {
+	bound, cancel := context.WithTimeout(ctx.Context(), a.limits.RequestTimeout)
+	defer cancel()
+	next(huma.WithContext(ctx, bound))
+}
+
+// tryAcquire takes one of a limited number of slots without waiting.
+func tryAcquire(slots chan struct{}) bool {
+	select {
+	case slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}

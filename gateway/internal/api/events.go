@@ -1,0 +1,319 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Ends of a stream that are not the job's.
+var (
+	errStopping      = errors.New("the gateway is stopping; connect again")
+	errStreamTimeout = errors.New("the stream has reached its longest life; connect again")
+)
+
+const (
+	// clientTimeout is how long one write to a watcher may take before the connection is cut.
+	clientTimeout = 30 * time.Second
+	// retryMS is what browsers are told to wait before they connect again.
+	retryMS = 2000
+	// storedPage is how many outcomes are read from the store at once.
+	storedPage = 200
+)
+
+type eventsInput struct {
+	ID          string `path:"id" doc:"Job id" maxLength:"64"`
+	LastEventID string `header:"Last-Event-ID" doc:"id of the last event seen; the stream goes on after it" maxLength:"40"`
+}
+
+func (a *API) registerEvents() {
+	op := a.operation("watch-job", http.MethodGet, "/v1/jobs/{id}/events", "Watch a job",
+		"Server-sent events: `progress` (a stage has begun or finished a window), `token` (new text of an answer), `outcome`, and `end`, after which "+
+			"the stream closes. `dropped` says why a stream closes before that. An event's id is its number in the log; connect again with it in "+
+			"Last-Event-ID to go on. Outcomes that the log no longer holds are told from the job store, without an id. An outcome may come twice after "+
+			"a reconnection; its `id` tells. Comments keep idle connections open.")
+	op.Middlewares = nil // a stream outlives other requests
+	schemas := a.huma.OpenAPI().Components.Schemas
+	var kinds []*huma.Schema
+	for _, t := range []*huma.Schema{
+		schemas.Schema(typeOf[client.ProgressEvent](), true, ""), schemas.Schema(typeOf[client.TokenEvent](), true, ""),
+		schemas.Schema(typeOf[client.Outcome](), true, ""), schemas.Schema(typeOf[client.EndEvent](), true, ""), schemas.Schema(typeOf[client.DroppedEvent](), true, ""),
+	} {
+		kinds = append(kinds, t)
+	}
+	op.Responses["200"] = &huma.Response{
+		Description: "The events; data is one of these, by event",
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{OneOf: kinds}}},
+	}
+	huma.Register(a.huma, op, a.events)
+}
+
+func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
+	after := stream.FromStart
+	if in.LastEventID != "" {
+		n, err := strconv.ParseInt(in.LastEventID, 10, 64)
+		if err != nil || n < 0 {
+			return nil, problem(http.StatusBadRequest, codeInvalidRequest, "Last-Event-ID must be the id of an event of this stream")
+		}
+		after = n
+	}
+	j, err := a.peek(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !tryAcquire(a.streams) {
+		return nil, again(http.StatusTooManyRequests, codeTooManyStreams, 5, "%d streams are open, which is the limit", a.limits.MaxStreams)
+	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+		defer func() { <-a.streams }()
+		_, w := humago.Unwrap(hctx)
+		a.stream(hctx.Context(), w, j.ID, after)
+	}}, nil
+}
+
+// stream tells a job's events until its end, or until the watcher or the gateway goes.
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, after int64) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ctx, stop := context.WithTimeoutCause(ctx, a.limits.StreamTimeout, errStreamTimeout)
+	defer stop()
+	go func() { // ends with ctx, which the caller's return cancels
+		select {
+		case <-a.closing:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
+	t := &teller{api: a, out: newSSE(w), jobID: jobID, told: make(map[string]bool)}
+	err := t.run(ctx, after)
+	if reason := dropped(err); reason != nil {
+		err = t.out.event("", client.EventDropped, reason)
+	}
+	t.out.close()
+	if err != nil && ctx.Err() == nil {
+		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String("job_id", jobID), slog.Any("error", err))
+	}
+}
+
+// dropped is what the watcher is told when its stream ends before the job.
+func dropped(err error) *client.DroppedEvent {
+	switch {
+	case errors.Is(err, stream.ErrLagging):
+		return &client.DroppedEvent{Code: "stream_lagging", Message: "the watcher was too slow for the event buffer; connect again to go on from the job store"}
+	case errors.Is(err, errStopping):
+		return &client.DroppedEvent{Code: "server_stopping", Message: errStopping.Error()}
+	case errors.Is(err, errStreamTimeout):
+		return &client.DroppedEvent{Code: "stream_timeout", Message: errStreamTimeout.Error()}
+	}
+	return nil
+}
+
+// teller tells one watcher of one job.
+type teller struct {
+	api   *API
+	out   *sse
+	jobID string
+	// told are the ids of the outcomes that the watcher has been given.
+	told map[string]bool
+}
+
+// run tells until the job's end (nil) or an error. A buffer that was given up for other jobs' is
+// taken up again; what was missed meanwhile comes from the store.
+func (t *teller) run(ctx context.Context, after int64) error {
+	if err := t.out.open(); err != nil {
+		return err
+	}
+	for {
+		last, err := t.watch(ctx, after)
+		if !errors.Is(err, stream.ErrEvicted) {
+			return err
+		}
+		after = last
+	}
+}
+
+// watch tells from one watcher of the hub and returns the number of the last event told.
+func (t *teller) watch(ctx context.Context, after int64) (int64, error) {
+	w := t.api.deps.Hub.Watch(t.jobID, after)
+	maps.Copy(t.told, w.Past)
+	if w.Gap {
+		if err := t.stored(ctx, w.Held); err != nil {
+			return after, err
+		}
+	}
+	ticker := time.NewTicker(t.api.limits.Heartbeat)
+	defer ticker.Stop()
+	ended, err := t.endedSilently(ctx, w)
+	for err == nil {
+		idle := ticker.C
+		if ended {
+			idle = closedTimer // what the buffer holds, and no waiting for more
+		}
+		var item stream.Item
+		if item, err = w.Next(ctx, idle); err != nil {
+			break
+		}
+		switch {
+		case item.Event != nil:
+			after = item.Offset
+			if end := item.Event.GetEnded(); end != nil {
+				return after, t.finish(ctx, strconv.FormatInt(after, 10), endView(end))
+			}
+			err = t.tell(item)
+		case ended:
+			return after, t.finishStored(ctx)
+		default:
+			if err = t.out.comment("still here"); err == nil {
+				ended, err = t.endedSilently(ctx, w)
+			}
+		}
+	}
+	return after, err
+}
+
+// closedTimer fires at once, always.
+var closedTimer = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
+
+// endedSilently: the job has ended in the store and the log no longer says so.
+func (t *teller) endedSilently(ctx context.Context, w *stream.Watcher) (bool, error) {
+	j, err := t.api.deps.Store.Peek(ctx, t.jobID)
+	return err == nil && j.State.Terminal() && !w.Ended(), err
+}
+
+func (t *teller) tell(item stream.Item) error {
+	id := strconv.FormatInt(item.Offset, 10)
+	switch ev := item.Event; body := ev.GetBody().(type) {
+	case *eventpb.Event_Progress:
+		p := body.Progress
+		return t.out.event(id, client.EventProgress, client.ProgressEvent{
+			Stage: p.GetStage(), Window: int(p.GetWindowIndex()), Status: p.GetStatus(), MS: p.GetMs(), Windows: int(p.GetWindows()),
+		})
+	case *eventpb.Event_Token:
+		d := body.Token
+		return t.out.event(id, client.EventToken, client.TokenEvent{
+			Question: int(d.GetQuestionIndex()), Window: int(d.GetWindowIndex()), Seq: int(d.GetSeq()), Text: d.GetText(),
+		})
+	case *eventpb.Event_Outcome:
+		return t.outcome(id, body.Outcome)
+	}
+	return nil // an event of a newer version: not for this watcher
+}
+
+// outcome tells an outcome once.
+func (t *teller) outcome(id string, o *eventpb.Outcome) error {
+	if t.told[o.GetOutcomeId()] {
+		return nil
+	}
+	t.told[o.GetOutcomeId()] = true
+	return t.out.event(id, client.EventOutcome, outcomeView(o))
+}
+
+// stored tells the outcomes of the store that have not been told and are not held for later.
+func (t *teller) stored(ctx context.Context, held map[string]bool) error {
+	for last := 0; ; {
+		page, next, err := t.api.deps.Store.Outcomes(ctx, t.jobID, last, storedPage)
+		if err != nil {
+			return err
+		}
+		for _, o := range page {
+			if held[o.GetOutcomeId()] {
+				continue
+			}
+			if err := t.outcome("", o); err != nil {
+				return err
+			}
+		}
+		if len(page) < storedPage {
+			return nil
+		}
+		last = next
+	}
+}
+
+// finish tells whatever outcome has not been told, then the end.
+func (t *teller) finish(ctx context.Context, id string, end client.EndEvent) error {
+	if len(t.told) < end.Answered+end.Failed+end.Cancelled {
+		if err := t.stored(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return t.out.event(id, client.EventEnd, end)
+}
+
+// finishStored tells the end as the store knows it.
+func (t *teller) finishStored(ctx context.Context) error {
+	j, err := t.api.deps.Store.Peek(ctx, t.jobID)
+	if err != nil {
+		return err
+	}
+	return t.finish(ctx, "", storedEnd(j))
+}
+
+func storedEnd(j store.Job) client.EndEvent {
+	return client.EndEvent{State: string(j.State), Answered: j.Answered, Failed: j.Failed, Cancelled: j.Cancelled}
+}
+
+func endView(e *eventpb.JobEnded) client.EndEvent {
+	return client.EndEvent{State: e.GetState(), Answered: int(e.GetAnswered()), Failed: int(e.GetFailed()), Cancelled: int(e.GetCancelled())}
+}
+
+// sse writes server-sent events.
+// https://html.spec.whatwg.org/multipage/server-sent-events.html
+type sse struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func newSSE(w http.ResponseWriter) *sse { return &sse{w: w, rc: http.NewResponseController(w)} }
+
+func (s *sse) open() error {
+	h := s.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	s.w.WriteHeader(http.StatusOK)
+	return s.write(fmt.Appendf(nil, "retry: %d\n\n", retryMS))
+}
+
+// close takes the write deadline off the connection, which may serve other requests.
+func (s *sse) close() { _ = s.rc.SetWriteDeadline(time.Time{}) }
+
+// event writes one event; an empty id leaves the watcher's last id as it is.
+func (s *sse) event(id, kind string, data any) error {
+	body, err := json.Marshal(data) // one line: JSON escapes line ends
+	if err != nil {
+		return fmt.Errorf("encoding %s event: %w", kind, err)
+	}
+	var b []byte
+	if id != "" {
+		b = fmt.Appendf(b, "id: %s\n", id)
+	}
+	return s.write(fmt.Appendf(b, "event: %s\ndata: %s\n\n", kind, body))
+}
+
+func (s *sse) comment(text string) error { return s.write([]byte(": " + text + "\n\n")) }
+
+func (s *sse) write(b []byte) error {
+	// Where deadlines are not supported (tests), the request's context bounds the write.
+	if err := s.rc.SetWriteDeadline(time.Now().Add(clientTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("setting write deadline: %w", err)
+	}
+	if _, err := s.w.Write(b); err != nil {
+		return fmt.Errorf("writing event: %w", err)
+	}
+	return s.rc.Flush()
+}

@@ -1,0 +1,196 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// jobIDPattern is what may be looked up; anything else cannot exist.
+var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+type jobInput struct {
+	ID string `path:"id" doc:"Job id" maxLength:"64"`
+}
+
+type jobOutput struct {
+	Body client.Job
+}
+
+type listInput struct {
+	State  string `query:"state" doc:"Only jobs in this state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
+	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"200"`
+	Limit  int    `query:"limit" doc:"Jobs per page" minimum:"1" maximum:"100" default:"20"`
+}
+
+type listOutput struct {
+	Body client.JobList
+}
+
+type outcomesInput struct {
+	ID     string `path:"id" doc:"Job id" maxLength:"64"`
+	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"200"`
+	Limit  int    `query:"limit" doc:"Outcomes per page" minimum:"1" maximum:"500" default:"100"`
+}
+
+type outcomesOutput struct {
+	Body client.OutcomeList
+}
+
+type modelsOutput struct {
+	Body client.ModelList
+}
+
+func (a *API) registerReads() {
+	huma.Register(a.huma, a.operation("list-jobs", http.MethodGet, "/v1/jobs", "List jobs",
+		"Newest first, in pages."), a.list)
+	huma.Register(a.huma, a.operation("get-job", http.MethodGet, "/v1/jobs/{id}", "Get a job",
+		"State, counts, windows, coverage and timings of a job."), a.get)
+	huma.Register(a.huma, a.operation("list-outcomes", http.MethodGet, "/v1/jobs/{id}/outcomes", "List a job's outcomes",
+		"In the order in which they were recorded, in pages. The cursor stays good while the job runs: ask again with it for what came since."), a.outcomes)
+	models := a.operation("list-models", http.MethodGet, "/v1/models", "List models", "The model that this deployment serves.")
+	models.Tags = []string{"models"}
+	huma.Register(a.huma, models, func(context.Context, *struct{}) (*modelsOutput, error) {
+		return &modelsOutput{Body: client.ModelList{Models: append([]client.Model{}, a.deps.Models...)}}, nil
+	})
+}
+
+func (a *API) get(ctx context.Context, in *jobInput) (*jobOutput, error) {
+	j, err := a.job(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOutput{Body: jobView(j, a.deps.Hub.Progress(j.ID))}, nil
+}
+
+// job reads a job, with a problem as its error.
+func (a *API) job(ctx context.Context, id string) (store.Job, error) {
+	if !jobIDPattern.MatchString(id) {
+		return store.Job{}, a.fail(ctx, store.ErrNotFound)
+	}
+	j, err := a.deps.Store.Get(ctx, id)
+	if err != nil {
+		return store.Job{}, a.fail(ctx, err)
+	}
+	return j, nil
+}
+
+func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	after, err := openCursor("j", in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := a.deps.Store.List(ctx, store.ListQuery{State: store.State(in.State), After: after, Limit: in.Limit + 1})
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	out := &listOutput{Body: client.JobList{Jobs: []client.Job{}}}
+	if len(jobs) > in.Limit {
+		jobs = jobs[:in.Limit]
+		out.Body.Next = makeCursor("j", jobs[in.Limit-1].ID)
+	}
+	for _, j := range jobs {
+		out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
+	}
+	return out, nil
+}
+
+func (a *API) outcomes(ctx context.Context, in *outcomesInput) (*outcomesOutput, error) {
+	text, err := openCursor("o", in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	after := 0
+	if text != "" {
+		if after, err = strconv.Atoi(text); err != nil || after < 0 {
+			return nil, errCursor()
+		}
+	}
+	j, err := a.peek(ctx, in.ID) // before the outcomes: whatever an ended job has is there to be read
+	if err != nil {
+		return nil, err
+	}
+	found, last, err := a.deps.Store.Outcomes(ctx, j.ID, after, in.Limit)
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	out := &outcomesOutput{Body: client.OutcomeList{Outcomes: []client.Outcome{}}}
+	for _, o := range found {
+		out.Body.Outcomes = append(out.Body.Outcomes, outcomeView(o))
+	}
+	if !j.State.Terminal() || last < j.Recorded() {
+		out.Body.Next = makeCursor("o", strconv.Itoa(last))
+	}
+	return out, nil
+}
+
+// peek reads a job without its lists, with a problem as its error.
+func (a *API) peek(ctx context.Context, id string) (store.Job, error) {
+	if !jobIDPattern.MatchString(id) {
+		return store.Job{}, a.fail(ctx, store.ErrNotFound)
+	}
+	j, err := a.deps.Store.Peek(ctx, id)
+	if err != nil {
+		return store.Job{}, a.fail(ctx, err)
+	}
+	return j, nil
+}
+
+func (a *API) registerCancel() {
+	op := a.operation("cancel-job", http.MethodPost, "/v1/jobs/{id}/cancel", "Cancel a job",
+		"Work not yet started is never done; its questions end as cancelled. Cancelling again, or cancelling a job that has ended, changes nothing. "+
+			"The state in the answer tells which it was.")
+	op.DefaultStatus = http.StatusAccepted
+	huma.Register(a.huma, op, a.cancel)
+}
+
+func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
+	j, err := a.peek(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := a.encode(ctx, &eventpb.Control{JobId: j.ID, Kind: "cancel", AtUnixMs: a.now().UnixMilli()})
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	if j, err = a.deps.Store.Cancel(ctx, j.ID, []event.Record{rec}); err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	a.deps.Wake()
+	return &jobOutput{Body: jobSummary(j)}, nil
+}
+
+// makeCursor makes an opaque cursor. The kind keeps a cursor of one list out of another.
+func makeCursor(kind, position string) *string {
+	s := base64.RawURLEncoding.EncodeToString([]byte(kind + ":" + position))
+	return &s
+}
+
+func openCursor(kind, cursor string) (string, error) {
+	if cursor == "" {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return "", errCursor()
+	}
+	position, ok := strings.CutPrefix(string(raw), kind+":")
+	if !ok || !jobIDPattern.MatchString(position) {
+		return "", errCursor()
+	}
+	return position, nil
+}
+
+func errCursor() error {
+	return problem(http.StatusBadRequest, codeCursorInvalid, "cursor is not one that this list gave out")
+}

@@ -1,0 +1,314 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// source is the gateway's name as the sender of records.
+const source = "gateway"
+
+var idempotencyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,200}$`)
+
+// submitInput leaves the body alone: it is read as a stream, not by huma.
+type submitInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Any text of up to 200 printable characters. The same key with the same request returns the same job; with another request, 422; while the first is in flight, 409"`
+
+	raw *rawRequest
+}
+
+type rawRequest struct {
+	r *http.Request
+	w http.ResponseWriter
+}
+
+// Resolve implements huma.Resolver.
+func (in *submitInput) Resolve(ctx huma.Context) []error {
+	r, w := humago.Unwrap(ctx)
+	in.raw = &rawRequest{r: r, w: w}
+	return nil
+}
+
+var _ huma.Resolver = (*submitInput)(nil)
+
+type submitOutput struct {
+	Status     int
+	Location   string `header:"Location" doc:"Address of the job"`
+	RetryAfter int    `header:"Retry-After" doc:"Seconds after which it is worth asking"`
+	Body       client.Job
+}
+
+func (a *API) registerSubmit() {
+	op := a.operation("submit-job", http.MethodPost, "/v1/jobs", "Submit a job",
+		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
+			"`questions`, repeated, `plan` and `spans`), or JSON that names audio by `audio_ref` or `audio_url`.")
+	op.DefaultStatus = http.StatusAccepted
+	op.Middlewares = nil // it has a time limit of its own
+	op.RequestBody = a.submitBody()
+	huma.Register(a.huma, op, a.submit)
+}
+
+func (a *API) submitBody() *huma.RequestBody {
+	submission := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Submission](), true, "Submission")
+	text := &huma.Schema{Type: huma.TypeString}
+	form := &huma.Schema{Type: huma.TypeObject, Required: []string{"audio"}, Properties: map[string]*huma.Schema{
+		"audio":     {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
+		"request":   submission,
+		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
+		"plan":      {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
+		"spans":     {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
+	}}
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"multipart/form-data": {Schema: form},
+		"application/json":    {Schema: submission},
+	}}
+}
+
+// submit takes a job in, in this order: a slot, the idempotency key, the body (audio to a spool file),
+// validation, audio to the object store, job and outbox in one transaction, a signal to the relay.
+// Whatever fails before the transaction leaves no job; audio without a job is swept in time.
+func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
+	if !tryAcquire(a.uploads) {
+		return nil, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests are being taken in, which is the limit", a.limits.MaxUploads)
+	}
+	defer func() { <-a.uploads }()
+	ctx, cancel := context.WithTimeout(ctx, a.limits.UploadTimeout)
+	defer cancel()
+	claim, used, err := a.claim(ctx, in.IdempotencyKey)
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	out, err := a.submitClaimed(ctx, in.raw, claim, used)
+	if err != nil {
+		a.release(ctx, claim)
+		return nil, a.fail(ctx, err)
+	}
+	return out, nil
+}
+
+func (a *API) claim(ctx context.Context, key string) (store.Claim, *store.Used, error) {
+	if key == "" {
+		return store.Claim{}, nil, nil
+	}
+	if !idempotencyPattern.MatchString(key) {
+		return store.Claim{}, nil, problem(http.StatusBadRequest, codeIdempotencyInvalid, "Idempotency-Key must be 1 to 200 printable characters without spaces")
+	}
+	return a.deps.Store.Reserve(ctx, key, a.now().Add(a.limits.UploadTimeout+time.Minute))
+}
+
+// release gives the key back after a request that made no job, also when its caller has gone.
+func (a *API) release(ctx context.Context, claim store.Claim) {
+	if claim.Key == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.limits.RequestTimeout)
+	defer cancel()
+	if err := a.deps.Store.Release(ctx, claim); err != nil {
+		a.deps.Log.WarnContext(ctx, "idempotency key stays taken until it lapses", slog.Any("error", err))
+	}
+}
+
+func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Claim, used *store.Used) (*submitOutput, error) {
+	req, err := a.readRequest(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	defer req.discard()
+	if err := a.validate(req); err != nil {
+		return nil, err
+	}
+	fingerprint, err := req.fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	if used != nil {
+		return a.replay(ctx, *used, fingerprint)
+	}
+	audio, err := a.storeAudio(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	job, err := a.accept(ctx, req.Submission, audio, store.CreateOptions{
+		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL), MaxOpen: a.limits.MaxOpenJobs,
+	})
+	if errors.Is(err, store.ErrClaimExpired) {
+		return nil, store.ErrKeyInFlight
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: jobView(job, a.deps.Hub.Progress(job.ID))}, nil
+}
+
+// replay answers a request whose key made a job before.
+func (a *API) replay(ctx context.Context, used store.Used, fingerprint string) (*submitOutput, error) {
+	if used.Fingerprint != fingerprint {
+		return nil, invalid(codeIdempotencyMismatch, "this Idempotency-Key was used with another request")
+	}
+	j, err := a.job(ctx, used.JobID)
+	if err != nil {
+		return nil, err
+	}
+	view := jobView(j, a.deps.Hub.Progress(j.ID))
+	view.IdempotentReply = true
+	return &submitOutput{Status: http.StatusOK, Location: "/v1/jobs/" + j.ID, RetryAfter: 1, Body: view}, nil
+}
+
+// request is a submission as it came in, with its uploaded audio if it has any.
+type request struct {
+	client.Submission
+	upload *spooled
+}
+
+func (r *request) discard() {
+	if r.upload != nil {
+		_ = r.upload.Close() // the file is unlinked already
+	}
+}
+
+// fingerprint identifies what is asked for: equal requests have equal ones, however they are sent.
+func (r *request) fingerprint() (string, error) {
+	same := r.Submission
+	if r.upload != nil {
+		same.AudioRef = r.upload.sha256
+	}
+	raw, err := json.Marshal(same)
+	if err != nil {
+		return "", fmt.Errorf("taking fingerprint of request: %w", err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// storeAudio brings the audio of a request into the object store, or finds it there.
+func (a *API) storeAudio(ctx context.Context, req *request) (store.Audio, error) {
+	switch {
+	case req.upload != nil:
+		return a.keep(ctx, req.upload, req.AudioName)
+	case req.AudioURL != "":
+		return a.download(ctx, req.AudioURL, req.AudioName)
+	}
+	key := event.AudioKey(req.AudioRef)
+	size, err := a.deps.Blobs.Size(ctx, key)
+	if errors.Is(err, blob.ErrNotFound) {
+		return store.Audio{}, invalid(codeAudioRefUnknown, "audio_ref names audio that is not (or no longer) stored; upload it again")
+	}
+	if err != nil {
+		return store.Audio{}, err
+	}
+	return store.Audio{SHA256: req.AudioRef, Key: key, Name: req.AudioName, Bytes: size}, nil
+}
+
+// keep moves a spool file into the object store.
+func (a *API) keep(ctx context.Context, f *spooled, name string) (store.Audio, error) {
+	if f.bytes == 0 {
+		return store.Audio{}, invalid(codeAudioEmpty, "the audio is empty")
+	}
+	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+		return store.Audio{}, fmt.Errorf("rewinding spooled audio: %w", err)
+	}
+	key := event.AudioKey(f.sha256)
+	if _, err := a.deps.Blobs.Put(ctx, key, f.file, a.limits.MaxAudioBytes); err != nil {
+		return store.Audio{}, fmt.Errorf("storing audio: %w", err)
+	}
+	return store.Audio{SHA256: f.sha256, Key: key, Name: name, Bytes: f.bytes}, nil
+}
+
+func (a *API) download(ctx context.Context, rawURL, name string) (store.Audio, error) {
+	d, err := a.deps.Fetcher.Fetch(ctx, rawURL)
+	if err != nil {
+		return store.Audio{}, err
+	}
+	defer func() { _ = d.Close() }() // what was read has been read
+	f, err := a.spool(d)
+	if err != nil {
+		return store.Audio{}, fmt.Errorf("downloading audio: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	if name == "" {
+		name = d.Name
+	}
+	return a.keep(ctx, f, name)
+}
+
+// accept writes the job and its record, and returns the job.
+func (a *API) accept(ctx context.Context, sub client.Submission, audio store.Audio, opts store.CreateOptions) (store.Job, error) {
+	now := a.now().UTC().Truncate(time.Millisecond)
+	job := store.Job{
+		ID: event.NewJobID(), State: store.Queued, Audio: audio, PlanMode: sub.Plan, Questions: sub.Questions,
+		QuestionCount: len(sub.Questions), TraceID: telemetry.TraceID(ctx), Created: now,
+	}
+	for _, s := range sub.Spans {
+		job.Spans = append(job.Spans, store.Span(s))
+	}
+	if sub.Decode != nil {
+		job.Decode = store.Decode(*sub.Decode)
+	}
+	if sub.DeadlineS > 0 {
+		job.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
+	}
+	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
+	rec, err := a.encode(ctx, jobRecord(job))
+	if err != nil {
+		return store.Job{}, err
+	}
+	if err := a.deps.Store.Create(ctx, job, []event.Record{rec}, opts); err != nil {
+		return store.Job{}, err
+	}
+	a.deps.Wake()
+	a.deps.Metrics.JobAccepted(ctx)
+	return job, nil
+}
+
+// encode makes a record that carries the request's trace.
+func (a *API) encode(ctx context.Context, msg proto.Message) (event.Record, error) {
+	rec, err := event.Encode(source, msg)
+	if err != nil {
+		return event.Record{}, err
+	}
+	rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
+	return rec, nil
+}
+
+func jobRecord(j store.Job) *eventpb.Job {
+	m := &eventpb.Job{
+		JobId: j.ID,
+		Audio: &eventpb.Audio{Sha256: j.Audio.SHA256, BlobKey: j.Audio.Key, SizeBytes: j.Audio.Bytes, Name: j.Audio.Name},
+		Plan:  planModes[j.PlanMode],
+		Decode: &eventpb.Decode{
+			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
+		},
+		CreatedUnixMs: j.Created.UnixMilli(),
+	}
+	for i, text := range j.Questions {
+		m.Questions = append(m.Questions, &eventpb.Question{Index: uint32(i), Text: text}) //nolint:gosec // at most MaxQuestions
+	}
+	for _, s := range j.Spans {
+		m.Spans = append(m.Spans, &eventpb.Span{StartS: s.StartS, EndS: s.EndS})
+	}
+	if !j.Deadline.IsZero() {
+		m.DeadlineUnixMs = j.Deadline.UnixMilli()
+	}
+	return m
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"math"
+	"sort"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// jobSummary is a job as it stands in lists.
+func jobSummary(j store.Job) client.Job {
+	self := "/v1/jobs/" + j.ID
+	return client.Job{
+		ID: j.ID, State: string(j.State), CreatedAt: j.Created,
+		DeadlineAt: timePtr(j.Deadline), CancelAskedAt: timePtr(j.CancelAsked), EndedAt: timePtr(j.Ended),
+		Audio: client.Audio{SHA256: j.Audio.SHA256, Name: j.Audio.Name, Bytes: j.Audio.Bytes, DurationS: j.DurationS},
+		Plan:  client.Plan{Mode: j.PlanMode, Spans: spansView(j.Spans)},
+		Decode: client.Decode{
+			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
+		},
+		Counts: client.Counts{
+			Questions: j.QuestionCount, Windows: j.WindowCount, Expected: j.Expected(),
+			Answered: j.Answered, Failed: j.Failed, Cancelled: j.Cancelled,
+		},
+		Timings: client.JobTimings{
+			Planned: since(j.Created, j.Planned), FirstOutcome: since(j.Created, j.FirstOutcome), Total: since(j.Created, j.Ended),
+		},
+		TraceID: j.TraceID,
+		Links:   client.Links{Self: self, Outcomes: self + "/outcomes", Events: self + "/events", Cancel: self + "/cancel"},
+	}
+}
+
+// jobView is a job with all that is known of it.
+func jobView(j store.Job, p stream.Progress) client.Job {
+	v := jobSummary(j)
+	for i, text := range j.Questions {
+		v.Questions = append(v.Questions, client.Question{Index: i, Text: text})
+	}
+	for _, w := range j.Windows {
+		v.Windows = append(v.Windows, client.Window{Index: w.Index, StartS: w.Span.StartS, EndS: w.Span.EndS, HeardS: w.HeardS, Hash: w.Hash})
+	}
+	v.Counts.WindowsDone, v.Counts.CacheHits = j.WindowsDone, j.CacheHits
+	if j.DurationS > 0 {
+		v.Coverage = coverage(j)
+	}
+	for _, name := range stream.Stages() {
+		if c := p.Stage(name); c != (stream.Counts{}) {
+			v.Stages = append(v.Stages, client.Stage{Stage: name, Started: c.Started, Retrying: c.Retrying, Done: c.Done, Skipped: c.Skipped})
+		}
+	}
+	return v
+}
+
+// coverage measures what the windows hear of the track, overlaps counted once.
+func coverage(j store.Job) *client.Coverage {
+	heard := make([]store.Span, 0, len(j.Windows))
+	for _, w := range j.Windows {
+		heard = append(heard, store.Span{StartS: w.Span.StartS, EndS: math.Min(w.Span.EndS, w.Span.StartS+w.HeardS)})
+	}
+	sort.Slice(heard, func(a, b int) bool { return heard[a].StartS < heard[b].StartS })
+	var total, reached float64
+	for _, s := range heard {
+		total += max(0, s.EndS-max(s.StartS, reached))
+		reached = max(reached, s.EndS)
+	}
+	return &client.Coverage{HeardS: total, TrackS: j.DurationS, Ratio: min(1, total/j.DurationS)}
+}
+
+func outcomeView(o *eventpb.Outcome) client.Outcome {
+	w, t := o.GetWindow(), o.GetTimings()
+	v := client.Outcome{
+		ID: o.GetOutcomeId(), JobID: o.GetJobId(),
+		QuestionIndex: int(o.GetQuestion().GetIndex()), Question: o.GetQuestion().GetText(),
+		State: store.OutcomeState(o.GetState()), Answer: o.GetAnswer(),
+		Track: client.Track{SHA256: o.GetTrack().GetSha256(), DurationS: o.GetTrack().GetDurationS()},
+		Window: client.Window{
+			Index: int(w.GetIndex()), StartS: w.GetSpan().GetStartS(), EndS: w.GetSpan().GetEndS(), HeardS: w.GetHeardS(), Hash: w.GetHash(),
+		},
+		Model: o.GetModel(), ModelDigest: o.GetModelDigest(), Cache: store.CacheName(o.GetCache()),
+		Timings: client.Timings{
+			Queue: t.GetQueueMs(), Chunk: t.GetChunkMs(), Encode: t.GetEncodeMs(), Project: t.GetProjectMs(),
+			Prefill: t.GetPrefillMs(), Decode: t.GetDecodeMs(), Total: t.GetTotalMs(),
+		},
+		Tokens:  client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
+		TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
+	}
+	if e := o.GetError(); e != nil {
+		v.Error = &client.OutcomeError{Code: e.GetCode(), Message: e.GetMessage()}
+	}
+	return v
+}
+
+func spansView(spans []store.Span) []client.Span {
+	var out []client.Span
+	for _, s := range spans {
+		out = append(out, client.Span(s))
+	}
+	return out
+}
+
+func timePtr(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// since returns milliseconds between two moments; 0 when the later one has not come.
+func since(from, to time.Time) float64 {
+	if to.IsZero() {
+		return 0
+	}
+	return float64(to.Sub(from)) / float64(time.Millisecond)
+}

@@ -1,0 +1,142 @@
+// Package outbox publishes what the job store has promised: it reads the outbox table in order,
+// publishes to Kafka, and removes what the broker has acknowledged. A crash between the two
+// publishes a record again, which changes nothing downstream.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+// Store is the outbox table. Pending is called by one goroutine; records stay pending until Sent.
+type Store interface {
+	Pending(ctx context.Context, limit int) ([]store.Outgoing, error)
+	Sent(ctx context.Context, sent []store.Outgoing) error
+}
+
+// Publisher writes records and returns once all are acknowledged.
+type Publisher interface {
+	Publish(ctx context.Context, recs ...event.Record) error
+}
+
+// Config of a Relay; zero values mean the defaults.
+type Config struct {
+	// Batch is how many records are published at once; default 100.
+	Batch int
+	// PublishTimeout is how long the broker may take for a batch; default 30 s.
+	PublishTimeout time.Duration
+	// MinBackoff and MaxBackoff bound the wait after an error; default 100 ms and 5 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Idle is the longest wait without a signal, for records left by another process that died;
+	// default 30 s.
+	Idle time.Duration
+}
+
+func (c *Config) setDefaults() {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	if c.Batch <= 0 {
+		c.Batch = 100
+	}
+	set(&c.PublishTimeout, 30*time.Second)
+	set(&c.MinBackoff, 100*time.Millisecond)
+	set(&c.MaxBackoff, 5*time.Second)
+	set(&c.Idle, 30*time.Second)
+}
+
+// Deps of a Relay.
+type Deps struct {
+	Store     Store
+	Publisher Publisher
+	Log       *slog.Logger
+}
+
+// Relay moves records from the outbox to Kafka. Run it in one goroutine.
+type Relay struct {
+	cfg    Config
+	deps   Deps
+	signal chan struct{}
+}
+
+// New refuses missing dependencies.
+func New(cfg Config, deps Deps) (*Relay, error) {
+	if deps.Store == nil || deps.Publisher == nil || deps.Log == nil {
+		return nil, errors.New("making outbox relay: store, publisher and log are required")
+	}
+	cfg.setDefaults()
+	return &Relay{cfg: cfg, deps: deps, signal: make(chan struct{}, 1)}, nil
+}
+
+// Wake tells the relay that the outbox has new records. It never blocks.
+func (r *Relay) Wake() {
+	select {
+	case r.signal <- struct{}{}:
+	default:
+	}
+}
+
+// Run publishes until ctx ends; errors are retried for ever, for the outbox is what survives them.
+func (r *Relay) Run(ctx context.Context) error {
+	backoff := time.Duration(0)
+	for {
+		n, err := r.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if backoff == 0 {
+				r.deps.Log.WarnContext(ctx, "outbox waits for the broker", slog.Any("error", err))
+			}
+			backoff = min(max(backoff*2, r.cfg.MinBackoff), r.cfg.MaxBackoff)
+			r.wait(ctx, backoff/2+rand.N(backoff/2+1), nil)
+		case n < r.cfg.Batch:
+			backoff = 0
+			r.wait(ctx, r.cfg.Idle, r.signal)
+		default:
+			backoff = 0
+		}
+	}
+}
+
+// step moves one batch and returns its size.
+func (r *Relay) step(ctx context.Context) (int, error) {
+	pending, err := r.deps.Store.Pending(ctx, r.cfg.Batch)
+	if err != nil || len(pending) == 0 {
+		return 0, err
+	}
+	records := make([]event.Record, len(pending))
+	for i, p := range pending {
+		records[i] = p.Record
+	}
+	publishCtx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
+	defer cancel()
+	if err := r.deps.Publisher.Publish(publishCtx, records...); err != nil {
+		return 0, fmt.Errorf("publishing %d records of the outbox: %w", len(records), err)
+	}
+	// The broker has them: removing them must not be cut short by a shutdown.
+	if err := r.deps.Store.Sent(context.WithoutCancel(ctx), pending); err != nil {
+		return 0, err
+	}
+	return len(pending), nil
+}
+
+// wait returns after d, at a signal, or when ctx ends.
+func (r *Relay) wait(ctx context.Context, d time.Duration, signal <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-signal:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,209 @@
+// Package recorder writes what comes in on lark.answers.v1 to the job store and tells those who watch
+// the job. It is the end of the pipeline: here the ledger's law is kept, that every question of every
+// window of an accepted job ends in exactly one outcome.
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// Source is the recorder's name as the sender of events.
+const Source = "recorder"
+
+// Reasons why a record belongs to nothing.
+const (
+	strayUnknownJob = "unknown_job"
+	strayOutside    = "outside_plan"
+)
+
+// Store is the part of the job store that the recorder writes. Record is called with up to 256
+// entries, one call at a time; an error means that none of them was written. Ping tells whether the
+// store as a whole is out of reach.
+type Store interface {
+	Record(ctx context.Context, entries []store.Entry) ([]store.Recorded, error)
+	Ledger(ctx context.Context) (store.Ledger, error)
+	Ping(ctx context.Context) error
+}
+
+// Metrics of the ledger; *telemetry.LedgerMetrics is one.
+type Metrics interface {
+	Outcome(ctx context.Context, state, code, cache string)
+	JobEnded(ctx context.Context, state string, took time.Duration)
+	Ledger(ctx context.Context, expected, recorded, unbalanced int)
+	Stray(ctx context.Context, reason string)
+}
+
+var _ Metrics = (*telemetry.LedgerMetrics)(nil)
+
+// Deps of a Recorder.
+type Deps struct {
+	Store   Store
+	Metrics Metrics
+	Log     *slog.Logger
+}
+
+// Recorder handles records of lark.answers.v1. It is safe for concurrent use.
+type Recorder struct {
+	deps  Deps
+	batch *batcher
+
+	mu     sync.Mutex
+	ledger store.Ledger
+}
+
+// New refuses missing dependencies.
+func New(deps Deps) (*Recorder, error) {
+	if deps.Store == nil || deps.Metrics == nil || deps.Log == nil {
+		return nil, errors.New("making recorder: store, metrics and log are required")
+	}
+	return &Recorder{deps: deps, batch: newBatcher(deps.Store)}, nil
+}
+
+// Handle is a stage.Handler: it returns once the plan or outcome is durable, with the events that
+// tell of it. A record that comes again returns the same events again, because the process may have
+// died between writing and telling.
+func (r *Recorder) Handle(ctx context.Context, rec event.Record) (events []event.Record, err error) {
+	msg, err := event.Decode(rec)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := entryOf(msg)
+	if err != nil {
+		return nil, err
+	}
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanRecord)
+	defer func() { telemetry.End(span, err) }()
+	res, err := r.write(ctx, entry)
+	if err != nil {
+		return nil, err
+	}
+	r.count(ctx, res)
+	return tell(res)
+}
+
+func entryOf(msg proto.Message) (store.Entry, error) {
+	switch m := msg.(type) {
+	case *eventpb.JobPlan:
+		return store.Entry{Plan: m}, nil
+	case *eventpb.Outcome:
+		return store.Entry{Outcome: m}, nil
+	}
+	return store.Entry{}, fmt.Errorf("%w: %T is neither a plan nor an outcome", event.ErrUndecodable, msg)
+}
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// write records the entry. While the whole store is out of reach it waits: handing the record on to
+// retry topics would only carry the answers further away from where they belong.
+func (r *Recorder) write(ctx context.Context, entry store.Entry) (store.Recorded, error) {
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		res, err := r.batch.record(ctx, entry)
+		if err == nil || ctx.Err() != nil || r.deps.Store.Ping(ctx) == nil {
+			return res, err
+		}
+		if backoff == minBackoff {
+			r.deps.Log.WarnContext(ctx, "recorder waits for the job store", slog.Any("error", err))
+		}
+		timer := time.NewTimer(backoff/2 + rand.N(backoff/2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return store.Recorded{}, err
+		case <-timer.C:
+		}
+	}
+}
+
+func (r *Recorder) count(ctx context.Context, res store.Recorded) {
+	switch {
+	case res.Unknown:
+		r.deps.Metrics.Stray(ctx, strayUnknownJob)
+	case res.Outside:
+		r.deps.Metrics.Stray(ctx, strayOutside)
+	}
+	for _, o := range res.Outcomes[:res.New] {
+		r.deps.Metrics.Outcome(ctx, store.OutcomeState(o.GetState()), o.GetError().GetCode(), store.CacheName(o.GetCache()))
+	}
+	if !res.JustEnded {
+		return
+	}
+	r.deps.Metrics.JobEnded(ctx, string(res.Job.State), res.Job.Ended.Sub(res.Job.Created))
+	if res.Missing != 0 {
+		r.deps.Log.ErrorContext(ctx, "job ended with outcomes missing or too many",
+			slog.String("job_id", res.Job.ID), slog.Int("expected", res.Job.Expected()), slog.Int("off_by", res.Missing))
+	}
+	r.addToLedger(ctx, res)
+}
+
+func (r *Recorder) addToLedger(ctx context.Context, res store.Recorded) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger.Expected += res.Job.Expected()
+	r.ledger.Recorded += res.Job.Recorded()
+	if res.Missing != 0 {
+		r.ledger.Unbalanced++
+	}
+	r.deps.Metrics.Ledger(ctx, r.ledger.Expected, r.ledger.Recorded, r.ledger.Unbalanced)
+}
+
+// Audit reads the whole ledger from the store and publishes it as metrics. Between audits the
+// recorder adds each job that ends.
+func (r *Recorder) Audit(ctx context.Context) error {
+	l, err := r.deps.Store.Ledger(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger = l
+	r.deps.Metrics.Ledger(ctx, l.Expected, l.Recorded, l.Unbalanced)
+	if l.Unbalanced > 0 {
+		r.deps.Log.ErrorContext(ctx, "ledger is out of balance", slog.Int("jobs", l.Unbalanced),
+			slog.Int("expected", l.Expected), slog.Int("recorded", l.Recorded))
+	}
+	return nil
+}
+
+// tell makes the events of what was recorded: each outcome as it stands, then the end of the job.
+// Times come from what is stored, so that telling twice makes the same events.
+func tell(res store.Recorded) ([]event.Record, error) {
+	var out []event.Record
+	add := func(ev *eventpb.Event) error {
+		rec, err := event.Encode(Source, ev)
+		out = append(out, rec)
+		return err
+	}
+	for _, o := range res.Outcomes {
+		err := add(&eventpb.Event{JobId: res.Job.ID, AtUnixMs: o.GetEndedUnixMs(), Body: &eventpb.Event_Outcome{Outcome: o}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !res.Job.State.Terminal() {
+		return out, nil
+	}
+	j := res.Job
+	err := add(&eventpb.Event{JobId: j.ID, AtUnixMs: j.Ended.UnixMilli(), Body: &eventpb.Event_Ended{Ended: &eventpb.JobEnded{
+		State: string(j.State), Answered: uint32(j.Answered), Failed: uint32(j.Failed), Cancelled: uint32(j.Cancelled), //nolint:gosec // counts of at most MaxWindows times MaxQuestions
+	}}})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

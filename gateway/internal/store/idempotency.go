@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Used is the answer that an earlier request with an idempotency key got.
+type Used struct {
+	JobID       string
+	Fingerprint string
+}
+
+// Reserve takes hold of an idempotency key for a request that starts now, until lapse at the latest
+// (a gateway that dies must not block the key for ever). It returns either the claim, or what an
+// earlier request with the key made, or ErrKeyInFlight.
+func (s *SQL) Reserve(ctx context.Context, key string, lapse time.Time) (Claim, *Used, error) {
+	claim := Claim{Key: key, Owner: uuid.NewString()}
+	var used *Used
+	err := s.inTx(ctx, func(tx *tx) error {
+		if _, err := tx.exec(ctx, `DELETE FROM idempotency WHERE idem_key = ? AND expires_ms <= ?`, key, millis(s.now())); err != nil {
+			return err
+		}
+		n, err := tx.exec(ctx, `INSERT INTO idempotency (idem_key, fingerprint, job_id, owner, expires_ms)
+			VALUES (?, '', '', ?, ?) ON CONFLICT (idem_key) DO NOTHING`, key, claim.Owner, millis(lapse))
+		if err != nil || n > 0 {
+			return err
+		}
+		used = &Used{}
+		err = tx.row(ctx, `SELECT job_id, fingerprint FROM idempotency WHERE idem_key = ?`, key).Scan(&used.JobID, &used.Fingerprint)
+		if err == nil && used.JobID == "" {
+			return ErrKeyInFlight
+		}
+		return err
+	})
+	if err != nil {
+		return Claim{}, nil, fmt.Errorf("reserving idempotency key: %w", err)
+	}
+	if used != nil {
+		return Claim{}, used, nil
+	}
+	return claim, nil, nil
+}
+
+// Release gives a claim up after a request that made no job, so that the key may be tried again.
+// A claim that became a job, or that somebody else holds, is left alone.
+func (s *SQL) Release(ctx context.Context, claim Claim) error {
+	err := s.inTx(ctx, func(tx *tx) error {
+		_, err := tx.exec(ctx, `DELETE FROM idempotency WHERE idem_key = ? AND owner = ? AND job_id = ''`, claim.Key, claim.Owner)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("releasing idempotency key: %w", err)
+	}
+	return nil
+}
+
+// settleClaim turns the claim into the key's answer. It fails when the claim lapsed and another
+// request took the key: that request's job must stay the only one.
+func settleClaim(ctx context.Context, tx *tx, jobID string, opts CreateOptions) error {
+	if opts.Claim.Key == "" {
+		return nil
+	}
+	n, err := tx.exec(ctx, `UPDATE idempotency SET job_id = ?, fingerprint = ?, expires_ms = ?
+		WHERE idem_key = ? AND owner = ? AND job_id = ''`,
+		jobID, opts.Fingerprint, millis(opts.KeepUntil), opts.Claim.Key, opts.Claim.Owner)
+	if err == nil && n == 0 {
+		return ErrClaimExpired
+	}
+	return err
+}
+
+// ForgetKeys removes the idempotency keys whose time is over and returns how many there were.
+func (s *SQL) ForgetKeys(ctx context.Context) (int, error) {
+	var n int64
+	err := s.inTx(ctx, func(tx *tx) error {
+		var err error
+		n, err = tx.exec(ctx, `DELETE FROM idempotency WHERE expires_ms <= ?`, millis(s.now()))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("forgetting idempotency keys: %w", err)
+	}
+	return int(n), nil
+}

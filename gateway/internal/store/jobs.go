@@ -1,0 +1,244 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
+	trace_id, questions, windows, duration_s, answered, failed, cancelled,
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms`
+
+// CreateOptions are the conditions under which a job is accepted.
+type CreateOptions struct {
+	// Claim is the hold on the request's idempotency key; it becomes the key's permanent answer.
+	Claim       Claim
+	Fingerprint string
+	// KeepUntil is when the key may be forgotten.
+	KeepUntil time.Time
+	// MaxOpen refuses the job with ErrTooManyJobs when that many are open; 0 = no limit.
+	MaxOpen int
+}
+
+// Create writes the job, its questions and the outbox records in one transaction, so that neither
+// the job nor its publication can exist without the other.
+func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts CreateOptions) error {
+	err := s.inTx(ctx, func(tx *tx) error {
+		if err := checkOpen(ctx, tx, opts.MaxOpen); err != nil {
+			return err
+		}
+		if err := insertJob(ctx, tx, job); err != nil {
+			return err
+		}
+		for i, text := range job.Questions {
+			if _, err := tx.exec(ctx, `INSERT INTO questions (job_id, idx, text) VALUES (?, ?, ?)`, job.ID, i, text); err != nil {
+				return err
+			}
+		}
+		if err := enqueue(ctx, tx, outbox, job.Created); err != nil {
+			return err
+		}
+		return settleClaim(ctx, tx, job.ID, opts)
+	})
+	if err != nil {
+		return fmt.Errorf("creating job %s: %w", job.ID, err)
+	}
+	return nil
+}
+
+func checkOpen(ctx context.Context, tx *tx, maxOpen int) error {
+	if maxOpen <= 0 {
+		return nil
+	}
+	var open int
+	if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE ended_ms = 0`).Scan(&open); err != nil {
+		return err
+	}
+	if open >= maxOpen {
+		return ErrTooManyJobs
+	}
+	return nil
+}
+
+func insertJob(ctx context.Context, tx *tx, j Job) error {
+	spans, err := json.Marshal(j.Spans)
+	if err != nil {
+		return err
+	}
+	decode, err := json.Marshal(j.Decode)
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		j.ID, string(Queued), j.Audio.SHA256, j.Audio.Key, j.Audio.Bytes, j.Audio.Name, j.PlanMode, string(spans), string(decode),
+		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0)
+	return err
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+func scanJob(row scanner) (Job, error) {
+	var j Job
+	var spans, decode string
+	var created, deadline, planned, first, cancel, ended int64
+	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &j.Audio.Key, &j.Audio.Bytes, &j.Audio.Name, &j.PlanMode, &spans, &decode,
+		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
+		&created, &deadline, &planned, &first, &cancel, &ended)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Job{}, ErrNotFound
+	}
+	if err != nil {
+		return Job{}, err
+	}
+	j.Created, j.Deadline, j.Planned = fromMillis(created), fromMillis(deadline), fromMillis(planned)
+	j.FirstOutcome, j.CancelAsked, j.Ended = fromMillis(first), fromMillis(cancel), fromMillis(ended)
+	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode))
+}
+
+// Get returns a job with its questions, windows and window counts, or ErrNotFound.
+func (s *SQL) Get(ctx context.Context, id string) (Job, error) {
+	j, err := s.Peek(ctx, id)
+	if err != nil {
+		return Job{}, err
+	}
+	if err := s.fill(ctx, &j); err != nil {
+		return Job{}, fmt.Errorf("reading job %s: %w", id, err)
+	}
+	return j, nil
+}
+
+// Peek returns a job without its questions and windows, or ErrNotFound.
+func (s *SQL) Peek(ctx context.Context, id string) (Job, error) {
+	j, err := scanJob(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+jobColumns+` FROM jobs WHERE job_id = ?`), id))
+	if err != nil {
+		return Job{}, fmt.Errorf("reading job %.64q: %w", id, err)
+	}
+	return j, nil
+}
+
+func (s *SQL) fill(ctx context.Context, j *Job) error {
+	err := s.queryRead(ctx, func(rows *sql.Rows) error {
+		var text string
+		err := rows.Scan(&text)
+		j.Questions = append(j.Questions, text)
+		return err
+	}, `SELECT text FROM questions WHERE job_id = ? ORDER BY idx`, j.ID)
+	if err != nil {
+		return err
+	}
+	err = s.queryRead(ctx, func(rows *sql.Rows) error {
+		var w Window
+		err := rows.Scan(&w.Index, &w.Hash, &w.Span.StartS, &w.Span.EndS, &w.HeardS)
+		j.Windows = append(j.Windows, w)
+		return err
+	}, `SELECT idx, hash, start_s, end_s, heard_s FROM plan_windows WHERE job_id = ? ORDER BY idx`, j.ID)
+	if err != nil {
+		return err
+	}
+	return s.queryRead(ctx, func(rows *sql.Rows) error {
+		var window, outcomes, hits int
+		if err := rows.Scan(&window, &outcomes, &hits); err != nil {
+			return err
+		}
+		if outcomes >= j.QuestionCount {
+			j.WindowsDone++
+		}
+		if hits > 0 {
+			j.CacheHits++
+		}
+		return nil
+	}, `SELECT window_idx, COUNT(*), SUM(CASE WHEN cache = 'hit' THEN 1 ELSE 0 END)
+		FROM outcomes WHERE job_id = ? GROUP BY window_idx`, j.ID)
+}
+
+// List returns jobs, newest first, without questions and windows.
+func (s *SQL) List(ctx context.Context, q ListQuery) ([]Job, error) {
+	query, args := `SELECT `+jobColumns+` FROM jobs WHERE 1 = 1`, []any{}
+	if q.State != "" {
+		query, args = query+` AND state = ?`, append(args, string(q.State))
+	}
+	if q.After != "" {
+		query, args = query+` AND job_id < ?`, append(args, q.After)
+	}
+	var jobs []Job
+	err := s.queryRead(ctx, func(rows *sql.Rows) error {
+		j, err := scanJob(rows)
+		jobs = append(jobs, j)
+		return err
+	}, query+` ORDER BY job_id DESC LIMIT ?`, append(args, q.Limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("listing jobs: %w", err)
+	}
+	return jobs, nil
+}
+
+// Cancel marks an open job as cancelling and puts the records (the control record) into the outbox,
+// in one transaction. It returns the job as it then is. A job that has ended, or that is being
+// cancelled already, is returned unchanged.
+func (s *SQL) Cancel(ctx context.Context, id string, outbox []event.Record) (Job, error) {
+	var job Job
+	err := s.inTx(ctx, func(tx *tx) error {
+		now := s.now()
+		n, err := tx.exec(ctx, `UPDATE jobs SET state = ?, cancel_ms = ? WHERE job_id = ? AND ended_ms = 0 AND cancel_ms = 0`,
+			string(Cancelling), millis(now), id)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if err := enqueue(ctx, tx, outbox, now); err != nil {
+				return err
+			}
+		}
+		job, err = scanJob(tx.row(ctx, `SELECT `+jobColumns+` FROM jobs WHERE job_id = ?`, id))
+		return err
+	})
+	if err != nil {
+		return Job{}, fmt.Errorf("cancelling job %.64q: %w", id, err)
+	}
+	return job, nil
+}
+
+// AudioInUse reports the blob keys of the audio of open jobs, which a sweep must keep.
+func (s *SQL) AudioInUse(ctx context.Context) (map[string]bool, error) {
+	keys := make(map[string]bool)
+	err := s.queryRead(ctx, func(rows *sql.Rows) error {
+		var key string
+		err := rows.Scan(&key)
+		keys[key] = true
+		return err
+	}, `SELECT DISTINCT audio_key FROM jobs WHERE ended_ms = 0`)
+	if err != nil {
+		return nil, fmt.Errorf("reading audio in use: %w", err)
+	}
+	return keys, nil
+}
+
+// Ledger sums expected and recorded outcomes. Recorded counts rows, not the counters on the job, so
+// that a lost row shows.
+func (s *SQL) Ledger(ctx context.Context) (Ledger, error) {
+	var l Ledger
+	err := s.read.QueryRowContext(ctx, `SELECT
+			COUNT(CASE WHEN ended_ms > 0 THEN 1 END),
+			COUNT(CASE WHEN ended_ms = 0 THEN 1 END),
+			COALESCE(SUM(CASE WHEN ended_ms > 0 THEN windows * questions ELSE 0 END), 0)
+		FROM jobs`).Scan(&l.EndedJobs, &l.OpenJobs, &l.Expected)
+	if err != nil {
+		return Ledger{}, fmt.Errorf("reading ledger: %w", err)
+	}
+	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(found), 0), COALESCE(SUM(CASE WHEN found <> wanted THEN 1 ELSE 0 END), 0)
+		FROM (SELECT windows * questions AS wanted,
+			(SELECT COUNT(*) FROM outcomes WHERE outcomes.job_id = jobs.job_id) AS found
+			FROM jobs WHERE ended_ms > 0) AS ended`).Scan(&l.Recorded, &l.Unbalanced)
+	if err != nil {
+		return Ledger{}, fmt.Errorf("reading ledger: %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,289 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Record writes plans and outcomes in one transaction, whatever order they come in, and ends the
+// jobs that they complete. Recording an entry again changes nothing: the first terminal outcome of a
+// question on a window stands. The result has one element for each entry, in order.
+func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
+	out := make([]Recorded, len(entries))
+	err := s.inTx(ctx, func(tx *tx) error {
+		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job)}
+		for i, e := range entries {
+			var err error
+			if out[i], err = r.entry(ctx, e); err != nil {
+				return fmt.Errorf("recording for job %s: %w", e.jobID(), err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// recording is one transaction's work; jobs holds the rows that it has locked.
+type recording struct {
+	tx   *tx
+	now  time.Time
+	jobs map[string]*Job
+}
+
+func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
+	job, err := r.lock(ctx, e.jobID())
+	if errors.Is(err, ErrNotFound) {
+		return Recorded{Unknown: true}, nil
+	}
+	if err != nil {
+		return Recorded{}, err
+	}
+	var rec Recorded
+	if e.Plan != nil {
+		err = r.plan(ctx, job, e.Plan)
+	} else {
+		rec, err = r.outcome(ctx, job, e.Outcome)
+	}
+	if err != nil {
+		return Recorded{}, err
+	}
+	if err := r.settle(ctx, job, &rec); err != nil {
+		return Recorded{}, err
+	}
+	rec.Job = *job
+	return rec, nil
+}
+
+// lock returns the job's row, held until the transaction ends: an update that changes nothing is the
+// row lock that both databases have.
+func (r *recording) lock(ctx context.Context, id string) (*Job, error) {
+	if j, ok := r.jobs[id]; ok {
+		return j, nil
+	}
+	j, err := scanJob(r.tx.row(ctx, `UPDATE jobs SET state = state WHERE job_id = ? RETURNING `+jobColumns, id))
+	if err != nil {
+		return nil, err
+	}
+	r.jobs[id] = &j
+	return &j, nil
+}
+
+// plan writes the job's windows. The first plan stands.
+func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) error {
+	if !job.Planned.IsZero() {
+		return nil
+	}
+	for i, w := range plan.GetWindows() {
+		_, err := r.tx.exec(ctx, `INSERT INTO plan_windows (job_id, idx, hash, start_s, end_s, heard_s) VALUES (?, ?, ?, ?, ?, ?)`,
+			job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS())
+		if err != nil {
+			return err
+		}
+	}
+	job.WindowCount, job.DurationS, job.Planned = len(plan.GetWindows()), plan.GetTrack().GetDurationS(), r.now
+	if job.State == Queued {
+		job.State = Running
+	}
+	return nil
+}
+
+// outcome writes one outcome, or one for each window when it ends a whole planned job.
+func (r *recording) outcome(ctx context.Context, job *Job, o *eventpb.Outcome) (Recorded, error) {
+	question, window := int(o.GetQuestion().GetIndex()), int(o.GetWindow().GetIndex())
+	planned := !job.Planned.IsZero()
+	if question >= job.QuestionCount || (planned && window >= job.WindowCount) {
+		return Recorded{Outside: true}, nil
+	}
+	outcomes := []*eventpb.Outcome{o}
+	if planned && o.GetWindow().GetHash() == "" {
+		var err error
+		if outcomes, err = r.spread(ctx, job, o); err != nil {
+			return Recorded{}, err
+		}
+	}
+	var added, before []*eventpb.Outcome
+	for _, o := range outcomes {
+		stored, isNew, err := r.insert(ctx, job, o)
+		if err != nil {
+			return Recorded{}, err
+		}
+		if isNew {
+			added = append(added, stored)
+		} else {
+			before = append(before, stored)
+		}
+	}
+	return Recorded{Outcomes: append(added, before...), New: len(added)}, nil
+}
+
+// spread turns the outcome of a job that was given up as a whole (its window names no audio) into
+// one for each window of the plan: a chunker that had published the plan and only some of its
+// windows before it gave up would otherwise leave the others open for ever.
+func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([]*eventpb.Outcome, error) {
+	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(
+		`SELECT idx, hash, start_s, end_s FROM plan_windows WHERE job_id = ? ORDER BY idx`), job.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []*eventpb.Outcome
+	for rows.Next() {
+		var index uint32
+		var hash string
+		var span eventpb.Span
+		if err := rows.Scan(&index, &hash, &span.StartS, &span.EndS); err != nil {
+			return nil, err
+		}
+		if hash == "" { // the plan itself is that of a job given up
+			return []*eventpb.Outcome{o}, nil
+		}
+		copied := proto.CloneOf(o)
+		copied.Window = &eventpb.Window{Index: index, Hash: hash, Span: &eventpb.Span{StartS: span.StartS, EndS: span.EndS}}
+		copied.OutcomeId = event.OutcomeID(job.ID, o.GetQuestion().GetIndex(), index)
+		out = append(out, copied)
+	}
+	return out, rows.Err()
+}
+
+// insert writes an outcome if its id is new and returns the one that stands.
+func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*eventpb.Outcome, bool, error) {
+	record, err := proto.Marshal(o)
+	if err != nil {
+		return nil, false, err
+	}
+	n, err := r.tx.exec(ctx, `INSERT INTO outcomes (outcome_id, job_id, window_idx, question_idx, seq, state, error_code, cache, record, recorded_ms)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (outcome_id) DO NOTHING`,
+		o.GetOutcomeId(), job.ID, o.GetWindow().GetIndex(), o.GetQuestion().GetIndex(), job.Recorded()+1,
+		OutcomeState(o.GetState()), o.GetError().GetCode(), CacheName(o.GetCache()), record, millis(r.now))
+	if err != nil {
+		return nil, false, err
+	}
+	if n == 0 {
+		stored, err := scanOutcome(r.tx.row(ctx, `SELECT record FROM outcomes WHERE outcome_id = ?`, o.GetOutcomeId()))
+		return stored, false, err
+	}
+	switch o.GetState() {
+	case eventpb.State_STATE_ANSWERED:
+		job.Answered++
+	case eventpb.State_STATE_CANCELLED:
+		job.Cancelled++
+	default:
+		job.Failed++
+	}
+	if job.FirstOutcome.IsZero() {
+		job.FirstOutcome = r.now
+	}
+	return o, true, nil
+}
+
+// settle ends the job if every outcome is in, and writes its row.
+func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
+	if job.Ended.IsZero() && !job.Planned.IsZero() {
+		if err := r.dropStrays(ctx, job); err != nil {
+			return err
+		}
+		if job.Recorded() >= job.Expected() {
+			job.Ended, job.State, rec.JustEnded = r.now, finalState(*job), true
+			var found int
+			if err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ?`, job.ID).Scan(&found); err != nil {
+				return err
+			}
+			rec.Missing = max(job.Expected()-found, found-job.Expected())
+		}
+	}
+	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
+		planned_ms = ?, first_ms = ?, ended_ms = ? WHERE job_id = ?`,
+		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
+		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.ID)
+	return err
+}
+
+// dropStrays removes outcomes that came before the plan and that the plan, once known, has no
+// window for; they would make the job look complete too early.
+func (r *recording) dropStrays(ctx context.Context, job *Job) error {
+	if job.Planned != r.now {
+		return nil // already done when the plan came
+	}
+	n, err := r.tx.exec(ctx, `DELETE FROM outcomes WHERE job_id = ? AND window_idx >= ?`, job.ID, job.WindowCount)
+	if err != nil || n == 0 {
+		return err
+	}
+	return r.tx.row(ctx, `SELECT COUNT(CASE WHEN state = 'answered' THEN 1 END), COUNT(CASE WHEN state = 'failed' THEN 1 END),
+		COUNT(CASE WHEN state = 'cancelled' THEN 1 END) FROM outcomes WHERE job_id = ?`, job.ID).
+		Scan(&job.Answered, &job.Failed, &job.Cancelled)
+}
+
+// finalState of a job whose outcomes are all in.
+func finalState(j Job) State {
+	switch {
+	case j.Answered == j.Expected():
+		return Succeeded
+	case !j.CancelAsked.IsZero() && j.Cancelled > 0:
+		return Cancelled
+	case j.Answered > 0:
+		return Partial
+	}
+	return Failed
+}
+
+// Outcomes returns up to limit outcomes of a job recorded after number after (0 = from the first),
+// in the order in which they were recorded, and the number of the last one returned.
+func (s *SQL) Outcomes(ctx context.Context, jobID string, after, limit int) ([]*eventpb.Outcome, int, error) {
+	var out []*eventpb.Outcome
+	last := after
+	err := s.queryRead(ctx, func(rows *sql.Rows) error {
+		var record []byte
+		if err := rows.Scan(&last, &record); err != nil {
+			return err
+		}
+		o := &eventpb.Outcome{}
+		out = append(out, o)
+		return proto.Unmarshal(record, o)
+	}, `SELECT seq, record FROM outcomes WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?`, jobID, after, limit)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading outcomes of job %.64q: %w", jobID, err)
+	}
+	return out, last, nil
+}
+
+func scanOutcome(row scanner) (*eventpb.Outcome, error) {
+	var record []byte
+	if err := row.Scan(&record); err != nil {
+		return nil, err
+	}
+	o := &eventpb.Outcome{}
+	return o, proto.Unmarshal(record, o)
+}
+
+// OutcomeState is the name of an outcome's state in SQL and JSON.
+func OutcomeState(s eventpb.State) string {
+	switch s {
+	case eventpb.State_STATE_ANSWERED:
+		return "answered"
+	case eventpb.State_STATE_CANCELLED:
+		return "cancelled"
+	}
+	return "failed"
+}
+
+// CacheName is the name of a cache state in SQL and JSON; "" when the encoder was not reached.
+func CacheName(c eventpb.Cache) string {
+	switch c {
+	case eventpb.Cache_CACHE_HIT:
+		return "hit"
+	case eventpb.Cache_CACHE_MISS:
+		return "miss"
+	}
+	return ""
+}

@@ -1,0 +1,234 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	_ "modernc.org/sqlite" // database/sql driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// dialect is all that differs between the databases: everything else is SQL that both take.
+type dialect struct {
+	driver string
+	// numbered: placeholders are $1, $2 rather than ?.
+	numbered bool
+}
+
+// rebind turns ? placeholders into the dialect's. No statement has a ? in a literal.
+func (d dialect) rebind(query string) string {
+	if !d.numbered {
+		return query
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range query {
+		if r != '?' {
+			b.WriteRune(r)
+			continue
+		}
+		n++
+		b.WriteString("$" + strconv.Itoa(n))
+	}
+	return b.String()
+}
+
+// SQL is the job store on a database. It is safe for concurrent use.
+//
+// Writes go through one connection, one transaction at a time: SQLite allows one writer, and
+// queueing in Go is cheaper and fairer than its busy loop. Reads run beside them on snapshots.
+type SQL struct {
+	dialect dialect
+	write   *sql.DB
+	read    *sql.DB
+	now     func() time.Time
+}
+
+const readConns = 4
+
+// Open opens the database of databaseURL, today sqlite:///absolute/path.db, and brings its schema
+// up to date. The folder of the file is made if it is missing.
+func Open(ctx context.Context, databaseURL string) (*SQL, error) {
+	path, ok := strings.CutPrefix(databaseURL, "sqlite://")
+	if !ok || path == "" {
+		scheme, _, _ := strings.Cut(databaseURL, ":")
+		return nil, fmt.Errorf("opening job store: DATABASE_URL scheme %.20q is not supported, want sqlite:///path", scheme)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("making folder of job store: %w", err)
+	}
+	// synchronous(FULL): a 202 and a committed Kafka offset both promise that a power cut forgets
+	// nothing. Group commit (Record takes many entries) pays for the fsync.
+	params := url.Values{"_pragma": {
+		"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)",
+	}}
+	readDSN := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
+	s := &SQL{dialect: dialect{driver: "sqlite"}, now: time.Now}
+	var err error
+	if s.write, err = sql.Open("sqlite", readDSN+"&_txlock=immediate"); err != nil {
+		return nil, fmt.Errorf("opening job store: %w", err)
+	}
+	s.write.SetMaxOpenConns(1)
+	if s.read, err = sql.Open("sqlite", readDSN); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening job store: %w", err), s.write.Close())
+	}
+	s.read.SetMaxOpenConns(readConns)
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrating job store: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// Close closes the database.
+func (s *SQL) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
+
+// Ping reports whether the database answers.
+func (s *SQL) Ping(ctx context.Context) error {
+	if err := s.write.PingContext(ctx); err != nil {
+		return fmt.Errorf("pinging job store: %w", err)
+	}
+	return nil
+}
+
+// migrate applies, each in a transaction of its own, the migrations that are not applied yet.
+func (s *SQL) migrate(ctx context.Context) error {
+	const table = `CREATE TABLE IF NOT EXISTS schema_migrations (version TEXT PRIMARY KEY, applied_ms BIGINT NOT NULL)`
+	if _, err := s.write.ExecContext(ctx, table); err != nil {
+		return err
+	}
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].Name() < files[j].Name() })
+	for _, f := range files {
+		if err := s.applyMigration(ctx, f.Name()); err != nil {
+			return fmt.Errorf("applying %s: %w", f.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (s *SQL) applyMigration(ctx context.Context, name string) error {
+	return s.inTx(ctx, func(tx *tx) error {
+		var n int
+		if err := tx.row(ctx, `SELECT COUNT(*) FROM schema_migrations WHERE version = ?`, name).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+		text, err := migrations.ReadFile("migrations/" + name)
+		if err != nil {
+			return err
+		}
+		for _, statement := range statements(string(text)) {
+			if _, err := tx.exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		_, err = tx.exec(ctx, `INSERT INTO schema_migrations (version, applied_ms) VALUES (?, ?)`, name, s.now().UnixMilli())
+		return err
+	})
+}
+
+// statements splits a migration at semicolons that end a line; comments go.
+func statements(text string) []string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "--") {
+			kept = append(kept, line)
+		}
+	}
+	var out []string
+	for part := range strings.SplitSeq(strings.Join(kept, ""), ";\n") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// tx is a transaction that speaks the dialect.
+type tx struct {
+	*sql.Tx
+	dialect dialect
+}
+
+func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := t.ExecContext(ctx, t.dialect.rebind(query), args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
+	return t.QueryRowContext(ctx, t.dialect.rebind(query), args...)
+}
+
+// inTx runs fn in a write transaction; an error rolls it back.
+func (s *SQL) inTx(ctx context.Context, fn func(*tx) error) (err error) {
+	raw, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("starting transaction: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreDone(raw.Rollback()))
+		}
+	}()
+	if err = fn(&tx{Tx: raw, dialect: s.dialect}); err != nil {
+		return err
+	}
+	if err = raw.Commit(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	return nil
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// queryRead runs a query on a read connection and hands each row to scan.
+func (s *SQL) queryRead(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := s.read.QueryContext(ctx, s.dialect.rebind(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// millis stores a time; the zero time is 0.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

@@ -1,0 +1,165 @@
+// Package store keeps jobs, their outcomes, the outbox and idempotency keys in SQL. It is the truth
+// about a job: Kafka carries what moves, this remembers what was promised and what came of it.
+package store
+
+import (
+	"errors"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// State of a job.
+type State string
+
+// States of a job. The last four are terminal.
+const (
+	Queued     State = "queued"     // accepted, not planned yet
+	Running    State = "running"    // its windows are known
+	Cancelling State = "cancelling" // cancel asked for, outcomes still coming in
+	Succeeded  State = "succeeded"  // every question answered
+	Partial    State = "partial"    // some questions answered, others failed or expired
+	Failed     State = "failed"     // no question answered
+	Cancelled  State = "cancelled"  // ended by the user's cancel
+)
+
+// States lists all states, open ones first.
+func States() []State {
+	return []State{Queued, Running, Cancelling, Succeeded, Partial, Failed, Cancelled}
+}
+
+// Terminal tells whether a job in this state has ended.
+func (s State) Terminal() bool {
+	return s == Succeeded || s == Partial || s == Failed || s == Cancelled
+}
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound     = errors.New("job not found")
+	ErrTooManyJobs  = errors.New("too many open jobs")
+	ErrKeyInFlight  = errors.New("idempotency key is in use by a request in flight")
+	ErrClaimExpired = errors.New("idempotency claim has lapsed")
+)
+
+// Span is a stretch of the track in seconds.
+type Span struct {
+	StartS float64 `json:"start_s"`
+	EndS   float64 `json:"end_s"`
+}
+
+// Decode holds the decode settings of a job; zero values mean the model's own.
+type Decode struct {
+	MaxTokens   uint32  `json:"max_tokens,omitempty"`
+	Temperature float32 `json:"temperature,omitempty"`
+	TopP        float32 `json:"top_p,omitempty"`
+	Seed        uint64  `json:"seed,omitempty"`
+}
+
+// Audio is a submitted file by content.
+type Audio struct {
+	SHA256 string
+	Key    string
+	Name   string
+	Bytes  int64
+}
+
+// Window is one window of a job's plan.
+type Window struct {
+	Index  int
+	Hash   string
+	Span   Span
+	HeardS float64
+}
+
+// Job is what the store knows of a job. Times are zero while they have not come.
+type Job struct {
+	ID            string
+	State         State
+	Audio         Audio
+	PlanMode      string
+	Spans         []Span
+	Decode        Decode
+	TraceID       string
+	QuestionCount int
+	WindowCount   int
+	DurationS     float64
+
+	Answered, Failed, Cancelled int
+
+	Created, Deadline, Planned, FirstOutcome, CancelAsked, Ended time.Time
+
+	// Questions and Windows are filled by Get only.
+	Questions []string
+	Windows   []Window
+	// CacheHits counts the plan's windows whose embedding was cached; filled by Get only, and only
+	// from windows with an outcome. WindowsDone counts windows with every question ended.
+	CacheHits, WindowsDone int
+}
+
+// Recorded counts the job's terminal outcomes.
+func (j Job) Recorded() int { return j.Answered + j.Failed + j.Cancelled }
+
+// Expected is how many outcomes the job must have in the end; 0 while the plan is unknown.
+func (j Job) Expected() int { return j.WindowCount * j.QuestionCount }
+
+// Claim is a caller's hold on an idempotency key while its request is handled. The zero Claim
+// stands for a request without a key.
+type Claim struct {
+	Key   string
+	Owner string
+}
+
+// ListQuery selects jobs, newest first.
+type ListQuery struct {
+	State State  // "" = any
+	After string // job id of the last job seen; "" = from the newest
+	Limit int
+}
+
+// Outgoing is a record waiting in the outbox.
+type Outgoing struct {
+	ID      string
+	Record  event.Record
+	Created time.Time
+}
+
+// Entry is one record of lark.answers.v1 to be recorded: a plan or an outcome.
+type Entry struct {
+	Plan    *eventpb.JobPlan
+	Outcome *eventpb.Outcome
+}
+
+func (e Entry) jobID() string {
+	if e.Plan != nil {
+		return e.Plan.GetJobId()
+	}
+	return e.Outcome.GetJobId()
+}
+
+// Recorded says what an Entry changed.
+type Recorded struct {
+	// Unknown: no such job in this store. Outside: the outcome names a question or window that the
+	// job does not have. Nothing was written in either case.
+	Unknown, Outside bool
+	// Outcomes as they now stand in the store for this entry: its own, the one that was there first,
+	// or, when a whole job was given up after planning, one for every window that it left open.
+	Outcomes []*eventpb.Outcome
+	// New is how many of Outcomes, from the first, were written now; the others had been before.
+	New int
+	// JustEnded: this entry completed the job.
+	JustEnded bool
+	// Missing is, for an entry that completed the job, by how many the stored outcomes differ from
+	// the expected ones; the ledger's law says 0.
+	Missing int
+	// Job after the entry, without Questions and Windows.
+	Job Job
+}
+
+// Ledger sums the outcomes of the jobs that have ended: Expected must equal Recorded, job by job.
+type Ledger struct {
+	EndedJobs, OpenJobs int
+	Expected, Recorded  int
+	// Unbalanced counts the ended jobs whose stored outcomes are not as many as expected.
+	Unbalanced int
+}

@@ -1,0 +1,97 @@
+package stream
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Progress counts a job's windows by stage, from its progress events. Events are best effort, so
+// the counts may lag behind the truth; outcomes are counted in the job store.
+type Progress struct {
+	stages map[string]map[uint32]status
+}
+
+// Stages that report progress, in their order.
+func Stages() []string { return []string{"chunker", "encoder", "projector", "llm"} }
+
+// Counts of one stage, in windows.
+type Counts struct {
+	Started, Done, Skipped, Retrying int
+}
+
+type status byte
+
+// Statuses in the order in which a window takes them: a late event never takes a window back.
+const (
+	started status = iota + 1
+	retrying
+	done
+	skipped
+)
+
+func statusOf(name string) status {
+	switch name {
+	case "started":
+		return started
+	case "retrying":
+		return retrying
+	case "done":
+		return done
+	case "skipped":
+		return skipped
+	}
+	return 0
+}
+
+// maxWindows bounds what one job may make the counts remember.
+const maxWindows = 4096
+
+// windowBytes estimates what one remembered window costs.
+const windowBytes = 16
+
+// add returns by how many bytes the counts have grown.
+func (p *Progress) add(ev *eventpb.Progress) int {
+	st := statusOf(ev.GetStatus())
+	if st == 0 || !slices.Contains(Stages(), ev.GetStage()) || ev.GetWindowIndex() >= maxWindows {
+		return 0
+	}
+	if p.stages == nil {
+		p.stages = make(map[string]map[uint32]status)
+	}
+	windows := p.stages[ev.GetStage()]
+	if windows == nil {
+		windows = make(map[uint32]status)
+		p.stages[ev.GetStage()] = windows
+	}
+	before := len(windows)
+	windows[ev.GetWindowIndex()] = max(windows[ev.GetWindowIndex()], st)
+	return (len(windows) - before) * windowBytes
+}
+
+func (p Progress) clone() Progress {
+	out := Progress{stages: make(map[string]map[uint32]status, len(p.stages))}
+	for stage, windows := range p.stages {
+		out.stages[stage] = maps.Clone(windows)
+	}
+	return out
+}
+
+// Stage returns the counts of one stage.
+func (p Progress) Stage(name string) Counts {
+	var c Counts
+	for _, st := range p.stages[name] {
+		switch st {
+		case started:
+			c.Started++
+		case retrying:
+			c.Retrying++
+		case done:
+			c.Done++
+		case skipped:
+			c.Skipped++
+		}
+	}
+	return c
+}
