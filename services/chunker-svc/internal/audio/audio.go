@@ -75,7 +75,8 @@ type source struct {
 	rate, channels int
 	// declared is the number of frames (samples of one channel) that the file claims, 0 if unknown.
 	declared int64
-	// next returns the following whole frames, valid until the next call, or io.EOF.
+	// next returns the following whole frames, valid until the next call, io.EOF at the end, or io.ErrUnexpectedEOF where the
+	// file ends in the middle of something.
 	next func() ([]float32, error)
 	// close frees what the source holds and may be nil.
 	close func()

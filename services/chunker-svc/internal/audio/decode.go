@@ -68,18 +68,19 @@ func (i Info) Seconds() float64 { return float64(i.Samples) / SampleRate }
 // errTimeout is the cause of a context that ended because decoding took too long.
 var errTimeout = errors.New("decoding took too long")
 
-// Decode reads a whole file from open and hands its PCM to sink, block by block. Samples are the mean of the channels,
+// Decode reads a whole file from open and hands the first keep samples of its PCM, or a few more, to sink, block by block; what comes
+// after them is decoded all the same, for the length and for damage, but not resampled. Samples are the mean of the channels,
 // resampled, rounded half to even and clipped. open is called again if a second decoder has to start
 // over. A fault of the file is an *Error; other errors come from open's reader, from sink or from ctx.
 //
 // A file that breaks off or is damaged is refused unless what is missing of its declared length is under 1 % and under 1 s:
 // an answer must not rest on a part of the track that nobody asked for.
-func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error), sink func([]int16) error) (Info, error) {
+func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error), keep int64, sink func([]int16) error) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Timeout, errTimeout)
 	defer cancel()
-	info, err := d.attempt(ctx, open, sink, false)
+	info, err := d.attempt(ctx, open, output{keep, sink}, false)
 	if errors.Is(err, errUnsupported) && info.Samples == 0 {
-		info, err = d.attempt(ctx, open, sink, true)
+		info, err = d.attempt(ctx, open, output{keep, sink}, true)
 	}
 	if err != nil {
 		return info, d.explain(ctx, err)
@@ -101,21 +102,21 @@ func (d *Decoder) explain(ctx context.Context, err error) error {
 	return err
 }
 
-func (d *Decoder) attempt(ctx context.Context, open func() (io.ReadCloser, error), sink func([]int16) error, useFFmpeg bool) (Info, error) {
+func (d *Decoder) attempt(ctx context.Context, open func() (io.ReadCloser, error), out output, useFFmpeg bool) (Info, error) {
 	file, err := open()
 	if err != nil {
 		return Info{}, fmt.Errorf("opening audio: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	in := &input{ctx: ctx, r: file, left: d.limits.FileBytes}
-	info, err := d.decode(ctx, bufio.NewReaderSize(in, peekBytes), sink, useFFmpeg)
+	info, err := d.decode(ctx, bufio.NewReaderSize(in, peekBytes), out, useFFmpeg)
 	if in.err != nil {
 		err = in.err // the store's fault or the size, whatever the decoder made of it
 	}
 	return info, err
 }
 
-func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, sink func([]int16) error, useFFmpeg bool) (Info, error) {
+func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, useFFmpeg bool) (Info, error) {
 	ft, err := sniff(r)
 	info := Info{Format: ft.name}
 	if err != nil {
@@ -134,9 +135,9 @@ func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, sink func([]int16
 		defer src.close()
 	}
 	info.Rate, info.Channels = src.rate, src.channels
-	p := &pump{limits: d.limits, src: src, sink: sink, resample: newResampler(src.rate, SampleRate)}
+	p := &pump{limits: d.limits, src: src, out: out, resample: newResampler(src.rate, SampleRate)}
 	err = p.run(ctx)
-	info.Samples = p.written
+	info.Samples = p.total()
 	return info, err
 }
 
@@ -149,16 +150,22 @@ func openContained(ft format, r *bufio.Reader) (s *source, err error) {
 	return ft.open(r)
 }
 
+// output is where samples go, and how many are wanted.
+type output struct {
+	keep int64
+	sink func([]int16) error
+}
+
 // pump moves blocks from a source to the sink and keeps the limits.
 type pump struct {
 	limits   Limits
 	src      *source
-	sink     func([]int16) error
+	out      output
 	resample *resampler
 	mono     []float32
 	pcm      []int16
 	frames   int64 // taken from the source
-	written  int64 // samples given to the sink
+	written  int64 // samples put out
 }
 
 func (p *pump) run(ctx context.Context) error {
@@ -177,7 +184,7 @@ func (p *pump) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.resample != nil {
+	if p.resample != nil && p.written < p.out.keep {
 		if err := p.emit(p.resample.flush()); err != nil {
 			return err
 		}
@@ -187,20 +194,29 @@ func (p *pump) run(ctx context.Context) error {
 
 // ended decides whether a source that stopped had come to its end.
 func (p *pump) ended(err error) error {
-	whole := errors.Is(err, io.EOF)
 	missing := p.src.declared - p.frames
 	switch {
-	case p.src.nearEnd(p.frames), whole && missing <= 0:
+	case p.src.nearEnd(p.frames), errors.Is(err, io.EOF) && missing <= 0:
 		return nil
-	case whole:
+	case atEnd(err) && missing > 0:
 		return undecodable("the file is truncated: its header tells of %.1f s, %.1f s are there",
 			p.seconds(p.src.declared), p.seconds(p.frames))
+	case atEnd(err):
+		return undecodable("the file is truncated after %.1f s", p.seconds(p.frames))
 	case errors.Is(err, errUnsupported) && p.frames > 0:
 		return undecodable("after %.1f s: %w", p.seconds(p.frames), err)
 	case CodeOf(err) != "":
 		return &Error{Code: CodeOf(err), Err: fmt.Errorf("after %.1f s: %w", p.seconds(p.frames), err)}
 	}
 	return err
+}
+
+// total is the number of samples that the whole track has at 44.1 kHz.
+func (p *pump) total() int64 {
+	if p.resample == nil {
+		return p.frames
+	}
+	return p.resample.outputs(p.frames)
 }
 
 func (p *pump) seconds(frames int64) float64 { return float64(frames) / float64(p.src.rate) }
@@ -213,6 +229,9 @@ func (p *pump) push(block []float32) error {
 	}
 	if p.frames*int64(p.src.channels)*4 > p.limits.DecodedBytes {
 		return &Error{Code: event.CodeAudioTooLarge, Err: fmt.Errorf("the track decodes to more than %d bytes", p.limits.DecodedBytes)}
+	}
+	if p.written >= p.out.keep {
+		return nil
 	}
 	mono := p.downmix(block, n)
 	if p.resample != nil {
@@ -262,7 +281,7 @@ func (p *pump) emit(mono []float32) error {
 		pcm[i] = toInt16(v)
 	}
 	p.written += int64(len(pcm))
-	return p.sink(pcm)
+	return p.out.sink(pcm)
 }
 
 func toInt16(v float32) int16 {
@@ -271,7 +290,7 @@ func toInt16(v float32) int16 {
 
 func (p *pump) longEnough() error {
 	switch {
-	case p.written == 0 && p.frames == 0:
+	case p.frames == 0:
 		return &Error{Code: event.CodeAudioEmpty, Err: errors.New("the file holds no samples")}
 	case p.seconds(p.frames) < MinSeconds:
 		return &Error{Code: event.CodeAudioTooShort, Err: fmt.Errorf("the track lasts %.3f s, the shortest accepted is %g s", p.seconds(p.frames), MinSeconds)}

@@ -193,7 +193,7 @@ func TestErrorsOfTheStoreAreNotTheFilesFault(t *testing.T) {
 				half := strings.NewReader(string(data[:len(data)/2]))
 				return io.NopCloser(io.MultiReader(half, iotest.ErrReader(lost))), nil
 			}
-			_, err := d.Decode(context.Background(), open, func([]int16) error { return nil })
+			_, err := d.Decode(context.Background(), open, math.MaxInt64, func([]int16) error { return nil })
 			require.ErrorIs(t, err, lost)
 			require.Empty(t, CodeOf(err))
 		})
@@ -209,7 +209,7 @@ func TestCancelStopsDecoding(t *testing.T) {
 			continue
 		}
 		ctx, cancel := context.WithCancelCause(context.Background())
-		_, err := d.Decode(ctx, opener(testdata(t, name)), func([]int16) error {
+		_, err := d.Decode(ctx, opener(testdata(t, name)), math.MaxInt64, func([]int16) error {
 			cancel(stop)
 			return nil
 		})
@@ -228,7 +228,7 @@ func TestTimeoutHasItsCode(t *testing.T) {
 func TestSinkErrorsComeBack(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk full")
-	_, err := newTestDecoder(t).Decode(context.Background(), opener(toneFLAC(t, 1)), func([]int16) error { return full })
+	_, err := newTestDecoder(t).Decode(context.Background(), opener(toneFLAC(t, 1)), math.MaxInt64, func([]int16) error { return full })
 	require.ErrorIs(t, err, full)
 }
 
@@ -238,4 +238,28 @@ func TestLimitsMustBeSet(t *testing.T) {
 	require.ErrorContains(t, err, "must all be positive")
 	_, err = NewDecoder(Config{Limits: testLimits(), FFmpeg: "/no/such/program"})
 	require.ErrorContains(t, err, "looking for ffmpeg")
+}
+
+// What is not kept changes neither the length nor the judgement of the file.
+func TestOnlyTheBeginningIsKept(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t)
+	for _, rate := range []int{SampleRate, 48000} {
+		data := buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 1, rate: rate}, sine(3*rate, 440, float64(rate), 0.5))
+		whole, info, err := decodeBytes(t, d, data)
+		require.NoError(t, err)
+		var kept []int16
+		short, err := d.Decode(context.Background(), opener(data), SampleRate, func(pcm []int16) error {
+			kept = append(kept, pcm...)
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, info, short)
+		require.GreaterOrEqual(t, len(kept), SampleRate)
+		require.Less(t, len(kept), 2*SampleRate)
+		require.Equal(t, whole[:len(kept)], kept)
+
+		_, err = d.Decode(context.Background(), opener(data[:len(data)/2]), SampleRate, func([]int16) error { return nil })
+		require.Equal(t, event.CodeAudioUndecodable, CodeOf(err), "%v", err)
+	}
 }

@@ -23,7 +23,7 @@ func openFLAC(r *bufio.Reader) (*source, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if err := checkFrame(r); err != nil {
+	if err := checkFrame(r); err != nil && !atEnd(err) {
 		return nil, err
 	}
 	d := &flacReader{r: r, channels: s.channels}
@@ -44,7 +44,7 @@ func (d *flacReader) next() ([]float32, error) {
 	f, err := frame.Parse(d.r)
 	if err != nil {
 		if atEnd(err) {
-			err = errors.New("the file ends in the middle of a frame")
+			return nil, io.ErrUnexpectedEOF
 		}
 		return nil, undecodable("reading flac frame: %w", err)
 	}

@@ -48,7 +48,7 @@ func needFFmpeg(t testing.TB, d *Decoder) {
 func decodeBytes(t testing.TB, d *Decoder, data []byte) ([]int16, Info, error) {
 	t.Helper()
 	var pcm []int16
-	info, err := d.Decode(context.Background(), opener(data), func(block []int16) error {
+	info, err := d.Decode(context.Background(), opener(data), math.MaxInt64, func(block []int16) error {
 		pcm = append(pcm, block...)
 		return nil
 	})

@@ -101,11 +101,15 @@ func (r *resampler) process(x []float32) []float32 {
 	return r.produce(math.MaxInt64)
 }
 
-// flush returns the rest: the input is followed by silence, and the whole output has round(in*up/down) samples.
+// flush returns the rest: the input is followed by silence, and the whole output has outputs(in) samples.
 func (r *resampler) flush() []float32 {
-	total := (2*r.in*int64(r.up) + int64(r.down)) / (2 * int64(r.down))
 	r.buf = append(r.buf, make([]float32, 2*r.half)...)
-	return r.produce(total)
+	return r.produce(r.outputs(r.in))
+}
+
+// outputs is the number of samples that in samples become.
+func (r *resampler) outputs(in int64) int64 {
+	return (2*in*int64(r.up) + int64(r.down)) / (2 * int64(r.down))
 }
 
 func (r *resampler) produce(total int64) []float32 {

@@ -49,7 +49,7 @@ func (c *Cutter) Cut(ctx context.Context, open func() (io.ReadCloser, error), ru
 		return audio.Info{}, err
 	}
 	defer spool.close()
-	info, err := c.decoder.Decode(ctx, open, spool.write)
+	info, err := c.decoder.Decode(ctx, open, rule.Keep(), spool.write)
 	if err != nil {
 		return info, err
 	}

@@ -103,7 +103,7 @@ func (r Rule) Keep() int64 {
 func (r Rule) Windows(total int64) ([]Range, error) {
 	switch r.Mode {
 	case eventpb.PlanMode_PLAN_MODE_AUTO:
-		return []Range{auto(total)}, nil
+		return []Range{autoWindow(total)}, nil
 	case eventpb.PlanMode_PLAN_MODE_ALL:
 		return r.all(total)
 	case eventpb.PlanMode_PLAN_MODE_EXPLICIT:
@@ -112,9 +112,9 @@ func (r Rule) Windows(total int64) ([]Range, error) {
 	return nil, fmt.Errorf("planning windows: mode %s is not known", r.Mode)
 }
 
-// auto is the rule of LLark's own preprocessing: seconds 30 to 55 of a track of at least 60 s, else the first 25 s
+// autoWindow is the rule of LLark's own preprocessing: seconds 30 to 55 of a track of at least 60 s, else the first 25 s
 // (spotify-research/llark, scripts/preprocessing/crop_audio.py, which cuts 30 s of which 25 are used).
-func auto(total int64) Range {
+func autoWindow(total int64) Range {
 	if total >= autoLong {
 		return Range{Start: autoStart, End: autoStart + MaxWindow}
 	}

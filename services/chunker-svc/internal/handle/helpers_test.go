@@ -1,0 +1,23 @@
+package handle
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage"
+)
+
+func ruleOf(f *fixture, j *eventpb.Job) plan.Rule {
+	return plan.NewRule(j.GetPlan(), j.GetSpans(), f.bundle.Encoder.SpanS)
+}
+
+func requirePermanent(t *testing.T, f *fixture, msg proto.Message, code string) {
+	t.Helper()
+	_, err := f.handle(t, msg)
+	require.Error(t, err)
+	require.Equal(t, code, stage.PermanentCode(err), "%v", err)
+}
