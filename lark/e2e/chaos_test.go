@@ -90,3 +90,18 @@ func TestRedisLost(t *testing.T) {
 	s.requireAllAnswered(t, job.ID)
 	s.requireWorks(t)
 }
+
+// TestNanoSurvivesKills is the same with the real model, on one question a window.
+func TestNanoSurvivesKills(t *testing.T) {
+	s := start(t, options{data: t.TempDir()})
+	job := s.submit(t, melody(seedOf(t), manyWindows), client.Submission{
+		Questions: []string{"What is the tempo?"}, Plan: client.PlanExplicit, Spans: spans(manyWindows),
+	})
+	s.reach(t, job.ID, manyWindows/10)
+	s.kill(t, up.Encoder)
+	s.kill(t, up.LLM)
+	require.Less(t, s.ended(t, job.ID), manyWindows, "the job was over before the kills")
+	job, _ = s.finish(t, job.ID)
+	require.Equal(t, client.StateSucceeded, job.State)
+	require.Equal(t, manyWindows, job.Counts.Answered)
+}

@@ -49,7 +49,7 @@ func (s *stack) finish(t *testing.T, id string) (client.Job, []client.Outcome) {
 func requireWhole(t *testing.T, job client.Job, outcomes []client.Outcome) {
 	t.Helper()
 	require.Positive(t, job.Counts.Windows)
-	require.Equal(t, job.Counts.Windows*job.Counts.Questions, job.Counts.Expected)
+	require.Equal(t, job.Counts.Expected, job.Counts.Windows*job.Counts.Questions)
 	require.Equal(t, job.Counts.Expected, job.Counts.Answered+job.Counts.Failed+job.Counts.Cancelled)
 	seen := map[string]bool{}
 	for _, o := range outcomes {
