@@ -1,0 +1,107 @@
+package llama
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
+)
+
+// golden holds the trainer's outputs; docs/lark-nano.md section 9 describes the files.
+type golden struct {
+	Decoder []struct {
+		Name      string `json:"name"`
+		Frames    int    `json:"frames"`
+		Question  string `json:"question"`
+		PromptIDs []int  `json:"prompt_ids"`
+		AnswerIDs []int  `json:"answer_ids"`
+		Text      string `json:"text"`
+	} `json:"decoder"`
+}
+
+func loadGolden(t *testing.T) (*model.Bundle, golden, *model.Safetensors) {
+	t.Helper()
+	dir := filepath.Join("..", "..", "..", "..", "models", "lark-nano")
+	b, err := model.Load(dir)
+	require.NoError(t, err)
+	raw, err := os.ReadFile(filepath.Join(dir, "golden", "golden.json"))
+	require.NoError(t, err)
+	var g golden
+	require.NoError(t, json.Unmarshal(raw, &g))
+	require.NotEmpty(t, g.Decoder)
+	values, err := model.OpenSafetensors(filepath.Join(dir, "golden", "golden.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, values.Close()) })
+	return b, g, values
+}
+
+// project applies the bundle's projector to frames [n, encoder width].
+func project(t *testing.T, b *model.Bundle, frames []float32, n int) cache.Tensor {
+	t.Helper()
+	file, err := model.OpenSafetensors(b.ProjectorPath())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, file.Close()) })
+	weight, err := file.F32("model.mm_projector.weight", b.Projector.Out, b.Projector.In)
+	require.NoError(t, err)
+	bias, err := file.F32("model.mm_projector.bias", b.Projector.Out)
+	require.NoError(t, err)
+	out := make([]float32, n*b.Projector.Out)
+	tensor.MatMulT(out, frames, weight, n, b.Projector.Out, b.Projector.In)
+	tensor.AddBias(out, bias, n)
+	return cache.Tensor{Rows: n, Cols: b.Projector.Out, Data: out}
+}
+
+// TestLogitsAgreeWithTheTrainer feeds the trainer's prompts and greedy answers and compares the scores of every token.
+func TestLogitsAgreeWithTheTrainer(t *testing.T) {
+	t.Parallel()
+	b, g, values := loadGolden(t)
+	e, err := Open(b, Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	for i, c := range g.Decoder {
+		frames, err := values.F32(fmt.Sprintf("decoder.%d.frames", i), c.Frames, b.Encoder.Width)
+		require.NoError(t, err)
+		want, err := values.F32(fmt.Sprintf("decoder.%d.logits", i))
+		require.NoError(t, err)
+		soft := project(t, b, frames, c.Frames)
+		require.Equal(t, c.PromptIDs, e.prompt.after(e.tok.Encode(c.Question)), c.Name)
+
+		var ws workspace
+		s := &scheduler{Engine: e}
+		prefix := &thread{own: e.w.newMemory(len(e.prompt.prefix) + c.Frames)}
+		_, err = e.w.prefill(t.Context(), &ws, prefix, append(s.rows(e.prompt.prefix), soft.Data...))
+		require.NoError(t, err)
+		text := &thread{prefix: prefix.own, own: e.w.newMemory(len(c.PromptIDs) + len(c.AnswerIDs))}
+		hidden, err := e.w.prefill(t.Context(), &ws, text, s.rows(c.PromptIDs))
+		require.NoError(t, err)
+		got := append([]float32(nil), e.w.logits(&ws, hidden)...)
+		for _, id := range c.AnswerIDs[:len(want)/e.w.Vocab-1] {
+			logits, err := e.w.decode(t.Context(), &ws, []*thread{text}, []int{id})
+			require.NoError(t, err)
+			got = append(got, logits...)
+		}
+		require.Len(t, got, len(want))
+		worst := 0.0
+		for j := range want {
+			worst = max(worst, math.Abs(float64(want[j]-got[j])))
+		}
+		require.Less(t, worst, 1e-3, "%s: largest difference of a logit", c.Name)
+
+		results, err := e.Answer(t.Context(), engine.Request{
+			Soft: soft, Questions: []engine.Question{{Text: c.Question}}, Decode: engine.Decode{MaxTokens: len(c.AnswerIDs)},
+		})
+		require.NoError(t, err)
+		require.NoError(t, results[0].Err)
+		require.Equal(t, c.Text, results[0].Text, c.Name)
+		t.Logf("%s: largest difference %.1e, %q", c.Name, worst, results[0].Text)
+	}
+}
