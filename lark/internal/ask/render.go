@@ -31,7 +31,8 @@ type screen struct {
 	status io.Writer
 
 	questions []string
-	windows   int // in the plan; 0 = not known yet
+	windows   int             // in the plan; 0 = not known yet
+	spans     []client.Window // of the plan, once it is known
 
 	floor   *slot
 	printed string // of the floor's answer
@@ -120,11 +121,22 @@ func (s *screen) waiting() (slot, bool) {
 	return slices.MinFunc(all, compareSlots), true
 }
 
+// plan takes the windows of the track.
+func (s *screen) plan(windows []client.Window) {
+	s.spans, s.windows = windows, len(windows)
+}
+
+// heading says which window and which question the next lines belong to, where there are several.
 func (s *screen) heading(at slot) {
-	if o, ok := s.ended[at]; ok && s.windows != 1 && at.window != s.window && o.Window.EndS > 0 {
-		s.printf("[%s to %s]\n", clock(o.Window.StartS), clock(o.Window.EndS))
-	} else if s.windows != 1 && at.window != s.window {
-		s.printf("[window %d]\n", at.window+1)
+	if s.windows != 1 && at.window != s.window {
+		if s.window >= 0 {
+			s.printf("\n")
+		}
+		if at.window < len(s.spans) && s.spans[at.window].EndS > 0 {
+			s.printf("[%s to %s]\n", clock(s.spans[at.window].StartS), clock(s.spans[at.window].EndS))
+		} else {
+			s.printf("[window %d]\n", at.window+1)
+		}
 	}
 	s.window = at.window
 	if len(s.questions) > 1 && at.question < len(s.questions) {
@@ -146,7 +158,7 @@ func (s *screen) say(text string) {
 		s.printed = ""
 	}
 	if rest := text[len(s.printed):]; rest != "" {
-		s.printf("%s", printable(rest))
+		s.printf("%s", Printable(rest))
 		s.printed = text
 	}
 }
@@ -168,17 +180,38 @@ func reason(o client.Outcome) string {
 	if o.Error == nil {
 		return "not answered: " + o.State
 	}
-	return printable(fmt.Sprintf("not answered (%s): %s", o.Error.Code, o.Error.Message))
+	return Printable(fmt.Sprintf("not answered (%s): %s", o.Error.Code, o.Error.Message))
 }
 
-// printable keeps answers and messages from steering the terminal.
-func printable(text string) string {
+// Printable keeps answers and messages from steering the terminal.
+func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
 			return '\ufffd'
 		}
 		return r
 	}, text)
+}
+
+// Print lays out the outcomes of a job that has ended, or as far as it has come.
+func Print(out io.Writer, job client.Job, outcomes []client.Outcome) {
+	var questions []string
+	for _, q := range job.Questions {
+		questions = append(questions, q.Text)
+	}
+	s := newScreen(out, nil, false, questions)
+	s.plan(job.Windows)
+	sortOutcomes(outcomes)
+	for _, o := range outcomes {
+		s.outcome(o)
+	}
+}
+
+// sortOutcomes puts outcomes in the order of the track, and of the questions.
+func sortOutcomes(outcomes []client.Outcome) {
+	slices.SortFunc(outcomes, func(a, b client.Outcome) int {
+		return compareSlots(slot{a.Window.Index, a.QuestionIndex}, slot{b.Window.Index, b.QuestionIndex})
+	})
 }
 
 // progress takes news of a stage and draws the progress line.

@@ -89,14 +89,19 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.PersistentFlags().StringVar(&a.dataDir, "data", os.Getenv("LARK_DATA_DIR"),
 		"data `folder` (default $XDG_DATA_HOME/larkstream or ~/.local/share/larkstream; env LARK_DATA_DIR)")
-	root.AddCommand(a.upCommand(), a.serveCommand(), a.doctorCommand(), a.versionCommand())
-	for _, c := range root.Commands() {
-		if c.Args != nil {
-			check := c.Args
-			c.Args = func(cmd *cobra.Command, args []string) error { return usage(check(cmd, args)) }
-		}
-	}
+	root.AddCommand(a.upCommand(), a.askCommand(), a.jobsCommand(), a.serveCommand(), a.doctorCommand(), a.versionCommand())
+	markUsage(root)
 	return root
+}
+
+// markUsage makes wrong arguments of every command errors of the command line.
+func markUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return usage(check(cmd, args)) }
+	}
+	for _, c := range cmd.Commands() {
+		markUsage(c)
+	}
 }
 
 // usage marks an error as one of the command line.

@@ -12,9 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/lark/internal/broker"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/llm-svc/llm"
 )
 
 // orphanLimit is how long a child goes on after its supervisor's death, to finish in good order.
@@ -27,7 +29,7 @@ var errOrphaned = errors.New("the supervisor is gone")
 type command func(ctx context.Context, args []string) error
 
 func stages() map[string]command {
-	return map[string]command{up.Broker: broker.Command, up.Chunker: chunker.Command}
+	return map[string]command{up.Broker: broker.Command, up.Chunker: chunker.Command, up.LLM: llm.Command, up.Gateway: gateway.Command}
 }
 
 func (a *app) serveCommand() *cobra.Command {

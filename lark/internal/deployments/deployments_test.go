@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
@@ -110,7 +111,7 @@ func TestVariablesAreKnown(t *testing.T) {
 
 // configs are the configurations of the services.
 func configs() []any {
-	return []any{chunker.Config{}}
+	return []any{chunker.Config{}, gateway.Config{}}
 }
 
 func envNames(t reflect.Type, into map[string]bool) {

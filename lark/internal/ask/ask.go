@@ -1,0 +1,202 @@
+// Package ask puts questions about a track to a gateway and prints the answers as they come.
+package ask
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
+)
+
+// Gateway is what asking needs of a gateway; *client.Client is one.
+type Gateway interface {
+	Submit(ctx context.Context, sub client.Submission, upload *client.Upload, opts client.SubmitOptions) (client.Job, error)
+	Events(ctx context.Context, jobID, after string, fn func(client.Event) error) error
+	Get(ctx context.Context, jobID string) (client.Job, error)
+	Outcomes(ctx context.Context, jobID string) ([]client.Outcome, error)
+	Cancel(ctx context.Context, jobID string) (client.Job, error)
+}
+
+var _ Gateway = (*client.Client)(nil)
+
+// Config says what to ask and how to print it.
+type Config struct {
+	// Track is a file or an http(s) URL.
+	Track     string
+	Questions []string
+	// Windows is auto, all, or spans; see ParseWindows.
+	Windows string
+	Decode  client.Decode
+	// Timeout is when unanswered questions end as expired; 0 = never.
+	Timeout time.Duration
+	// JSON prints one object per outcome, as they come, instead of text.
+	JSON bool
+	Out  io.Writer
+	// Live prints the text of answers while it is made. Without it, text comes at the end, in the order of the track.
+	Live bool
+	// Status takes a progress line, for a terminal; nil = none.
+	Status io.Writer
+}
+
+// Result is what became of the job.
+type Result struct {
+	Job      client.Job
+	Outcomes []client.Outcome
+}
+
+// Answered tells whether every question was.
+func (r Result) Answered() bool { return r.Job.State == client.StateSucceeded }
+
+const (
+	// grace is how much longer than the job's deadline to wait for its outcomes.
+	grace = 15 * time.Second
+	// cancelWait bounds the wait for the outcomes of a cancelled job.
+	cancelWait = 10 * time.Second
+)
+
+// errTimeout ends the wait for a job whose deadline has passed and whose outcomes do not come.
+var errTimeout = errors.New("the gateway did not end the job in time")
+
+// Run submits the job, prints what comes and returns when the job has ended. When ctx ends first, the job is cancelled, and
+// its outcomes are printed all the same; the error is then ctx's cause.
+func Run(ctx context.Context, gw Gateway, cfg Config) (Result, error) {
+	job, err := submit(ctx, gw, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	p := newPrinter(gw, cfg, job.ID)
+	watch := ctx
+	if cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		watch, cancel = context.WithTimeoutCause(ctx, cfg.Timeout+grace, errTimeout)
+		defer cancel()
+	}
+	err = gw.Events(watch, job.ID, "", func(ev client.Event) error { return p.event(watch, ev) })
+	if watch.Err() == nil {
+		if err != nil {
+			return Result{}, err
+		}
+		return p.finish(ctx)
+	}
+	return p.cancelled(context.WithoutCancel(ctx), context.Cause(watch))
+}
+
+func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
+	plan, spans, err := ParseWindows(cfg.Windows)
+	if err != nil {
+		return client.Job{}, err
+	}
+	sub := client.Submission{Questions: cfg.Questions, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	if cfg.Decode != (client.Decode{}) {
+		sub.Decode = &cfg.Decode
+	}
+	if IsURL(cfg.Track) {
+		sub.AudioURL = cfg.Track
+		return gw.Submit(ctx, sub, nil, client.SubmitOptions{})
+	}
+	file, err := os.Open(cfg.Track)
+	if err != nil {
+		return client.Job{}, fmt.Errorf("opening track: %w", err)
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || info.IsDir() {
+		return client.Job{}, fmt.Errorf("opening track: %s is not a file", cfg.Track)
+	}
+	return gw.Submit(ctx, sub, &client.Upload{Name: filepath.Base(cfg.Track), Reader: file}, client.SubmitOptions{})
+}
+
+// IsURL tells whether a track is to be fetched by the gateway.
+func IsURL(track string) bool {
+	return strings.HasPrefix(track, "http://") || strings.HasPrefix(track, "https://")
+}
+
+// printer prints one job.
+type printer struct {
+	gw      Gateway
+	cfg     Config
+	jobID   string
+	screen  *screen
+	lines   *lines
+	planned bool
+}
+
+func newPrinter(gw Gateway, cfg Config, jobID string) *printer {
+	return &printer{
+		gw: gw, cfg: cfg, jobID: jobID,
+		screen: newScreen(cfg.Out, cfg.Status, cfg.Live, cfg.Questions), lines: newLines(cfg.Out),
+	}
+}
+
+func (p *printer) event(ctx context.Context, ev client.Event) error {
+	switch {
+	case ev.Progress != nil:
+		p.screen.progress(*ev.Progress)
+	case ev.Outcome != nil && p.cfg.JSON:
+		p.screen.erase()
+		p.lines.outcome(*ev.Outcome)
+	case ev.Outcome != nil && p.cfg.Live:
+		p.plan(ctx)
+		p.screen.outcome(*ev.Outcome)
+	case ev.Token != nil && p.cfg.Live && !p.cfg.JSON:
+		p.plan(ctx)
+		p.screen.token(*ev.Token)
+	}
+	return p.lines.err
+}
+
+// plan asks once which windows the track has, for the headings.
+func (p *printer) plan(ctx context.Context) {
+	if p.planned {
+		return
+	}
+	job, err := p.gw.Get(ctx, p.jobID)
+	if err != nil || job.Counts.Windows == 0 {
+		return // a heading with a number has to do
+	}
+	p.planned = true
+	p.screen.plan(job.Windows)
+}
+
+// finish prints what the stream has not told.
+func (p *printer) finish(ctx context.Context) (Result, error) {
+	p.screen.erase()
+	p.plan(ctx)
+	outcomes, err := p.gw.Outcomes(ctx, p.jobID)
+	if err != nil {
+		return Result{}, err
+	}
+	sortOutcomes(outcomes)
+	for _, o := range outcomes {
+		if p.cfg.JSON {
+			p.lines.outcome(o)
+		} else {
+			p.screen.outcome(o)
+		}
+	}
+	job, err := p.gw.Get(ctx, p.jobID)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Job: job, Outcomes: outcomes}, p.lines.err
+}
+
+// cancelled ends the job and prints the outcomes that it still gives.
+func (p *printer) cancelled(ctx context.Context, cause error) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, cancelWait)
+	defer cancel()
+	p.screen.erase()
+	if _, err := p.gw.Cancel(ctx, p.jobID); err != nil {
+		return Result{}, errors.Join(cause, err)
+	}
+	if err := p.gw.Events(ctx, p.jobID, "", func(client.Event) error { return nil }); err != nil {
+		return Result{}, errors.Join(cause, err)
+	}
+	result, err := p.finish(ctx)
+	return result, errors.Join(cause, err)
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/ask"
+	"github.com/larkstream/larkstream/lark/internal/up"
+)
+
+// serverFlags say which gateway to speak to.
+type serverFlags struct {
+	server   string
+	modelDir string
+}
+
+func (s *serverFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&s.server, "server", os.Getenv("LARK_SERVER"), "gateway `URL` (env LARK_SERVER; default: that of the data folder)")
+}
+
+func (a *app) askCommand() *cobra.Command {
+	var server serverFlags
+	var cfg ask.Config
+	cmd := &cobra.Command{
+		Use: "ask FILE|URL QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(2),
+		Long: `Asks questions about a track and prints the answers. A running gateway is used: the one named by --server or LARK_SERVER, or
+that of the data folder; if there is none, everything is started for this call and stopped afterwards. A URL is fetched by
+the gateway, which refuses addresses that are not public.
+
+Answers go to standard output, progress to standard error. The exit code is 0 only if every question was answered. Ctrl-C
+cancels the job.
+
+Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
+25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.`,
+		Example: `  lark ask song.mp3 "What key is this in?"
+  lark ask song.flac "How fast is it?" "Are there drums?" --windows all
+  lark ask song.wav "Describe the music." --json | jq -r .answer`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg.Track, cfg.Questions, cfg.Out = args[0], args[1:], a.Out
+			if _, _, err := ask.ParseWindows(cfg.Windows); err != nil {
+				return usage(err)
+			}
+			cfg.Live = !cfg.JSON && isTerminal(a.Out)
+			if isTerminal(a.Err) {
+				cfg.Status = a.Err
+			}
+			return a.ask(cmd.Context(), server, cfg)
+		},
+	}
+	f := cmd.Flags()
+	server.register(f)
+	f.StringVar(&server.modelDir, "model", "", "model bundle `folder`, where everything is started for this call")
+	f.StringVar(&cfg.Windows, "windows", "auto", "auto, all, or `spans` such as 30-55,1:30-1:55")
+	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
+	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
+	f.Float32Var(&cfg.Decode.Temperature, "temperature", 0, "0 is greedy; more is more varied")
+	f.Float32Var(&cfg.Decode.TopP, "top-p", 0, "nucleus sampling; 0 is off")
+	f.Uint64Var(&cfg.Decode.Seed, "seed", 0, "seed of sampling")
+	f.DurationVar(&cfg.Timeout, "timeout", 0, "give up what is not answered by then (default: never)")
+	return cmd
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) ask(ctx context.Context, server serverFlags, cfg ask.Config) error {
+	if !ask.IsURL(cfg.Track) {
+		if _, err := os.Stat(cfg.Track); err != nil {
+			return fmt.Errorf("opening track: %w", err)
+		}
+	}
+	gw, done, err := a.connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer done()
+	result, err := ask.Run(ctx, gw, cfg)
+	switch {
+	case err != nil && ctx.Err() != nil && result.Job.ID != "":
+		return fmt.Errorf("interrupted: job %s was cancelled", result.Job.ID)
+	case err != nil:
+		return err
+	case !result.Answered():
+		c := result.Job.Counts
+		return fmt.Errorf("job %s: %d of %d questions were answered", result.Job.ID, c.Answered, c.Expected)
+	}
+	return nil
+}
+
+// connect finds the gateway, or starts one. The function returned stops what was started.
+func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, func(), error) {
+	if server.server != "" {
+		gw, err := client.New(server.server, nil)
+		return gw, func() {}, err
+	}
+	folder, err := a.folder()
+	if err != nil {
+		return nil, nil, err
+	}
+	stack, err := a.embedded(ctx, folder, server.modelDir)
+	var locked *up.LockedError
+	if errors.As(err, &locked) {
+		url, err := runningGateway(ctx, folder)
+		if err != nil {
+			return nil, nil, err
+		}
+		gw, err := client.New(url, nil)
+		return gw, func() {}, err
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	gw, err := client.New(stack.GatewayURL(), nil)
+	if err != nil {
+		stack.Stop(ctx)
+		return nil, nil, err
+	}
+	return gw, func() { a.stop(ctx, stack) }, nil
+}
+
+// embedded starts everything for one call, quietly.
+func (a *app) embedded(ctx context.Context, folder up.Folder, modelDir string) (*up.Stack, error) {
+	if isTerminal(a.Err) {
+		_, _ = fmt.Fprint(a.Err, "\r\x1b[Kstarting ...")
+		defer func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }()
+	}
+	return up.Start(ctx, up.Config{Data: folder, Addr: "127.0.0.1:0", ModelDir: modelDir, Env: os.Environ()}, up.Deps{Log: a.log})
+}
+
+// stopLimit bounds the stop of what was started for one call: nothing is in hand any more.
+const stopLimit = 10 * time.Second
+
+func (a *app) stop(ctx context.Context, stack *up.Stack) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	stack.Stop(ctx)
+}
+
+// runningGateway waits until the lark up that holds the folder is ready, and returns its gateway.
+func runningGateway(ctx context.Context, folder up.Folder) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		holder, running, err := folder.Running()
+		switch {
+		case err != nil:
+			return "", err
+		case running && holder.Gateway != "":
+			return holder.Gateway, nil
+		case !running:
+			return "", fmt.Errorf("waiting for the lark up on %s: it has ended", folder)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", fmt.Errorf("waiting for the lark up on %s (process %d) to be ready: %w", folder, holder.PID, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package feed
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+// Config says what to feed and where to.
+type Config struct {
+	// File holds the jobs; "-" reads Input.
+	File  string
+	Input io.Reader
+	// Brokers are host:port pairs.
+	Brokers []string
+	// BlobURL is the object store of the installation.
+	BlobURL string
+	// Journal names the file that remembers which jobs were published; empty = File + ".fed", none for "-".
+	Journal string
+	// MaxAudioBytes bounds one audio file (1 GiB).
+	MaxAudioBytes int64
+	// Report is told of every line as it ends, in order.
+	Report func(Result)
+}
+
+// States of a Result.
+const (
+	Published = "published"
+	// Skipped: an earlier run has published it.
+	Skipped = "skipped"
+	// Rejected: the line or its audio cannot be used; nothing was published.
+	Rejected = "rejected"
+)
+
+// Result is what became of a line.
+type Result struct {
+	Line  int    `json:"line"`
+	JobID string `json:"job_id,omitempty"`
+	State string `json:"state"`
+	Error string `json:"error,omitempty"`
+}
+
+// Totals counts lines by state.
+type Totals struct {
+	Published, Skipped, Rejected int
+}
+
+const (
+	maxLineBytes = 1 << 20
+	// batchJobs are published, and noted in the journal, together.
+	batchJobs = 64
+	source    = "feed"
+)
+
+// feeder is one run.
+type feeder struct {
+	Config
+	dir           string
+	blobs         *blob.Store
+	writer        *kafka.Writer
+	journal       *journal
+	maxAudioBytes int64
+	batch         []pending
+	totals        Totals
+}
+
+// pending is a job that is not published yet.
+type pending struct {
+	result Result
+	record event.Record
+}
+
+// Run publishes every job of the file that the journal does not name. A bad line is reported and does not keep the
+// others back; an error means that the run ended early, and that the next one will go on where it stopped.
+func Run(ctx context.Context, cfg Config) (totals Totals, err error) {
+	f := &feeder{Config: cfg, maxAudioBytes: cfg.MaxAudioBytes, dir: filepath.Dir(cfg.File)}
+	if f.maxAudioBytes <= 0 {
+		f.maxAudioBytes = 1 << 30
+	}
+	if f.Report == nil {
+		f.Report = func(Result) {}
+	}
+	in, err := f.open()
+	if err != nil {
+		return Totals{}, err
+	}
+	defer in.Close()
+	if f.blobs, err = blob.Open(ctx, cfg.BlobURL); err != nil {
+		return Totals{}, err
+	}
+	defer func() { err = errors.Join(err, f.blobs.Close()) }()
+	if f.journal, err = openJournal(f.Journal); err != nil {
+		return Totals{}, err
+	}
+	defer func() { err = errors.Join(err, f.journal.close()) }()
+	f.writer = &kafka.Writer{
+		Addr: kafka.TCP(cfg.Brokers...), RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, BatchSize: batchJobs,
+		// The partition that every other client would choose for the key.
+		Balancer: kafka.Murmur2Balancer{Consistent: true}, AllowAutoTopicCreation: false,
+	}
+	defer func() { err = errors.Join(err, f.writer.Close()) }()
+	err = f.lines(ctx, in)
+	return f.totals, err
+}
+
+func (f *feeder) open() (io.ReadCloser, error) {
+	if f.File == "-" {
+		f.dir = "."
+		return io.NopCloser(f.Input), nil
+	}
+	if f.Journal == "" {
+		f.Journal = f.File + ".fed"
+	}
+	file, err := os.Open(f.File)
+	if err != nil {
+		return nil, fmt.Errorf("opening jobs file: %w", err)
+	}
+	return file, nil
+}
+
+func (f *feeder) lines(ctx context.Context, in io.Reader) error {
+	scan := bufio.NewScanner(in)
+	scan.Buffer(make([]byte, 64<<10), maxLineBytes)
+	for number := 1; scan.Scan(); number++ {
+		raw := bytes.TrimSpace(scan.Bytes())
+		if len(raw) == 0 {
+			continue
+		}
+		if err := f.line(ctx, number, raw); err != nil {
+			return fmt.Errorf("feeding line %d: %w", number, err)
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return errors.Join(fmt.Errorf("reading jobs file: %w", err), f.flush(ctx))
+	}
+	return f.flush(ctx)
+}
+
+// line prepares one job. Only what would fail every other line too comes back as an error.
+func (f *feeder) line(ctx context.Context, number int, raw []byte) error {
+	rec, id, err := f.prepare(ctx, raw)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		f.batch = append(f.batch, pending{result: Result{Line: number, State: Rejected, Error: err.Error()}})
+	case f.journal.has(id):
+		f.batch = append(f.batch, pending{result: Result{Line: number, JobID: id, State: Skipped}})
+	default:
+		f.batch = append(f.batch, pending{result: Result{Line: number, JobID: id, State: Published}, record: rec})
+	}
+	if len(f.batch) < batchJobs {
+		return nil
+	}
+	return f.flush(ctx)
+}
+
+func (f *feeder) prepare(ctx context.Context, raw []byte) (event.Record, string, error) {
+	l, err := parseLine(raw)
+	if err != nil {
+		return event.Record{}, "", err
+	}
+	audio, err := f.audio(ctx, l)
+	if err != nil {
+		return event.Record{}, "", err
+	}
+	job, err := l.job(audio, time.Now())
+	if err != nil {
+		return event.Record{}, "", err
+	}
+	rec, err := event.Encode(source, job)
+	return rec, job.GetJobId(), err
+}
+
+// flush publishes the batch, then notes it, then reports it. A crash in between publishes some jobs a second time, which
+// changes nothing: their ids are the same.
+func (f *feeder) flush(ctx context.Context) error {
+	var messages []kafka.Message
+	var ids []string
+	for _, p := range f.batch {
+		if p.result.State == Published {
+			messages = append(messages, message(p.record))
+			ids = append(ids, p.result.JobID)
+		}
+	}
+	if len(messages) > 0 {
+		if err := f.writer.WriteMessages(ctx, messages...); err != nil {
+			return fmt.Errorf("publishing to %s: %w", strings.Join(f.Brokers, ", "), err)
+		}
+	}
+	if err := f.journal.add(ids); err != nil {
+		return err
+	}
+	for _, p := range f.batch {
+		f.totals.count(p.result.State)
+		f.Report(p.result)
+	}
+	f.batch = f.batch[:0]
+	return nil
+}
+
+func (t *Totals) count(state string) {
+	switch state {
+	case Published:
+		t.Published++
+	case Skipped:
+		t.Skipped++
+	case Rejected:
+		t.Rejected++
+	}
+}
+
+// message is a record for the client library.
+func message(rec event.Record) kafka.Message {
+	m := kafka.Message{Topic: rec.Topic, Key: []byte(rec.Key), Value: rec.Value}
+	for _, h := range rec.Headers {
+		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+	}
+	return m
+}
