@@ -65,8 +65,9 @@ func (a *API) registerSubmit() {
 			"`questions`, repeated, `plan` and `spans`), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
 	op.Middlewares = nil // it has a time limit of its own
-	op.RequestBody = a.submitBody()
 	huma.Register(a.huma, op, a.submit)
+	// After registration, or huma would want to read the body itself.
+	a.huma.OpenAPI().Paths[op.Path].Post.RequestBody = a.submitBody()
 }
 
 func (a *API) submitBody() *huma.RequestBody {
