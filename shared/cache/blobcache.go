@@ -51,6 +51,8 @@ func (c blobCache) Put(ctx context.Context, key string, t Tensor) error {
 	return c.store.PutBytes(ctx, key, raw)
 }
 
-func (c blobCache) Has(ctx context.Context, key string) (bool, error) { return c.store.Exists(ctx, key) }
+func (c blobCache) Has(ctx context.Context, key string) (bool, error) {
+	return c.store.Exists(ctx, key)
+}
 
 func (c blobCache) Close() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/larkstream/larkstream/shared/blob"
@@ -34,6 +35,7 @@ func NewRedis(url config.Secret, ttl time.Duration, dtype DType, deps Deps) (Cac
 	if err != nil {
 		return nil, errors.New("opening Redis: not a redis:// URL") // the error would show the password
 	}
+	logging.Disable() // the client's own lines to standard error; errors are returned and counted
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout
 	opts.MaxRetries, opts.DialerRetries = -1, 1
 	opts.ContextTimeoutEnabled = true

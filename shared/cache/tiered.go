@@ -34,8 +34,8 @@ func NewTiered(hot, truth Cache, deps Deps) Cache {
 
 func newBreaker(deps Deps) *gobreaker.CircuitBreaker[Tensor] {
 	return gobreaker.NewCircuitBreaker[Tensor](gobreaker.Settings{
-		Timeout:     openTime,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= errorsToOpen },
+		Timeout:      openTime,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= errorsToOpen },
 		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrMiss) },
 		IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
 		OnStateChange: func(_ string, _, to gobreaker.State) {
