@@ -1,0 +1,9 @@
+// Command projector-svc turns audio embeddings into soft prompts.
+package main
+
+import (
+	"github.com/larkstream/larkstream/services/projector-svc/projector"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+func main() { service.Main("projector-svc", projector.Command) }

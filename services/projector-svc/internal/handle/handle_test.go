@@ -1,0 +1,146 @@
+package handle
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/model/modeltest"
+	"github.com/larkstream/larkstream/shared/stage"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type noEvents struct{}
+
+func (noEvents) Emit(context.Context, event.Record) {}
+
+// doubler writes each value twice and counts its runs.
+type doubler struct {
+	runs int
+	err  error
+}
+
+func (d *doubler) Width() int { return 4 }
+
+func (d *doubler) Project(e cache.Tensor) (cache.Tensor, error) {
+	d.runs++
+	if d.err != nil {
+		return cache.Tensor{}, d.err
+	}
+	return cache.Tensor{Rows: e.Rows, Cols: 2 * e.Cols, Data: append(e.Data, e.Data...)}, nil
+}
+
+type fixture struct {
+	*Handler
+	projector *doubler
+	bundle    *model.Bundle
+}
+
+func setup(t *testing.T) *fixture {
+	t.Helper()
+	store, err := blob.Open(context.Background(), "mem://")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	f := &fixture{projector: &doubler{}, bundle: modeltest.Bundle(t)}
+	f.Handler, err = New(Deps{Projector: f.projector, Cache: cache.NewBlob(store, cache.F32), Bundle: f.bundle, Events: noEvents{}})
+	require.NoError(t, err)
+	return f
+}
+
+func (f *fixture) ready() *eventpb.EmbeddingReady {
+	window := hex.EncodeToString(make([]byte, 32))
+	return &eventpb.EmbeddingReady{
+		Task: &eventpb.Task{
+			JobId: "job", Track: &eventpb.Track{Sha256: window}, Window: &eventpb.Window{Hash: window, BlobKey: event.PCMKey(window)},
+			Questions: []*eventpb.Question{{Text: "What is the tempo?"}}, Cache: eventpb.Cache_CACHE_HIT,
+			Timings: &eventpb.Timings{EncodeMs: 7},
+		},
+		Key: f.bundle.EmbeddingKey(window), Frames: 3, Width: 2,
+	}
+}
+
+func (f *fixture) handle(t *testing.T, m *eventpb.EmbeddingReady) (proto.Message, error) {
+	t.Helper()
+	rec, err := event.Encode("encoder", m)
+	require.NoError(t, err)
+	out, err := f.Handle(t.Context(), rec)
+	if err != nil {
+		require.Empty(t, out)
+		return nil, err
+	}
+	require.Len(t, out, 1)
+	msg, err := event.Decode(out[0])
+	require.NoError(t, err)
+	return msg, nil
+}
+
+func TestPromptIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	m := f.ready()
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), cache.Tensor{Rows: 3, Cols: 2, Data: []float32{1, 2, 3, 4, 5, 6}}))
+	for range 2 {
+		got, err := f.handle(t, m)
+		require.NoError(t, err)
+		p := got.(*eventpb.PromptReady)
+		require.Equal(t, f.bundle.PromptKey(m.GetTask().GetWindow().GetHash()), p.GetKey())
+		require.Equal(t, []uint32{3, 4}, []uint32{p.GetFrames(), p.GetWidth()})
+		require.Equal(t, eventpb.Cache_CACHE_HIT, p.GetTask().GetCache())
+		require.InDelta(t, 7, p.GetTask().GetTimings().GetEncodeMs(), 0)
+		require.Positive(t, p.GetTask().GetTimings().GetProjectMs())
+	}
+	require.Equal(t, 1, f.projector.runs)
+}
+
+func TestEvictedEmbeddingGoesBack(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	got, err := f.handle(t, f.ready())
+	require.NoError(t, err)
+	w := got.(*eventpb.WindowReady)
+	require.Equal(t, eventpb.Cache_CACHE_MISS, w.GetTask().GetCache())
+	require.Zero(t, f.projector.runs)
+
+	// The soft prompt alone is enough.
+	key := f.bundle.PromptKey(w.GetTask().GetWindow().GetHash())
+	require.NoError(t, f.Cache.Put(t.Context(), key, cache.Tensor{Rows: 3, Cols: 4, Data: make([]float32, 12)}))
+	got, err = f.handle(t, f.ready())
+	require.NoError(t, err)
+	require.IsType(t, &eventpb.PromptReady{}, got)
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	other := f.ready()
+	other.Key = "emb/v1/other@0123456789abcdef/f32/" + other.GetTask().GetWindow().GetHash()
+	_, err := f.handle(t, other)
+	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
+
+	foreign := f.ready()
+	foreign.Task.ModelDigest = hex.EncodeToString(make([]byte, 32))
+	_, err = f.handle(t, foreign)
+	require.ErrorContains(t, err, "not now")
+
+	m := f.ready()
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), cache.Tensor{Rows: 1, Cols: 1, Data: []float32{1}}))
+	f.projector.err = errors.New("wrong width")
+	_, err = f.handle(t, m)
+	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
+
+	_, err = f.Handle(t.Context(), event.Record{Value: []byte("x")})
+	require.ErrorIs(t, err, event.ErrUndecodable)
+	_, err = New(Deps{})
+	require.ErrorContains(t, err, "a dependency is missing")
+}
