@@ -1,4 +1,32 @@
 package tensor
 
+import "golang.org/x/sys/cpu"
+
+//go:generate go run ./internal/asmgen -out kernels_amd64.s -stubs kernels_amd64.go -pkg tensor
+
 // kernels lists the kernels that this machine can run, fastest first.
-func kernels() []*kernel { return []*kernel{goKernel()} }
+func kernels() []*kernel {
+	var list []*kernel
+	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
+		list = append(list, &kernel{name: "avx512", mr: 12, nr: 32, tile: tileAVX512, dot4: vectorDot4(dot4AVX512, 16)})
+	}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		list = append(list, &kernel{name: "avx2", mr: 6, nr: 16, tile: tileAVX2, dot4: vectorDot4(dot4AVX2, 8)})
+	}
+	return append(list, goKernel())
+}
+
+// vectorDot4 runs an assembly kernel on whole vectors of x, and adds what is left over in Go.
+func vectorDot4(dot func(dst, x, w []float32, vectors, stride int), lanes int) func(dst, x, w []float32) {
+	return func(dst, x, w []float32) {
+		k := len(x)
+		w = w[:4*k]
+		dot(dst[:4], x, w, k/lanes, k)
+		for l := k / lanes * lanes; l < k; l++ {
+			dst[0] += x[l] * w[l]
+			dst[1] += x[l] * w[k+l]
+			dst[2] += x[l] * w[2*k+l]
+			dst[3] += x[l] * w[3*k+l]
+		}
+	}
+}
