@@ -105,8 +105,11 @@ func Run(ctx context.Context, cfg Config) (totals Totals, err error) {
 		return Totals{}, err
 	}
 	defer func() { err = errors.Join(err, f.journal.close()) }()
+	transport := &kafka.Transport{ClientID: "lark-" + source}
+	defer transport.CloseIdleConnections()
 	f.writer = &kafka.Writer{
-		Addr: kafka.TCP(cfg.Brokers...), RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, BatchSize: batchJobs,
+		Transport: transport,
+		Addr:      kafka.TCP(cfg.Brokers...), RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, BatchSize: batchJobs,
 		// The partition that every other client would choose for the key.
 		Balancer: kafka.Murmur2Balancer{Consistent: true}, AllowAutoTopicCreation: false,
 	}

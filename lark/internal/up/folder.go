@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -40,6 +41,22 @@ func (f Folder) path(parts ...string) string {
 
 // LogPath is where a child's output is kept.
 func (f Folder) LogPath(stage string) string { return f.path("logs", stage+".log") }
+
+// BlobURL is the folder's object store.
+func (f Folder) BlobURL() string { return (&url.URL{Scheme: "file", Path: f.path("blobs")}).String() }
+
+// RunningBroker is the address of the broker that runs on the folder.
+func (f Folder) RunningBroker() (string, error) {
+	_, running, err := f.Running()
+	if err != nil {
+		return "", err
+	}
+	place, err := f.Place(Broker)
+	if !running || err != nil || place.KafkaAddr == "" {
+		return "", fmt.Errorf("finding the broker: no lark up runs on %s; start one, or set KAFKA_BROKERS", f)
+	}
+	return place.KafkaAddr, nil
+}
 
 // Holder says who runs a data folder.
 type Holder struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -160,7 +159,7 @@ func (s *Stack) env(stage string) []string {
 	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" {
 		env = orenv(env, "KAFKA_BROKERS", kafka)
 	}
-	env = orenv(env, "BLOB_URL", (&url.URL{Scheme: "file", Path: s.cfg.Data.path("blobs")}).String())
+	env = orenv(env, "BLOB_URL", s.cfg.Data.BlobURL())
 	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))
 	if stage == Broker {
 		env = setenv(env, "LARK_BROKER_ADDR", s.ports.place(Broker).KafkaAddr)

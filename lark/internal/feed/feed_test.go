@@ -1,0 +1,191 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a broker with our topics, an object store and a folder with a track.
+type world struct {
+	dir    string
+	kafka  kafka.Config
+	blobs  string
+	broker *kafka.Broker
+}
+
+func setup(t *testing.T) *world {
+	t.Helper()
+	broker, err := kafka.StartBroker(kafka.BrokerConfig{Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	w := &world{dir: t.TempDir(), kafka: kafka.Config{Brokers: []string{broker.Addr()}}, blobs: "file://" + t.TempDir(), broker: broker}
+	require.NoError(t, kafka.Provision(t.Context(), w.kafka, event.Topics()))
+	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "song.wav"), []byte("sound"), 0o600))
+	return w
+}
+
+func (w *world) feed(t *testing.T, jobs string) ([]Result, Totals, error) {
+	t.Helper()
+	file := filepath.Join(w.dir, "jobs.jsonl")
+	require.NoError(t, os.WriteFile(file, []byte(jobs), 0o600))
+	var results []Result
+	totals, err := Run(t.Context(), Config{
+		File: file, Brokers: w.kafka.Brokers, BlobURL: w.blobs, Report: func(r Result) { results = append(results, r) },
+	})
+	return results, totals, err
+}
+
+// jobs reads the jobs topic as a stage would.
+func (w *world) jobs(t *testing.T) []*eventpb.Job {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	var jobs []*eventpb.Job
+	var faults []error
+	caughtUp, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+		job, err := event.DecodeAs[*eventpb.Job](rec)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil || rec.Key != job.GetJobId() {
+			faults = append(faults, err)
+			return
+		}
+		jobs = append(jobs, job)
+	})
+	<-caughtUp
+	cancel()
+	_ = wait()
+	mu.Lock()
+	defer mu.Unlock()
+	require.Empty(t, faults)
+	return jobs
+}
+
+const twoJobs = `{"audio":"song.wav","questions":["Key?"," Tempo? "],"windows":"0-25"}
+
+{"audio":"song.wav","questions":["Key?"],"seed":7,"temperature":0.5,"max_tokens":9}
+`
+
+func TestJobsArriveAsAStageReadsThem(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	results, totals, err := w.feed(t, twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+	require.Equal(t, []int{1, 3}, []int{results[0].Line, results[1].Line})
+
+	byID := map[string]*eventpb.Job{}
+	for _, job := range w.jobs(t) {
+		byID[job.GetJobId()] = job
+	}
+	require.Len(t, byID, 2)
+	first, second := byID[results[0].JobID], byID[results[1].JobID]
+	sum := sha256.Sum256([]byte("sound"))
+	require.Equal(t, hex.EncodeToString(sum[:]), first.GetAudio().GetSha256())
+	require.Equal(t, "song.wav", first.GetAudio().GetName())
+	require.Equal(t, "Tempo?", first.GetQuestions()[1].GetText())
+	require.Equal(t, eventpb.PlanMode_PLAN_MODE_EXPLICIT, first.GetPlan())
+	require.InDelta(t, 25, first.GetSpans()[0].GetEndS(), 0)
+	require.Equal(t, eventpb.PlanMode_PLAN_MODE_AUTO, second.GetPlan())
+	require.Equal(t, uint64(7), second.GetDecode().GetSeed())
+
+	store, err := blob.Open(t.Context(), w.blobs)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	audio, err := store.GetBytes(t.Context(), first.GetAudio().GetBlobKey(), 100)
+	require.NoError(t, err)
+	require.Equal(t, "sound", string(audio))
+}
+
+func TestASecondRunGoesOnWhereTheFirstStopped(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	first, _, err := w.feed(t, twoJobs)
+	require.NoError(t, err)
+	third := `{"audio":"song.wav","questions":["Metre?"]}` + "\n"
+	second, totals, err := w.feed(t, twoJobs+third)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 1, Skipped: 2}, totals)
+	require.Equal(t, first[0].JobID, second[0].JobID, "a line's id follows from its content")
+	require.Len(t, w.jobs(t), 3)
+
+	require.NoError(t, os.Remove(filepath.Join(w.dir, "jobs.jsonl.fed")))
+	again, totals, err := w.feed(t, twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+	require.Equal(t, first[1].JobID, again[1].JobID)
+}
+
+func TestBadLinesDoNotKeepTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "empty.wav"), nil, 0o600))
+	bad := []string{
+		`not json`, `{"audio":"song.wav"}`, `{"questions":["a"]}`, `{"audio":"song.wav","audio_ref":"x","questions":["a"]}`,
+		`{"audio":"missing.wav","questions":["a"]}`, `{"audio":"empty.wav","questions":["a"]}`, `{"audio":"song.wav","questions":[""]}`,
+		`{"audio":"song.wav","questions":["a"],"windows":"9-1"}`, `{"audio":"song.wav","questions":["a"],"qestion":1}`,
+		`{"audio_ref":"` + strings.Repeat("ab", 32) + `","questions":["a"]}`, `{"audio":"song.wav","questions":["a"]} {}`,
+		`{"audio":"song.wav","questions":["a"],"temperature":99}`,
+	}
+	results, totals, err := w.feed(t, strings.Join(bad, "\n")+"\n"+twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2, Rejected: len(bad)}, totals)
+	for i := range bad {
+		require.Equal(t, Rejected, results[i].State, bad[i])
+		require.NotEmpty(t, results[i].Error)
+	}
+	require.Len(t, w.jobs(t), 2)
+}
+
+func TestAnUnreachableBrokerEndsTheRunAndNothingIsNoted(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	reachable := w.kafka.Brokers
+	w.kafka.Brokers = []string{"127.0.0.1:1"}
+	results, _, err := w.feed(t, twoJobs)
+	require.ErrorContains(t, err, "publishing to 127.0.0.1:1")
+	require.Empty(t, results)
+	w.kafka.Brokers = reachable
+	_, totals, err := w.feed(t, twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+}
+
+func TestJobsFromStandardInput(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	totals, err := Run(t.Context(), Config{
+		File: "-", Brokers: w.kafka.Brokers, BlobURL: w.blobs,
+		Input: strings.NewReader(strings.ReplaceAll(twoJobs, "song.wav", filepath.Join(w.dir, "song.wav"))),
+	})
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+}
+
+func FuzzParseLine(f *testing.F) {
+	for _, line := range strings.Split(twoJobs, "\n") {
+		f.Add([]byte(line))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if l, err := parseLine(raw); err == nil {
+			require.NotEmpty(t, l.Questions)
+		}
+	})
+}
