@@ -24,8 +24,12 @@ func enqueue(ctx context.Context, tx *tx, records []event.Record, now time.Time)
 		if err != nil {
 			return err
 		}
+		value := rec.Value
+		if value == nil {
+			value = []byte{} // an empty message, not a tombstone
+		}
 		_, err = tx.exec(ctx, `INSERT INTO outbox (outbox_id, topic, record_key, headers, value, created_ms) VALUES (?, ?, ?, ?, ?, ?)`,
-			id.String(), rec.Topic, []byte(rec.Key), string(headers), rec.Value, millis(now))
+			id.String(), rec.Topic, []byte(rec.Key), string(headers), value, millis(now))
 		if err != nil {
 			return err
 		}

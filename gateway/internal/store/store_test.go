@@ -1,0 +1,272 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// implementations of the job store; each passes the whole suite.
+var implementations = map[string]func(t testing.TB) *store.SQL{
+	"sqlite": func(t testing.TB) *store.SQL {
+		return open(t, "sqlite://"+filepath.Join(t.TempDir(), "deep", "jobs.db"))
+	},
+}
+
+func open(t testing.TB, url string) *store.SQL {
+	t.Helper()
+	s, err := store.Open(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// each runs a behaviour on every implementation.
+func each(t *testing.T, behaviour func(t *testing.T, s *store.SQL)) {
+	t.Helper()
+	for name, make := range implementations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			behaviour(t, make(t))
+		})
+	}
+}
+
+var created = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+
+func newJob(id string, questions ...string) store.Job {
+	return store.Job{
+		ID: id, State: store.Queued, PlanMode: "all", Questions: questions, QuestionCount: len(questions), Created: created, TraceID: "abc",
+		Audio:    store.Audio{SHA256: "00ff", Key: "audio/00ff", Name: "ä.wav", Bytes: 7},
+		Spans:    []store.Span{{StartS: 1.5, EndS: 2}},
+		Decode:   store.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 1 << 63},
+		Deadline: created.Add(time.Hour),
+	}
+}
+
+func create(t *testing.T, s *store.SQL, job store.Job) store.Job {
+	t.Helper()
+	rec := event.Record{Topic: "jobs", Key: job.ID, Value: []byte{0, 255}, Headers: []event.Header{{Key: "traceparent", Value: []byte("00-1")}}}
+	require.NoError(t, s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{}))
+	return job
+}
+
+func TestCreateAndGet(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		want := create(t, s, newJob("j1", "one?", "zwei ü?"))
+		got, err := s.Get(t.Context(), "j1")
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		_, err = s.Get(t.Context(), "j2")
+		require.ErrorIs(t, err, store.ErrNotFound)
+		_, err = s.Peek(t.Context(), "' OR 1=1 --")
+		require.ErrorIs(t, err, store.ErrNotFound)
+	})
+}
+
+func TestCreateIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("j1", "q"))
+		err := s.Create(t.Context(), newJob("j1", "q"), []event.Record{{Topic: "jobs"}}, store.CreateOptions{})
+		require.Error(t, err, "the id exists")
+		err = s.Create(t.Context(), newJob("j2", "q"), []event.Record{{Topic: "jobs"}}, store.CreateOptions{Claim: store.Claim{Key: "k", Owner: "nobody"}})
+		require.ErrorIs(t, err, store.ErrClaimExpired)
+		pending, err := s.Pending(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, pending, 1, "no job, no record")
+		_, err = s.Get(t.Context(), "j2")
+		require.ErrorIs(t, err, store.ErrNotFound)
+	})
+}
+
+func TestOpenJobsAreLimited(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		opts := store.CreateOptions{MaxOpen: 2}
+		for i := range 2 {
+			require.NoError(t, s.Create(t.Context(), newJob(fmt.Sprint("j", i), "q"), nil, opts))
+		}
+		require.ErrorIs(t, s.Create(t.Context(), newJob("j2", "q"), nil, opts), store.ErrTooManyJobs)
+		finish(t, s, "j0", 1, 1)
+		require.NoError(t, s.Create(t.Context(), newJob("j2", "q"), nil, opts), "an ended job makes room")
+	})
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		for i := range 5 {
+			create(t, s, newJob(fmt.Sprint("j", i), "q"))
+		}
+		finish(t, s, "j3", 1, 1)
+		ids := func(q store.ListQuery) (out []string) {
+			jobs, err := s.List(t.Context(), q)
+			require.NoError(t, err)
+			for _, j := range jobs {
+				out = append(out, j.ID)
+			}
+			return out
+		}
+		require.Equal(t, []string{"j4", "j3"}, ids(store.ListQuery{Limit: 2}))
+		require.Equal(t, []string{"j2", "j1"}, ids(store.ListQuery{Limit: 2, After: "j3"}))
+		require.Equal(t, []string{"j2", "j1", "j0"}, ids(store.ListQuery{Limit: 9, After: "j4", State: store.Queued}))
+		require.Equal(t, []string{"j3"}, ids(store.ListQuery{Limit: 9, State: store.Succeeded}))
+		require.Empty(t, ids(store.ListQuery{Limit: 9, After: "j0"}))
+	})
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("j1", "q"))
+		control := []event.Record{{Topic: "control", Key: "j1"}}
+		for range 2 {
+			j, err := s.Cancel(t.Context(), "j1", control)
+			require.NoError(t, err)
+			require.Equal(t, store.Cancelling, j.State)
+			require.False(t, j.CancelAsked.IsZero())
+		}
+		pending, err := s.Pending(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, pending, 2, "the job and one control record, in order")
+		require.Equal(t, "control", pending[1].Record.Topic)
+
+		record(t, s, store.Entry{Plan: plan("j1", 1, 1)})
+		j, err := s.Get(t.Context(), "j1")
+		require.NoError(t, err)
+		require.Equal(t, store.Cancelling, j.State, "a late plan does not make it running again")
+		res := record(t, s, store.Entry{Outcome: outcome("j1", 0, 0, eventpb.State_STATE_CANCELLED)})
+		require.Equal(t, store.Cancelled, res[0].Job.State)
+
+		j, err = s.Cancel(t.Context(), "j1", control)
+		require.NoError(t, err)
+		require.Equal(t, store.Cancelled, j.State)
+		_, err = s.Cancel(t.Context(), "none", control)
+		require.ErrorIs(t, err, store.ErrNotFound)
+		pending, err = s.Pending(t.Context(), 10)
+		require.NoError(t, err)
+		require.Len(t, pending, 2)
+	})
+}
+
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		for i := range 30 {
+			create(t, s, newJob(fmt.Sprintf("j%02d", 29-i), "q"))
+		}
+		depth, oldest, err := s.OutboxDepth(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 30, depth)
+		require.Equal(t, created, oldest)
+		for from := 29; from >= 0; from -= 10 {
+			pending, err := s.Pending(t.Context(), 10)
+			require.NoError(t, err)
+			require.Len(t, pending, 10)
+			for i, p := range pending {
+				require.Equal(t, fmt.Sprintf("j%02d", from-i), p.Record.Key, "in the order in which they were written")
+			}
+			require.Equal(t, []byte{0, 255}, pending[0].Record.Value)
+			require.Equal(t, "00-1", pending[0].Record.Get("traceparent"))
+			require.NoError(t, s.Sent(t.Context(), pending))
+			require.NoError(t, s.Sent(t.Context(), pending), "again changes nothing")
+		}
+		depth, oldest, err = s.OutboxDepth(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, depth)
+		require.True(t, oldest.IsZero())
+	})
+}
+
+func TestIdempotency(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		now := created
+		s.SetNow(func() time.Time { return now })
+		lapse, keep := now.Add(time.Minute), now.Add(time.Hour)
+		claim, used, err := s.Reserve(t.Context(), "k", lapse)
+		require.NoError(t, err)
+		require.Nil(t, used)
+		_, _, err = s.Reserve(t.Context(), "k", lapse)
+		require.ErrorIs(t, err, store.ErrKeyInFlight)
+
+		require.NoError(t, s.Release(t.Context(), claim))
+		claim, _, err = s.Reserve(t.Context(), "k", lapse)
+		require.NoError(t, err, "released")
+
+		now = now.Add(2 * time.Minute)
+		second, _, err := s.Reserve(t.Context(), "k", now.Add(time.Minute))
+		require.NoError(t, err, "lapsed")
+		opts := store.CreateOptions{Claim: claim, Fingerprint: "f1", KeepUntil: keep}
+		require.ErrorIs(t, s.Create(t.Context(), newJob("j1", "q"), nil, opts), store.ErrClaimExpired, "the key has gone to another")
+		require.NoError(t, s.Release(t.Context(), claim), "which the loser cannot take back")
+		opts.Claim = second
+		require.NoError(t, s.Create(t.Context(), newJob("j2", "q"), nil, opts))
+		require.NoError(t, s.Release(t.Context(), second), "a key that made a job stays")
+		_, used, err = s.Reserve(t.Context(), "k", lapse)
+		require.NoError(t, err)
+		require.Equal(t, &store.Used{JobID: "j2", Fingerprint: "f1"}, used)
+
+		n, err := s.ForgetKeys(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, n)
+		now = keep
+		n, err = s.ForgetKeys(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	})
+}
+
+func TestSurvivesReopening(t *testing.T) {
+	t.Parallel()
+	url := "sqlite://" + filepath.Join(t.TempDir(), "a b#?.db")
+	first, err := store.Open(t.Context(), url)
+	require.NoError(t, err)
+	create(t, first, newJob("j1", "q"))
+	require.NoError(t, first.Close())
+	second := open(t, url)
+	got, err := second.Get(t.Context(), "j1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"q"}, got.Questions)
+	require.NoError(t, second.Ping(t.Context()))
+}
+
+func TestOpenRefusesOtherDatabases(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"", "postgres://user:secret@host/db", "sqlite:", "/tmp/x.db"} {
+		_, err := store.Open(t.Context(), url)
+		require.ErrorContains(t, err, "opening job store")
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+func TestDialect(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "a = $1 AND b IN ($2, $3)", store.Rebind("a = ? AND b IN (?, ?)"))
+	require.Equal(t, []string{"CREATE a (\nx\n)", "CREATE b"}, store.Statements("-- why; not\nCREATE a (\nx\n);\n\nCREATE b;\n"))
+}
+
+func TestCancelledContext(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := s.Record(ctx, []store.Entry{{Plan: plan("j1", 1, 1)}})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = s.List(ctx, store.ListQuery{Limit: 1})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
