@@ -27,7 +27,7 @@ func printHelp(opts Options, fields []field, flags *pflag.FlagSet) error {
 		width = max(width, len(f.path))
 	}
 	for _, f := range fields {
-		fmt.Fprintf(&b, "  %-*s  %s\n", width, f.path, f.env)
+		fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-*s  %s", width, f.path, f.env), " "))
 	}
 	if _, err := fmt.Fprint(opts.Out, b.String()); err != nil {
 		return fmt.Errorf("printing help: %w", err)
