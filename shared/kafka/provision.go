@@ -116,7 +116,8 @@ func names(topics []event.TopicSpec) []string {
 	return out
 }
 
-// Lag is, per topic that the group has committed on, the number of records not yet committed.
+// Lag is, per topic that the group has committed on, the number of records not yet committed; empty
+// for a group that does not exist.
 func Lag(ctx context.Context, c Config, group string) (map[string]int64, error) {
 	client, err := NewClient(c, nil)
 	if err != nil {
@@ -131,7 +132,9 @@ func Lag(ctx context.Context, c Config, group string) (map[string]int64, error) 
 	if !ok {
 		return map[string]int64{}, nil
 	}
-	if err := described.Error(); err != nil {
+	if err := described.Error(); errors.Is(err, kerr.GroupIDNotFound) {
+		return map[string]int64{}, nil
+	} else if err != nil {
 		return nil, fmt.Errorf("reading lag of group %s: %w", group, err)
 	}
 	out := make(map[string]int64)
