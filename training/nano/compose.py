@@ -25,7 +25,7 @@ I V IV I|I ii V I|IM7 IVM7 ii7 V7|I I IV V|I II7 ii V7|I I7 IV iv|I vi iii IV|I7
 TRAIN_MINOR = """i bVI bIII bVII|i iv V7 i|i bVII bVI V7|i7 iv7 i7 V7|ii0 V7 i i|i bVI iv V|i bIII bVII iv|i v iv i|i i iv V7
 i bVII bIII bVI|i iv i V7|i i bVI bVII|i7 i7 i7 i7 iv7 iv7 i7 i7 bVI V7 i7 V7|i bVII bVI bVII"""
 TEST_MAJOR = "I IV vi V|IV V iii vi|IM7 iii7 ii7 V7|I vi ii V7|I bVI bVII I|I iii vi IV|I V ii IV|I ii IV V"
-TEST_MINOR = "i iv bVII bIII|i bVI ii0 V7|iv i V7 i|i v bVI bVII|i iv bVI V7|i bVII i V7"
+TEST_MINOR = "i iv bVII bIII|i bVI ii0 V7|i bVI bVII v|i v bVI bVII|i iv bVI V7|i bVII i V7"
 
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 TONES = {"": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "M7": (0, 4, 7, 11), "m7b5": (0, 3, 6, 10)}

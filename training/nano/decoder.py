@@ -18,10 +18,10 @@ class Shape:
     """Sizes of a decoder."""
 
     vocab: int
-    layers: int = 4
+    layers: int = 3
     hidden: int = 192
     heads: int = 4
-    ffn: int = 512
+    ffn: int = 384
 
 
 def init(seed: int, shape: Shape) -> dict[str, jax.Array]:
@@ -76,8 +76,17 @@ def rotate(x, positions):
     return jnp.concatenate([a * jnp.cos(angle) - b * jnp.sin(angle), b * jnp.cos(angle) + a * jnp.sin(angle)], -1)
 
 
-def run(p, shape: Shape, x, positions, mask):
-    """Return hidden states [B, L, d] of embeddings x at positions [B, L]; mask [B, L, L] is true where row may see column."""
+HIDDEN = -1e9  # bias of a column that a row may not see
+
+
+def causal(length: int):
+    """Return the bias [1, L, L] with which each row sees itself and what is before it."""
+    at = jnp.arange(length)
+    return jnp.where(at[:, None] >= at[None], 0.0, HIDDEN)[None]
+
+
+def run(p, shape: Shape, x, positions, bias):
+    """Return hidden states [B, L, d] of embeddings x at positions [B, L]; bias [B, L, L] is added to the scores of row and column."""
     b, length, d = x.shape
     for n in range(shape.layers):
         w = {k.removeprefix(f"model.layers.{n}.").removesuffix(".weight"): v for k, v in p.items() if k.startswith(f"model.layers.{n}.")}
@@ -85,7 +94,7 @@ def run(p, shape: Shape, x, positions, mask):
         q, k, v = ((h @ w[f"self_attn.{part}_proj"].T).reshape(b, length, shape.heads, -1) for part in "qkv")
         q, k = rotate(q, positions), rotate(k, positions)
         scores = jnp.einsum("bihd,bjhd->bhij", q, k) * q.shape[-1] ** -0.5
-        weights = jax.nn.softmax(jnp.where(mask[:, None], scores, -1e9))
+        weights = jax.nn.softmax(scores + bias[:, None])
         x = x + jnp.einsum("bhij,bjhd->bihd", weights, v).reshape(b, length, d) @ w["self_attn.o_proj"].T
         h = rms(x, w["post_attention_layernorm"])
         x = x + (jax.nn.silu(h @ w["mlp.gate_proj"].T) * (h @ w["mlp.up_proj"].T)) @ w["mlp.down_proj"].T

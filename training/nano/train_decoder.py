@@ -47,7 +47,10 @@ def choose_frames(rng: np.random.Generator, rows: int, slots: int, whole: bool) 
 
 
 def layout(index, used, count, segment, place):
-    """Return positions [B, L] and mask [B, L, L] of the row <s> <audio_start> frames <audio_end> questions."""
+    """Return positions [B, L] and attention bias [B, L, L] of the row <s> <audio_start> frames <audio_end> questions.
+
+    The frames kept stand for all frames of their window: each gets the weight of count/kept of them.
+    """
     b, slots = index.shape
     first = jnp.broadcast_to(jnp.arange(2), (b, 2))
     end = count[:, None] + 2
@@ -57,7 +60,10 @@ def layout(index, used, count, segment, place):
     group = jnp.concatenate([jnp.full((b, prefix), -1), segment], 1)
     order = jnp.arange(group.shape[1])
     mine = (group[:, None, :] == group[:, :, None]) | (order[None, None, :] < prefix)
-    return positions, mine & (order[None, :, None] >= order[None, None, :]) & valid[:, None, :]
+    seen = mine & (order[None, :, None] >= order[None, None, :]) & valid[:, None, :]
+    stands_for = jnp.log(count / jnp.maximum(used.sum(1), 1))[:, None]
+    weight = jnp.concatenate([jnp.zeros((b, 2)), jnp.broadcast_to(stands_for, (b, slots)), jnp.zeros((b, 1 + segment.shape[1]))], 1)
+    return positions, jnp.where(seen, weight[:, None, :], decoder.HIDDEN)
 
 
 def embed(p, frames, index, ids):
@@ -73,8 +79,8 @@ def embed(p, frames, index, ids):
 def predict(p, shape, row, frames):
     """Return logits [B, L, V] at the question and answer tokens."""
     x = embed(p, frames, row["index"], row["ids"])
-    positions, mask = layout(row["index"], row["used"], row["count"], row["segment"], row["place"])
-    return decoder.logits(p, decoder.run(p, shape, x, positions, mask)[:, row["index"].shape[1] + 3 :])
+    positions, bias = layout(row["index"], row["used"], row["count"], row["segment"], row["place"])
+    return decoder.logits(p, decoder.run(p, shape, x, positions, bias)[:, row["index"].shape[1] + 3 :])
 
 
 def make_rows(rng, tok, weights, labels, slots, whole, split="train", length=LENGTH):
@@ -104,14 +110,14 @@ def fact_ids(tok: Tokenizer) -> dict[str, np.ndarray]:
     return {"tempo": packing.tempo_ids(tok), "tonic": at(TONICS), "mode": at(MODES), "metre": at(METRES), "yes/no": at(["Yes", "No"])}
 
 
-def measure(p, shape, tok, step, clips: Clips, frames: list, rng) -> dict[str, float]:
+def measure(p, shape, tok, step, clips: Clips, frames: list, slots: int, rng) -> dict[str, float]:
     """Measure the next-token answers on test clips with test wordings, the answer's beginning being given."""
     facts, right, total = fact_ids(tok), {}, {}
     weights = packing.token_weights(tok)
     for start in range(0, len(frames), 16):
         part = range(start, min(start + 16, len(frames)))
-        rows = make_rows(rng, tok, weights, [clips.labels[i] for i in part], 64, True, "test")
-        guess = jax.jit(lambda p, row, frames: predict(p, shape, row, frames))
+        rows = make_rows(rng, tok, weights, [clips.labels[i] for i in part], slots, True, "test")
+        guess = np.asarray(step(p, rows, np.stack([frames[i] for i in part]))).argmax(-1)
         for name, ids in facts.items():
             hit = np.isin(rows["target"], ids) & (rows["weight"] > 0)
             a, b = guess[hit], rows["target"][hit]
@@ -143,7 +149,7 @@ def main() -> None:
     args.add_argument("--resume")
     args.add_argument("--minutes", type=float, required=True)
     args.add_argument("--rate", type=float, default=2e-3)
-    args.add_argument("--slots", type=int, default=64, help="frames kept of each window")
+    args.add_argument("--slots", type=int, default=32, help="frames kept of each window")
     args.add_argument("--batch", type=int, default=16)
     args.add_argument("--seed", type=int, default=2)
     a = args.parse_args()
@@ -176,7 +182,7 @@ def main() -> None:
 
     guess = jax.jit(lambda p, row, frames: predict(p, shape, row, frames))
     watched: list[np.ndarray] = []
-    for part in np.array_split(np.arange(min(len(test), 192)), 12):
+    for part in np.array_split(np.arange(min(len(test), 64)), 4):
         watched += list(np.asarray(encode(frozen, as_dict(make_batch(test, part, FRAMES, None)))))
     began, done, shown, smooth = time.monotonic(), 0, time.monotonic(), None
     while (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
@@ -188,15 +194,15 @@ def main() -> None:
         frames = encode(frozen, {k: np.concatenate([b[k], n[k]]) for k in b})
         frames = frames + FRAME_NOISE * rng.standard_normal(frames.shape, np.float32)
         row = make_rows(rng, tok, weights, labels, a.slots, rng.random() < 0.3)
-        state[1].hyperparams["learning_rate"] = jnp.asarray(a.rate * min(1, (done + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * part)) + 1e-5)
+        state[1].hyperparams["learning_rate"] = jnp.asarray(a.rate * min(1, (done + 1) / 40) * (0.5 + 0.5 * np.cos(np.pi * part)) + 1e-5)
         params, state, loss = step(params, state, row, frames)
         smooth = float(loss) if smooth is None else 0.98 * smooth + 0.02 * float(loss)
         done += 1
-        if time.monotonic() - shown > 90:
+        if time.monotonic() - shown > 150:
             shown = time.monotonic()
             clips.refresh()
             save(a.out, params)
-            got = measure(params, shape, tok, guess, test, watched, np.random.default_rng(5))
+            got = measure(params, shape, tok, guess, test, watched, a.slots, np.random.default_rng(5))
             print(f"{shown - began:.0f} s, step {done}, {a.batch * done / (shown - began):.1f} windows/s, loss {smooth:.3f}", json.dumps(got), flush=True)
     save(a.out, params)
 

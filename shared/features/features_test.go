@@ -1,0 +1,199 @@
+package features
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tone returns a sine of the given frequency and amplitude (1 is full scale).
+func tone(samples int, hz, amplitude float64) []int16 {
+	pcm := make([]int16, samples)
+	for i := range pcm {
+		pcm[i] = int16(amplitude * 32767 * math.Sin(2*math.Pi*hz*float64(i)/SampleRate))
+	}
+	return pcm
+}
+
+// clicks returns short bursts of noise at the given tempo.
+func clicks(samples int, bpm float64) []int16 {
+	r, pcm := rand.New(rand.NewPCG(1, 2)), make([]int16, samples)
+	every := 60 / bpm * SampleRate
+	for at := 0.0; int(at) < samples; at += every {
+		for i := int(at); i < min(samples, int(at)+1500); i++ {
+			pcm[i] = int16(r.IntN(40000) - 20000)
+		}
+	}
+	return pcm
+}
+
+func argmax(row []float32) int {
+	best := 0
+	for i, v := range row {
+		if v > row[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+func extract(t *testing.T, pcm []int16) *Features {
+	t.Helper()
+	f, err := New().Extract(pcm)
+	require.NoError(t, err)
+	return f
+}
+
+func TestShapesFollowTheLength(t *testing.T) {
+	t.Parallel()
+	for samples, frames := range map[int]int{MinSamples: 10, MinSamples + 1: 10, 3*SampleRate + 77: 32, 10 * SampleRate: 107, MaxSamples: 269} {
+		f := extract(t, tone(samples, 440, 0.5))
+		require.Equal(t, frames, Frames(samples))
+		require.Equal(t, [2]int{frames, Semitones}, [2]int{f.Semitones.Rows, f.Semitones.Cols})
+		require.Equal(t, [2]int{frames, MelCols}, [2]int{f.Mel.Rows, f.Mel.Cols})
+		require.Equal(t, [2]int{(frames + 15) / 16 * Lags, Groups}, [2]int{f.Tempograms.Rows, f.Tempograms.Cols})
+	}
+	require.InDelta(t, 10.7666, FrameRate, 1e-4)
+}
+
+func TestWindowsOutsideTheLimitsAreRefused(t *testing.T) {
+	t.Parallel()
+	for samples, want := range map[int]error{0: ErrTooShort, MinSamples - 1: ErrTooShort, MaxSamples + 1: ErrTooLong} {
+		_, err := New().Extract(make([]int16, samples))
+		require.ErrorIs(t, err, want)
+	}
+}
+
+func TestAToneShowsInItsSemitone(t *testing.T) {
+	t.Parallel()
+	for semitone, hz := range map[int]float64{15: 110, 39: 440, 40: 466.1638, 63: 1760} {
+		f := extract(t, tone(2*SampleRate, hz, 0.5))
+		for _, frame := range []int{5, 10, 15} {
+			require.Equal(t, semitone, argmax(f.Semitones.Row(frame)), "%v Hz", hz)
+		}
+		// The peak is scaled to 0.9, the level is log(1+1000m), and the band averages over its bins.
+		level := f.Semitones.Row(10)[semitone]
+		require.Less(t, level, float32(math.Log1p(900)))
+		require.Greater(t, level, float32(math.Log1p(40)))
+	}
+}
+
+func TestSpectrogramAgreesWithADirectTransform(t *testing.T) {
+	t.Parallel()
+	e, audio := New(), make([]float64, 4*melHop)
+	r := rand.New(rand.NewPCG(3, 4))
+	for i := range audio {
+		audio[i] = r.Float64() - 0.5
+	}
+	got := e.spectrogram(audio, 4, melHop, e.melWindow, e.melBands)
+	const row, band = 2, 7
+	sum := 0.0
+	for i, weight := range e.melBands[band].weights {
+		var re, im float64
+		for n, w := range e.melWindow {
+			if at := row*melHop + melHop/2 - melFFT/2 + n; at >= 0 && at < len(audio) {
+				phase := 2 * math.Pi * float64(e.melBands[band].first+i) * float64(n) / melFFT
+				re, im = re+w*audio[at]*math.Cos(phase), im+w*audio[at]*math.Sin(phase)
+			}
+		}
+		sum += weight * math.Hypot(re, im)
+	}
+	require.InDelta(t, math.Log1p(compression*sum), float64(got.Row(row)[band]), 1e-5)
+}
+
+func TestTempoShowsInTheTempogram(t *testing.T) {
+	t.Parallel()
+	for _, bpm := range []float64{75, 120, 150} {
+		f := extract(t, clicks(MaxSamples, bpm))
+		want := int(math.Round(lagsPerOctave * math.Log2(60/bpm/shortestLag)))
+		middle := f.Tempograms.Rows / Lags / 2
+		for g := range Groups {
+			column := make([]float32, Lags)
+			for i := range column {
+				column[i] = f.Tempograms.Row(middle*Lags + i)[g]
+			}
+			require.InDelta(t, want, argmax(column[:want+12]), 1, "%v bpm, group %d", bpm, g)
+			require.Greater(t, column[want], float32(0.6))
+		}
+	}
+}
+
+func TestLoudnessDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	loud, soft := extract(t, tone(SampleRate, 300, 0.9)), extract(t, tone(SampleRate, 300, 0.09))
+	for i, v := range loud.Semitones.Data {
+		require.InDelta(t, v, soft.Semitones.Data[i], 0.15)
+	}
+}
+
+func TestSilenceGivesZeros(t *testing.T) {
+	t.Parallel()
+	pcm := make([]int16, 2*SampleRate)
+	pcm[1000] = silencePeak - 1
+	f := extract(t, pcm)
+	for _, m := range []Matrix{f.Semitones, f.Mel, f.Tempograms} {
+		for _, v := range m.Data {
+			require.Zero(t, v)
+		}
+	}
+}
+
+func TestTheLowestSampleValueIsAPeak(t *testing.T) {
+	t.Parallel()
+	pcm := make([]int16, SampleRate)
+	pcm[20000] = math.MinInt16
+	require.InDelta(t, targetPeak/32768, scale(pcm), 1e-12)
+	extract(t, pcm)
+}
+
+func TestHalvingKeepsLowAndDropsHighTones(t *testing.T) {
+	t.Parallel()
+	power := func(hz float64) float64 {
+		pcm, sum := tone(SampleRate, hz, 0.5), 0.0
+		for _, v := range halve(pcm, scale(pcm)) {
+			sum += v * v / float64(len(pcm)/2)
+		}
+		return sum
+	}
+	want := targetPeak * targetPeak / 2
+	require.InDelta(t, want, power(1000), 0.01*want)
+	require.InDelta(t, want, power(8000), 0.05*want)
+	require.Less(t, power(14000), 0.001*want)
+}
+
+func FuzzExtract(f *testing.F) {
+	f.Add(uint32(MinSamples), int16(100), int16(-3))
+	f.Add(uint32(MinSamples+12345), int16(math.MinInt16), int16(math.MaxInt16))
+	e := New()
+	f.Fuzz(func(t *testing.T, samples uint32, a, b int16) {
+		pcm := make([]int16, samples%(4*SampleRate))
+		for i := range pcm {
+			pcm[i] = a
+			if i%int(1+uint16(b)) == 0 {
+				pcm[i] = b
+			}
+		}
+		got, err := e.Extract(pcm)
+		if len(pcm) < MinSamples {
+			require.ErrorIs(t, err, ErrTooShort)
+			return
+		}
+		require.NoError(t, err)
+		for _, m := range []Matrix{got.Semitones, got.Mel, got.Tempograms} {
+			for _, v := range m.Data {
+				require.False(t, math.IsNaN(float64(v)) || math.IsInf(float64(v), 0))
+			}
+		}
+	})
+}
+
+func BenchmarkExtract(b *testing.B) {
+	e, pcm := New(), clicks(MaxSamples, 120)
+	for b.Loop() {
+		if _, err := e.Extract(pcm); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

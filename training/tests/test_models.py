@@ -1,0 +1,114 @@
+"""Gradients against finite differences, and packed rows against questions asked alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nano import data, decoder, encoder, packing, questions, train_decoder, train_encoder
+from nano.tokenizer import Tokenizer, make_vocab
+
+
+def slope_error(f, params) -> float:
+    """Return the relative difference between the gradient along a random direction and the central difference."""
+    rng = np.random.default_rng(0)
+    along = {k: jnp.asarray(rng.normal(size=v.shape)) for k, v in params.items()}
+    step = lambda e: {k: v + e * along[k] for k, v in params.items()}  # noqa: E731
+    grads = jax.grad(f)(params)
+    slope = sum(float((grads[k] * along[k]).sum()) for k in params)
+    eps = 1e-6
+    return abs((float(f(step(eps))) - float(f(step(-eps)))) / (2 * eps) / slope - 1)
+
+
+def batch(rng, frames=20):
+    """Return a random batch of two clips, the second without music."""
+    grams, steps = encoder.tempograms_for(frames), -(-frames // data.PER_CHORD)
+    return {
+        "semitones": rng.random((2, frames, data.SEMITONES)), "mel": rng.random((2, frames, data.MEL)),
+        "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
+        "metre": np.array([1, -1]), "drums": np.array([1.0, 0]), "families": rng.integers(0, 2, (2, 12)).astype(float),
+        "music": np.array([1.0, 0]), "chords": np.full((2, steps), 7),
+    }  # fmt: skip
+
+
+def test_encoder_gradient():
+    with jax.enable_x64(True):
+        params = {k: jnp.asarray(v, jnp.float64) for k, v in encoder.init(1).items()}
+        b = batch(np.random.default_rng(2))
+        loss = jax.jit(lambda p: sum(train_encoder.losses(p, b, None).values()))
+        assert slope_error(loss, params) < 1e-5
+
+
+def test_frames_do_not_depend_on_where_a_key_lies():
+    """The harmony branch shares its weights between pitch classes: a spectrum moved by an octave's part moves the keys."""
+    params, rng = encoder.init(3), np.random.default_rng(4)
+    low = np.zeros((1, 16, data.SEMITONES), np.float32)
+    low[:, :, 20:50] = rng.random((1, 16, 30))
+    logits = lambda s: np.asarray(encoder.harmony(params, jnp.asarray(s))[1]).reshape(12, 2)  # noqa: E731
+    a, b = logits(low), logits(np.roll(low, 1, 2))
+    # Class 0 now sees what class 11 saw from one octave lower, so only classes 1 to 11 compare one to one.
+    np.testing.assert_allclose(a[:11], b[1:], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def small():
+    asks, says = questions.all_texts()
+    tok = Tokenizer(make_vocab(asks + says))
+    shape = decoder.Shape(len(tok.vocab), layers=2, hidden=32, heads=2, ffn=48)
+    return tok, shape, decoder.init(1, shape)
+
+
+LABEL = {"tempo_bpm": 90, "key": "C", "mode": "major", "metre": "4/4", "families": ["piano"], "drums": True}
+
+
+def test_packed_questions_see_only_the_audio_and_themselves(small):
+    tok, shape, params = small
+    rng = np.random.default_rng(5)
+    frames = jnp.asarray(rng.normal(size=(1, data.FRAMES, encoder.WIDTH)), jnp.float32)
+    row = train_decoder.make_rows(rng, tok, packing.token_weights(tok), [LABEL], data.FRAMES, True, length=120)
+    got = np.asarray(train_decoder.predict(params, shape, row, frames))[0]
+    table = params["model.embed_tokens.weight"]
+    assert row["segment"].max() >= 2
+    for s in range(row["segment"].max() + 1):
+        mine = row["segment"][0] == s
+        prefix = [table[jnp.array([packing.BOS, packing.AUDIO_START])], decoder.project(params, frames[0]), table[jnp.array([packing.AUDIO_END])]]
+        x = jnp.concatenate([*prefix, table[row["ids"][0][mine]]])[None]
+        alone = decoder.logits(params, decoder.run(params, shape, x, jnp.arange(x.shape[1])[None], decoder.causal(x.shape[1])))
+        np.testing.assert_allclose(got[mine], np.asarray(alone[0, -mine.sum() :]), atol=2e-4)
+
+
+def test_decoder_gradient(small):
+    tok, shape, params = small
+    rng = np.random.default_rng(6)
+    row = train_decoder.make_rows(rng, tok, packing.token_weights(tok), [LABEL], 12, False, length=60)
+    with jax.enable_x64(True):
+        p64 = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
+        frames = jnp.asarray(rng.normal(size=(1, data.FRAMES, encoder.WIDTH)))
+
+        @jax.jit
+        def loss(p):
+            logp = jax.nn.log_softmax(train_decoder.predict(p, shape, row, frames))
+            return -jnp.take_along_axis(logp, row["target"][..., None], -1)[..., 0] @ row["weight"][0]
+
+        assert slope_error(lambda p: loss(p)[0], p64) < 1e-5
+
+
+def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
+    clips = data.Clips(str(tmp_path))
+    clips.labels.append({**LABEL, "music": True})
+    clips.chords.append(np.full(68, 3 * ((0 - data.FIRST_PITCH_CLASS) % 12), np.int32))
+    semitones = np.zeros((data.FRAMES, data.SEMITONES), np.float16)
+    semitones[:, 42] = 3
+    tempograms = np.zeros((17, data.LAGS, data.GROUPS), np.float16)
+    tempograms[:, 50] = 1
+    clips.semitones.append(semitones)
+    clips.mel.append(np.zeros((data.FRAMES, data.MEL), np.float16))
+    clips.tempograms.append(tempograms)
+    for seed in range(12):
+        b = data.make_batch(clips, np.zeros(1, int), 64, np.random.default_rng(seed))
+        tonic, mode = data.key_of(int(b.key[0]))
+        shift = int(b.semitones[0].mean(0).argmax()) - 42
+        assert (tonic, mode) == (shift % 12, 0)
+        assert b.chords[0, 0] == 3 * ((shift - data.FIRST_PITCH_CLASS) % 12)
+        moved = b.tempograms[0].mean((0, 2)).argmax() - 50
+        assert abs(moved + data.LAGS_PER_OCTAVE * np.log2(b.tempo[0] / 90)) <= 1
