@@ -65,7 +65,7 @@ const (
 // Topics lists every topic of the system. docs/api/asyncapi.yaml is compared with it by a test.
 func Topics() []TopicSpec {
 	specs := []TopicSpec{
-		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Key: "job id", Types: []string{TypeJob}},
+		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Key: "job id", Types: []string{TypeJob, TypeWindowReady}},
 		{Name: TopicWindows, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeWindowReady}},
 		{Name: TopicEmbeddings, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeEmbeddingReady}},
 		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypePromptReady}},

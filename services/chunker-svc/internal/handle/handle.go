@@ -25,9 +25,6 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = "chunker"
 
-// laterModel is how long a record for another model is put back.
-const laterModel = 5 * time.Second
-
 // Emitter sends progress events, best effort.
 type Emitter interface {
 	Emit(ctx context.Context, rec event.Record)
@@ -63,17 +60,23 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 	}
 	switch m := msg.(type) {
 	case *eventpb.Job:
+		if h.foreign(m.GetModelDigest()) {
+			return nil, stage.OtherModel(rec, h.Bundle.DisplayName())
+		}
 		return h.job(ctx, m)
 	case *eventpb.WindowReady:
+		if h.foreign(m.GetTask().GetModelDigest()) {
+			return nil, stage.OtherModel(rec, h.Bundle.DisplayName())
+		}
 		return h.recut(ctx, m)
 	}
 	return nil, fmt.Errorf("%w: unexpected ce_type %.80q on %s", event.ErrUndecodable, rec.Get(event.HeaderType), rec.Topic)
 }
 
+// foreign tells whether a record asks for another model than this instance serves.
+func (h *Handler) foreign(digest string) bool { return digest != "" && digest != h.Bundle.Digest }
+
 func (h *Handler) job(ctx context.Context, job *eventpb.Job) ([]event.Record, error) {
-	if d := job.GetModelDigest(); d != "" && d != h.Bundle.Digest {
-		return nil, stage.Later(laterModel)
-	}
 	begun := time.Now()
 	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: "started"})
 	rule := plan.NewRule(job.GetPlan(), job.GetSpans(), h.Bundle.Encoder.SpanS)
@@ -158,9 +161,6 @@ func (h *Handler) storePCM(ctx context.Context, w cut.Window) error {
 // recut makes the PCM of one window again and sends the record on to the encoder.
 func (h *Handler) recut(ctx context.Context, m *eventpb.WindowReady) ([]event.Record, error) {
 	task := m.GetTask()
-	if d := task.GetModelDigest(); d != "" && d != h.Bundle.Digest {
-		return nil, stage.Later(laterModel)
-	}
 	sha, want := task.GetTrack().GetSha256(), task.GetWindow().GetHash()
 	rule := plan.NewRule(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, h.Bundle.Encoder.SpanS)
 	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha)}

@@ -21,9 +21,6 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = "projector"
 
-// laterModel is how long a record for another model is put back.
-const laterModel = 5 * time.Second
-
 // Emitter sends progress events, best effort.
 type Emitter interface {
 	Emit(ctx context.Context, rec event.Record)
@@ -63,7 +60,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 	}
 	task := m.GetTask()
 	if d := task.GetModelDigest(); d != "" && d != h.Bundle.Digest {
-		return nil, stage.Later(laterModel)
+		return nil, stage.OtherModel(rec, h.Bundle.DisplayName())
 	}
 	if want := h.Bundle.EmbeddingKey(task.GetWindow().GetHash()); m.GetKey() != want {
 		return nil, stage.Permanent(event.CodeModelMismatch, fmt.Errorf("the embedding at %s is not of this model, whose key is %s", m.GetKey(), want))
