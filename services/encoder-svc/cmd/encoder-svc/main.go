@@ -1,0 +1,9 @@
+// Command encoder-svc turns windows of audio into embeddings.
+package main
+
+import (
+	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+func main() { service.Main("encoder-svc", encoder.Command) }

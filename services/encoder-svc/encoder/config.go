@@ -1,0 +1,53 @@
+// Package encoder is the facade of encoder-svc: it turns windows of audio into embeddings.
+package encoder
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+// Engines that Config.Engine may name.
+const (
+	// EngineNano is lark-nano's encoder in plain Go.
+	EngineNano = "nano"
+	// EngineTest makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of
+	// the bundle's real encoder: give it a blob store and a Redis of its own.
+	EngineTest = "test"
+)
+
+// Config is the user's configuration of encoder-svc.
+type Config struct {
+	service.Common `yaml:",inline"`
+	// Engine is nano or test; empty takes what the bundle names.
+	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano or test; empty: the bundle's"`
+	// Concurrency is how many windows are encoded at once; 0 takes the number of processors.
+	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors"`
+	// TestDelay is the time that the test engine takes for one window.
+	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`
+}
+
+// DefaultConfig is the configuration of an empty file and environment.
+func DefaultConfig() (Config, error) {
+	var c Config
+	return c, config.Defaults(&c)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{c.Common.Validate()}
+	if !slices.Contains([]string{"", EngineNano, EngineTest}, c.Engine) {
+		faults = append(faults, fmt.Errorf("engine: %q is not nano or test", c.Engine))
+	}
+	if c.Concurrency < 0 {
+		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
+	}
+	if c.TestDelay < 0 {
+		faults = append(faults, fmt.Errorf("test_delay: %s is below 0", c.TestDelay))
+	}
+	return errors.Join(faults...)
+}

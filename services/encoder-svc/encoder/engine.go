@@ -1,0 +1,72 @@
+package encoder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
+	"github.com/larkstream/larkstream/services/encoder-svc/internal/nano"
+	"github.com/larkstream/larkstream/services/encoder-svc/internal/testengine"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/features"
+	"github.com/larkstream/larkstream/shared/model"
+)
+
+// Engine turns a window of 44.1 kHz mono PCM into frames [n, width]. Its contract is in internal/handle.
+type Engine = handle.Engine
+
+// Errors of Engine.Encode for windows of a length that the model does not take.
+var (
+	ErrTooShort = handle.ErrTooShort
+	ErrTooLong  = handle.ErrTooLong
+)
+
+// OpenEngine loads the bundle that the configuration names and opens its encoder. The caller closes it.
+func OpenEngine(c Config) (Engine, error) {
+	bundle, err := model.Load(c.ModelDir)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(bundle)
+}
+
+// engineName is the engine in use: the configuration's, else the bundle's.
+func (c *Config) engineName(b *model.Bundle) string { return cmp.Or(c.Engine, b.Encoder.Engine) }
+
+func (c *Config) open(b *model.Bundle) (Engine, error) {
+	switch name := c.engineName(b); name {
+	case EngineNano:
+		e, err := nano.Load(b.Dir)
+		if err != nil {
+			return nil, err
+		}
+		if b.Encoder.Width != nano.Width {
+			return nil, fmt.Errorf("opening encoder: the bundle says width %d, the engine has %d", b.Encoder.Width, nano.Width)
+		}
+		return nanoEngine{e}, nil
+	case EngineTest:
+		return testengine.New(b.Encoder.Width, b.Encoder.FrameRateHz, c.TestDelay), nil
+	default:
+		return nil, fmt.Errorf("opening encoder: engine %q is not nano or test", name)
+	}
+}
+
+// nanoEngine gives lark-nano's encoder the shape of an Engine.
+type nanoEngine struct{ encoder *nano.Encoder }
+
+func (e nanoEngine) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+	frames, n, width, err := e.encoder.Encode(ctx, pcm)
+	switch {
+	case errors.Is(err, features.ErrTooShort):
+		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooShort, err)
+	case errors.Is(err, features.ErrTooLong):
+		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooLong, err)
+	case err != nil:
+		return cache.Tensor{}, err
+	}
+	return cache.Tensor{Rows: n, Cols: width, Data: frames}, nil
+}
+
+func (nanoEngine) Close() error { return nil }
