@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -137,19 +135,15 @@ func TestRevokedWorkIsAbandonedAndDoneAgain(t *testing.T) {
 // While publishing fails, nothing is committed and the stage keeps trying.
 func TestPublishFailureHoldsTheCommit(t *testing.T) {
 	t.Parallel()
-	fake, err := kfake.NewCluster(kfake.NumBrokers(1))
-	require.NoError(t, err)
-	t.Cleanup(fake.Close)
-	c := attach(t, fake.ListenAddrs()[0], 1)
 	var broken atomic.Bool
 	refused := make(chan struct{}, 100)
-	fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		fake.KeepControl()
-		if !broken.Load() {
-			return nil, nil, false
+	c := newFaultyCluster(t, 1, func(req kmsg.Request) kmsg.Response {
+		produce, ok := req.(*kmsg.ProduceRequest)
+		if !ok || !broken.Load() {
+			return nil
 		}
 		refused <- struct{}{}
-		return refuse(req.(*kmsg.ProduceRequest)), nil, true
+		return refuseProduce(produce)
 	})
 	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
 		broken.Store(true)
@@ -164,22 +158,6 @@ func TestPublishFailureHoldsTheCommit(t *testing.T) {
 	broken.Store(false)
 	c.waitOutcomes(1)
 	c.waitLag("lark.test", 0)
-}
-
-// refuse answers every partition of a produce request with an error that the client does not retry.
-func refuse(req *kmsg.ProduceRequest) kmsg.Response {
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, rt := range req.Topics {
-		t := kmsg.NewProduceResponseTopic()
-		t.Topic, t.TopicID = rt.Topic, rt.TopicID
-		for _, rp := range rt.Partitions {
-			p := kmsg.NewProduceResponseTopicPartition()
-			p.Partition, p.ErrorCode = rp.Partition, kerr.PolicyViolation.Code
-			t.Partitions = append(t.Partitions, p)
-		}
-		resp.Topics = append(resp.Topics, t)
-	}
-	return resp
 }
 
 // The broker goes away in the middle and comes back on the same folder and address.

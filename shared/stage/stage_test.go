@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -20,9 +21,28 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// traces and metrics of all tests, kept large enough that none pushes another's out.
+var (
+	traces  = telemetry.NewTraceStore(telemetry.Limits{Traces: 100_000, SpansPerTrace: 1000, Spans: 1_000_000})
+	process *telemetry.Telemetry
+)
+
+func TestMain(m *testing.M) {
+	tel, stop, err := telemetry.Start(context.Background(), telemetry.Config{
+		Service: "test", Traces: traces, LogOutput: io.Discard,
+	})
+	if err != nil {
+		panic(err)
+	}
+	process = tel
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = stop(context.Background())
+		os.Exit(code)
+	}))
+}
 
 const (
 	patience = 30 * time.Second // for signals that come at once in a healthy run

@@ -1,0 +1,114 @@
+package stage_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// A record's spans hang together over retries, outputs and dead letters: each is the child of the
+// span that wrote the record.
+func TestOneTraceThroughRetriesAndDeadLetter(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	var calls atomic.Int32
+	c.start(func(ctx context.Context, _ event.Record) ([]event.Record, error) {
+		if calls.Add(1) == 1 {
+			return nil, errors.New("once")
+		}
+		if telemetry.TraceID(ctx) == "" {
+			return nil, errors.New("handler without a trace")
+		}
+		return nil, stage.Permanent(event.CodeEngineError, errors.New("for good"))
+	}, func(cfg *stage.Config, _ *stage.Deps) { cfg.Attempts = 1 })
+
+	ctx, root := telemetry.Tracer().Start(t.Context(), "submit")
+	rec, err := event.Encode("test", window("job", "key", 0, 1))
+	require.NoError(t, err)
+	require.NoError(t, c.out.Publish(ctx, rec))
+	root.End()
+	for _, os := range c.waitOutcomes(1) {
+		require.Equal(t, root.SpanContext().TraceID().String(), os[0].GetTraceId())
+	}
+	dead := c.waitDead(1)[0]
+	c.waitLag("lark.test", 0)
+
+	byName := map[string]telemetry.Span{}
+	require.Eventually(t, func() bool {
+		spans, _, _ := traces.Trace(root.SpanContext().TraceID().String())
+		for _, s := range spans {
+			byName[s.Name] = s
+		}
+		return len(byName) == 3
+	}, patience, tick)
+	first := byName["process "+event.TopicWindows]
+	second := byName["process "+event.RetryTopic("test", testDelays[0])]
+	require.Equal(t, root.SpanContext().SpanID().String(), first.ParentID)
+	require.Equal(t, first.SpanID, second.ParentID)
+	require.True(t, second.Failed)
+	require.Equal(t, "job", second.Attr(string(telemetry.AttrJobID)))
+	require.Contains(t, dead.Get("traceparent"), second.SpanID)
+	require.Contains(t, answerRecord(t, c).Get("traceparent"), second.SpanID)
+}
+
+func answerRecord(t *testing.T, c *cluster) event.Record {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	require.Len(t, c.answers, 1)
+	return c.answers[0]
+}
+
+func TestMetricsCountWhatBecameOfRecords(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	var calls atomic.Int32
+	run := c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+		calls.Add(1)
+		switch taskOf(rec).GetWindow().GetIndex() {
+		case 0:
+			return nil, stage.Permanent(event.CodeEngineError, errors.New("no"))
+		case 1:
+			return nil, errors.New("not now")
+		}
+		return answer(rec)
+	}, func(cfg *stage.Config, d *stage.Deps) { cfg.Stage, cfg.Group = "counted", "lark.counted" })
+	for i := range uint32(3) {
+		c.publish(window("job", "key", i, 1))
+	}
+	for id, os := range c.waitOutcomes(3) {
+		want := eventpb.State_STATE_FAILED
+		if id == event.OutcomeID("job", 0, 2) {
+			want = eventpb.State_STATE_ANSWERED
+		}
+		require.Equal(t, want, os[0].GetState())
+	}
+	c.waitLag("lark.counted", 0)
+	require.NoError(t, run.drain())
+
+	page := httptest.NewRecorder()
+	process.MetricsHandler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, line := range []string{
+		`lark_stage_records_total{lark_result="ok",lark_stage="counted",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_records_total{lark_result="dead",lark_stage="counted",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_records_total{lark_result="retried",lark_stage="counted",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_dead_total{lark_code="engine_error",lark_stage="counted"} 1`,
+		`lark_stage_dead_total{lark_code="internal",lark_stage="counted"} 1`,
+		`lark_stage_retries_total{lark_reason="in_place",lark_stage="counted"} 3`,
+		`lark_stage_retries_total{lark_reason="topic",lark_stage="counted"} 2`,
+		`lark_stage_in_flight_bytes{lark_stage="counted"} 0`,
+		`lark_stage_in_flight_records{lark_stage="counted"} 0`,
+	} {
+		require.Contains(t, page.Body.String(), line)
+	}
+}
