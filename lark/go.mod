@@ -88,6 +88,7 @@ require (
 	golang.org/x/net v0.59.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
+	gonum.org/v1/gonum v0.17.0 // indirect
 	google.golang.org/api v0.297.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
@@ -103,7 +104,9 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/larkstream/larkstream/gateway v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/services/chunker-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/encoder-svc v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/services/llm-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/projector-svc v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/shared v0.0.0
 	github.com/segmentio/kafka-go v0.4.51
 	github.com/spf13/cobra v1.10.2

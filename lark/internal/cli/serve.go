@@ -16,7 +16,9 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/broker"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
 	"github.com/larkstream/larkstream/services/llm-svc/llm"
+	"github.com/larkstream/larkstream/services/projector-svc/projector"
 )
 
 // orphanLimit is how long a child goes on after its supervisor's death, to finish in good order.
@@ -29,7 +31,10 @@ var errOrphaned = errors.New("the supervisor is gone")
 type command func(ctx context.Context, args []string) error
 
 func stages() map[string]command {
-	return map[string]command{up.Broker: broker.Command, up.Chunker: chunker.Command, up.LLM: llm.Command, up.Gateway: gateway.Command}
+	return map[string]command{
+		up.Broker: broker.Command, up.Chunker: chunker.Command, up.Encoder: encoder.Command,
+		up.Projector: projector.Command, up.LLM: llm.Command, up.Gateway: gateway.Command,
+	}
 }
 
 func (a *app) serveCommand() *cobra.Command {

@@ -1,0 +1,108 @@
+// Package engines runs the four stages' work in this process, without Kafka, over the same engines that the services run.
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
+	"github.com/larkstream/larkstream/services/llm-svc/llm"
+	"github.com/larkstream/larkstream/services/projector-svc/projector"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/model"
+)
+
+// Set is a model's engines, opened. It is safe for concurrent use.
+type Set struct {
+	Bundle  *model.Bundle
+	cutter  *chunker.Cutter
+	encoder encoder.Engine
+	project *projector.Projector
+	llm     llm.Engine
+}
+
+// Open opens the engines of a model bundle.
+func Open(modelDir string) (s *Set, err error) {
+	s = &Set{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.Bundle, err = model.Load(modelDir); err != nil {
+		return s, err
+	}
+	chunkerCfg, err := chunker.DefaultConfig()
+	if err != nil {
+		return s, err
+	}
+	if s.cutter, err = chunker.OpenCutter(chunkerCfg, s.Bundle.Encoder.SpanS); err != nil {
+		return s, err
+	}
+	encoderCfg, err := encoder.DefaultConfig()
+	if err != nil {
+		return s, err
+	}
+	encoderCfg.ModelDir = modelDir
+	if s.encoder, err = encoder.OpenEngine(encoderCfg); err != nil {
+		return s, err
+	}
+	if s.project, err = projector.Open(s.Bundle); err != nil {
+		return s, err
+	}
+	llmCfg, err := llm.DefaultConfig()
+	if err != nil {
+		return s, err
+	}
+	llmCfg.ModelDir = modelDir
+	s.llm, err = llm.OpenEngine(llmCfg)
+	return s, err
+}
+
+// Close frees what the engines hold.
+func (s *Set) Close() error {
+	var faults []error
+	if s.llm != nil {
+		faults = append(faults, s.llm.Close())
+	}
+	if s.encoder != nil {
+		faults = append(faults, s.encoder.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// Cut calls each with the windows of a track, in order. plan ALL hears the whole track, AUTO one window.
+func (s *Set) Cut(ctx context.Context, path string, plan eventpb.PlanMode, each func(chunker.Window) error) error {
+	_, err := s.cutter.Cut(ctx, path, plan, nil, each)
+	return err
+}
+
+// Prompt makes the soft prompt of a window.
+func (s *Set) Prompt(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+	frames, err := s.encoder.Encode(ctx, pcm)
+	if err != nil {
+		return cache.Tensor{}, fmt.Errorf("encoding window: %w", err)
+	}
+	return s.project.Project(frames)
+}
+
+// Answer answers questions about a window with greedy decoding, in their order.
+func (s *Set) Answer(ctx context.Context, prompt cache.Tensor, questions []string) ([]llm.Result, error) {
+	req := llm.Request{Soft: prompt}
+	for i, text := range questions {
+		req.Questions = append(req.Questions, llm.Question{Index: i, Text: text})
+	}
+	results, err := s.llm.Answer(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("answering: %w", err)
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			return nil, fmt.Errorf("answering question %d: %w", r.Index, r.Err)
+		}
+	}
+	return results, nil
+}
