@@ -163,7 +163,7 @@ func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, 
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	if r.Size() > limit {
 		return nil, wrap("reading", key, ErrTooLarge)
 	}

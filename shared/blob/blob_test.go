@@ -304,7 +304,7 @@ func ExampleOpen() {
 	if err != nil {
 		panic(err)
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	if err := store.PutBytes(context.Background(), "audio/0a1b", []byte("music")); err != nil {
 		panic(err)
 	}

@@ -76,6 +76,7 @@ func Open(_ context.Context, redisURL config.Secret, store *blob.Store, deps Dep
 	if err != nil {
 		return nil, err
 	}
+	//nolint:contextcheck // the circuit changes its state in no one's call
 	return NewTiered(counted{Cache: redis, tier: telemetry.TierRedis, metrics: deps.Metrics}, truth, deps), nil
 }
 

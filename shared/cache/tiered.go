@@ -32,6 +32,7 @@ func NewTiered(hot, truth Cache, deps Deps) Cache {
 	return &tiered{hot: hot, truth: truth, breaker: newBreaker(deps)}
 }
 
+// newBreaker returns the circuit before the hot tier.
 func newBreaker(deps Deps) *gobreaker.CircuitBreaker[Tensor] {
 	return gobreaker.NewCircuitBreaker[Tensor](gobreaker.Settings{
 		Timeout:      openTime,

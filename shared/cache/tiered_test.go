@@ -149,13 +149,13 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		require.EqualValues(t, 3, hot.calls.Load(), "left alone after three errors")
 		require.Equal(t, 1, bytes.Count(logs.Bytes(), []byte("\n")), "one line in the log")
 
-		time.Sleep(6 * time.Second) // the bubble's own clock
+		<-time.After(6 * time.Second) // by the bubble's own clock
 		get()
 		get()
 		require.EqualValues(t, 4, hot.calls.Load(), "one call tries again and fails")
 
 		hot.err = nil
-		time.Sleep(6 * time.Second)
+		<-time.After(6 * time.Second)
 		for range 10 {
 			get()
 		}

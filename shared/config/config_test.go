@@ -231,10 +231,14 @@ func TestSecretNeverPrints(t *testing.T) {
 	require.NoError(t, err)
 	asYAML, err := yaml.Marshal(s)
 	require.NoError(t, err)
-	printed := fmt.Sprint(s, s.URL, log.String(), string(asJSON), string(asYAML), &s, s.URL.String())
+	var all strings.Builder
+	fmt.Fprint(&all, s, s.URL, log.String(), string(asJSON), string(asYAML), &s, s.URL.String())
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
-		printed += fmt.Sprintf(verb, s) + fmt.Sprintf(verb, s.URL) + fmt.Sprintf(verb, &s.URL)
+		fmt.Fprintf(&all, verb, s)
+		fmt.Fprintf(&all, verb, s.URL)
+		fmt.Fprintf(&all, verb, &s.URL)
 	}
+	printed := all.String()
 	require.NotContains(t, printed, "hunter2")
 	require.NotContains(t, printed, fmt.Sprintf("%x", "hunter2"))
 	require.Contains(t, printed, "[redacted]")

@@ -80,8 +80,15 @@ func (c Common) Telemetry(name string) telemetry.Config {
 	}
 }
 
-// Version is the version that the binary was built from: a module version, a commit, or "dev".
+// version is set by the linker: -X github.com/larkstream/larkstream/shared/service.version=v1.2.3.
+var version string
+
+// Version is the version that the binary was built from: what the linker was told, a module version, a
+// commit, or "dev".
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "dev"

@@ -87,6 +87,7 @@ func serve(listener net.Listener, handler http.Handler, log *slog.Logger) func(c
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		}
 		stopped := make(chan error, 1)
+		//nolint:contextcheck // ctx has ended: open requests finish on a time of their own
 		unhook := context.AfterFunc(ctx, func() { stopped <- shutdown(srv) })
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			if unhook() {

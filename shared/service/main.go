@@ -17,6 +17,7 @@ import (
 func Main(name string, run func(ctx context.Context, args []string) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the next signal finds the default handler
+	//nolint:forbidigo // this is main, shared by all programs
 	os.Exit(exitCode(name, run(ctx, os.Args[1:]), os.Stderr))
 }
 

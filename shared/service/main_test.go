@@ -30,9 +30,9 @@ func TestMainProcess(t *testing.T) {
 		case "fault":
 			return errors.New("reading flags: bad")
 		}
-		fmt.Println("running")
+		fmt.Fprintln(os.Stdout, "running")
 		<-ctx.Done()
-		fmt.Println("cancelled")
+		fmt.Fprintln(os.Stdout, "cancelled")
 		if mode == "hang" {
 			select {}
 		}
@@ -92,8 +92,8 @@ func TestMainEndsAtOnceOnTheSecondSignal(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
-			return true
+		case err := <-ended:
+			return err != nil
 		default:
 			return false
 		}

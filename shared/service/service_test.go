@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -58,20 +59,26 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// addr waits for the ready line and returns its address.
-func (l *lines) addr(t *testing.T) string {
+// wait returns the log from the first mention of text on, once it is there.
+func (l *lines) wait(t *testing.T, text string) string {
 	t.Helper()
 	for {
-		if _, rest, ok := strings.Cut(l.String(), "msg=ready"); ok {
-			_, rest, _ = strings.Cut(rest, "addr=")
-			return strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])
+		if _, rest, ok := strings.Cut(l.String(), text); ok {
+			return rest
 		}
 		select {
 		case <-l.more:
 		case <-t.Context().Done():
-			require.FailNow(t, "no ready line")
+			require.FailNow(t, "not logged", text)
 		}
 	}
+}
+
+// addr waits for the ready line and returns its address.
+func (l *lines) addr(t *testing.T) string {
+	t.Helper()
+	_, addr, _ := strings.Cut(l.wait(t, "msg=ready"), "addr=")
+	return strings.TrimSpace(strings.SplitN(addr, "\n", 2)[0])
 }
 
 func common(t *testing.T) service.Common {
@@ -106,15 +113,24 @@ func (s *started) end() error {
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
+	code, body, err := fetch(t.Context(), url)
+	require.NoError(t, err)
+	return code, body
+}
+
+func fetch(ctx context.Context, url string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	require.NoError(t, err)
 	resp, err := client.Do(req)
-	require.NoError(t, err)
+	if err != nil {
+		return 0, "", err
+	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(body)
+	return resp.StatusCode, string(body), err
 }
 
 func until(ctx context.Context) error {
@@ -274,11 +290,15 @@ func TestOpenRequestsFinish(t *testing.T) {
 	s := start(t, common(t), service.Part{Name: "api", Routes: map[string]http.Handler{"/slow": slow}})
 	base := "http://" + s.logs.addr(t)
 	answer := make(chan string, 1)
-	go func() { _, body := get(t, base+"/slow"); answer <- body }()
+	go func() {
+		_, body, err := fetch(context.Background(), base+"/slow")
+		answer <- fmt.Sprint(body, err)
+	}()
 	<-entered
 	s.stop()
+	s.logs.wait(t, "msg=stopping")
 	close(release)
-	require.Equal(t, "done", <-answer)
+	require.Equal(t, "done<nil>", <-answer)
 	require.NoError(t, <-s.done)
 }
 

@@ -75,7 +75,7 @@ func readOTLP(w http.ResponseWriter, r *http.Request) ([]byte, int, error) {
 		if err != nil {
 			return nil, readStatus(err), fmt.Errorf("decompressing the request: %w", err)
 		}
-		defer unzip.Close()
+		defer func() { _ = unzip.Close() }()
 		body = unzip
 	default:
 		return nil, http.StatusUnsupportedMediaType, errors.New("send gzip or no content encoding")

@@ -40,7 +40,8 @@ func request(t *testing.T) []byte {
 				TraceId: bytes.Repeat([]byte{1}, 16), SpanId: bytes.Repeat([]byte{2}, 8), Name: "prefill\xff"[:7] + strings.Repeat("é", 4000),
 				StartTimeUnixNano: 1, EndTimeUnixNano: 1<<64 - 1, Kind: tracepb.Span_SPAN_KIND_CONSUMER,
 				Attributes: []*commonpb.KeyValue{
-					{Key: "deep", Value: deep}, {Key: "empty"},
+					{Key: "deep", Value: deep},
+					{Key: "empty"},
 					{Key: "n", Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: 7}}},
 				},
 			},

@@ -143,9 +143,9 @@ const (
 	MetricEngineBusy        = "lark.engine.busy"
 	MetricEngineAudio       = "lark.engine.audio"
 	MetricEngineCost        = "lark.engine.seconds_per_audio_second"
-	MetricEngineTokensRate  = "lark.engine.tokens_per_second"
-	MetricTimeToFirstToken  = "gen_ai.server.time_to_first_token"
-	MetricTimePerToken      = "gen_ai.server.time_per_output_token"
+	MetricEngineTokensRate  = "lark.engine.tokens_per_second"       //nolint:gosec // tokens of text
+	MetricTimeToFirstToken  = "gen_ai.server.time_to_first_token"   //nolint:gosec // tokens of text
+	MetricTimePerToken      = "gen_ai.server.time_per_output_token" //nolint:gosec // tokens of text
 	MetricTokenUsage        = "gen_ai.client.token.usage"
 	MetricEngineActive      = "lark.engine.active"
 	MetricLedgerOutcomes    = "lark.outcomes"

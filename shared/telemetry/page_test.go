@@ -42,8 +42,10 @@ func sample() []telemetry.Span {
 	}
 	spans[0].Attrs = []telemetry.Attr{{Key: "lark.job.id", Value: "0199a9a2-6b7e-7c1e-b6b0-7c2c1e6d9f10"}}
 	spans[12].Attrs = []telemetry.Attr{
-		{Key: "gen_ai.request.model", Value: "lark-nano"}, {Key: "gen_ai.usage.input_tokens", Value: "268"},
-		{Key: "gen_ai.usage.output_tokens", Value: "31"}, {Key: "gen_ai.response.time_to_first_token", Value: "0.041"},
+		{Key: "gen_ai.request.model", Value: "lark-nano"},
+		{Key: "gen_ai.usage.input_tokens", Value: "268"},
+		{Key: "gen_ai.usage.output_tokens", Value: "31"},
+		{Key: "gen_ai.response.time_to_first_token", Value: "0.041"},
 	}
 	spans[13].Failed, spans[13].Message = true, "decoding answer: deadline exceeded"
 	return spans
