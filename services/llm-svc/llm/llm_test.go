@@ -2,7 +2,6 @@ package llm_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -26,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // world is a running llm-svc between a broker and an object store.
 type world struct {
@@ -79,7 +78,7 @@ func (w *world) open(t *testing.T, cfg llm.Config) {
 	w.send, err = kafka.NewProducer(w.kafka, kafka.Deps{Log: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		require.NoError(t, w.send.Close(context.Background())) //nolint:usetesting // the test's context has ended by now
+		require.NoError(t, w.send.Close(context.Background()))
 		require.NoError(t, w.prompts.Close())
 		require.NoError(t, store.Close())
 	})

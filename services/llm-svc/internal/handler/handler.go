@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/codes"
+
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
@@ -94,18 +96,21 @@ func (h *Handler) otherModel(rec event.Record) error {
 	return stage.Later(laterModel)
 }
 
-func (h *Handler) load(ctx context.Context, key string) (soft cache.Tensor, err error) {
+// load reads the soft prompt; that it is gone is no fault of the span.
+func (h *Handler) load(ctx context.Context, key string) (cache.Tensor, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad)
-	defer func() {
+	defer span.End()
+	soft, err := h.Cache.Get(ctx, key)
+	switch {
+	case errors.Is(err, cache.ErrMiss):
+		span.SetAttributes(telemetry.AttrResult.String(telemetry.ResultMiss))
+	case err != nil:
+		span.RecordError(err)
+		span.SetStatus(codes.Error, err.Error())
+	default:
 		span.SetAttributes(telemetry.AttrFrames.Int(soft.Rows), telemetry.AttrWidth.Int(soft.Cols))
-		if errors.Is(err, cache.ErrMiss) {
-			span.SetAttributes(telemetry.AttrResult.String(telemetry.ResultMiss))
-			span.End()
-			return
-		}
-		telemetry.End(span, err)
-	}()
-	return h.Cache.Get(ctx, key)
+	}
+	return soft, err
 }
 
 func (h *Handler) checkSoft(soft cache.Tensor, msg *eventpb.PromptReady) error {

@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -69,7 +68,7 @@ func setup(t *testing.T, eng engine.Engine) fixture {
 	store, err := blob.Open(t.Context(), "mem://")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	c, err := cache.Open(t.Context(), "", store, cache.Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: telemetry.NewCacheMetrics()})
+	c, err := cache.Open(t.Context(), "", store, cache.Deps{Log: slog.New(slog.DiscardHandler), Metrics: telemetry.NewCacheMetrics()})
 	require.NoError(t, err)
 	require.NoError(t, c.Put(t.Context(), bundle.PromptKey(hash), enginetest.Soft(1, 20, 32)))
 	if eng == nil {

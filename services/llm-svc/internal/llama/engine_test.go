@@ -163,7 +163,8 @@ func TestMaxTokensAndSampling(t *testing.T) {
 	require.Equal(t, 1, ask(engine.Decode{MaxTokens: 1, Temperature: 3, Seed: 4}).OutputTokens)
 	require.LessOrEqual(t, ask(engine.Decode{MaxTokens: 100000}).OutputTokens, modeltest.Manifest().Prompt.MaxTokens)
 	hot := engine.Decode{Temperature: 5, Seed: 1}
-	require.Equal(t, ask(hot).Text, ask(hot).Text, "a seed repeats itself")
+	first := ask(hot).Text
+	require.Equal(t, first, ask(hot).Text, "a seed repeats itself")
 	other := hot
 	other.Seed = 2
 	require.NotEqual(t, ask(hot).Text, ask(other).Text)

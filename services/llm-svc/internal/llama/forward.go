@@ -30,17 +30,18 @@ type thread struct {
 	own    *memory
 }
 
-func (t *thread) length() int {
+// before is the number of positions that stand before the thread's own.
+func (t *thread) before() int {
 	if t.prefix == nil {
-		return t.own.size
+		return 0
 	}
-	return t.prefix.size + t.own.size
+	return t.prefix.size
 }
 
 // workspace holds the buffers of one forward pass; it grows and is used again.
 type workspace struct {
 	x, normed, qkv, mixed, ffn, act, logits []float32
-	scores                                  [][]float32 // one buffer per row and head group, see attend
+	scores                                  [][]float32 // one buffer per row
 }
 
 func grow(buf *[]float32, n int) []float32 {
@@ -54,30 +55,37 @@ func grow(buf *[]float32, n int) []float32 {
 type product func(dst, x, w []float32, m, n, k int)
 
 // prefill runs rows x[n, Hidden] through the model as the next n positions of t and returns the last row's hidden state,
-// before the final norm. x is overwritten.
+// before the final norm. x is overwritten. The end of ctx ends it before the next layer.
 func (w *weights) prefill(ctx context.Context, ws *workspace, t *thread, x []float32) ([]float32, error) {
 	n := len(x) / w.Hidden
 	threads := make([]*thread, n)
 	for i := range threads {
 		threads[i] = t
 	}
-	if err := w.forward(ctx, ws, threads, x, tensor.MatMulT); err != nil {
-		return nil, err
+	p := w.begin(ws, threads)
+	for l := range w.layers {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		p.layer(l, x, tensor.MatMulT)
 	}
+	p.end()
 	return x[(n-1)*w.Hidden:], nil
 }
 
 // decode runs one token of each thread as its next position, all as one batch, and returns the logits [threads, Vocab].
 // They are valid until the next call. A thread's logits do not depend on the others.
-func (w *weights) decode(ctx context.Context, ws *workspace, threads []*thread, tokens []int) ([]float32, error) {
+func (w *weights) decode(ws *workspace, threads []*thread, tokens []int) []float32 {
 	x := grow(&ws.x, len(tokens)*w.Hidden)
 	for i, id := range tokens {
 		copy(x[i*w.Hidden:], w.row(id))
 	}
-	if err := w.forward(ctx, ws, threads, x, tensor.MatRowsT); err != nil {
-		return nil, err
+	p := w.begin(ws, threads)
+	for l := range w.layers {
+		p.layer(l, x, tensor.MatRowsT)
 	}
-	return w.logits(ws, x), nil
+	p.end()
+	return w.logits(ws, x)
 }
 
 // row is the embedding of a token.
@@ -93,34 +101,43 @@ func (w *weights) logits(ws *workspace, x []float32) []float32 {
 	return out
 }
 
-// forward runs x[n, Hidden] in place through all layers. Row i is the next position of threads[i]; rows of one thread
-// stand together in order. ctx is looked at before each layer.
-func (w *weights) forward(ctx context.Context, ws *workspace, threads []*thread, x []float32, multiply product) error {
-	n := len(threads)
-	places := make([]int, n) // position of each row in its own memory
-	filled := map[*thread]int{}
+// pass is one forward pass of a batch of rows. Row i is the next position of threads[i]; rows of one thread stand together,
+// in order.
+type pass struct {
+	*weights
+	ws      *workspace
+	threads []*thread
+	places  []int // position of each row in its thread's own memory
+	filled  map[*thread]int
+}
+
+func (w *weights) begin(ws *workspace, threads []*thread) *pass {
+	p := &pass{weights: w, ws: ws, threads: threads, places: make([]int, len(threads)), filled: map[*thread]int{}}
 	for i, t := range threads {
-		places[i] = t.own.size + filled[t]
-		filled[t]++
+		p.places[i] = t.own.size + p.filled[t]
+		p.filled[t]++
 	}
-	normed := grow(&ws.normed, n*w.Hidden)
-	for l := range w.layers {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		lay := &w.layers[l]
-		tensor.RMSNorm(normed, x, lay.attnNorm, n, float32(w.NormEps))
-		w.attention(ws, l, threads, places, normed, multiply)
-		multiply(normed, ws.mixed, lay.out, n, w.Hidden, w.Hidden)
-		tensor.Add(x, normed)
-		tensor.RMSNorm(normed, x, lay.ffnNorm, n, float32(w.NormEps))
-		w.feedForward(ws, lay, normed, n, multiply)
-		tensor.Add(x, normed)
-	}
-	for t, rows := range filled {
+	return p
+}
+
+// end counts the rows as part of their threads.
+func (p *pass) end() {
+	for t, rows := range p.filled {
 		t.own.size += rows
 	}
-	return nil
+}
+
+// layer runs x[n, Hidden] in place through layer l.
+func (p *pass) layer(l int, x []float32, multiply product) {
+	n, lay := len(p.threads), &p.layers[l]
+	h := grow(&p.ws.normed, n*p.Hidden)
+	tensor.RMSNorm(h, x, lay.attnNorm, n, float32(p.NormEps))
+	p.attention(l, h, multiply)
+	multiply(h, p.ws.mixed, lay.out, n, p.Hidden, p.Hidden)
+	tensor.Add(x, h)
+	tensor.RMSNorm(h, x, lay.ffnNorm, n, float32(p.NormEps))
+	p.feedForward(p.ws, lay, h, n, multiply)
+	tensor.Add(x, h)
 }
 
 // feedForward replaces h by down(silu(gate(h)) · up(h)).
@@ -139,29 +156,25 @@ func (w *weights) feedForward(ws *workspace, lay *layer, h []float32, n int, mul
 
 // attention computes queries, keys and values of the rows in h, stores the keys and values in the threads, and leaves the
 // mixed values in ws.mixed [n, Hidden].
-func (w *weights) attention(ws *workspace, l int, threads []*thread, places []int, h []float32, multiply product) {
-	n, width := len(threads), w.Hidden+2*w.kv
-	qkv := grow(&ws.qkv, n*width)
-	multiply(qkv, h, w.layers[l].qkv, n, width, w.Hidden)
-	for i, t := range threads {
+func (p *pass) attention(l int, h []float32, multiply product) {
+	n, width := len(p.threads), p.Hidden+2*p.kv
+	qkv := grow(&p.ws.qkv, n*width)
+	multiply(qkv, h, p.layers[l].qkv, n, width, p.Hidden)
+	for i, t := range p.threads {
 		row := qkv[i*width:][:width]
-		pos := places[i]
-		if t.prefix != nil {
-			pos += t.prefix.size
-		}
-		w.rotary.Apply(row[:w.Hidden+w.kv], pos)
-		for g := range w.KVHeads {
-			at := (g*t.own.room + places[i]) * w.head
-			copy(t.own.keys[l][at:at+w.head], row[w.Hidden+g*w.head:])
-			copy(t.own.values[l][at:at+w.head], row[w.Hidden+w.kv+g*w.head:])
+		p.rotary.Apply(row[:p.Hidden+p.kv], t.before()+p.places[i])
+		for g := range p.KVHeads {
+			at := (g*t.own.room + p.places[i]) * p.head
+			copy(t.own.keys[l][at:at+p.head], row[p.Hidden+g*p.head:])
+			copy(t.own.values[l][at:at+p.head], row[p.Hidden+p.kv+g*p.head:])
 		}
 	}
-	mixed := grow(&ws.mixed, n*w.Hidden)
-	if n > 1 && threads[0] == threads[n-1] && threads[0].prefix == nil && places[0] == 0 {
-		w.attendWhole(l, threads[0].own, qkv, mixed, n)
+	mixed := grow(&p.ws.mixed, n*p.Hidden)
+	if n > 1 && p.threads[0] == p.threads[n-1] && p.threads[0].prefix == nil && p.places[0] == 0 {
+		p.attendWhole(l, p.threads[0].own, qkv, mixed, n)
 		return
 	}
-	w.attendRows(ws, l, threads, places, qkv, mixed)
+	p.attendRows(l, qkv, mixed)
 }
 
 // attendWhole is causal attention of the first n positions of a text on themselves, head by head as matrix products.
@@ -193,29 +206,28 @@ func (w *weights) attendWhole(l int, m *memory, qkv, mixed []float32, n int) {
 }
 
 // attendRows lets each row attend to its thread's prefix and to its own positions up to itself.
-func (w *weights) attendRows(ws *workspace, l int, threads []*thread, places []int, qkv, mixed []float32) {
-	width, perGroup := w.Hidden+2*w.kv, w.Heads/w.KVHeads
-	scale := float32(1 / math.Sqrt(float64(w.head)))
-	for len(ws.scores) < len(threads) {
-		ws.scores = append(ws.scores, make([]float32, w.Context))
+func (p *pass) attendRows(l int, qkv, mixed []float32) {
+	width, perGroup := p.Hidden+2*p.kv, p.Heads/p.KVHeads
+	scale := float32(1 / math.Sqrt(float64(p.head)))
+	for len(p.ws.scores) < len(p.threads) {
+		p.ws.scores = append(p.ws.scores, make([]float32, p.Context))
 	}
-	tensor.Parallel(len(threads), len(threads)*w.Hidden*256, func(i int) {
-		t, own := threads[i], places[i]+1
-		before := t.length() - t.own.size
-		scores := ws.scores[i][:before+own]
-		for h := range w.Heads {
+	tensor.Parallel(len(p.threads), len(p.threads)*p.Hidden*256, func(i int) {
+		t, before, own := p.threads[i], p.threads[i].before(), p.places[i]+1
+		scores := p.ws.scores[i][:before+own]
+		for h := range p.Heads {
 			g := h / perGroup
-			q, out := qkv[i*width+h*w.head:][:w.head], mixed[i*w.Hidden+h*w.head:][:w.head]
+			q, out := qkv[i*width+h*p.head:][:p.head], mixed[i*p.Hidden+h*p.head:][:p.head]
 			if before > 0 {
-				tensor.MatRowsT(scores, q, t.prefix.keys[l][g*t.prefix.room*w.head:], 1, before, w.head)
+				tensor.MatRowsT(scores, q, t.prefix.keys[l][g*t.prefix.room*p.head:], 1, before, p.head)
 			}
-			tensor.MatRowsT(scores[before:], q, t.own.keys[l][g*t.own.room*w.head:], 1, own, w.head)
+			tensor.MatRowsT(scores[before:], q, t.own.keys[l][g*t.own.room*p.head:], 1, own, p.head)
 			scaledSoftmax(scores, scale)
 			clear(out)
 			if before > 0 {
-				tensor.WeightedRows(out, scores[:before], t.prefix.values[l][g*t.prefix.room*w.head:])
+				tensor.WeightedRows(out, scores[:before], t.prefix.values[l][g*t.prefix.room*p.head:])
 			}
-			tensor.WeightedRows(out, scores[before:], t.own.values[l][g*t.own.room*w.head:])
+			tensor.WeightedRows(out, scores[before:], t.own.values[l][g*t.own.room*p.head:])
 		}
 	})
 }

@@ -2,7 +2,7 @@ package llama
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -23,14 +23,15 @@ func newSampler(d engine.Decode, index int) *sampler {
 	if topP <= 0 || topP > 1 {
 		topP = 1
 	}
-	return &sampler{temperature: d.Temperature, topP: topP, rand: rand.New(rand.NewPCG(d.Seed, uint64(index)))}
+	source := rand.NewPCG(d.Seed, uint64(index))
+	return &sampler{temperature: d.Temperature, topP: topP, rand: rand.New(source)} //nolint:gosec // repeatable by seed, guards nothing
 }
 
 // choose picks the next token: the most likely one (the lowest id of equals) when the temperature is 0, else one drawn
 // from the smallest set of tokens whose probability reaches topP (arXiv:1904.09751). logits are overwritten.
 func (s *sampler) choose(logits []float32) (int, error) {
 	if !tensor.Finite(logits) {
-		return 0, fmt.Errorf("choosing a token: the model's scores are not finite")
+		return 0, errors.New("choosing a token: the model's scores are not finite")
 	}
 	if s.temperature <= 0 {
 		best := 0

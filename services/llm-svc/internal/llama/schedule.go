@@ -182,12 +182,8 @@ func (s *scheduler) step() {
 	}
 	s.steps.Add(1)
 	s.widest.Store(max(s.widest.Load(), int64(len(batch))))
-	logits, err := s.w.decode(context.Background(), &s.ws, threads, tokens) // whoever is cancelled leaves before the next step
+	logits := s.w.decode(&s.ws, threads, tokens) // whoever is cancelled meanwhile leaves before the next step
 	for i, a := range batch {
-		if err != nil {
-			s.end(a.request, err)
-			continue
-		}
 		s.accept(a, logits[i*s.w.Vocab:][:s.w.Vocab])
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
+	"hash/crc32"
 	"math"
 	"strings"
 	"sync"
@@ -96,12 +96,9 @@ func (e *Engine) ended(ctx context.Context) error {
 }
 
 func answer(req engine.Request, q engine.Question) string {
-	hash := fnv.New32a()
-	var raw [4]byte
+	raw := []byte(q.Text)
 	for _, v := range req.Soft.Data {
-		binary.LittleEndian.PutUint32(raw[:], math.Float32bits(v))
-		hash.Write(raw[:])
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
 	}
-	hash.Write([]byte(q.Text))
-	return fmt.Sprintf("Test answer %08x.", hash.Sum32())
+	return fmt.Sprintf("Test answer %08x.", crc32.ChecksumIEEE(raw))
 }

@@ -6,9 +6,9 @@ package main
 import (
 	"fmt"
 
-	. "github.com/mmcloughlin/avo/build"   //nolint:revive,staticcheck // avo's way: instructions read as assembly
-	. "github.com/mmcloughlin/avo/operand" //nolint:revive,staticcheck // see above
-	. "github.com/mmcloughlin/avo/reg"     //nolint:revive,staticcheck // see above
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
 )
 
 // isa is a vector instruction set and the tile that fits its registers.
