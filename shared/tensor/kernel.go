@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync"
 )
@@ -9,7 +10,7 @@ import (
 // KernelEnv names the environment variable that overrides the choice of kernel: go, avx2 or avx512.
 const KernelEnv = "LARK_KERNEL"
 
-// kernel is one implementation of the two inner loops.
+// kernel is one implementation of the inner loops.
 type kernel struct {
 	name   string
 	mr, nr int // register tile: rows of x, rows of w
@@ -18,9 +19,15 @@ type kernel struct {
 	tile func(depth int, a, b, c []float32, stride int)
 	// dot4 sets dst[0..3] to the products of x with the four rows of w.
 	dot4 func(dst, x, w []float32)
+	// weigh adds Σ weights[i] · rows[i] to dst, for rows of len(dst).
+	weigh func(dst, weights, rows []float32)
+	// exp replaces every value of x by its exponential, with a relative error below 3e-7.
+	exp func(x []float32)
 }
 
-func goKernel() *kernel { return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go} }
+func goKernel() *kernel {
+	return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go, weigh: weighGo, exp: expGo}
+}
 
 // Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the
 // fastest available one is used then.
@@ -77,6 +84,21 @@ func dot4Go(dst, x, w []float32) {
 		s0, s1, s2, s3 = s0+v*w0[i], s1+v*w1[i], s2+v*w2[i], s3+v*w3[i]
 	}
 	dst[0], dst[1], dst[2], dst[3] = s0, s1, s2, s3
+}
+
+func weighGo(dst, weights, rows []float32) {
+	width := len(dst)
+	for i, w := range weights {
+		for j, v := range rows[i*width:][:width] {
+			dst[j] += w * v
+		}
+	}
+}
+
+func expGo(x []float32) {
+	for i, v := range x {
+		x[i] = float32(math.Exp(float64(v)))
+	}
 }
 
 func dotGo(x, w []float32) float32 {

@@ -8,10 +8,16 @@ import "golang.org/x/sys/cpu"
 func kernels() []*kernel {
 	var list []*kernel
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
-		list = append(list, &kernel{name: "avx512", mr: 12, nr: 32, tile: tileAVX512, dot4: vectorDot4(dot4AVX512, 16)})
+		list = append(list, &kernel{
+			name: "avx512", mr: 12, nr: 32, tile: tileAVX512,
+			dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
+		})
 	}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
-		list = append(list, &kernel{name: "avx2", mr: 6, nr: 16, tile: tileAVX2, dot4: vectorDot4(dot4AVX2, 8)})
+		list = append(list, &kernel{
+			name: "avx2", mr: 6, nr: 16, tile: tileAVX2,
+			dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
+		})
 	}
 	return append(list, goKernel())
 }
@@ -28,5 +34,35 @@ func vectorDot4(dot func(dst, x, w []float32, vectors, stride int), lanes int) f
 			dst[2] += x[l] * w[2*k+l]
 			dst[3] += x[l] * w[3*k+l]
 		}
+	}
+}
+
+// vectorWeigh runs an assembly kernel on whole vectors and four rows at a time, and does what is left over in Go.
+func vectorWeigh(weigh func(dst, weights, rows []float32, steps, stride int), lanes int) func(dst, weights, rows []float32) {
+	return func(dst, weights, rows []float32) {
+		width, steps := len(dst), len(weights)/4
+		rows = rows[:len(weights)*width]
+		whole := width / lanes * lanes
+		for c := 0; c < whole && steps > 0; c += lanes {
+			weigh(dst[c:c+lanes], weights, rows[c:], steps, width)
+		}
+		for i, w := range weights {
+			first := whole
+			if i >= 4*steps {
+				first = 0
+			}
+			for c := first; c < width; c++ {
+				dst[c] += w * rows[i*width+c]
+			}
+		}
+	}
+}
+
+// vectorExp runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorExp(exp func(x []float32, vectors int), lanes int) func(x []float32) {
+	return func(x []float32) {
+		whole := len(x) / lanes
+		exp(x, whole)
+		expGo(x[whole*lanes:])
 	}
 }

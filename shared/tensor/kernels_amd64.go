@@ -14,6 +14,16 @@ func tileAVX512(depth int, a []float32, b []float32, c []float32, stride int)
 //go:noescape
 func dot4AVX512(dst []float32, x []float32, w []float32, vectors int, stride int)
 
+// weighAVX512 adds the first 4·steps rows, 16 values of each, times their weights to dst; rows lie stride apart.
+//
+//go:noescape
+func weighAVX512(dst []float32, weights []float32, rows []float32, steps int, stride int)
+
+// expAVX512 replaces the first 16·vectors values of x by their exponentials.
+//
+//go:noescape
+func expAVX512(x []float32, vectors int)
+
 // tileAVX2 adds a·b to the 6 x 16 tile at c, whose rows lie stride apart; a holds depth groups of 6 values, b of 16.
 //
 //go:noescape
@@ -23,3 +33,13 @@ func tileAVX2(depth int, a []float32, b []float32, c []float32, stride int)
 //
 //go:noescape
 func dot4AVX2(dst []float32, x []float32, w []float32, vectors int, stride int)
+
+// weighAVX2 adds the first 4·steps rows, 8 values of each, times their weights to dst; rows lie stride apart.
+//
+//go:noescape
+func weighAVX2(dst []float32, weights []float32, rows []float32, steps int, stride int)
+
+// expAVX2 replaces the first 8·vectors values of x by their exponentials.
+//
+//go:noescape
+func expAVX2(x []float32, vectors int)

@@ -233,6 +233,294 @@ dot4AVX512OddDone:
 	VZEROUPPER
 	RET
 
+// func weighAVX512(dst []float32, weights []float32, rows []float32, steps int, stride int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·weighAVX512(SB), NOSPLIT, $0-88
+	MOVQ   weights_base+24(FP), AX
+	MOVQ   rows_base+48(FP), CX
+	MOVQ   steps+72(FP), DX
+	MOVQ   stride+80(FP), BX
+	SHLQ   $0x02, BX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+
+weighAVX512Loop:
+	TESTQ        DX, DX
+	JE           weighAVX512Done
+	VBROADCASTSS (AX), Z4
+	VFMADD231PS  (CX), Z4, Z0
+	ADDQ         BX, CX
+	VBROADCASTSS 4(AX), Z4
+	VFMADD231PS  (CX), Z4, Z1
+	ADDQ         BX, CX
+	VBROADCASTSS 8(AX), Z4
+	VFMADD231PS  (CX), Z4, Z2
+	ADDQ         BX, CX
+	VBROADCASTSS 12(AX), Z4
+	VFMADD231PS  (CX), Z4, Z3
+	ADDQ         BX, CX
+	ADDQ         $0x10, AX
+	DECQ         DX
+	JMP          weighAVX512Loop
+
+weighAVX512Done:
+	VADDPS  Z1, Z0, Z0
+	VADDPS  Z3, Z2, Z2
+	VADDPS  Z2, Z0, Z0
+	MOVQ    dst_base+0(FP), AX
+	VADDPS  (AX), Z0, Z0
+	VMOVUPS Z0, (AX)
+	VZEROUPPER
+	RET
+
+DATA expAVX512Constants<>+0(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+4(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+8(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+12(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+16(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+20(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+24(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+28(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+32(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+36(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+40(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+44(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+48(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+52(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+56(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+60(SB)/4, $0xc2d00000
+DATA expAVX512Constants<>+64(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+68(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+72(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+76(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+80(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+84(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+88(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+92(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+96(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+100(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+104(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+108(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+112(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+116(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+120(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+124(SB)/4, $0x42b40000
+DATA expAVX512Constants<>+128(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+132(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+136(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+140(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+144(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+148(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+152(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+156(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+160(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+164(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+168(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+172(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+176(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+180(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+184(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+188(SB)/4, $0x3fb8aa3b
+DATA expAVX512Constants<>+192(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+196(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+200(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+204(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+208(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+212(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+216(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+220(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+224(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+228(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+232(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+236(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+240(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+244(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+248(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+252(SB)/4, $0x3f317200
+DATA expAVX512Constants<>+256(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+260(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+264(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+268(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+272(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+276(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+280(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+284(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+288(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+292(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+296(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+300(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+304(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+308(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+312(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+316(SB)/4, $0x35bfbe8e
+DATA expAVX512Constants<>+320(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+324(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+328(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+332(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+336(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+340(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+344(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+348(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+352(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+356(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+360(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+364(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+368(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+372(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+376(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+380(SB)/4, $0x39500d01
+DATA expAVX512Constants<>+384(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+388(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+392(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+396(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+400(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+404(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+408(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+412(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+416(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+420(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+424(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+428(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+432(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+436(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+440(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+444(SB)/4, $0x3ab60b61
+DATA expAVX512Constants<>+448(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+452(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+456(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+460(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+464(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+468(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+472(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+476(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+480(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+484(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+488(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+492(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+496(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+500(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+504(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+508(SB)/4, $0x3c088889
+DATA expAVX512Constants<>+512(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+516(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+520(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+524(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+528(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+532(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+536(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+540(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+544(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+548(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+552(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+556(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+560(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+564(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+568(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+572(SB)/4, $0x3d2aaaab
+DATA expAVX512Constants<>+576(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+580(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+584(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+588(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+592(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+596(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+600(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+604(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+608(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+612(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+616(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+620(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+624(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+628(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+632(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+636(SB)/4, $0x3e2aaaab
+DATA expAVX512Constants<>+640(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+644(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+648(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+652(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+656(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+660(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+664(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+668(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+672(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+676(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+680(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+684(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+688(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+692(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+696(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+700(SB)/4, $0x3f000000
+DATA expAVX512Constants<>+704(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+708(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+712(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+716(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+720(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+724(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+728(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+732(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+736(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+740(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+744(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+748(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+752(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+756(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+760(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+764(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+768(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+772(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+776(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+780(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+784(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+788(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+792(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+796(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+800(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+804(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+808(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+812(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+816(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+820(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+824(SB)/4, $0x3f800000
+DATA expAVX512Constants<>+828(SB)/4, $0x3f800000
+GLOBL expAVX512Constants<>(SB), RODATA|NOPTR, $832
+
+// func expAVX512(x []float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·expAVX512(SB), NOSPLIT, $0-32
+	MOVQ x_base+0(FP), AX
+	MOVQ vectors+24(FP), CX
+
+expAVX512Loop:
+	TESTQ        CX, CX
+	JE           expAVX512Done
+	VMOVUPS      (AX), Z0
+	VMOVUPS      expAVX512Constants<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMOVUPS      expAVX512Constants<>+64(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMULPS       expAVX512Constants<>+128(SB), Z0, Z1
+	VRNDSCALEPS  $0x00, Z1, Z1
+	VFNMADD231PS expAVX512Constants<>+192(SB), Z1, Z0
+	VFNMADD231PS expAVX512Constants<>+256(SB), Z1, Z0
+	VMOVUPS      expAVX512Constants<>+320(SB), Z2
+	VFMADD213PS  expAVX512Constants<>+384(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+448(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+512(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+576(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+640(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+704(SB), Z0, Z2
+	VFMADD213PS  expAVX512Constants<>+768(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z2
+	VMOVUPS      Z2, (AX)
+	ADDQ         $0x40, AX
+	DECQ         CX
+	JMP          expAVX512Loop
+
+expAVX512Done:
+	VZEROUPPER
+	RET
+
 // func tileAVX2(depth int, a []float32, b []float32, c []float32, stride int)
 // Requires: AVX, FMA3
 TEXT ·tileAVX2(SB), NOSPLIT, $0-88
@@ -391,5 +679,193 @@ dot4AVX2OddDone:
 	VHADDPS      X2, X0, X0
 	MOVQ         dst_base+0(FP), AX
 	VMOVUPS      X0, (AX)
+	VZEROUPPER
+	RET
+
+// func weighAVX2(dst []float32, weights []float32, rows []float32, steps int, stride int)
+// Requires: AVX, FMA3
+TEXT ·weighAVX2(SB), NOSPLIT, $0-88
+	MOVQ   weights_base+24(FP), AX
+	MOVQ   rows_base+48(FP), CX
+	MOVQ   steps+72(FP), DX
+	MOVQ   stride+80(FP), BX
+	SHLQ   $0x02, BX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+weighAVX2Loop:
+	TESTQ        DX, DX
+	JE           weighAVX2Done
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS  (CX), Y4, Y0
+	ADDQ         BX, CX
+	VBROADCASTSS 4(AX), Y4
+	VFMADD231PS  (CX), Y4, Y1
+	ADDQ         BX, CX
+	VBROADCASTSS 8(AX), Y4
+	VFMADD231PS  (CX), Y4, Y2
+	ADDQ         BX, CX
+	VBROADCASTSS 12(AX), Y4
+	VFMADD231PS  (CX), Y4, Y3
+	ADDQ         BX, CX
+	ADDQ         $0x10, AX
+	DECQ         DX
+	JMP          weighAVX2Loop
+
+weighAVX2Done:
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y3, Y2, Y2
+	VADDPS  Y2, Y0, Y0
+	MOVQ    dst_base+0(FP), AX
+	VADDPS  (AX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	VZEROUPPER
+	RET
+
+DATA expAVX2Constants<>+0(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+4(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+8(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+12(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+16(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+20(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+24(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+28(SB)/4, $0xc2ae0000
+DATA expAVX2Constants<>+32(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+36(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+40(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+44(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+48(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+52(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+56(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+60(SB)/4, $0x42b00000
+DATA expAVX2Constants<>+64(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+68(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+72(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+76(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+80(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+84(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+88(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+92(SB)/4, $0x3fb8aa3b
+DATA expAVX2Constants<>+96(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+100(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+104(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+108(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+112(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+116(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+120(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+124(SB)/4, $0x3f317200
+DATA expAVX2Constants<>+128(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+132(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+136(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+140(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+144(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+148(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+152(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+156(SB)/4, $0x35bfbe8e
+DATA expAVX2Constants<>+160(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+164(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+168(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+172(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+176(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+180(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+184(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+188(SB)/4, $0x39500d01
+DATA expAVX2Constants<>+192(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+196(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+200(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+204(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+208(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+212(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+216(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+220(SB)/4, $0x3ab60b61
+DATA expAVX2Constants<>+224(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+228(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+232(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+236(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+240(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+244(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+248(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+252(SB)/4, $0x3c088889
+DATA expAVX2Constants<>+256(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+260(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+264(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+268(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+272(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+276(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+280(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+284(SB)/4, $0x3d2aaaab
+DATA expAVX2Constants<>+288(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+292(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+296(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+300(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+304(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+308(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+312(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+316(SB)/4, $0x3e2aaaab
+DATA expAVX2Constants<>+320(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+324(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+328(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+332(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+336(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+340(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+344(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+348(SB)/4, $0x3f000000
+DATA expAVX2Constants<>+352(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+356(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+360(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+364(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+368(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+372(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+376(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+380(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+384(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+388(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+392(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+396(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+400(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+404(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+408(SB)/4, $0x3f800000
+DATA expAVX2Constants<>+412(SB)/4, $0x3f800000
+GLOBL expAVX2Constants<>(SB), RODATA|NOPTR, $416
+
+// func expAVX2(x []float32, vectors int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·expAVX2(SB), NOSPLIT, $0-32
+	MOVQ x_base+0(FP), AX
+	MOVQ vectors+24(FP), CX
+
+expAVX2Loop:
+	TESTQ        CX, CX
+	JE           expAVX2Done
+	VMOVUPS      (AX), Y0
+	VMOVUPS      expAVX2Constants<>+0(SB), Y1
+	VMAXPS       Y0, Y1, Y2
+	VMOVUPS      expAVX2Constants<>+32(SB), Y1
+	VMINPS       Y2, Y1, Y2
+	VMULPS       expAVX2Constants<>+64(SB), Y2, Y1
+	VROUNDPS     $0x00, Y1, Y1
+	VFNMADD231PS expAVX2Constants<>+96(SB), Y1, Y2
+	VFNMADD231PS expAVX2Constants<>+128(SB), Y1, Y2
+	VMOVUPS      expAVX2Constants<>+160(SB), Y3
+	VFMADD213PS  expAVX2Constants<>+192(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+224(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+256(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+288(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+320(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+352(SB), Y2, Y3
+	VFMADD213PS  expAVX2Constants<>+384(SB), Y2, Y3
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y1, Y3, Y3
+	VCMPPS       $0x11, expAVX2Constants<>+0(SB), Y0, Y0
+	VANDNPS      Y3, Y0, Y3
+	VMOVUPS      Y3, (AX)
+	ADDQ         $0x20, AX
+	DECQ         CX
+	JMP          expAVX2Loop
+
+expAVX2Done:
 	VZEROUPPER
 	RET

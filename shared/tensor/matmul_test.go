@@ -110,6 +110,65 @@ func TestARowDoesNotDependOnItsNeighbours(t *testing.T) {
 	})
 }
 
+func TestWeightedRowsOnOddShapes(t *testing.T) {
+	t.Parallel()
+	for _, kr := range kernels() {
+		t.Run(kr.name, func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(2, 2))
+			for _, n := range []int{0, 1, 3, 4, 7, 33, 371} {
+				for _, width := range []int{1, 5, 8, 16, 48, 61} {
+					weights, rows, got := random(r, n), random(r, n*width), make([]float32, width+1)
+					kr.weigh(got[:width], weights, rows)
+					for j := range width {
+						want := 0.0
+						for i := range n {
+							want += float64(weights[i]) * float64(rows[i*width+j])
+						}
+						require.InDelta(t, want, got[j], 1e-4, "%d rows of %d", n, width)
+					}
+					require.Zero(t, got[width], "nothing is written beyond the row")
+				}
+			}
+		})
+	}
+}
+
+func TestExponentials(t *testing.T) {
+	t.Parallel()
+	for _, kr := range kernels() {
+		t.Run(kr.name, func(t *testing.T) {
+			t.Parallel()
+			var x []float32
+			for v := float32(-86.9); v < 88; v += 0.0137 {
+				x = append(x, v)
+			}
+			got := append([]float32(nil), x...)
+			kr.exp(got)
+			for i, v := range x {
+				require.InEpsilon(t, math.Exp(float64(v)), got[i], 3e-7, "exp(%v)", v)
+			}
+			inf := float32(math.Inf(1))
+			for n := range 40 { // in every lane and in the rest
+				x := make([]float32, 40)
+				for value, check := range map[float32]func(float64) bool{
+					0: func(v float64) bool { return v == 1 }, -inf: func(v float64) bool { return v == 0 }, -1000: func(v float64) bool { return v == 0 },
+					inf: func(v float64) bool { return v > 1e38 }, 1000: func(v float64) bool { return v > 1e38 },
+				} {
+					clear(x)
+					x[n] = value
+					kr.exp(x)
+					require.True(t, check(float64(x[n])), "exp(%v) in lane %d is %v", value, n, x[n])
+				}
+				clear(x)
+				x[n] = float32(math.NaN())
+				kr.exp(x)
+				require.True(t, math.IsNaN(float64(x[n])), "exp(NaN) in lane %d is %v", n, x[n])
+			}
+		})
+	}
+}
+
 func TestMatMulTAcrossTheSwitchToPanels(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))

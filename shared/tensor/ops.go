@@ -11,11 +11,13 @@ func Softmax(x []float32) {
 	for _, v := range x[1:] {
 		high = max(high, v)
 	}
+	for i := range x {
+		x[i] -= high
+	}
+	active().exp(x)
 	var sum float32
-	for i, v := range x {
-		e := float32(math.Exp(float64(v - high)))
-		x[i] = e
-		sum += e
+	for _, v := range x {
+		sum += v
 	}
 	for i := range x {
 		x[i] /= sum
@@ -61,9 +63,30 @@ func LayerNorm(dst, x, weight, bias []float32, rows int, eps float32) {
 }
 
 // SiLU sets x to x · sigmoid(x) in place (arXiv:1702.03118).
-func SiLU(x []float32) {
-	for i, v := range x {
-		x[i] = v / (1 + float32(math.Exp(-float64(v))))
+func SiLU(x []float32) { gate(x, func(v float32) float32 { return v }) }
+
+// GELUTanh sets x to the tanh approximation of GELU in place: 0.5·x·(1 + tanh(u)) with u = √(2/π)·(x + 0.044715·x³), which
+// equals x · sigmoid(2u).
+func GELUTanh(x []float32) {
+	root := float32(2 * math.Sqrt(2/math.Pi))
+	gate(x, func(v float32) float32 { return root * (v + 0.044715*v*v*v) })
+}
+
+// gate multiplies each value of x by sigmoid(of(x)).
+func gate(x []float32, of func(float32) float32) {
+	const piece = 1024
+	buf := borrow(min(piece, len(x)))
+	defer giveBack(buf)
+	for ; len(x) > 0; x = x[min(piece, len(x)):] {
+		part := x[:min(piece, len(x))]
+		e := buf.v[:len(part)]
+		for i, v := range part {
+			e[i] = -of(v)
+		}
+		active().exp(e)
+		for i := range part {
+			part[i] /= 1 + e[i]
+		}
 	}
 }
 
@@ -117,28 +140,4 @@ func Finite(x []float32) bool {
 }
 
 // WeightedRows adds Σ weights[i] · rows[i] to dst, for rows of len(dst) that lie one after another.
-func WeightedRows(dst, weights, rows []float32) {
-	width := len(dst)
-	i := 0
-	for ; i+4 <= len(weights); i += 4 {
-		r := rows[i*width:]
-		r0, r1, r2, r3 := r[:width], r[width:][:width], r[2*width:][:width], r[3*width:][:width]
-		w0, w1, w2, w3 := weights[i], weights[i+1], weights[i+2], weights[i+3]
-		for j := range dst {
-			dst[j] += w0*r0[j] + w1*r1[j] + w2*r2[j] + w3*r3[j]
-		}
-	}
-	for ; i < len(weights); i++ {
-		for j, v := range rows[i*width:][:width] {
-			dst[j] += weights[i] * v
-		}
-	}
-}
-
-// GELUTanh sets x to the tanh approximation of GELU in place: 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-func GELUTanh(x []float32) {
-	for i, v := range x {
-		f := float64(v)
-		x[i] = float32(0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f))))
-	}
-}
+func WeightedRows(dst, weights, rows []float32) { active().weigh(dst, weights, rows) }

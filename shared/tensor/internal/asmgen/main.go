@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -27,6 +28,8 @@ func main() {
 	} {
 		tile(s)
 		dot(s)
+		weigh(s)
+		exp(s)
 	}
 	Generate()
 }
@@ -119,6 +122,115 @@ func dot(s isa) {
 	VMOVUPS(quarters[0], Mem{Base: dst})
 	VZEROUPPER()
 	RET()
+}
+
+// weigh sums weighted rows in one vector's width, four rows a step with a sum each.
+func weigh(s isa) {
+	name := "weigh" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, weights, rows []float32, steps, stride int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s adds the first 4·steps rows, %d values of each, times their weights to dst; rows lie stride apart.", name, s.lanes))
+	weights := Load(Param("weights").Base(), GP64())
+	row := Load(Param("rows").Base(), GP64())
+	steps := Load(Param("steps"), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride)
+	sums := zeroed(s, 4)
+	value := s.vector()
+	loop(name, steps, func() {
+		for i, sum := range sums {
+			VBROADCASTSS(Mem{Base: weights, Disp: 4 * i}, value)
+			VFMADD231PS(Mem{Base: row}, value, sum)
+			ADDQ(stride, row)
+		}
+		ADDQ(Imm(16), weights)
+	})
+	VADDPS(sums[1], sums[0], sums[0])
+	VADDPS(sums[3], sums[2], sums[2])
+	VADDPS(sums[2], sums[0], sums[0])
+	dst := Load(Param("dst").Base(), GP64())
+	VADDPS(Mem{Base: dst}, sums[0], sums[0])
+	VMOVUPS(sums[0], Mem{Base: dst})
+	VZEROUPPER()
+	RET()
+}
+
+// exp computes e^x as 2^k · e^r with k = round(x/ln 2) and |r| <= ln(2)/2, e^r by its Taylor series to r^7/7!, whose rest is
+// below 6e-9.
+func exp(s isa) {
+	name := "exp" + s.suffix
+	lowest, highest := -104.0, 90.0 // beyond them scaling gives zero and infinity
+	if s.lanes == 8 {
+		lowest, highest = -87, 88 // beyond them the exponent's bits would overflow
+	}
+	ln2high := 0.693145751953125 // 16 bits of ln 2, so that k times it is exact
+	constants := []float64{lowest, highest, math.Log2E, ln2high, math.Ln2 - ln2high}
+	for factorial, i := 5040.0, 7.0; i >= 0; i-- {
+		constants = append(constants, 1/factorial)
+		factorial /= max(i, 1)
+	}
+	table := vectors(name+"Constants", s, constants)
+
+	TEXT(name, NOSPLIT, "func(x []float32, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s replaces the first %d·vectors values of x by their exponentials.", name, s.lanes))
+	at := Load(Param("x").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	x, k, r, p := s.vector(), s.vector(), s.vector(), s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: at}, x)
+		VMOVUPS(table(0), k)
+		VMAXPS(x, k, r) // x comes first where it is NaN
+		VMOVUPS(table(1), k)
+		VMINPS(r, k, r)
+		VMULPS(table(2), r, k)
+		round(s, k)
+		VFNMADD231PS(table(3), k, r)
+		VFNMADD231PS(table(4), k, r)
+		VMOVUPS(table(5), p)
+		for i := 6; i < len(constants); i++ {
+			VFMADD213PS(table(i), r, p)
+		}
+		scale(s, p, k, x, table(0))
+		VMOVUPS(p, Mem{Base: at})
+		ADDQ(Imm(uint64(4*s.lanes)), at)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// round rounds to the nearest whole number.
+func round(s isa, k VecVirtual) {
+	if s.lanes == 16 {
+		VRNDSCALEPS(Imm(0), k, k)
+		return
+	}
+	VROUNDPS(Imm(0), k, k)
+}
+
+// scale multiplies p by 2^k; for x below the lowest value the result is zero.
+func scale(s isa, p, k, x VecVirtual, lowest Mem) {
+	if s.lanes == 16 {
+		VSCALEFPS(k, p, p)
+		return
+	}
+	VCVTPS2DQ(k, k)
+	VPSLLD(Imm(23), k, k)
+	VPADDD(k, p, p)
+	below := s.vector()
+	VCMPPS(Imm(0x11), lowest, x, below) // ordered, quiet: less than
+	VANDNPS(p, below, p)
+}
+
+// vectors stores each value in as many lanes as a register has, and gives where they lie.
+func vectors(name string, s isa, values []float64) func(i int) Mem {
+	table := GLOBL(name, RODATA|NOPTR)
+	for i, v := range values {
+		for lane := range s.lanes {
+			DATA(4*(i*s.lanes+lane), U32(math.Float32bits(float32(v)))) // as bits: avo prints floats shortened
+		}
+	}
+	return func(i int) Mem { return table.Offset(4 * i * s.lanes) }
 }
 
 // fold adds the parts of a vector into its lowest four values.
