@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Common, name, version string, tel *telemetry.T
 	if tel == nil || log == nil {
 		return fmt.Errorf("starting %s: telemetry and log are needed", name)
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.HTTPAddr)
+	listener, err := new(net.ListenConfig).Listen(context.WithoutCancel(ctx), "tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}

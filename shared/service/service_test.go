@@ -327,6 +327,16 @@ func TestStartAndStopAtOnce(t *testing.T) {
 	}
 }
 
+func TestAContextThatHasEndedAlready(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var told atomic.Bool
+	part := service.Part{Name: "a", Run: func(ctx context.Context) error { <-ctx.Done(); told.Store(true); return nil }}
+	require.NoError(t, service.Run(ctx, common(t), "x", "v", telemetryOnce(), slog.New(slog.DiscardHandler), part))
+	require.True(t, told.Load())
+}
+
 func TestCommonLoadsCompletely(t *testing.T) {
 	t.Parallel()
 	configtest.Complete(t, func() any { return new(service.Common) }, "testdata/complete.yaml")
