@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/model"
 )
 
 // serverFlags say which gateway to speak to.
@@ -100,42 +102,60 @@ func (a *app) ask(ctx context.Context, server serverFlags, cfg ask.Config) error
 
 // connect finds the gateway, or starts one. The function returned stops what was started.
 func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, func(), error) {
+	nothing := func() {}
 	if server.server != "" {
 		gw, err := client.New(server.server, nil)
-		return gw, func() {}, err
+		return gw, nothing, err
 	}
 	folder, err := a.folder()
 	if err != nil {
 		return nil, nil, err
 	}
-	stack, err := a.embedded(ctx, folder, server.modelDir)
-	var locked *up.LockedError
-	if errors.As(err, &locked) {
-		url, err := runningGateway(ctx, folder)
-		if err != nil {
+	_, running, err := folder.Running()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !running {
+		stack, err := a.embedded(ctx, folder, server.modelDir)
+		if err == nil {
+			gw, err := client.New(stack.GatewayURL(), nil)
+			return gw, func() { a.stop(ctx, stack) }, err
+		}
+		var locked *up.LockedError // another lark was quicker
+		if !errors.As(err, &locked) {
 			return nil, nil, err
 		}
-		gw, err := client.New(url, nil)
-		return gw, func() {}, err
 	}
+	url, err := runningGateway(ctx, folder)
 	if err != nil {
 		return nil, nil, err
 	}
-	gw, err := client.New(stack.GatewayURL(), nil)
-	if err != nil {
-		stack.Stop(ctx)
-		return nil, nil, err
-	}
-	return gw, func() { a.stop(ctx, stack) }, nil
+	gw, err := client.New(url, nil)
+	return gw, nothing, err
 }
 
-// embedded starts everything for one call, quietly.
+// embedded starts everything for one call, quietly: what there is to say goes to the log files of the data folder.
 func (a *app) embedded(ctx context.Context, folder up.Folder, modelDir string) (*up.Stack, error) {
+	modelDir, err := checkedModel(modelDir, folder)
+	if err != nil {
+		return nil, err
+	}
 	if isTerminal(a.Err) {
 		_, _ = fmt.Fprint(a.Err, "\r\x1b[Kstarting ...")
 		defer func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }()
 	}
-	return up.Start(ctx, up.Config{Data: folder, Addr: "127.0.0.1:0", ModelDir: modelDir, Env: os.Environ()}, up.Deps{Log: a.log})
+	cfg := up.Config{Data: folder, Addr: "127.0.0.1:0", ModelDir: modelDir, Env: os.Environ()}
+	return up.Start(ctx, cfg, up.Deps{Log: slog.New(slog.DiscardHandler)})
+}
+
+// checkedModel finds the model bundle and checks it once, rather than let every stage fail on it.
+func checkedModel(dir string, folder up.Folder) (string, error) {
+	dir, err := up.FindModel(dir, folder)
+	if err != nil {
+		return "", err
+	}
+	_, err = model.Load(dir)
+	return dir, err
 }
 
 // stopLimit bounds the stop of what was started for one call: nothing is in hand any more.

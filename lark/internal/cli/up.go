@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,6 +43,14 @@ binary, in the folder above it, in ../share/larkstream, in the working folder, i
 				return err
 			}
 			cfg.Data, cfg.Env = folder, os.Environ()
+			if holder, running, err := folder.Running(); err == nil && running {
+				return &up.LockedError{Folder: folder, Holder: holder}
+			}
+			if !slices.Equal(cfg.Targets, []string{up.Broker}) {
+				if cfg.ModelDir, err = checkedModel(cfg.ModelDir, folder); err != nil {
+					return err
+				}
+			}
 			cfg.Supervise, cfg.Drain = supervise.Config{StopTimeout: drain + 5*time.Second}, drain
 			var output io.Writer
 			if !quiet {

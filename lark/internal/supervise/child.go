@@ -206,6 +206,7 @@ func (c *Child) launch() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.tail.clear()
 	lines := &lineWriter{to: io.MultiWriter(c.spec.Output, c.tail)}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	cmd.SysProcAttr = childAttr()

@@ -57,6 +57,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// clear forgets the lines of an earlier process.
+func (t *tail) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines = nil
+}
+
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
