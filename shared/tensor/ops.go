@@ -8,20 +8,31 @@ func Softmax(x []float32) {
 		return
 	}
 	high := x[0]
-	for _, v := range x[1:] {
-		high = max(high, v)
+	for _, v := range x {
+		if v > high {
+			high = v
+		}
 	}
 	for i := range x {
 		x[i] -= high
 	}
 	active().exp(x)
-	var sum float32
-	for _, v := range x {
-		sum += v
-	}
+	scale := 1 / sum(x)
 	for i := range x {
-		x[i] /= sum
+		x[i] *= scale
 	}
+}
+
+// sum adds in four independent chains, which the processor can overlap.
+func sum(x []float32) float32 {
+	var s0, s1, s2, s3 float32
+	for ; len(x) >= 4; x = x[4:] {
+		s0, s1, s2, s3 = s0+x[0], s1+x[1], s2+x[2], s3+x[3]
+	}
+	for _, v := range x {
+		s0 += v
+	}
+	return s0 + s1 + s2 + s3
 }
 
 // RMSNorm sets each row of dst[rows, len(weight)] to x / sqrt(mean(x²) + eps) · weight (Zhang and Sennrich,
