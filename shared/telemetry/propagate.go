@@ -3,12 +3,14 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -69,14 +71,28 @@ func End(span trace.Span, err error) {
 	span.End()
 }
 
-// HTTPHandler traces requests to next. The span is named after the route that served it.
+// HTTPHandler measures all requests to next and traces those that change something or belong to a trace
+// already: pollers and open streams would bury the jobs. Spans are named after the route that served.
 func HTTPHandler(next http.Handler) http.Handler {
-	return otelhttp.NewHandler(next, "http", otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string {
-		if r.Pattern != "" {
-			return r.Pattern
+	named := otelhttp.WithSpanNameFormatter(spanName)
+	traced := otelhttp.NewHandler(next, "http", named)
+	measured := otelhttp.NewHandler(next, "http", named, otelhttp.WithTracerProvider(noop.NewTracerProvider()))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+		if reads && r.Header.Get("traceparent") == "" {
+			measured.ServeHTTP(w, r)
+			return
 		}
-		return r.Method
-	}))
+		traced.ServeHTTP(w, r)
+	})
+}
+
+// spanName is the method and the route's pattern, which may name the method itself.
+func spanName(_ string, r *http.Request) string {
+	if strings.HasPrefix(r.Pattern, r.Method) {
+		return r.Pattern
+	}
+	return strings.TrimSpace(r.Method + " " + r.Pattern)
 }
 
 // HTTPTransport traces outgoing requests and passes the trace context on.

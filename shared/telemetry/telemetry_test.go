@@ -74,6 +74,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	stages.InFlight(ctx, "encoder", 4, 4096)
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
 	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.CacheHit)
+	names := served(t, own)
 	text := scrape(t, tel)
 	require.NoError(t, stop(t.Context()))
 
@@ -96,6 +97,8 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		require.Contains(t, text, line)
 	}
 
+	require.Equal(t, []string{"GET /v1/jobs/{id}", "POST /v1/jobs"}, names, "a plain read makes no span")
+	require.Contains(t, text, `http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200"`)
 	require.Positive(t, upstream.metrics.Load(), "metrics by OTLP")
 	for name, store := range map[string]*telemetry.TraceStore{"by OTLP": upstream.store, "in process": own} {
 		spans, _, ok := store.Trace(root.SpanContext().TraceID().String())
@@ -116,6 +119,31 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	require.Equal(t, "inside", line.Msg)
 	require.Equal(t, telemetry.TraceID(ctx), line.TraceID)
 	require.Equal(t, child.SpanContext().SpanID().String(), line.SpanID)
+}
+
+// served sends requests to a traced handler as the gateway has it, one mux within another, and returns the
+// names of the new traces, latest first.
+func served(t *testing.T, store *telemetry.TraceStore) (names []string) {
+	t.Helper()
+	api, outer := http.NewServeMux(), http.NewServeMux()
+	api.HandleFunc("POST /v1/jobs", func(http.ResponseWriter, *http.Request) {})
+	api.HandleFunc("/v1/jobs/{id}", func(http.ResponseWriter, *http.Request) {})
+	outer.Handle("/", telemetry.HTTPHandler(api))
+	before := len(store.List(telemetry.Query{}))
+	for _, r := range []struct{ method, path, parent string }{
+		{http.MethodPost, "/v1/jobs", ""}, {http.MethodGet, "/v1/jobs/7", ""}, {http.MethodGet, "/v1/jobs/7", parent},
+	} {
+		req := httptest.NewRequestWithContext(context.Background(), r.method, r.path, nil)
+		if r.parent != "" {
+			req.Header.Set("traceparent", r.parent)
+		}
+		outer.ServeHTTP(httptest.NewRecorder(), req)
+	}
+	list := store.List(telemetry.Query{})
+	for _, s := range list[:len(list)-before] {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 func scrape(t *testing.T, tel *telemetry.Telemetry) string {
