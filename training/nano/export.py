@@ -37,6 +37,12 @@ def digest(path: str) -> str:
         return hashlib.sha256(f.read()).hexdigest()
 
 
+def write_tensors(path: str, tensors: dict) -> None:
+    """Write a safetensors file that everyone may read."""
+    save_file(tensors, path)
+    os.chmod(path, 0o644)
+
+
 def write_weights(bundle: str, enc: dict, dec: dict) -> tuple[dict, dict]:
     """Write the three weight files; returns the weights as a reader of the files sees them."""
     enc = {k: np.asarray(v, np.float32) for k, v in enc.items()}
@@ -45,7 +51,7 @@ def write_weights(bundle: str, enc: dict, dec: dict) -> tuple[dict, dict]:
     for name, tensors in (("encoder", enc), ("projector", proj), ("llm", llm)):
         if not all(np.isfinite(v).all() for v in tensors.values()):
             raise ValueError(f"exporting {name}: weights are not finite")
-        save_file(tensors, os.path.join(bundle, name + ".safetensors"))
+        write_tensors(os.path.join(bundle, name + ".safetensors"), tensors)
     return enc, proj | {k: v.astype(np.float32) for k, v in llm.items()}
 
 
@@ -94,7 +100,7 @@ def write_golden(bundle: str, enc: dict, dec: dict, shape: decoder.Shape, tok: T
             {"name": question, "frames": count, "question": question, "prompt_ids": ids, "answer_ids": answer, "text": tok.decode(answer)}
         )
     os.makedirs(os.path.join(bundle, "golden"), exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, os.path.join(bundle, "golden", "golden.safetensors"))
+    write_tensors(os.path.join(bundle, "golden", "golden.safetensors"), {k: np.ascontiguousarray(v) for k, v in tensors.items()})
     with open(os.path.join(bundle, "golden", "golden.json"), "w", encoding="utf-8") as f:
         json.dump(index, f, indent=1)
     for case in index["decoder"]:

@@ -143,7 +143,7 @@ def main() -> None:
         params, state, terms = step(params, state, b, use)
         smooth = {k: 0.98 * smooth.get(k, float(v)) + 0.02 * float(v) for k, v in terms.items()}
         done += 1
-        if time.monotonic() - shown > 60:
+        if time.monotonic() - shown > 150:
             shown = time.monotonic()
             clips.refresh()
             watched.refresh()
