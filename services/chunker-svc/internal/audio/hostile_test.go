@@ -252,7 +252,8 @@ func fuzzDecoder(f *testing.F) *Decoder {
 	})
 }
 
-// FuzzDecode checks that no file makes a decoder panic, run for ever, or return what its limits forbid.
+// FuzzDecode checks that no file makes a decoder panic, run for ever, or return what its limits forbid. Coverage varies a
+// little from run to run, so bound the minimising: go test -fuzz FuzzDecode -fuzzminimizetime 20x.
 func FuzzDecode(f *testing.F) {
 	tone := sine(SampleRate/5, 440, SampleRate, 0.5)
 	for _, s := range []wavSpec{
@@ -294,9 +295,7 @@ func FuzzResample(f *testing.F) {
 		}
 		out := resampleAll(int(rate), make([]float32, n))
 		require.InDelta(t, float64(n)*SampleRate/float64(rate), len(out), 0.5+1e-9)
-		for _, v := range out {
-			require.Zero(t, v)
-		}
+		require.Zero(t, worst(out, make([]float64, len(out)), 0))
 	})
 }
 

@@ -29,6 +29,15 @@ func tone32(n int, hz, rate float64) []float32 {
 	return x
 }
 
+// worst is the largest difference between got and want, over samples that lie at least edge from both ends.
+func worst(got []float32, want []float64, edge int) float64 {
+	largest := 0.0
+	for i := edge; i < len(got)-edge; i++ {
+		largest = max(largest, math.Abs(float64(got[i])-want[i]))
+	}
+	return largest
+}
+
 func TestResamplerKeepsThePassBand(t *testing.T) {
 	t.Parallel()
 	for _, rate := range rates {
@@ -42,9 +51,7 @@ func TestResamplerKeepsThePassBand(t *testing.T) {
 			out := resampleAll(rate, tone32(rate, hz, float64(rate)))
 			want := sine(len(out), hz, SampleRate, 0.5)
 			edge := SampleRate/10 + SampleRate*2*zeroCrossings/rate
-			for i := edge; i < len(out)-edge; i++ {
-				require.InDelta(t, want[i], out[i], tolerance, "%d Hz at rate %d, sample %d", int(hz), rate, i)
-			}
+			require.LessOrEqual(t, worst(out, want, edge), tolerance, "%d Hz at rate %d", int(hz), rate)
 		}
 	}
 }
@@ -54,9 +61,7 @@ func TestResamplerSilencesTheStopBand(t *testing.T) {
 	for _, rate := range []int{48000, 88200, 96000, 192000} {
 		for _, hz := range []float64{22_100, 23_000, 0.49 * float64(rate)} {
 			out := resampleAll(rate, tone32(rate, hz, float64(rate)))
-			for i := SampleRate / 10; i < len(out)-SampleRate/10; i++ {
-				require.InDelta(t, 0, out[i], 2e-5, "%g Hz at rate %d folds back", hz, rate)
-			}
+			require.LessOrEqual(t, worst(out, make([]float64, len(out)), SampleRate/10), 2e-5, "%g Hz at rate %d folds back", hz, rate)
 		}
 	}
 }
