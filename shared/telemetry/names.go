@@ -146,7 +146,7 @@ const (
 	MetricEngineTokensRate  = "lark.engine.tokens_per_second"       //nolint:gosec // tokens of text
 	MetricTimeToFirstToken  = "gen_ai.server.time_to_first_token"   //nolint:gosec // tokens of text
 	MetricTimePerToken      = "gen_ai.server.time_per_output_token" //nolint:gosec // tokens of text
-	MetricTokenUsage        = "gen_ai.client.token.usage"
+	MetricTokenUsage        = "gen_ai.client.token.usage"           //nolint:gosec // tokens of text
 	MetricEngineActive      = "lark.engine.active"
 	MetricLedgerOutcomes    = "lark.outcomes"
 	MetricLedgerJobs        = "lark.jobs"
