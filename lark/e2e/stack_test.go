@@ -98,6 +98,9 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 // environ is what every stage gets: nothing of this machine but where programs and files are.
 func (s *stack) environ() []string {
 	env := []string{"REDIS_URL=" + world.redis.url(), "LARK_MODEL_DIR=" + filepath.Join(world.root, "models", "lark-nano")}
+	if dir := os.Getenv("LARK_MODEL_DIR"); dir != "" {
+		env[1] = "LARK_MODEL_DIR=" + dir
+	}
 	for _, key := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR"} {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)

@@ -28,9 +28,9 @@ func startReceiver() *receiver {
 	return &receiver{TraceStore: store, server: httptest.NewServer(store.OTLPHandler())}
 }
 
-// env makes the stages send their traces here, soon.
+// env makes the stages send their traces here.
 func (r *receiver) env() []string {
-	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + r.server.URL}
+	return []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + r.server.URL + "/v1/traces"}
 }
 
 // tree waits until the trace holds a span of each of the names, and returns its spans after checking that they are one tree.
@@ -98,11 +98,14 @@ func (n spanNames) String() string {
 // process is the name of a stage's span on a record of a topic.
 func process(topic string) string { return telemetry.SpanProcess + topic }
 
+// submitSpan is the gateway's span on the request that submits a job.
+const submitSpan = "POST /v1/jobs"
+
 // inTrace are the spans of a job whose windows are encoded, by whom makes them.
 func inTrace() map[string][]string {
 	return map[string][]string{
-		telemetry.ServiceGateway:   {telemetry.SpanSubmit, telemetry.SpanRecord},
-		telemetry.ServiceChunker:   {process(event.TopicJobs), telemetry.SpanDecode, telemetry.SpanCut},
+		telemetry.ServiceGateway:   {submitSpan, telemetry.SpanRecord},
+		telemetry.ServiceChunker:   {process(event.TopicJobs), telemetry.SpanDecode},
 		telemetry.ServiceEncoder:   {process(event.TopicWindows), telemetry.SpanEncode},
 		telemetry.ServiceProjector: {process(event.TopicEmbeddings), telemetry.SpanProject},
 		telemetry.ServiceLLM:       {process(event.TopicPrompts), telemetry.SpanPrefill, telemetry.SpanAnswer},
@@ -121,7 +124,7 @@ func TestOneTracePerJob(t *testing.T) {
 	requireServices(t, spans, inTrace())
 	require.Len(t, named(spans, telemetry.SpanEncode), 2)
 	require.Len(t, named(spans, telemetry.SpanAnswer), 4)
-	requireUnder(t, spans, telemetry.SpanEncode, telemetry.SpanSubmit)
+	requireUnder(t, spans, telemetry.SpanEncode, submitSpan)
 	requireUnder(t, spans, telemetry.SpanProject, process(event.TopicWindows))
 	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicEmbeddings))
 	requireUnder(t, spans, telemetry.SpanRecord, process(event.TopicPrompts))
