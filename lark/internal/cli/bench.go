@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/lark/internal/demo"
+	"github.com/larkstream/larkstream/lark/internal/up"
+)
+
+func (a *app) benchCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure this system on this machine"}
+	cmd.AddCommand(a.benchPipeline(), a.benchPlain())
+	return cmd
+}
+
+func (a *app) benchPipeline() *cobra.Command {
+	var cfg bench.Config
+	var asJSON bool
+	var write string
+	cmd := &cobra.Command{
+		Use: "pipeline", Short: "Measure the pipeline against a plain loop over the same engines", Args: cobra.NoArgs,
+		Long: `Sends the same windows of music, in turns, through a plain loop over the engines in one process and through the real
+processes on an empty data folder, and prints the throughput of both; then, with single jobs on the idle pipeline, the time
+that every hop adds and the latency of a new question about a known window; and the peak memory of every process.`,
+		Example: "  lark bench pipeline --write docs/benchmarks/pipeline.md",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := a.benchConfig(&cfg); err != nil {
+				return err
+			}
+			report, err := bench.Run(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return a.writeBench(report, asJSON, write)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Windows, "windows", 200, "windows of 25 s in each round")
+	f.IntVar(&cfg.Rounds, "rounds", 2, "rounds")
+	f.IntVar(&cfg.Jobs, "jobs", 30, "single jobs for the hops and the repeated question")
+	f.StringVar(&cfg.ModelDir, "model", "", "model bundle `folder`, as for lark up")
+	f.StringVar(&cfg.Source, "track", "", "music from which the windows are made (default: the bundled piece)")
+	f.StringVar(&cfg.Scratch, "scratch", "", "`folder` for 4.4 MB of temporary files per window (default: the system's)")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	f.StringVar(&write, "write", "", "Markdown `file` to write the table to as well")
+	return cmd
+}
+
+func (a *app) benchConfig(cfg *bench.Config) error {
+	if cfg.Windows < 1 || cfg.Rounds < 1 || cfg.Jobs < 1 {
+		return usage(fmt.Errorf("windows, rounds and jobs must be above 0"))
+	}
+	folder, err := a.folder()
+	if err != nil {
+		return err
+	}
+	if cfg.ModelDir, err = checkedModel(cfg.ModelDir, folder); err != nil {
+		return err
+	}
+	if cfg.Source == "" {
+		piece, err := demo.PieceFolder(cfg.ModelDir)
+		if err != nil {
+			return err
+		}
+		cfg.Source = filepath.Join(piece, "larksong.mp3")
+	}
+	if cfg.Executable, err = os.Executable(); err != nil {
+		return fmt.Errorf("finding own binary: %w", err)
+	}
+	cfg.Log = a.Err
+	cfg.Progress = func(what string) { _, _ = fmt.Fprintln(a.Err, what) }
+	return nil
+}
+
+func (a *app) writeBench(report bench.Report, asJSON bool, write string) error {
+	var text bytes.Buffer
+	report.Write(&text)
+	if write != "" {
+		page := "# What the pipeline costs\n\nWritten by `lark bench pipeline --write`; absolute figures hold for the machine named, the ratio compares\n" +
+			"both in one run, in turns.\n\n" + text.String()
+		if err := os.WriteFile(write, []byte(page), 0o644); err != nil {
+			return fmt.Errorf("writing the table: %w", err)
+		}
+	}
+	if asJSON {
+		return json.NewEncoder(a.Out).Encode(report)
+	}
+	a.printf("%s", text.String())
+	return nil
+}
+
+// benchPlain is the plain loop in a process of its own.
+func (a *app) benchPlain() *cobra.Command {
+	var modelDir string
+	cmd := &cobra.Command{
+		Use: "plain TRACK...", Short: "Run the plain loop over the engines", Args: cobra.MinimumNArgs(1), Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := up.FindModel(modelDir, "")
+			if err != nil {
+				return err
+			}
+			plain, err := bench.RunPlain(cmd.Context(), dir, args, bench.Questions())
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(a.Out).Encode(plain)
+		},
+	}
+	cmd.Flags().StringVar(&modelDir, "model", "", "model bundle `folder`")
+	return cmd
+}
