@@ -39,15 +39,18 @@ func Kernel() (string, error) {
 }
 
 // active is the kernel of this process, chosen at first use.
-var active = sync.OnceValue(func() *kernel {
+var active = sync.OnceValue(func() *kernel { return choose(os.Getenv(KernelEnv)) })
+
+// choose gives the kernel of that name, else the fastest.
+func choose(name string) *kernel {
 	have := kernels()
 	for _, k := range have {
-		if k.name == os.Getenv(KernelEnv) {
+		if k.name == name {
 			return k
 		}
 	}
 	return have[0]
-})
+}
 
 func kernelNames() []string {
 	var names []string

@@ -190,6 +190,10 @@ func TestKernelNamesTheOneInUse(t *testing.T) {
 	t.Setenv(KernelEnv, "abacus")
 	_, err = Kernel()
 	require.ErrorContains(t, err, "abacus")
+	require.Equal(t, kernels()[0].name, choose("abacus").name)
+	for _, name := range kernelNames() {
+		require.Equal(t, name, choose(name).name)
+	}
 }
 
 // BenchmarkMatMulT reports GFLOP/s: go test -run - -bench MatMulT ./tensor
