@@ -67,12 +67,13 @@ fmt: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## format the Go code (gofu
 	$< fmt $(MODULES)
 
 .PHONY: generate
-generate: $(TOOLS)/buf-$(BUF_VERSION) $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) ## re-generate the protobuf code
+generate: $(TOOLS)/buf-$(BUF_VERSION) $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) ## re-generate the protobuf code and the matrix kernels
 	cd shared/event && PATH="$(TOOLS):$$PATH" $(TOOLS)/buf-$(BUF_VERSION) generate
+	cd shared/tensor && go generate .
 
 .PHONY: generate-check
 generate-check: generate # generated code in the tree is what the generator makes
-	@git diff --exit-code --stat -- shared/event/eventpb || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
+	@git diff --exit-code --stat -- shared/event/eventpb shared/tensor || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
 
 .PHONY: standalone
 standalone: # each module builds without the workspace

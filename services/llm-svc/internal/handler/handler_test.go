@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
@@ -26,7 +30,13 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// spans holds what all tests of the package have traced; each looks for its own trace.
+var spans = tracetest.NewSpanRecorder()
+
+func TestMain(m *testing.M) {
+	otel.SetTracerProvider(trace.NewTracerProvider(trace.WithSpanProcessor(spans)))
+	goleak.VerifyTestMain(m)
+}
 
 // watcher keeps the events that were emitted.
 type watcher struct {
@@ -296,4 +306,44 @@ func TestNewRefusesMissingDependencies(t *testing.T) {
 	t.Parallel()
 	_, err := New(Deps{})
 	require.Error(t, err)
+}
+
+func TestEachAnswerIsTraced(t *testing.T) {
+	t.Parallel()
+	f := setup(t, nil)
+	ctx, root := telemetry.Tracer().Start(t.Context(), "root")
+	msg := f.prompt()
+	msg.Task.Decode = &eventpb.Decode{Temperature: 0.5, Seed: 7}
+	out, err := f.Handle(ctx, record(t, msg))
+	require.NoError(t, err)
+	root.End()
+	outcome, err := event.DecodeAs[*eventpb.Outcome](out[0])
+	require.NoError(t, err)
+	require.Equal(t, root.SpanContext().TraceID().String(), outcome.GetTraceId())
+
+	byName := map[string][]trace.ReadOnlySpan{}
+	for _, s := range spans.Ended() {
+		if s.SpanContext().TraceID() == root.SpanContext().TraceID() {
+			byName[s.Name()] = append(byName[s.Name()], s)
+		}
+	}
+	require.Len(t, byName[telemetry.SpanLoad], 1)
+	require.Len(t, byName[telemetry.SpanAnswer], 2)
+	require.Len(t, byName[telemetry.SpanPrefill], 2)
+	require.Len(t, byName[telemetry.SpanGenerate], 2)
+	for i, answer := range byName[telemetry.SpanAnswer] {
+		require.Equal(t, root.SpanContext().SpanID(), answer.Parent().SpanID())
+		require.Equal(t, answer.SpanContext().SpanID(), byName[telemetry.SpanPrefill][i].Parent().SpanID())
+		require.Equal(t, answer.SpanContext().SpanID(), byName[telemetry.SpanGenerate][i].Parent().SpanID())
+		got := attribute.NewSet(answer.Attributes()...)
+		for key, want := range map[attribute.Key]attribute.Value{
+			telemetry.AttrGenAIOperation: attribute.StringValue(telemetry.GenAIOperation), telemetry.AttrGenAIRequestModel: attribute.StringValue("tiny"),
+			telemetry.AttrGenAIInputTokens: attribute.IntValue(22), telemetry.AttrGenAISeed: attribute.Int64Value(7),
+			telemetry.AttrGenAIFinishReasons: attribute.StringSliceValue([]string{engine.FinishStop}),
+		} {
+			value, ok := got.Value(key)
+			require.True(t, ok, key)
+			require.Equal(t, want.Emit(), value.Emit(), key)
+		}
+	}
 }
