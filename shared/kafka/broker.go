@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,9 +23,10 @@ type BrokerConfig struct {
 	// Addr is where to listen and what clients are told to connect to; "127.0.0.1:0" when empty.
 	Addr string
 	// Sync writes every batch through to the disk before it is acknowledged. Off by default: the
-	// death of the process, even by kill -9, loses nothing without it, because the kernel holds
-	// what was written; only the machine's own crash can, and Sync costs a disk flush (measured in
-	// broker_test.go: several milliseconds) on every hop of every question.
+	// death of the process, even by kill -9, loses nothing without it, because the kernel holds what
+	// was written (TestKilledBrokerKeepsAcknowledgedRecords); only the machine's own crash can. Sync
+	// costs a disk flush on every hop of every question: 3.5 ms instead of 0.1 ms for a record in
+	// one run of BenchmarkPublish.
 	Sync bool
 	Log  *slog.Logger
 }
@@ -57,7 +59,9 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 		kfake.NumBrokers(1),
 		kfake.WithLogger(brokerLog{c.Log}),
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanerBackoff}),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			return (&net.ListenConfig{}).Listen(context.Background(), network, addr)
+		}),
 	}
 	b := &Broker{}
 	if c.Dir != "" {

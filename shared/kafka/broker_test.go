@@ -27,10 +27,10 @@ const (
 func runChild(dir string) {
 	b, err := kafka.StartBroker(kafka.BrokerConfig{Dir: dir, Addr: os.Getenv(childAddrEnv), Log: silent()})
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		return
 	}
-	fmt.Println("ready", b.Addr())
+	fmt.Fprintln(os.Stdout, "ready", b.Addr())
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	_ = b.Close()
 }
@@ -38,7 +38,7 @@ func runChild(dir string) {
 // startChild runs this test binary as a broker and returns its process and address.
 func startChild(t *testing.T, dir, addr string) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // this very test binary
+	cmd := exec.CommandContext(context.Background(), os.Args[0])
 	cmd.Env = append(os.Environ(), childDirEnv+"="+dir, childAddrEnv+"="+addr)
 	_, err := cmd.StdinPipe()
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func BenchmarkPublish(b *testing.B) {
 		b.Run(fmt.Sprintf("sync=%t", sync), func(b *testing.B) {
 			broker, err := kafka.StartBroker(kafka.BrokerConfig{Dir: b.TempDir(), Sync: sync, Log: silent()})
 			require.NoError(b, err)
-			defer broker.Close()
+			defer func() { _ = broker.Close() }()
 			cfg := kafka.Config{Brokers: []string{broker.Addr()}}
 			require.NoError(b, kafka.Provision(b.Context(), cfg, []event.TopicSpec{{Name: topic, Partitions: 1, Retention: time.Hour}}))
 			p, err := kafka.NewProducer(cfg, kafka.Deps{Log: silent()})

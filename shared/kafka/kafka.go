@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -157,7 +158,7 @@ func (l *connectionLog) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration
 	if !changed {
 		return
 	}
-	addr := net.JoinHostPort(meta.Host, fmt.Sprint(meta.Port))
+	addr := net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port)))
 	if err != nil {
 		l.log.Warn("broker unreachable, retrying", "addr", addr, "error", err)
 		return

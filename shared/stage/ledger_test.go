@@ -31,7 +31,7 @@ func TestLedger(t *testing.T) {
 		seeds = []uint64{s}
 	}
 	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			runLedger(t, seed)
 		})

@@ -2,6 +2,7 @@ package stage_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -116,7 +117,7 @@ func TestRecordLargerThanTheByteBoundRunsAlone(t *testing.T) {
 	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
 		defer held.Add(-1)
 		if held.Add(1) > 1 {
-			return nil, stage.Permanent(event.CodeInternal, fmt.Errorf("not alone"))
+			return nil, stage.Permanent(event.CodeInternal, errors.New("not alone"))
 		}
 		return answer(rec)
 	}, func(cfg *stage.Config, d *stage.Deps) {

@@ -110,7 +110,7 @@ type verdict struct {
 // end only when the partition stops.
 func (r *Runner) process(t *task) {
 	ctx := telemetry.ExtractContext(t.part.hard, t.meta.rec.Headers)
-	ctx, span := r.startSpan(ctx, t)
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanProcess+t.part.topic, r.spanOptions(t)...)
 	defer span.End()
 	begun := time.Now()
 	if age := begun.Sub(t.rec.Timestamp); !t.rec.Timestamp.IsZero() {
@@ -140,8 +140,8 @@ func (r *Runner) process(t *task) {
 	}
 }
 
-func (r *Runner) startSpan(ctx context.Context, t *task) (context.Context, trace.Span) {
-	return telemetry.Tracer().Start(ctx, telemetry.SpanProcess+t.part.topic,
+func (r *Runner) spanOptions(t *task) []trace.SpanStartOption {
+	return []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(
 			telemetry.AttrStage.String(r.cfg.Stage),
@@ -152,7 +152,8 @@ func (r *Runner) startSpan(ctx context.Context, t *task) (context.Context, trace
 			telemetry.AttrMessagingGroup.String(r.cfg.Group),
 			telemetry.AttrJobID.String(t.meta.job),
 			telemetry.AttrAttempt.Int(t.meta.attempt),
-		))
+		),
+	}
 }
 
 // attempt handles the record once and settles it, unless it is to be tried again in place.
@@ -183,7 +184,7 @@ func (r *Runner) attempt(ctx context.Context, t *task, n int) verdict {
 func (r *Runner) slot(handlerCtx context.Context, t *task) (release func(), ok bool) {
 	ctx, cancel := context.WithCancel(handlerCtx)
 	defer cancel()
-	defer context.AfterFunc(t.part.stop, cancel)()
+	defer context.AfterFunc(t.part.stop, cancel)() //nolint:contextcheck // a second life to watch beside handlerCtx
 	if r.slots.Acquire(ctx, 1) != nil {
 		_, ended := endOf(context.Cause(handlerCtx))
 		return func() {}, ended && t.part.stop.Err() == nil

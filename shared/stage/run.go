@@ -49,7 +49,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.client = client
 	r.poll(ctx)
-	return r.drain()
+	return r.drain(context.WithoutCancel(ctx))
 }
 
 // provision makes the stage's retry topics where they are missing, trying until the broker answers.
@@ -144,7 +144,7 @@ func (r *Runner) onAssigned(_ context.Context, _ *kgo.Client, assigned map[strin
 
 // onRevoked gives partitions up in good order: begins nothing more, waits for what runs, commits
 // what is finished, and forbids all commits after that.
-func (r *Runner) onRevoked(_ context.Context, _ *kgo.Client, revoked map[string][]int32) {
+func (r *Runner) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[string][]int32) {
 	parts := r.take(revoked)
 	if len(parts) == 0 {
 		return
@@ -158,7 +158,7 @@ func (r *Runner) onRevoked(_ context.Context, _ *kgo.Client, revoked map[string]
 	for _, p := range parts {
 		p.close(ErrRevoked)
 	}
-	r.commit()
+	r.commit(ctx)
 }
 
 // onLost drops partitions that another instance may already own: nothing is waited for or committed.
@@ -197,15 +197,16 @@ func (r *Runner) takeAll() []*partition {
 	return out
 }
 
-func (r *Runner) commit() {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+func (r *Runner) commit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if err := r.client.CommitMarkedOffsets(ctx); err != nil {
 		r.log.Warn("committing offsets; finished work will be done again", "error", err)
 	}
 }
 
-func (r *Runner) drain() error {
+// drain ends the runner in good order; ctx is not the one whose end began it.
+func (r *Runner) drain(ctx context.Context) error {
 	r.assigned.Store(false)
 	parts := r.takeAll()
 	for _, p := range parts {
@@ -216,8 +217,8 @@ func (r *Runner) drain() error {
 		p.close(ErrStopping)
 	}
 	ended := clean || waitIdle(parts, r.cfg.DrainTimeout/4)
-	r.commit()
-	r.leave()
+	r.commit(ctx)
+	r.leave(ctx)
 	if ended {
 		r.work.Wait()
 	}
@@ -229,8 +230,8 @@ func (r *Runner) drain() error {
 }
 
 // leave tells the group that the instance goes, so that others take over at once.
-func (r *Runner) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+func (r *Runner) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if err := r.client.LeaveGroupContext(ctx); err != nil {
 		r.log.Warn("leaving group", "group", r.cfg.Group, "error", err)
@@ -256,5 +257,5 @@ func waitFor(ctx context.Context, d time.Duration) bool {
 // backoff is the jittered wait before attempt n+1 (n from 1): base doubling, half to one and a half.
 func backoff(base time.Duration, n int) time.Duration {
 	d := min(base<<min(n-1, 16), 30*time.Second)
-	return d/2 + rand.N(d+1)
+	return d/2 + rand.N(d+1) //nolint:gosec // jitter needs no secrecy
 }

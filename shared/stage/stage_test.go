@@ -31,17 +31,14 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	tel, stop, err := telemetry.Start(context.Background(), telemetry.Config{
+	tel, _, err := telemetry.Start(context.Background(), telemetry.Config{
 		Service: "test", Traces: traces, LogOutput: io.Discard,
 	})
 	if err != nil {
 		panic(err)
 	}
 	process = tel
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		_ = stop(context.Background())
-		os.Exit(code)
-	}))
+	goleak.VerifyTestMain(m)
 }
 
 const (
