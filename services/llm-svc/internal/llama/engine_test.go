@@ -228,3 +228,31 @@ func TestOpenRefusesWhatCannotWork(t *testing.T) {
 	_, err = Open(b, Config{})
 	require.ErrorContains(t, err, "opening tokenizer")
 }
+
+func TestAWindowOfManyQuestionsDoesNotStarveAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := setup(t, Config{MaxBatch: 2})
+		bothCame, answered := make(chan struct{}), map[int]bool{}
+		var group sync.WaitGroup
+		group.Go(func() {
+			_, err := e.Answer(t.Context(), engine.Request{
+				Soft: enginetest.Soft(1, 30, 32), Questions: questions(40),
+				OnToken: func(index int, _ string) { <-bothCame; answered[index] = true },
+			})
+			require.NoError(t, err)
+		})
+		synctest.Wait() // the first token waits
+		group.Go(func() {
+			_, err := e.Answer(t.Context(), engine.Request{
+				Soft: enginetest.Soft(2, 30, 32), Questions: questions(1),
+				OnToken: func(int, string) { require.Less(t, len(answered), 10, "questions of the first window before the second's turn") },
+			})
+			require.NoError(t, err)
+		})
+		synctest.Wait()
+		close(bothCame)
+		group.Wait()
+		require.Len(t, answered, 40)
+	})
+}
