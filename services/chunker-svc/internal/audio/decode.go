@@ -38,7 +38,7 @@ func NewDecoder(cfg Config) (*Decoder, error) {
 	switch cfg.FFmpeg {
 	case "none":
 	case "":
-		f.path, _ = exec.LookPath("ffmpeg") //nolint:errcheck // not installed: files that need it say so
+		f.path, _ = exec.LookPath("ffmpeg") // not installed: files that need it say so
 	default:
 		path, err := exec.LookPath(cfg.FFmpeg)
 		if err != nil {

@@ -83,7 +83,7 @@ func (f ffmpeg) command(ctx context.Context, file string, ft format) *exec.Cmd {
 		"-t", strconv.Itoa(int(f.limits.Duration/time.Second) + 2),
 		"-threads", "1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1",
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", args...) //nolint:gosec // fixed script, demuxer from our table, our own file name
+	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	cmd.Dir = filepath.Dir(file)
 	cmd.WaitDelay = ffmpegWaitDelay

@@ -257,8 +257,10 @@ func fuzzDecoder(f *testing.F) *Decoder {
 func FuzzDecode(f *testing.F) {
 	tone := sine(SampleRate/5, 440, SampleRate, 0.5)
 	for _, s := range []wavSpec{
-		{tag: wavPCM, bits: 8, channels: 1, rate: 8000}, {tag: wavPCM, bits: 24, channels: 2, rate: 48000, extensible: true},
-		{tag: wavFloat, bits: 32, channels: 2, rate: 44100}, {tag: wavFloat, bits: 64, channels: 1, rate: 96000, junk: 3},
+		{tag: wavPCM, bits: 8, channels: 1, rate: 8000},
+		{tag: wavPCM, bits: 24, channels: 2, rate: 48000, extensible: true},
+		{tag: wavFloat, bits: 32, channels: 2, rate: 44100},
+		{tag: wavFloat, bits: 64, channels: 1, rate: 96000, junk: 3},
 	} {
 		f.Add(buildWAV(s, tone))
 	}

@@ -113,12 +113,24 @@ func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule)
 	return fresh, h.storePlan(ctx, key, fresh)
 }
 
-// decode cuts the track and stores the PCM of its windows, or only of those that want chooses.
+// decode is cut under a span.
 func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (t *track, err error) {
+	var info audio.Info
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanDecode,
 		trace.WithAttributes(telemetry.AttrTrackSHA256.String(file.GetSha256())))
-	defer func() { telemetry.End(span, err) }()
-	t = &track{sha256: file.GetSha256()}
+	defer func() {
+		span.SetAttributes(telemetry.AttrDecoder.String(info.Format), telemetry.AttrSampleRate.Int(info.Rate),
+			telemetry.AttrChannels.Int(info.Channels), telemetry.AttrAudioSeconds.Float64(info.Seconds()),
+			telemetry.AttrWindows.Int(len(t.windows)))
+		telemetry.End(span, err)
+	}()
+	t, info, err = h.cut(ctx, file, rule, want)
+	return t, err
+}
+
+// cut decodes the track and stores the PCM of its windows, or only of those that want chooses.
+func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (*track, audio.Info, error) {
+	t := &track{sha256: file.GetSha256()}
 	open := func() (io.ReadCloser, error) { return h.Blobs.Get(ctx, file.GetBlobKey()) }
 	info, err := h.Cutter.Cut(ctx, open, rule, func(w cut.Window) error {
 		t.windows = append(t.windows, h.window(w))
@@ -127,14 +139,8 @@ func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rul
 		}
 		return h.storePCM(ctx, w)
 	})
-	if err != nil {
-		return nil, err
-	}
 	t.seconds = info.Seconds()
-	span.SetAttributes(telemetry.AttrDecoder.String(info.Format), telemetry.AttrSampleRate.Int(info.Rate),
-		telemetry.AttrChannels.Int(info.Channels), telemetry.AttrAudioSeconds.Float64(t.seconds),
-		telemetry.AttrWindows.Int(len(t.windows)))
-	return t, nil
+	return t, info, err
 }
 
 func (h *Handler) window(w cut.Window) *knownWindow {

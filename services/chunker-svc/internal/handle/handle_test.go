@@ -177,7 +177,7 @@ func TestKnownEmbeddingsSkipTheEncoder(t *testing.T) {
 	hit := out[2].(*eventpb.EmbeddingReady)
 	require.Equal(t, eventpb.Cache_CACHE_HIT, hit.GetTask().GetCache())
 	require.Equal(t, f.bundle.EmbeddingKey(known), hit.GetKey())
-	require.EqualValues(t, []uint32{3, 2}, []uint32{hit.GetFrames(), hit.GetWidth()})
+	require.Equal(t, []uint32{3, 2}, []uint32{hit.GetFrames(), hit.GetWidth()})
 	require.Contains(t, f.events.statuses(t), "encoder skipped")
 }
 

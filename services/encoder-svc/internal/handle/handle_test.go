@@ -112,7 +112,7 @@ func TestSecondJobOnTheSameWindowIsAHit(t *testing.T) {
 	require.Positive(t, first.GetTask().GetTimings().GetEncodeMs())
 	stored, err := f.Cache.Get(t.Context(), first.GetKey())
 	require.NoError(t, err)
-	require.EqualValues(t, []int{10, f.bundle.Encoder.Width}, []int{stored.Rows, stored.Cols})
+	require.Equal(t, []int{10, f.bundle.Encoder.Width}, []int{stored.Rows, stored.Cols})
 
 	rec, msg, err := f.handle(t, f.window(t, "second"))
 	require.NoError(t, err)

@@ -99,11 +99,7 @@ func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows i
 	if err != nil {
 		return 0, fmt.Errorf("loading embedding: %w", err)
 	}
-	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanProject, trace.WithAttributes(
-		telemetry.AttrWindowHash.String(window.GetHash()), telemetry.AttrWindowIndex.Int(int(window.GetIndex())),
-		telemetry.AttrFrames.Int(embedding.Rows), telemetry.AttrWidth.Int(h.Projector.Width())))
-	defer func() { telemetry.End(span, err) }()
-	prompt, err := h.Projector.Project(embedding)
+	prompt, err := h.project(ctx, window, embedding)
 	if err != nil {
 		return 0, stage.Permanent(event.CodeModelMismatch, err)
 	}
@@ -111,6 +107,17 @@ func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows i
 		return 0, fmt.Errorf("storing soft prompt: %w", err)
 	}
 	return prompt.Rows, nil
+}
+
+// project is the projection under its span.
+func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding cache.Tensor) (prompt cache.Tensor, err error) {
+	_, span := telemetry.Tracer().Start(ctx, telemetry.SpanProject, trace.WithAttributes(
+		telemetry.AttrWindowHash.String(w.GetHash()), telemetry.AttrWindowIndex.Int(int(w.GetIndex()))))
+	defer func() {
+		span.SetAttributes(telemetry.AttrFrames.Int(prompt.Rows), telemetry.AttrWidth.Int(prompt.Cols))
+		telemetry.End(span, err)
+	}()
+	return h.Projector.Project(embedding)
 }
 
 // sendBack asks for the window to be encoded again.
