@@ -47,6 +47,7 @@ type Config struct {
 	Concurrency int
 	// MaxInFlightRecords bounds the records taken up and not yet finished. Default 64. One
 	// partition may hold at most half of them, so that one hot key does not starve the others.
+	// Beside them at most about 2 MiB of records wait per assigned partition, and one fetch of 4 MiB.
 	MaxInFlightRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
