@@ -64,11 +64,16 @@ func Tracer() trace.Tracer { return otel.Tracer(ScopeName) }
 
 // End ends a span, marking it as failed when err is not nil.
 func End(span trace.Span, err error) {
+	Mark(span, err)
+	span.End()
+}
+
+// Mark marks a span as failed when err is not nil, and leaves its end to the caller.
+func Mark(span trace.Span, err error) {
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, err.Error())
 	}
-	span.End()
 }
 
 // HTTPHandler measures all requests to next and traces those that change something or belong to a trace

@@ -114,17 +114,15 @@ func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule)
 }
 
 // decode is cut under a span.
-func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (t *track, err error) {
-	var info audio.Info
+func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (*track, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanDecode,
 		trace.WithAttributes(telemetry.AttrTrackSHA256.String(file.GetSha256())))
-	defer func() {
-		span.SetAttributes(telemetry.AttrDecoder.String(info.Format), telemetry.AttrSampleRate.Int(info.Rate),
-			telemetry.AttrChannels.Int(info.Channels), telemetry.AttrAudioSeconds.Float64(info.Seconds()),
-			telemetry.AttrWindows.Int(len(t.windows)))
-		telemetry.End(span, err)
-	}()
-	t, info, err = h.cut(ctx, file, rule, want)
+	defer span.End()
+	t, info, err := h.cut(ctx, file, rule, want)
+	telemetry.Mark(span, err)
+	span.SetAttributes(telemetry.AttrDecoder.String(info.Format), telemetry.AttrSampleRate.Int(info.Rate),
+		telemetry.AttrChannels.Int(info.Channels), telemetry.AttrAudioSeconds.Float64(info.Seconds()),
+		telemetry.AttrWindows.Int(len(t.windows)))
 	return t, err
 }
 

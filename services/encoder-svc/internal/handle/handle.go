@@ -128,24 +128,24 @@ func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pc
 }
 
 // run is one run of the engine with its span and metrics.
-func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (frames cache.Tensor, err error) {
+func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (cache.Tensor, error) {
 	seconds := float64(len(pcm)) / sampleRate
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanEncode, trace.WithAttributes(
 		telemetry.AttrWindowHash.String(task.GetWindow().GetHash()), telemetry.AttrWindowIndex.Int(int(task.GetWindow().GetIndex())),
 		telemetry.AttrEngine.String(h.EngineName), telemetry.AttrAudioSeconds.Float64(seconds)))
-	defer func() {
-		span.SetAttributes(telemetry.AttrFrames.Int(frames.Rows), telemetry.AttrWidth.Int(frames.Cols))
-		telemetry.End(span, err)
-	}()
+	defer span.End()
 	h.Metrics.Active(ctx, Stage, h.EngineName, 1)
 	defer h.Metrics.Active(ctx, Stage, h.EngineName, -1)
 	begun := time.Now()
-	frames, err = h.Engine.Encode(ctx, pcm)
+	frames, err := h.Engine.Encode(ctx, pcm)
 	h.Metrics.Work(ctx, Stage, h.EngineName, time.Since(begun), seconds)
-	if err == nil {
-		h.Metrics.EncoderRun(ctx, h.EngineName)
+	telemetry.Mark(span, err)
+	if err != nil {
+		return cache.Tensor{}, err
 	}
-	return frames, err
+	h.Metrics.EncoderRun(ctx, h.EngineName)
+	span.SetAttributes(telemetry.AttrFrames.Int(frames.Rows), telemetry.AttrWidth.Int(frames.Cols))
+	return frames, nil
 }
 
 // pcm loads a window and checks that it is the one that its hash names, so that no embedding is stored under a wrong key. A damaged object is

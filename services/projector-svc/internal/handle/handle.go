@@ -110,14 +110,14 @@ func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows i
 }
 
 // project is the projection under its span.
-func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding cache.Tensor) (prompt cache.Tensor, err error) {
+func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding cache.Tensor) (cache.Tensor, error) {
 	_, span := telemetry.Tracer().Start(ctx, telemetry.SpanProject, trace.WithAttributes(
 		telemetry.AttrWindowHash.String(w.GetHash()), telemetry.AttrWindowIndex.Int(int(w.GetIndex()))))
-	defer func() {
-		span.SetAttributes(telemetry.AttrFrames.Int(prompt.Rows), telemetry.AttrWidth.Int(prompt.Cols))
-		telemetry.End(span, err)
-	}()
-	return h.Projector.Project(embedding)
+	defer span.End()
+	prompt, err := h.Projector.Project(embedding)
+	telemetry.Mark(span, err)
+	span.SetAttributes(telemetry.AttrFrames.Int(prompt.Rows), telemetry.AttrWidth.Int(prompt.Cols))
+	return prompt, err
 }
 
 // sendBack asks for the window to be encoded again.
