@@ -30,6 +30,8 @@ import (
 
 const (
 	flushTimeout = 5 * time.Second
+	// recorderGroup is the recorder's consumer group.
+	recorderGroup = "lark." + recorder.Source
 	// provisionRetry is the wait between attempts to make the topics while the broker is away.
 	provisionRetry = time.Second
 )
@@ -115,7 +117,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	record, err := recorder.New(recorder.Deps{Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log})
+	record, err := recorder.New(recorder.Deps{Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log, JobsPending: g.jobsPending})
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +151,14 @@ func (g *gateway) parts() ([]service.Part, error) {
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: []string{event.TopicAnswers}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
+		Stage: recorder.Source, Group: recorderGroup, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
 	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
+}
+
+// jobsPending counts the job records that the recorder has not taken up yet.
+func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
+	lag, err := kafka.Lag(ctx, g.cfg.kafka(), recorderGroup)
+	return lag[event.TopicJobs], err
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
@@ -171,7 +179,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, Wake: relay.Wake, Metrics: g.ledger,
-		Models: models, Version: service.Version(), SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

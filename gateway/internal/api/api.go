@@ -75,7 +75,6 @@ type Deps struct {
 	Wake    func()
 	Metrics Metrics
 	Models  []client.Model
-	Version string
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
 	SpoolDir string
 	Log      *slog.Logger
@@ -94,6 +93,11 @@ type API struct {
 	closing chan struct{}
 	close   sync.Once
 }
+
+// Version of the API: the first number is that of the paths.
+const Version = "1.0.0"
+
+//go:generate go test . -run ^TestOpenAPI$ -update
 
 // maxFormBytes bounds all of a request that submits but the audio.
 const maxFormBytes = 1 << 20
@@ -138,7 +142,7 @@ func (a *API) Handle(pattern string, h http.Handler) { a.mux.Handle(pattern, h) 
 func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() }
 
 func (a *API) config() huma.Config {
-	cfg := huma.DefaultConfig("Larkstream", a.deps.Version)
+	cfg := huma.DefaultConfig("Larkstream", Version)
 	cfg.Info.Description = "Ask questions about music. A job is audio and questions; it is cut into windows, and every question " +
 		"of every window ends in exactly one outcome. Errors are RFC 9457 problems with a stable `code`."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}

@@ -100,6 +100,9 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, a
 	}()
 	t := &teller{api: a, out: newSSE(w), jobID: jobID, told: make(map[string]bool)}
 	err := t.run(ctx, after)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // whatever call it was that ctx's end cut short
+	}
 	if reason := dropped(err); reason != nil {
 		err = t.out.event("", client.EventDropped, reason)
 	}
@@ -157,7 +160,7 @@ func (t *teller) watch(ctx context.Context, after int64) (int64, error) {
 	}
 	ticker := time.NewTicker(t.api.limits.Heartbeat)
 	defer ticker.Stop()
-	ended, err := t.endedSilently(ctx, w)
+	ended, err := t.ended(ctx)
 	for err == nil {
 		idle := ticker.C
 		if ended {
@@ -178,7 +181,7 @@ func (t *teller) watch(ctx context.Context, after int64) (int64, error) {
 			return after, t.finishStored(ctx)
 		default:
 			if err = t.out.comment("still here"); err == nil {
-				ended, err = t.endedSilently(ctx, w)
+				ended, err = t.ended(ctx)
 			}
 		}
 	}
@@ -188,10 +191,11 @@ func (t *teller) watch(ctx context.Context, after int64) (int64, error) {
 // closedTimer fires at once, always.
 var closedTimer = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-// endedSilently: the job has ended in the store and the log no longer says so.
-func (t *teller) endedSilently(ctx context.Context, w *stream.Watcher) (bool, error) {
+// ended: the job has ended in the store, whether or not the log says so. The end's event may be late,
+// lost with the process that was to send it, or older than what the log holds.
+func (t *teller) ended(ctx context.Context) (bool, error) {
 	j, err := t.api.deps.Store.Peek(ctx, t.jobID)
-	return err == nil && j.State.Terminal() && !w.Ended(), err
+	return err == nil && j.State.Terminal(), err
 }
 
 func (t *teller) tell(item stream.Item) error {

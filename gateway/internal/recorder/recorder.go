@@ -36,6 +36,8 @@ type Store interface {
 	Record(ctx context.Context, entries []store.Entry) ([]store.Recorded, error)
 	Ledger(ctx context.Context) (store.Ledger, error)
 	Ping(ctx context.Context) error
+	// Adopt writes a job unless it is known.
+	Adopt(ctx context.Context, job store.Job) error
 }
 
 // Metrics of the ledger; *telemetry.LedgerMetrics is one.
@@ -52,7 +54,10 @@ var _ Metrics = (*telemetry.LedgerMetrics)(nil)
 type Deps struct {
 	Store   Store
 	Metrics Metrics
-	Log     *slog.Logger
+	// JobsPending counts the records of lark.jobs.v1 that Handle has not been given yet. With it, Handle takes records of that
+	// topic too and adopts jobs that other producers have published. Optional.
+	JobsPending func(ctx context.Context) (int64, error)
+	Log         *slog.Logger
 }
 
 // Recorder handles records of lark.answers.v1. It is safe for concurrent use.
@@ -80,6 +85,9 @@ func (r *Recorder) Handle(ctx context.Context, rec event.Record) (events []event
 	if err != nil {
 		return nil, err
 	}
+	if job, ok := msg.(*eventpb.Job); ok && r.deps.JobsPending != nil {
+		return nil, r.adopt(ctx, job)
+	}
 	entry, err := entryOf(msg)
 	if err != nil {
 		return nil, err
@@ -87,6 +95,9 @@ func (r *Recorder) Handle(ctx context.Context, rec event.Record) (events []event
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanRecord)
 	defer func() { telemetry.End(span, err) }()
 	res, err := r.write(ctx, entry)
+	if err == nil && res.Unknown {
+		res, err = r.unknown(ctx, entry)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -33,13 +33,8 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 		if err := checkOpen(ctx, tx, opts.MaxOpen); err != nil {
 			return err
 		}
-		if err := insertJob(ctx, tx, job); err != nil {
+		if err := insertWithQuestions(ctx, tx, job); err != nil {
 			return err
-		}
-		for i, text := range job.Questions {
-			if _, err := tx.exec(ctx, `INSERT INTO questions (job_id, idx, text) VALUES (?, ?, ?)`, job.ID, i, text); err != nil {
-				return err
-			}
 		}
 		if err := enqueue(ctx, tx, outbox, job.Created); err != nil {
 			return err
@@ -48,6 +43,18 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 	})
 	if err != nil {
 		return fmt.Errorf("creating job %s: %w", job.ID, err)
+	}
+	return nil
+}
+
+func insertWithQuestions(ctx context.Context, tx *tx, job Job) error {
+	if err := insertJob(ctx, tx, job); err != nil {
+		return err
+	}
+	for i, text := range job.Questions {
+		if _, err := tx.exec(ctx, `INSERT INTO questions (job_id, idx, text) VALUES (?, ?, ?)`, job.ID, i, text); err != nil {
+			return err
+		}
 	}
 	return nil
 }

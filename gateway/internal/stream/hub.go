@@ -175,6 +175,8 @@ type Watcher struct {
 	hub *Hub
 	buf *buffer
 	pos int64
+	// skip is where to begin once the first event has come, when none had when watching began.
+	skip int64
 	// Gap: the buffer does not reach back to where the watcher asked to begin, so what came before
 	// must be told from the job store.
 	Gap bool
@@ -200,6 +202,8 @@ func (h *Hub) Watch(jobID string, after int64) *Watcher {
 	w.Gap = !b.known || w.pos < b.floor
 	if b.known {
 		w.pos = max(w.pos, b.floor)
+	} else {
+		w.pos, w.skip = FromStart, after
 	}
 	for _, it := range b.items {
 		switch id := it.Event.GetOutcome().GetOutcomeId(); {
@@ -242,7 +246,7 @@ func (w *Watcher) poll() (Item, <-chan struct{}, error) {
 	case !b.known:
 		return Item{}, b.changed, nil
 	case w.pos == FromStart:
-		w.pos = b.floor // watching began before the first event came
+		w.pos = max(b.floor, w.skip) // watching began before the first event came
 	case w.pos < b.floor:
 		return Item{}, nil, ErrLagging
 	}
@@ -257,11 +261,4 @@ func (w *Watcher) poll() (Item, <-chan struct{}, error) {
 // firstAfter returns the index of the first item numbered above pos.
 func firstAfter(items []Item, pos int64) int {
 	return sort.Search(len(items), func(i int) bool { return items[i].Offset > pos })
-}
-
-// Ended tells whether the job's end is in the buffer or has been.
-func (w *Watcher) Ended() bool {
-	w.hub.mu.Lock()
-	defer w.hub.mu.Unlock()
-	return w.buf.ended
 }

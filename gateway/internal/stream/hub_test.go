@@ -97,11 +97,9 @@ func TestNextWaits(t *testing.T) {
 		h.Append(o, token("a", "x"))
 		require.Equal(t, o, <-got)
 	}
-	require.False(t, w.Ended())
 	h.Append(9, ended("a"))
 	_, more := <-got
 	require.False(t, more)
-	require.True(t, w.Ended())
 	h.Append(10, token("a", "after the end"))
 	require.Empty(t, drain(t, w))
 
@@ -109,6 +107,19 @@ func TestNextWaits(t *testing.T) {
 	cancel(fmt.Errorf("gone"))
 	_, err := h.Watch("b", stream.FromStart).Next(ctx, nil)
 	require.EqualError(t, err, "gone")
+}
+
+// TestWatchBeforeTheLogIsRead: a watcher that resumes while the log is still being read again is not
+// told what it has seen.
+func TestWatchBeforeTheLogIsRead(t *testing.T) {
+	t.Parallel()
+	h := stream.New(stream.Config{})
+	w := h.Watch("a", 12)
+	require.True(t, w.Gap)
+	for _, o := range []int64{10, 12, 17} {
+		h.Append(o, token("a", "x"))
+	}
+	require.Equal(t, []int64{17}, drain(t, w))
 }
 
 func TestOutcomesAreHeldOnce(t *testing.T) {
