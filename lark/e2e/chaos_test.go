@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,7 +86,7 @@ func TestRedisLost(t *testing.T) {
 	require.Equal(t, "+OK", reply)
 	s.reach(t, job.ID, manyWindows)
 	world.redis.stop()
-	t.Cleanup(func() { require.NoError(t, world.redis.start(t.Context())) })
+	t.Cleanup(func() { require.NoError(t, world.redis.start(context.Background())) }) // t.Context has ended by then
 	require.Less(t, s.ended(t, job.ID), 2*manyWindows, "the job was over before Redis was")
 	s.requireAllAnswered(t, job.ID)
 	s.requireWorks(t)

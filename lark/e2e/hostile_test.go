@@ -13,7 +13,7 @@ import (
 )
 
 // memoryBound is what no process may have held at once, whatever it was sent.
-const memoryBound = 512 << 20
+const memoryBound = 256 << 20
 
 // hostile is a file that somebody may send and what must come of it: a problem of the API, a failed outcome, or an answer.
 type hostile struct {
