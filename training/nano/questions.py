@@ -79,6 +79,18 @@ thank you|thanks|good morning|good night|goodbye|ok|yes|no|test|nonsense|blah bl
 STOCK = """house dog river computer money travel city book window green school doctor football engine paper garden water phone train letter kitchen summer history science people market
 mountain animal picture number colour street family friend chair bread coffee winter island planet robot teacher student office problem question program language world country north"""
 
+# Off-topic questions are also built from these. The words are not given to the vocabulary: they are spelled from pieces, as unknown words will be.
+FRAMES = """what is the {n}|where is the {n}|who is the {n}|how do i {v} a {n}|why is the {n} so {a}|tell me about the {n}|how many {n}s are there|can you {v} the {n}|i want to {v} my {n}
+what does {n} mean|when is the {n}|which {n} is {a}|is the {n} {a}|do you like {n}|{n} {n}|{n}|explain the {n}|describe the {n}|list the {n}s|name a {n}|what {n} is this|is there a {n}
+how {a} is the {n}|do you see a {n}|how much is the {n}|{v} the {n}|who can {v} a {n}|what is the {n} of the {n}|should i {v} the {n}|does the {n} {v}|give me a {n}|are there any {n}s|what's the {n} in {n}"""
+NOUNS = """apple ticket bridge castle desert elephant flower glass hammer insect jacket kettle lemon market needle ocean pencil queen rabbit sandwich temple umbrella village window
+yard zebra airport battery camera dentist election forest government hospital internet jungle keyboard lawyer museum newspaper office passport recipe salary tractor uniform vaccine website
+birthday contract dragon economy festival galaxy horse icon joke kingdom laptop mirror neighbour oven password quarter river soldier tomato university virus wallet xylem yoghurt zoo
+algorithm bacteria currency diet energy fraction grammar hotel inflation judge knee lottery magnet neuron opinion pizza quantum refund satellite theory uncle volcano wizard equation
+author painter actor owner manager publisher sponsor address deadline password budget website region village century decade nation chapter sequel award prize critic fan crowd ticket"""
+VERBS = "buy sell cook fix build paint drive write read find open close send teach learn wash cut draw move print plant burn carry catch"
+ADJECTIVES = "big small red expensive cheap old new good bad cold hot heavy famous dangerous healthy rich tall empty clean blue strange modern safe"
+
 POLITE_BEFORE = ["", "", "", "", "please tell me: ", "can you tell me, ", "hey, ", "i want to know, ", "so, ", "listen: ", "ok, ", "tell me, ", "question: "]
 POLITE_AFTER = ["", "", "", "", " please", ", thanks", " in this clip", " here", " in this recording", ", please", " exactly", " do you think"]
 KINDS = ["tempo", "key", "metre", "drums", "instruments", "describe", "has", "tempo_key", "cannot"]
@@ -112,9 +124,15 @@ def spoil(rng: random.Random, text: str) -> str:
 
 def _cannot(rng: random.Random, split: str) -> str:
     draw = rng.random()
-    if split == "train" and draw < 0.08:
+    if split == "train" and draw < 0.05:
         return " ".join(rng.choices(STOCK.split(), k=rng.randint(1, 6)))
-    return rng.choice(wordings("unknowable" if draw < 0.6 else "off_topic", split))
+    if split == "train" and draw < 0.4:
+        frame = rng.choice([f for line in FRAMES.split("\n") for f in line.split("|")])
+        nouns = NOUNS.split() if rng.random() < 0.7 else STOCK.split()
+        for mark, words in (("{n}", nouns), ("{n}", nouns), ("{v}", VERBS.split()), ("{a}", ADJECTIVES.split())):
+            frame = frame.replace(mark, rng.choice(words), 1)
+        return frame
+    return rng.choice(wordings("unknowable" if draw < 0.75 else "off_topic", split))
 
 
 def join(parts: list[str]) -> str:
