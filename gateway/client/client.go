@@ -60,6 +60,8 @@ func (c *Client) Submit(ctx context.Context, sub Submission, upload *Upload, opt
 		return Job{}, fmt.Errorf("submitting job: %w", err)
 	}
 	defer body.Close()
+	// The transport waits for its reader of the body, also after ctx's end.
+	defer context.AfterFunc(ctx, func() { body.Close() })()
 	req, err := c.request(ctx, http.MethodPost, c.base.JoinPath("/v1/jobs"), body)
 	if err != nil {
 		return Job{}, fmt.Errorf("submitting job: %w", err)

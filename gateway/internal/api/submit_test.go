@@ -317,8 +317,8 @@ func TestKeyInFlight(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return inFlight() == "idempotency_key_in_flight" }, 10*time.Second, 5*time.Millisecond)
 	cancel()
+	require.NoError(t, pw.CloseWithError(context.Canceled))
 	require.ErrorIs(t, <-done, context.Canceled)
-	_ = pw.Close()
 	require.Eventually(t, func() bool { return inFlight() == "audio_ref_unknown" }, 10*time.Second, 5*time.Millisecond)
 }
 
