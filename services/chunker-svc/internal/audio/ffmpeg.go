@@ -24,6 +24,9 @@ const (
 	ffmpegWaitDelay = 2 * time.Second
 )
 
+// endedEarly is what the matroska demuxer says of a truncated file, and no more than that.
+const endedEarly = "File ended prematurely"
+
 // ulimits sets the limits in the process that becomes ffmpeg, so that it never runs without them. A limit that the
 // system does not have (macOS knows no -v) is passed over.
 const ulimits = `ulimit -c 0; ulimit -f 0; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null; shift 2; exec "$@"`
@@ -77,12 +80,16 @@ func (f ffmpeg) command(ctx context.Context, file string, ft format) *exec.Cmd {
 	seconds := int(f.limits.Timeout/time.Second) + 1
 	args := []string{
 		"-c", ulimits, "sh", strconv.Itoa(seconds), strconv.Itoa(ffmpegMemoryKB), f.path,
-		"-hide_banner", "-nostdin", "-loglevel", "error", "-threads", "1",
-		"-protocol_whitelist", "file,pipe", "-f", ft.demuxer, "-i", "file:" + file,
-		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1",
-		"-t", strconv.Itoa(int(f.limits.Duration/time.Second) + 2),
-		"-threads", "1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1",
+		"-hide_banner", "-nostdin", "-loglevel", "error",
 	}
+	if !ft.stream {
+		args = append(args, "-xerror") // a packet that is missing or damaged ends it
+	}
+	args = append(args,
+		"-threads", "1", "-protocol_whitelist", "file,pipe", "-f", ft.demuxer, "-i", "file:"+file,
+		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1",
+		"-t", strconv.Itoa(int(f.limits.Duration/time.Second)+2),
+		"-threads", "1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1")
 	cmd := exec.CommandContext(ctx, "/bin/sh", args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	cmd.Dir = filepath.Dir(file)
@@ -123,6 +130,9 @@ func (p *ffmpegProcess) start() (*source, error) {
 		}
 		if p.wait() != nil {
 			return nil, p.failure(err)
+		}
+		if strings.Contains(p.stderr.String(), endedEarly) {
+			return nil, io.ErrUnexpectedEOF
 		}
 		return nil, io.EOF
 	}

@@ -16,7 +16,9 @@ import (
 type format struct {
 	name    string
 	demuxer string
-	open    func(*bufio.Reader) (*source, error)
+	// stream marks formats without a beginning and an end, which are read over damaged places.
+	stream bool
+	open   func(*bufio.Reader) (*source, error)
 }
 
 // peekBytes is how far the beginning of a file is looked at; the reader's buffer must hold it.
@@ -47,8 +49,8 @@ var magics = []struct {
 	{0, "MPCK", format{name: "mpc", demuxer: "mpc8"}},
 	{0, "MP+", format{name: "mpc", demuxer: "mpc"}},
 	{0, "DSD ", format{name: "dsf", demuxer: "dsf"}},
-	{0, "#!AMR", format{name: "amr", demuxer: "amr"}},
-	{0, "\x0b\x77", format{name: "ac3", demuxer: "ac3"}},
+	{0, "#!AMR", format{name: "amr", demuxer: "amr", stream: true}},
+	{0, "\x0b\x77", format{name: "ac3", demuxer: "ac3", stream: true}},
 }
 
 // sniff tells the format and leaves r at the first byte of the audio, past any ID3 tags.
@@ -75,16 +77,16 @@ func sniff(r *bufio.Reader) (format, error) {
 		}
 	}
 	if isADTS(head) {
-		return format{name: "aac", demuxer: "aac"}, nil
+		return format{name: "aac", demuxer: "aac", stream: true}, nil
 	}
 	if at, ok := findMP3(head); ok {
 		if _, err := r.Discard(at); err != nil {
 			return format{}, fmt.Errorf("skipping to the first mp3 frame: %w", err)
 		}
-		return format{name: "mp3", demuxer: "mp3", open: openMP3}, nil
+		return format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}, nil
 	}
 	if _, ok := parseMP3Header(head); ok {
-		return format{name: "mp3", demuxer: "mp3", open: openMP3}, nil // openMP3 tells the variant
+		return format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}, nil // openMP3 tells the variant
 	}
 	return format{}, undecodable("the content is no audio format that is known")
 }
