@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -75,12 +76,12 @@ func Run(ctx context.Context, cfg Config) (_ Report, err error) {
 	return r, nil
 }
 
-func prepare(ctx context.Context, cfg Config, dir string, r *Report) ([]string, error) {
+func prepare(ctx context.Context, cfg Config, dir string, r *Report) (_ []string, err error) {
 	set, err := engines.Open(cfg.ModelDir)
 	if err != nil {
 		return nil, err
 	}
-	defer set.Close()
+	defer func() { err = errors.Join(err, set.Close()) }()
 	r.Model, r.Digest = set.Bundle.DisplayName(), set.Bundle.Digest
 	return makeTracks(ctx, set, cfg.Source, dir, cfg.Windows)
 }

@@ -72,7 +72,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, stop(ctx))
 	}()
-	b, err := kafka.StartBroker(kafka.BrokerConfig{Dir: cfg.Dir, Addr: cfg.Addr, Sync: cfg.Sync, Log: tel.Log})
+	b, err := kafka.StartBroker(kafka.BrokerConfig{Dir: cfg.Dir, Addr: cfg.Addr, Sync: cfg.Sync, Log: tel.Log}) //nolint:contextcheck // it ends with Close
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ that every hop adds and the latency of a new question about a known window; and 
 
 func (a *app) benchConfig(cfg *bench.Config) error {
 	if cfg.Windows < 1 || cfg.Rounds < 1 || cfg.Jobs < 1 {
-		return usage(fmt.Errorf("windows, rounds and jobs must be above 0"))
+		return usage(errors.New("windows, rounds and jobs must be above 0"))
 	}
 	folder, err := a.folder()
 	if err != nil {
@@ -85,7 +86,7 @@ func (a *app) writeBench(report bench.Report, asJSON bool, write string) error {
 	if write != "" {
 		page := "# What the pipeline costs\n\nWritten by `lark bench pipeline --write`; absolute figures hold for the machine named, the ratio compares\n" +
 			"both in one run, in turns.\n\n" + text.String()
-		if err := os.WriteFile(write, []byte(page), 0o644); err != nil {
+		if err := os.WriteFile(write, []byte(page), 0o644); err != nil { //nolint:gosec // a page of the documentation, for everybody
 			return fmt.Errorf("writing the table: %w", err)
 		}
 	}

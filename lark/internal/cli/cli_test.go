@@ -123,7 +123,8 @@ func (w *world) lark(t *testing.T, args ...string) (stdout, stderr string, code 
 	err := cmd.Run()
 	require.NoError(t, ctx.Err(), "lark %s: %s", strings.Join(args, " "), errs.String())
 	if err != nil {
-		require.IsType(t, &exec.ExitError{}, err)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
@@ -363,8 +364,15 @@ func TestWrongUsage(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	for _, args := range [][]string{
-		{"ask"}, {"ask", w.track}, {"ask", "--windows", "9-1", w.track, "Key?"}, {"ask", "--nonsense"}, {"jobs", "show"}, {"serve"}, {"serve", "tuba"},
-		{"up", "extra"}, {"bench", "pipeline", "--windows", "0"},
+		{"ask"},
+		{"ask", w.track},
+		{"ask", "--windows", "9-1", w.track, "Key?"},
+		{"ask", "--nonsense"},
+		{"jobs", "show"},
+		{"serve"},
+		{"serve", "tuba"},
+		{"up", "extra"},
+		{"bench", "pipeline", "--windows", "0"},
 	} {
 		_, stderr, code := w.lark(t, args...)
 		require.Equal(t, 2, code, args)

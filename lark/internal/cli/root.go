@@ -46,7 +46,7 @@ var errSilent = errors.New("already reported")
 // Main runs the command line and returns the exit code of the process.
 func Main(ctx context.Context, args []string, streams Streams) int {
 	a := &app{Streams: streams, log: slog.New(slog.NewTextHandler(streams.Err, &slog.HandlerOptions{Level: logLevel()}))}
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands the context to the command
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {

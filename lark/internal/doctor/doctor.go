@@ -92,8 +92,13 @@ func cpuFeatures() []string {
 		name string
 		have bool
 	}{
-		{"avx2", cpu.X86.HasAVX2}, {"fma", cpu.X86.HasFMA}, {"avx512f", cpu.X86.HasAVX512F}, {"avx512bf16", cpu.X86.HasAVX512BF16},
-		{"amx-bf16", cpu.X86.HasAMXBF16}, {"asimd", cpu.ARM64.HasASIMD}, {"sve", cpu.ARM64.HasSVE},
+		{"avx2", cpu.X86.HasAVX2},
+		{"fma", cpu.X86.HasFMA},
+		{"avx512f", cpu.X86.HasAVX512F},
+		{"avx512bf16", cpu.X86.HasAVX512BF16},
+		{"amx-bf16", cpu.X86.HasAMXBF16},
+		{"asimd", cpu.ARM64.HasASIMD},
+		{"sve", cpu.ARM64.HasSVE},
 	}
 	var have []string
 	for _, f := range features {
@@ -159,7 +164,7 @@ func redisServer(ctx context.Context, cfg Config) Finding {
 	if err != nil {
 		return failed(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // nothing was written
 	if _, err := c.Has(ctx, "emb/v1/doctor"); err != nil {
 		return failed(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 )
 
 // Answers are a model's answers about one clip, by kind of question.
@@ -63,7 +64,7 @@ func Summarise(labels []Label, answers []Answers) []Score {
 		s.mean("drums", KindDrums, func(a string, l Label) float64 {
 			yes, ok := parseYesNo(a)
 			return truth(ok && yes == l.Drums)
-		}, func() float64 { return majority(labels, func(l Label) string { return fmt.Sprint(l.Drums) }) }),
+		}, func() float64 { return majority(labels, func(l Label) string { return strconv.FormatBool(l.Drums) }) }),
 		s.instruments(),
 		s.mean("refuses what audio cannot tell", KindUnknowable, func(a string, _ Label) float64 { return truth(isRefusal(a)) }, func() float64 { return 1 }),
 		s.falseRefusals(),

@@ -163,7 +163,7 @@ func (c *Child) loop(ctx context.Context) {
 		if time.Since(began) >= c.cfg.Healthy {
 			pause = c.cfg.MinBackoff
 		}
-		wait := pause/2 + rand.N(pause/2+1)
+		wait := pause/2 + rand.N(pause/2+1) //nolint:gosec // jitter needs no secret
 		c.log.Warn("child died, starting it again", "exit", err, "after", time.Since(began).Round(time.Millisecond), "pause", wait.Round(time.Millisecond))
 		pause = min(2*pause, c.cfg.MaxBackoff)
 		select {

@@ -27,26 +27,28 @@ func TestMain(m *testing.M) {
 	case "":
 		goleak.VerifyTestMain(m)
 	case "fail":
-		fmt.Println("no model here")
-		os.Exit(3)
+		say("no model here")
+		os.Exit(3) //nolint:forbidigo // the end of a child process
 	case "polite":
 		ch := make(chan os.Signal, 1)
 		signal.Notify(ch, syscall.SIGTERM)
-		fmt.Println("up")
+		say("up")
 		<-ch
-		fmt.Println("bye")
+		say("bye")
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
-		fmt.Println("up")
+		say("up")
 		select {}
 	case "parent":
 		runAsParent()
 	case "orphan": // ends only when its standard input does; SIGTERM alone would not end it
 		signal.Ignore(syscall.SIGTERM)
-		fmt.Println("orphan", os.Getpid())
+		say("orphan", os.Getpid())
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	}
 }
+
+func say(what ...any) { _, _ = fmt.Fprintln(os.Stdout, what...) }
 
 // runAsParent supervises one child that ignores SIGTERM, and says its process id.
 func runAsParent() {

@@ -105,7 +105,7 @@ type LogFile struct {
 // OpenLog opens path for appending. When the file has reached limit bytes it is renamed to path + ".1", replacing the
 // one before: at most 2 * limit bytes are kept.
 func OpenLog(path string, limit int64) (*LogFile, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("making log folder: %w", err)
 	}
 	l := &LogFile{path: path, limit: limit}
@@ -116,7 +116,7 @@ func OpenLog(path string, limit int64) (*LogFile, error) {
 }
 
 func (l *LogFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening log: %w", err)
 	}

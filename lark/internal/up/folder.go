@@ -90,10 +90,10 @@ type lock struct {
 
 // lock takes the folder for this process, or gives a *LockedError.
 func (f Folder) lock() (*lock, error) {
-	if err := os.MkdirAll(f.path("run"), 0o755); err != nil {
+	if err := os.MkdirAll(f.path("run"), 0o750); err != nil {
 		return nil, fmt.Errorf("making data folder: %w", err)
 	}
-	file, err := os.OpenFile(f.path("up.lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(f.path("up.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening lock of data folder: %w", err)
 	}
@@ -175,7 +175,7 @@ func (f Folder) setPlace(stage string, p Place) error {
 		return fmt.Errorf("recording %s: %w", stage, err)
 	}
 	path := f.path("run", stage+".json")
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
 		return fmt.Errorf("recording %s: %w", stage, err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

@@ -56,6 +56,6 @@ func modelPlaces(data Folder) []string {
 }
 
 func isBundle(dir string) bool {
-	info, err := os.Stat(filepath.Join(dir, "model.yaml"))
+	info, err := os.Stat(filepath.Join(dir, "model.yaml")) //nolint:gosec // the user names the folder
 	return err == nil && info.Mode().IsRegular()
 }

@@ -120,7 +120,11 @@ func reuse(addr string) (string, error) {
 
 // freeAddr tells whether addr can be listened on and gives it back with a real port in place of 0.
 func freeAddr(addr string) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	at, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	l, err := net.ListenTCP("tcp", at)
 	if err != nil {
 		return "", err
 	}

