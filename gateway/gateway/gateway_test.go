@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +22,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/config/configtest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -40,7 +44,8 @@ type world struct {
 	jobs   chan *eventpb.Job
 	ctrl   chan *eventpb.Control
 	prod   *kafka.Producer
-	stop   func()
+	stop   func() // the gateway
+	close  func() // everything
 }
 
 func setup(t *testing.T) *world {
@@ -48,15 +53,23 @@ func setup(t *testing.T) *world {
 	broker, err := kafka.StartBroker(kafka.BrokerConfig{Log: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	w := setupOn(t, broker.Addr())
+	t.Cleanup(w.close)
+	return w
+}
+
+// setupOn is setup on a broker that the test runs; close must be called while it runs.
+func setupOn(t *testing.T, addr string) *world {
+	t.Helper()
 	w := &world{
-		t: t, kafka: kafka.Config{Brokers: []string{broker.Addr()}},
+		t: t, kafka: kafka.Config{Brokers: []string{addr}},
 		jobs: make(chan *eventpb.Job, 100), ctrl: make(chan *eventpb.Control, 100),
 	}
 	require.NoError(t, kafka.Provision(t.Context(), w.kafka, event.Topics()))
+	var err error
 	w.prod, err = kafka.NewProducer(w.kafka, kafka.Deps{Log: quiet})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.prod.Close(context.Background())) })
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	_, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
 		if job, err := event.DecodeAs[*eventpb.Job](rec); err == nil {
 			w.jobs <- job
@@ -67,10 +80,12 @@ func setup(t *testing.T) *world {
 			w.ctrl <- c
 		}
 	})
-	t.Cleanup(func() {
+	w.close = sync.OnceFunc(func() {
+		w.stop()
 		cancel()
 		require.NoError(t, wait())
 		require.NoError(t, waitCtrl())
+		require.NoError(t, w.prod.Close(context.Background()))
 	})
 	w.cfg, err = gateway.DefaultConfig()
 	require.NoError(t, err)
@@ -80,14 +95,13 @@ func setup(t *testing.T) *world {
 	w.cfg.DatabaseURL = config.Secret("sqlite://" + filepath.Join(dir, "db", "gateway.db"))
 	w.cfg.ModelDir, w.cfg.LogLevel = filepath.Join(dir, "none"), "error"
 	w.start()
-	t.Cleanup(func() { w.stop() })
 	return w
 }
 
 // start runs the gateway until stop is called, which waits for its end.
 func (w *world) start() {
 	w.t.Helper()
-	ctx, cancel := context.WithCancel(w.t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- gateway.Run(ctx, w.cfg) }()
 	w.stop = sync.OnceFunc(func() {
@@ -169,6 +183,143 @@ func TestLifeOfAJob(t *testing.T) {
 	require.Len(t, outcomes, 4)
 	require.Equal(t, []string{"outcome", "outcome", "outcome", "outcome", "end"}, kinds)
 	require.Equal(t, client.Counts{Questions: 2, Windows: 2, Expected: 4, Answered: 4, WindowsDone: 2, CacheHits: 2}, done.Counts)
+}
+
+// TestCancel: the control record reaches the stages, and their outcomes end the job.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	job := w.submit("q")
+	_, err := w.client.Cancel(t.Context(), job.ID)
+	require.NoError(t, err)
+	rec := w.published(job.ID)
+	select {
+	case c := <-w.ctrl:
+		require.Equal(t, job.ID, c.GetJobId())
+	case <-time.After(patience):
+		require.FailNow(t, "the cancel was not published")
+	}
+	jobRecord := encode(t, rec)
+	gone, err := event.FailedOutcomes("chunker", jobRecord, event.Failure{Code: event.CodeCancelled, Message: "cancelled"})
+	require.NoError(t, err)
+	w.publish(gone...)
+	done, outcomes, err := w.client.Wait(t.Context(), job.ID, nil)
+	require.NoError(t, err)
+	require.Equal(t, client.StateCancelled, done.State)
+	require.Equal(t, client.OutcomeCancelled, outcomes[0].State)
+}
+
+// TestRestart: a gateway started again publishes what it had promised, goes on recording, and resumes
+// streams by the ids that it gave out before.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	job := w.submit("q")
+	rec := w.published(job.ID)
+	all := answers(t, rec, 3)
+	w.publish(all[:2]...)
+	var first string
+	stop := errors.New("seen enough")
+	err := w.client.Events(t.Context(), job.ID, "", func(ev client.Event) error {
+		first = ev.ID
+		return stop
+	})
+	require.ErrorIs(t, err, stop)
+	require.NotEmpty(t, first)
+	w.stop()
+	w.publish(all[1:]...) // one of them again
+	w.start()
+	var kinds []string
+	require.NoError(t, w.client.Events(t.Context(), job.ID, first, func(ev client.Event) error {
+		kinds = append(kinds, ev.Kind)
+		return nil
+	}))
+	require.Equal(t, []string{"outcome", "outcome", "end"}, kinds)
+	done, err := w.client.Get(t.Context(), job.ID)
+	require.NoError(t, err)
+	require.Equal(t, client.StateSucceeded, done.State)
+	require.Equal(t, 3, done.Counts.Answered)
+}
+
+// TestBrokerAway: jobs are taken in and cancelled while the broker is away, and published in order when
+// it is back.
+func TestBrokerAway(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	broker, err := kafka.StartBroker(kafka.BrokerConfig{Dir: dir, Log: quiet})
+	require.NoError(t, err)
+	addr := broker.Addr()
+	w := setupOn(t, addr)
+	require.NoError(t, broker.Close())
+	var ids []string
+	for range 3 {
+		ids = append(ids, w.submit("q").ID)
+	}
+	_, err = w.client.Cancel(t.Context(), ids[1])
+	require.NoError(t, err)
+	broker, err = kafka.StartBroker(kafka.BrokerConfig{Dir: dir, Addr: addr, Log: quiet})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, broker.Close()) }()
+	defer w.close()
+	seen := map[string]bool{}
+	for len(seen) < 3 {
+		select {
+		case rec := <-w.jobs:
+			seen[rec.GetJobId()] = true
+		case <-time.After(2 * patience):
+			require.FailNow(t, "the jobs were not published")
+		}
+	}
+	require.Equal(t, ids[1], (<-w.ctrl).GetJobId())
+}
+
+func TestPagesAndTelemetry(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	for path, want := range map[string]string{
+		"/": "<title>Larkstream</title>", "/docs": "Larkstream API", "/static/docs.js": "openapi.json", "/openapi.json": "submit-job",
+		"/debug/traces": "Traces", "/metrics": "lark_ledger_imbalance 0", "/v1/models": `"models":[]`, "/healthz": "ok",
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { // the first audit sets the metric
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			return err == nil && resp.StatusCode == http.StatusOK && strings.Contains(string(body), want)
+		}, patience, 20*time.Millisecond, path)
+	}
+	job := w.submit("q")
+	rec := w.published(job.ID)
+	w.publish(answers(t, rec, 1)...)
+	_, _, err := w.client.Wait(t.Context(), job.ID, nil)
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/debug/traces/"+job.TraceID, nil)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Contains(t, string(body), "POST /v1/jobs")
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	configtest.Complete(t, func() any { return &gateway.Config{} }, "testdata/complete.yaml")
+	cfg, err := gateway.DefaultConfig()
+	require.NoError(t, err)
+	require.NoError(t, cfg.Validate())
+	require.Equal(t, "127.0.0.1:8080", cfg.HTTPAddr)
+	cfg.Limits.MaxQuestions, cfg.DatabaseURL, cfg.Sweep.MaxBytes, cfg.Fetch.Allow = 0, "mysql://x", -1, []string{"http://x"}
+	err = cfg.Validate()
+	for _, fault := range []string{"limits.max_questions", "database_url", "sweep", "fetch"} {
+		require.ErrorContains(t, err, fault)
+	}
+	require.Error(t, gateway.Command(t.Context(), []string{"--no-such-flag"}))
 }
 
 // answers are the plan and the outcomes that the stages would publish.
