@@ -71,7 +71,11 @@ func (c *Client) Submit(ctx context.Context, sub Submission, upload *Upload, opt
 		req.Header.Set("Idempotency-Key", opts.IdempotencyKey)
 	}
 	var job Job
-	if err := c.do(req, &job); err != nil {
+	err = c.do(req, &job)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // rather than that the body was closed
+	}
+	if err != nil {
 		return Job{}, fmt.Errorf("submitting job: %w", err)
 	}
 	return job, nil

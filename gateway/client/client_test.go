@@ -1,0 +1,163 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/gateway/client"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func serve(t *testing.T, h http.HandlerFunc) *client.Client {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	c, err := client.New(srv.URL+"/base/", srv.Client())
+	require.NoError(t, err)
+	return c
+}
+
+func TestNewRefusesOtherURLs(t *testing.T) {
+	t.Parallel()
+	for _, u := range []string{"", "localhost:8080", "ftp://x", "http://", "http://[::1"} {
+		_, err := client.New(u, nil)
+		require.ErrorContains(t, err, "gateway URL", u)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]client.Problem{
+		`{"title":"T","status":409,"code":"c","detail":"d","retryable":true}`: {Title: "T", Status: 409, Code: "c", Detail: "d", Retryable: true},
+		"<html>proxy":       {Title: "Bad Gateway", Status: 502, Code: "http_502", Detail: "<html>proxy", Retryable: true},
+		`{"code":""}`:       {Title: "Bad Gateway", Status: 502, Code: "http_502", Detail: `{"code":""}`, Retryable: true},
+		"\xff\xfe garbage ": {Title: "Bad Gateway", Status: 502, Code: "http_502", Detail: "? garbage", Retryable: true},
+	} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			require.Equal(t, "/base/v1/jobs/a%2Fb", r.URL.EscapedPath())
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, body)
+		})
+		_, err := c.Get(t.Context(), "a/b")
+		p, ok := client.AsProblem(err)
+		require.True(t, ok)
+		require.Equal(t, want, *p)
+	}
+}
+
+// TestUploadReaderFails: an error of the caller's file reaches the caller, and nothing is left running.
+func TestUploadReaderFails(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	broken := errors.New("disk on fire")
+	_, err := c.Submit(t.Context(), client.Submission{}, &client.Upload{Name: "a", Reader: io.MultiReader(strings.NewReader("x"), failing{broken})}, client.SubmitOptions{})
+	require.ErrorIs(t, err, broken)
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// TestSubmitEndsWithItsContext: also while the server does not read.
+func TestSubmitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	release, reached := make(chan struct{}), make(chan struct{})
+	c := serve(t, func(http.ResponseWriter, *http.Request) {
+		close(reached)
+		<-release
+	})
+	defer close(release)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-reached
+		cancel()
+	}()
+	endless, stop := io.Pipe()
+	defer stop.Close()
+	_, err := c.Submit(ctx, client.Submission{}, &client.Upload{Name: "a", Reader: endless}, client.SubmitOptions{})
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestEventsParsing(t *testing.T) {
+	t.Parallel()
+	var lasts []string
+	bodies := []string{
+		": hello\nretry: 5\n\nid: 7\nevent: token\ndata: {\"text\":\n" + "data:\"a\"}\n\nevent: novelty\ndata: x\n\nid: 8\nevent: token\ndata: {\"text\":\"cut",
+		"id: 9\nevent: token\ndata: {\"text\":\"b\"}\n\nevent: dropped\ndata: {\"code\":\"stream_timeout\"}\n\n",
+		"event: outcome\ndata: {\"id\":\"o\"}\n\nid: 11\nevent: outcome\ndata: {\"id\":\"o\"}\n\nid: 12\nevent: end\ndata: {\"state\":\"failed\"}\n\n",
+	}
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		lasts = append(lasts, r.Header.Get("Last-Event-ID"))
+		_, _ = io.WriteString(w, bodies[len(lasts)-1])
+	})
+	var got []string
+	require.NoError(t, c.Events(t.Context(), "j", "3", func(ev client.Event) error {
+		what := ev.Kind + " " + ev.ID
+		if ev.Token != nil {
+			what += " " + ev.Token.Text
+		}
+		got = append(got, what)
+		return nil
+	}))
+	require.Equal(t, []string{"3", "7", "9"}, lasts)
+	require.Equal(t, []string{"token 7 a", "token 9 b", "outcome ", "end 12"}, got)
+}
+
+func TestEventsGiveUpOnProblems(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"code":"job_not_found","title":"Not Found","status":404}`)
+	})
+	err := c.Events(t.Context(), "j", "", nil)
+	p, ok := client.AsProblem(err)
+	require.True(t, ok)
+	require.Equal(t, "job_not_found", p.Code)
+	require.ErrorContains(t, err, "watching job j")
+}
+
+// FuzzEvents: whatever a server sends, the client returns, and gives out well-formed events only.
+func FuzzEvents(f *testing.F) {
+	f.Add([]byte("id: 1\nevent: token\ndata: {}\n\nevent: end\ndata: {}\n\n"))
+	f.Add([]byte("data\n\n:\n\nid\x00: 1\nevent: outcome\ndata: {\"id\":1}\n\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		stop := errors.New("one connection is enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		c, err := client.New("http://gateway", &http.Client{Transport: &once{body: body, done: func() { cancel(stop) }}})
+		require.NoError(t, err)
+		err = c.Events(ctx, "j", "", func(ev client.Event) error {
+			require.NotEmpty(t, ev.Kind)
+			return nil
+		})
+		if err != nil {
+			require.ErrorIs(t, err, stop)
+		}
+	})
+}
+
+// once is a transport that answers the first request with a body and ends the test at the second.
+type once struct {
+	body []byte
+	used bool
+	done func()
+}
+
+func (o *once) RoundTrip(r *http.Request) (*http.Response, error) {
+	if o.used {
+		o.done()
+		return nil, r.Context().Err()
+	}
+	o.used = true
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(o.body)), Request: r}, nil
+}

@@ -1,0 +1,97 @@
+package housekeeping_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
+	"github.com/larkstream/larkstream/shared/blob"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// chores counts what is done; err makes each of them go wrong.
+type chores struct {
+	mu   sync.Mutex
+	done tally
+	err  error
+}
+
+type tally struct{ forgotten, depths, swept, audited, pending int }
+
+// do counts a chore and returns its error.
+func (c *chores) do(count func(*tally)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count(&c.done)
+	return c.err
+}
+
+func (c *chores) so() tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+func (c *chores) ForgetKeys(context.Context) (int, error) {
+	return 0, c.do(func(d *tally) { d.forgotten++ })
+}
+
+func (c *chores) OutboxDepth(context.Context) (int, time.Time, error) {
+	return 7, time.Time{}, c.do(func(d *tally) { d.depths++ })
+}
+
+func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
+	t.Helper()
+	k, err := housekeeping.New(time.Minute, housekeeping.Deps{
+		Store: c, Log: slog.New(slog.DiscardHandler),
+		Sweep: func(context.Context) (blob.Swept, error) {
+			return blob.Swept{Removed: 1}, c.do(func(d *tally) { d.swept++ })
+		},
+		Audit:         func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
+		OutboxPending: func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
+	})
+	require.NoError(t, err)
+	return k
+}
+
+func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &chores{}
+		k := newKeeper(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		synctest.Wait()
+		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7}, c.so())
+		<-time.After(3*time.Minute + time.Second) // the bubble's time
+		synctest.Wait()
+		require.Equal(t, 4, c.so().swept)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestOneChoreDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	c := &chores{err: errors.New("broken")}
+	require.ErrorContains(t, newKeeper(t, c).Once(t.Context()), "broken")
+	require.Equal(t, 1, c.so().swept)
+	require.Equal(t, 1, c.so().audited)
+	require.Zero(t, c.so().pending, "an unknown depth is not reported")
+}
+
+func TestNewRefusesMissingDeps(t *testing.T) {
+	t.Parallel()
+	_, err := housekeeping.New(time.Minute, housekeeping.Deps{})
+	require.Error(t, err)
+}
