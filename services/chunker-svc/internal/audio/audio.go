@@ -78,6 +78,9 @@ type source struct {
 	// next returns the following whole frames, valid until the next call, io.EOF at the end, or io.ErrUnexpectedEOF where the
 	// file ends in the middle of something.
 	next func() ([]float32, error)
+	// skip passes over some frames without decoding them and returns how many, with the errors of next. nil where a
+	// format does not tell lengths without decoding.
+	skip func() (int64, error)
 	// close frees what the source holds and may be nil.
 	close func()
 }
@@ -101,14 +104,20 @@ func (s *source) nearEnd(got int64) bool {
 	return s.declared-got <= min(int64(s.rate), s.declared/100)
 }
 
-// contained calls next and turns a panic of a decoder library into an error of the file.
-func (s *source) contained() (block []float32, err error) {
+// advance returns the number of frames that follow, and their samples unless they may be skipped and the format allows it. It turns a panic
+// of a decoder library into an error of the file.
+func (s *source) advance(maySkip bool) (frames int64, block []float32, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			block, err = nil, undecodable("decoder gave up on malformed data: %v", p)
+			frames, block, err = 0, nil, undecodable("decoder gave up on malformed data: %v", p)
 		}
 	}()
-	return s.next()
+	if maySkip && s.skip != nil {
+		frames, err = s.skip()
+		return frames, nil, err
+	}
+	block, err = s.next()
+	return int64(len(block) / s.channels), block, err
 }
 
 // atEnd reports the end of input, whole or in the middle of something.

@@ -245,23 +245,34 @@ func TestLimitsMustBeSet(t *testing.T) {
 // What is not kept changes neither the length nor the judgement of the file.
 func TestOnlyTheBeginningIsKept(t *testing.T) {
 	t.Parallel()
-	d := newTestDecoder(t)
-	for _, rate := range []int{SampleRate, 48000} {
-		data := buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 1, rate: rate}, sine(3*rate, 440, float64(rate), 0.5))
-		whole, info, err := decodeBytes(t, d, data)
-		require.NoError(t, err)
-		var kept []int16
-		short, err := d.Decode(context.Background(), opener(data), SampleRate, func(pcm []int16) error {
-			kept = append(kept, pcm...)
-			return nil
-		})
-		require.NoError(t, err)
-		require.Equal(t, info, short)
-		require.GreaterOrEqual(t, len(kept), SampleRate)
-		require.Less(t, len(kept), 2*SampleRate)
-		require.Equal(t, whole[:len(kept)], kept)
+	d := newTestDecoder(t, withoutFFmpeg)
+	tone := func(rate int) []byte {
+		return buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 1, rate: rate}, sine(3*rate, 440, float64(rate), 0.5))
+	}
+	mp3 := testdata(t, "tone.mp3")
+	for name, data := range map[string][]byte{
+		"wav": tone(SampleRate), "wav at 48 kHz": tone(48000), "flac": toneFLAC(t, 3),
+		"mp3": mp3, "tagged mp3": append(append([]byte(nil), mp3...), "TAG"+strings.Repeat("\x00", 125)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			whole, info, err := decodeBytes(t, d, data)
+			require.NoError(t, err)
+			var kept []int16
+			keep := func(pcm []int16) error {
+				kept = append(kept, pcm...)
+				return nil
+			}
+			short, err := d.Decode(context.Background(), opener(data), SampleRate, keep)
+			require.NoError(t, err)
+			require.Equal(t, info, short)
+			require.GreaterOrEqual(t, len(kept), SampleRate)
+			require.Less(t, len(kept), 2*SampleRate)
+			require.Equal(t, whole[:len(kept)], kept)
 
-		_, err = d.Decode(context.Background(), opener(data[:len(data)/2]), SampleRate, func([]int16) error { return nil })
-		require.Equal(t, event.CodeAudioUndecodable, CodeOf(err), "%v", err)
+			_, err = d.Decode(context.Background(), opener(data[:2*len(data)/3]), SampleRate, func([]int16) error { return nil })
+			require.Equal(t, event.CodeAudioUndecodable, CodeOf(err), "%v", err)
+			require.ErrorContains(t, err, "truncated")
+		})
 	}
 }

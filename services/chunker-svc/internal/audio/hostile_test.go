@@ -183,7 +183,7 @@ var errStop = errors.New("stop")
 func TestPanickingSourceIsContained(t *testing.T) {
 	t.Parallel()
 	s := &source{rate: 44100, channels: 1, next: func() ([]float32, error) { panic(errStop) }}
-	_, err := s.contained()
+	_, _, err := s.advance(false)
 	require.Equal(t, event.CodeAudioUndecodable, CodeOf(err))
 	require.ErrorContains(t, err, "stop")
 	_, err = openContained(format{name: "x", open: nil}, nil)

@@ -85,7 +85,7 @@ func openMP3(r *bufio.Reader) (*source, error) {
 		return nil, fmt.Errorf("MPEG audio other than layer III of MPEG 1: %w", errUnsupported)
 	}
 	d := &mp3Reader{r: r, rate: h.rate, raw: make([]byte, 4*blockFrames), out: make([]float32, 2*blockFrames)}
-	return &source{rate: h.rate, channels: 2, declared: xingSamples(head, h), next: d.next}, nil
+	return &source{rate: h.rate, channels: 2, declared: xingSamples(head, h), next: d.next, skip: d.skip}, nil
 }
 
 // xingSamples reads the number of frames from the Xing or Info header that most encoders write into
@@ -126,17 +126,39 @@ func (m *mp3Reader) next() ([]float32, error) {
 		if atEnd(err) {
 			return nil, io.EOF
 		}
-		if m.resyncs++; m.resyncs > maxResyncs {
-			return nil, undecodable("reading mp3: damaged in more than %d places: %w", maxResyncs, err)
-		}
-		if err := m.resync(); err != nil {
+		if err := m.resync(err); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// skip passes over one frame by its header. The decoder reads whole frames, so that the reader stands at one.
+func (m *mp3Reader) skip() (int64, error) {
+	for {
+		head, err := peek(m.r, 4)
+		if err != nil {
+			return 0, err
+		}
+		if len(head) < 4 {
+			return 0, io.EOF
+		}
+		if h, ok := parseMP3Header(head); ok && h.supported && h.rate == m.rate {
+			if _, err := m.r.Discard(h.size); err != nil {
+				return 0, err // io.EOF in the last frame, which the decoder would not give either
+			}
+			return mp3FrameSamples, nil
+		}
+		if err := m.resync(errors.New("no frame where one was expected")); err != nil {
+			return 0, err
+		}
+	}
+}
+
 // resync leaves the reader at the next place where two frames follow each other, or returns io.EOF.
-func (m *mp3Reader) resync() error {
+func (m *mp3Reader) resync(why error) error {
+	if m.resyncs++; m.resyncs > maxResyncs {
+		return undecodable("reading mp3: damaged in more than %d places: %w", maxResyncs, why)
+	}
 	m.d = nil
 	for {
 		head, err := peek(m.r, peekBytes)

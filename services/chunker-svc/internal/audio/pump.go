@@ -34,18 +34,18 @@ func (p *pump) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		block, err := p.src.contained()
+		n, block, err := p.src.advance(p.enough())
 		if err != nil {
 			if err = p.ended(err); err != nil {
 				return err
 			}
 			break
 		}
-		if err := p.push(block); err != nil {
+		if err := p.push(n, block); err != nil {
 			return err
 		}
 	}
-	if p.resample != nil && p.written < p.out.keep {
+	if p.resample != nil && !p.enough() {
 		if err := p.emit(p.resample.flush()); err != nil {
 			return err
 		}
@@ -82,19 +82,21 @@ func (p *pump) total() int64 {
 
 func (p *pump) seconds(frames int64) float64 { return float64(frames) / float64(p.src.rate) }
 
-func (p *pump) push(block []float32) error {
-	n := len(block) / p.src.channels
-	p.frames += int64(n)
+// enough says that all samples that are wanted have been put out.
+func (p *pump) enough() bool { return p.written >= p.out.keep }
+
+func (p *pump) push(n int64, block []float32) error {
+	p.frames += n
 	if time.Duration(p.seconds(p.frames)*float64(time.Second)) > p.limits.Duration {
 		return &Error{Code: event.CodeAudioTooLong, Err: fmt.Errorf("the track is longer than %s", p.limits.Duration)}
 	}
 	if p.frames*int64(p.src.channels)*4 > p.limits.DecodedBytes {
 		return &Error{Code: event.CodeAudioTooLarge, Err: fmt.Errorf("the track decodes to more than %d bytes", p.limits.DecodedBytes)}
 	}
-	if p.written >= p.out.keep {
+	if p.enough() {
 		return nil
 	}
-	mono := p.downmix(block, n)
+	mono := p.downmix(block, int(n))
 	if p.resample != nil {
 		mono = p.resample.process(mono)
 	}
