@@ -61,7 +61,7 @@ func (c *Client) Submit(ctx context.Context, sub Submission, upload *Upload, opt
 	}
 	defer body.Close()
 	// The transport waits for its reader of the body, also after ctx's end.
-	defer context.AfterFunc(ctx, func() { body.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = body.Close() })()
 	req, err := c.request(ctx, http.MethodPost, c.base.JoinPath("/v1/jobs"), body)
 	if err != nil {
 		return Job{}, fmt.Errorf("submitting job: %w", err)
@@ -137,7 +137,7 @@ type ListOptions struct {
 // List returns a page of jobs.
 func (c *Client) List(ctx context.Context, opts ListOptions) (JobList, error) {
 	u := c.base.JoinPath("/v1/jobs")
-	u.RawQuery = query("state", opts.State, "cursor", opts.Cursor, "limit", number(opts.Limit))
+	u.RawQuery = query(map[string]string{"state": opts.State, "cursor": opts.Cursor, "limit": number(opts.Limit)})
 	var list JobList
 	if err := c.get(ctx, u, &list); err != nil {
 		return JobList{}, fmt.Errorf("listing jobs: %w", err)
@@ -148,7 +148,7 @@ func (c *Client) List(ctx context.Context, opts ListOptions) (JobList, error) {
 // OutcomePage returns a page of a job's outcomes after cursor ("" = from the first); limit 0 means 100.
 func (c *Client) OutcomePage(ctx context.Context, jobID, cursor string, limit int) (OutcomeList, error) {
 	u := c.jobURL(jobID, "outcomes")
-	u.RawQuery = query("cursor", cursor, "limit", number(limit))
+	u.RawQuery = query(map[string]string{"cursor": cursor, "limit": number(limit)})
 	var list OutcomeList
 	if err := c.get(ctx, u, &list); err != nil {
 		return OutcomeList{}, fmt.Errorf("reading outcomes of job %s: %w", jobID, err)
@@ -255,11 +255,11 @@ func AsProblem(err error) (*Problem, bool) {
 	return p, ok
 }
 
-func query(pairs ...string) string {
+func query(params map[string]string) string {
 	v := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			v.Set(pairs[i], pairs[i+1])
+	for name, value := range params {
+		if value != "" {
+			v.Set(name, value)
 		}
 	}
 	return v.Encode()

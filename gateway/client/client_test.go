@@ -44,8 +44,9 @@ func TestProblems(t *testing.T) {
 		"\xff\xfe garbage ": {Title: "Bad Gateway", Status: 502, Code: "http_502", Detail: "? garbage", Retryable: true},
 	} {
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			require.Equal(t, "/base/v1/jobs/a%2Fb", r.URL.EscapedPath())
-			w.WriteHeader(http.StatusBadGateway)
+			if r.URL.EscapedPath() == "/base/v1/jobs/a%2Fb" {
+				w.WriteHeader(http.StatusBadGateway)
+			}
 			_, _ = io.WriteString(w, body)
 		})
 		_, err := c.Get(t.Context(), "a/b")
@@ -83,7 +84,7 @@ func TestSubmitEndsWithItsContext(t *testing.T) {
 		cancel()
 	}()
 	endless, stop := io.Pipe()
-	defer stop.Close()
+	defer func() { _ = stop.Close() }()
 	_, err := c.Submit(ctx, client.Submission{}, &client.Upload{Name: "a", Reader: endless}, client.SubmitOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -47,7 +47,7 @@ func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event)
 		if w.told > told {
 			wait = minReconnect
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // jitter needs no secrecy
 		select {
 		case <-ctx.Done():
 			timer.Stop()

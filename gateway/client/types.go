@@ -256,7 +256,7 @@ type Event struct {
 	Dropped  *DroppedEvent
 }
 
-// ProgressEvent: a stage has begun or finished a window.
+// ProgressEvent says that a stage has begun or finished a window.
 type ProgressEvent struct {
 	Stage   string  `json:"stage" enum:"chunker,encoder,projector,llm"`
 	Window  int     `json:"window"`

@@ -48,12 +48,9 @@ func (a *API) registerEvents() {
 			"a reconnection; its `id` tells. Comments keep idle connections open.")
 	op.Middlewares = nil // a stream outlives other requests
 	schemas := a.huma.OpenAPI().Components.Schemas
-	var kinds []*huma.Schema
-	for _, t := range []*huma.Schema{
+	kinds := []*huma.Schema{
 		schemas.Schema(typeOf[client.ProgressEvent](), true, ""), schemas.Schema(typeOf[client.TokenEvent](), true, ""),
 		schemas.Schema(typeOf[client.Outcome](), true, ""), schemas.Schema(typeOf[client.EndEvent](), true, ""), schemas.Schema(typeOf[client.DroppedEvent](), true, ""),
-	} {
-		kinds = append(kinds, t)
 	}
 	op.Responses["200"] = &huma.Response{
 		Description: "The events; data is one of these, by event",
@@ -81,7 +78,7 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer func() { <-a.streams }()
 		_, w := humago.Unwrap(hctx)
-		a.stream(hctx.Context(), w, j.ID, after)
+		a.stream(ctx, w, j.ID, after)
 	}}, nil
 }
 

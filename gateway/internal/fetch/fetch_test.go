@@ -61,7 +61,7 @@ func get(t *testing.T, f *fetch.Fetcher, rawURL string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	body, err := io.ReadAll(d)
 	return string(body), err
 }

@@ -131,7 +131,7 @@ func (r *Recorder) write(ctx context.Context, entry store.Entry) (store.Recorded
 		if backoff == minBackoff {
 			r.deps.Log.WarnContext(ctx, "recorder waits for the job store", slog.Any("error", err))
 		}
-		timer := time.NewTimer(backoff/2 + rand.N(backoff/2))
+		timer := time.NewTimer(backoff/2 + rand.N(backoff/2)) //nolint:gosec // jitter needs no secrecy
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -211,7 +211,7 @@ func tell(res store.Recorded) ([]event.Record, error) {
 	}
 	j := res.Job
 	err := add(&eventpb.Event{JobId: j.ID, AtUnixMs: j.Ended.UnixMilli(), Body: &eventpb.Event_Ended{Ended: &eventpb.JobEnded{
-		State: string(j.State), Answered: uint32(j.Answered), Failed: uint32(j.Failed), Cancelled: uint32(j.Cancelled), //nolint:gosec // counts of at most MaxWindows times MaxQuestions
+		State: string(j.State), Answered: uint32(j.Answered), Failed: uint32(j.Failed), Cancelled: uint32(j.Cancelled),
 	}}})
 	if err != nil {
 		return nil, err

@@ -136,7 +136,7 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	var out []*eventpb.Outcome
 	for rows.Next() {
 		var index uint32

@@ -209,7 +209,7 @@ func (s *SQL) queryRead(ctx context.Context, scan func(*sql.Rows) error, query s
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // rows.Err tells
 	for rows.Next() {
 		if err := scan(rows); err != nil {
 			return err

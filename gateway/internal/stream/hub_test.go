@@ -2,8 +2,10 @@ package stream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -104,7 +106,7 @@ func TestNextWaits(t *testing.T) {
 	require.Empty(t, drain(t, w))
 
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(fmt.Errorf("gone"))
+	cancel(errors.New("gone"))
 	_, err := h.Watch("b", stream.FromStart).Next(ctx, nil)
 	require.EqualError(t, err, "gone")
 }
@@ -140,7 +142,7 @@ func TestSlowWatcherIsTold(t *testing.T) {
 	h.Append(1, token("a", "x"))
 	w := h.Watch("a", stream.FromStart)
 	for o := int64(2); o < 6; o++ {
-		h.Append(o, outcome("a", fmt.Sprint(o)))
+		h.Append(o, outcome("a", strconv.FormatInt(o, 10)))
 	}
 	_, err := w.Next(t.Context(), nil)
 	require.ErrorIs(t, err, stream.ErrLagging)
