@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // manyWindows is the size of the jobs in the middle of which something dies.
@@ -43,11 +45,24 @@ func TestKillInTheMiddle(t *testing.T) {
 			job := s.many(t)
 			s.reach(t, job.ID, manyWindows/5)
 			s.kill(t, stage)
+			killed := time.Now()
 			require.Less(t, s.ended(t, job.ID), 2*manyWindows, "the job was over before the kill")
 			s.requireAllAnswered(t, job.ID)
 			s.ready(t)
+			if service, ok := serviceOf(stage); ok {
+				traces().requireSpanAfter(t, job.TraceID, service, killed)
+			}
 		})
 	}
+}
+
+// serviceOf is the name of a stage in traces.
+func serviceOf(stage string) (service string, ok bool) {
+	service, ok = map[string]string{
+		up.Chunker: telemetry.ServiceChunker, up.Encoder: telemetry.ServiceEncoder, up.Projector: telemetry.ServiceProjector,
+		up.LLM: telemetry.ServiceLLM, up.Gateway: telemetry.ServiceGateway,
+	}[stage]
+	return service, ok
 }
 
 // TestKillChunker kills the chunker while it cuts a track: before the plan is out, nobody else knows of the windows.

@@ -110,7 +110,7 @@ func (s *stack) environ() []string {
 }
 
 func (s *stack) runUp(ctx context.Context) error {
-	return s.run(ctx, "up", func() (*exec.Cmd, error) {
+	err := s.spawn("up", func() (*exec.Cmd, error) {
 		cmd := exec.Command(filepath.Join(world.bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0")
 		cmd.Env = s.environ()
 		return cmd, nil
@@ -121,6 +121,10 @@ func (s *stack) runUp(ctx context.Context) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.children["up"].WaitReady(ctx)
 }
 
 func (s *stack) runServices(ctx context.Context) error {
@@ -134,7 +138,7 @@ func (s *stack) runServices(ctx context.Context) error {
 		if stage != up.Gateway {
 			binary = stage + "-svc"
 		}
-		if err := s.run(ctx, stage, func() (*exec.Cmd, error) {
+		if err := s.spawn(stage, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(world.bin, binary))
 			cmd.Env = append(s.environ(), "KAFKA_BROKERS="+world.kafka.addr, "LARK_HTTP_ADDR="+addr,
 				"BLOB_URL=file://"+filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://"+filepath.Join(s.opts.data, "lark.db"))
@@ -143,20 +147,25 @@ func (s *stack) runServices(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, child := range s.children {
+		if err := child.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// run supervises a child with its output in a log file, and waits until it is ready.
-func (s *stack) run(ctx context.Context, name string, command func() (*exec.Cmd, error), ready func(context.Context) error) error {
+// spawn supervises a child with its output in a log file.
+func (s *stack) spawn(name string, command func() (*exec.Cmd, error), ready func(context.Context) error) error {
 	path := filepath.Join(s.opts.data, "e2e-"+name+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening log of %s: %w", name, err)
 	}
 	s.logs = append(s.logs, log)
-	child := supervise.Start(childTimes(), supervise.Spec{Name: name, Command: command, Ready: ready, Output: log}, quiet())
-	s.children[name] = child
-	return child.WaitReady(ctx)
+	spec := supervise.Spec{Name: name, Command: command, Ready: ready, Output: log}
+	s.children[name] = supervise.Start(childTimes(), spec, quiet())
+	return nil
 }
 
 // halt stops everything in good order: the gateway first, then the stages.

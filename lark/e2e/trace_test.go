@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +48,16 @@ func (r *receiver) tree(t *testing.T, traceID string, names ...string) []telemet
 	}, patience, poll, "trace %s is no tree with %v, it has %v", traceID, names, spanNames{&spans})
 	require.Equal(t, telemetry.ServiceGateway, roots(spans)[0].Service)
 	return spans
+}
+
+// requireSpanAfter waits for a span that a service has begun after a moment: a process that took the place of a killed one goes
+// on in the job's trace.
+func (r *receiver) requireSpanAfter(t *testing.T, traceID, service string, moment time.Time) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		spans, _, _ := r.Trace(traceID)
+		return slices.ContainsFunc(spans, func(s telemetry.Span) bool { return s.Service == service && s.Start.After(moment) })
+	}, patience, poll, "trace %s has no span of the new %s", traceID, service)
 }
 
 // roots are the spans whose parent is not there: one in a whole tree.
