@@ -164,8 +164,20 @@ func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
 	return housekeeping.New(g.cfg.Sweep.Interval, housekeeping.Deps{
 		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Log: g.tel.Log,
-		Sweep: func(ctx context.Context) (blob.Swept, error) { return blob.Sweep(ctx, g.blobs, g.cfg.budget()) },
+		Sweep: g.sweep,
 	})
+}
+
+// sweep keeps the object store within its budget. The audio of open jobs stays, however old it is: it
+// may have been submitted long before the job that refers to it.
+func (g *gateway) sweep(ctx context.Context) (blob.Swept, error) {
+	inUse, err := g.jobs.AudioInUse(ctx)
+	if err != nil {
+		return blob.Swept{}, err
+	}
+	budget := g.cfg.budget()
+	budget.Keep = func(key string) bool { return inUse[key] }
+	return blob.Sweep(ctx, g.blobs, budget)
 }
 
 func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {

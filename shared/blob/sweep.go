@@ -35,6 +35,8 @@ type Budget struct {
 	Prefixes map[string]int64
 	// KeepYounger spares objects written within this time: they may belong to work in hand.
 	KeepYounger time.Duration
+	// Keep spares objects by key, whatever their age: an old one may belong to a new job. nil spares none.
+	Keep func(key string) bool
 	// Now is the present; zero means time.Now().
 	Now time.Time
 }
@@ -118,7 +120,7 @@ func (w *sweeper) shrink(ctx context.Context, prefixes []string, excess int64) e
 	var oldest victims
 	for _, prefix := range prefixes {
 		if err := w.store.each(ctx, prefix, func(o object) error {
-			if !strings.HasSuffix(o.key, tempSuffix) && !o.time.After(w.budget.Now.Add(-w.budget.KeepYounger)) {
+			if !strings.HasSuffix(o.key, tempSuffix) && !w.spared(o) {
 				oldest.offer(o)
 			}
 			return nil
@@ -139,6 +141,10 @@ func (w *sweeper) shrink(ctx context.Context, prefixes []string, excess int64) e
 		w.swept.RemovedBytes += o.size
 	}
 	return nil
+}
+
+func (w *sweeper) spared(o object) bool {
+	return o.time.After(w.budget.Now.Add(-w.budget.KeepYounger)) || (w.budget.Keep != nil && w.budget.Keep(o.key))
 }
 
 // victims is a heap of the oldest objects, the youngest of them on top.

@@ -83,6 +83,15 @@ func TestSweepSparesTheYoung(t *testing.T) {
 	require.Equal(t, []string{"pcm/v1/c"}, left(t, store, "pcm/v1/a", "pcm/v1/b", "pcm/v1/c"))
 }
 
+func TestSweepSparesWhatIsKept(t *testing.T) {
+	t.Parallel()
+	store, _ := filled(t, "audio/a", "audio/b", "audio/c")
+	swept, err := blob.Sweep(t.Context(), store, blob.Budget{Bytes: 1, Keep: func(key string) bool { return key == "audio/a" }})
+	require.NoError(t, err)
+	require.Equal(t, 2, swept.Removed)
+	require.Equal(t, []string{"audio/a"}, left(t, store, "audio/a", "audio/b", "audio/c"))
+}
+
 func TestSweepTakesLeftoversOfDeadWriters(t *testing.T) {
 	t.Parallel()
 	store, dir := filled(t, "pcm/v1/a")

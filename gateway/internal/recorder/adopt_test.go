@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,7 +83,7 @@ func TestAnAnswerWaitsForItsJob(t *testing.T) {
 	r, m := newAdopter(t, sqlStore(t), func() (int64, error) { return pending, fault })
 	plan := answers(t, "late", 1, 1)[0]
 	_, err := r.Handle(t.Context(), plan)
-	require.IsType(t, stage.Later(0), err)
+	require.EqualError(t, err, stage.Later(time.Second).Error())
 	require.Empty(t, m.strays)
 
 	fault = errors.New("no broker")

@@ -162,6 +162,25 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+func TestAudioInUse(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		for i := range 3 {
+			job := newJob(fmt.Sprint("j", i), "q")
+			job.Audio.Key = fmt.Sprint("audio/", i/2)
+			create(t, s, job)
+		}
+		finish(t, s, "j0", 1, 1)
+		inUse, err := s.AudioInUse(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[string]bool{"audio/0": true, "audio/1": true}, inUse, "j1 still needs what j0 had")
+		finish(t, s, "j1", 1, 1)
+		inUse, err = s.AudioInUse(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[string]bool{"audio/1": true}, inUse)
+	})
+}
+
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
