@@ -147,18 +147,22 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
-// once is a transport that answers the first request with a body and ends the test at the second.
+// once is a transport that answers with a body and calls done when it has been read.
 type once struct {
 	body []byte
-	used bool
 	done func()
 }
 
 func (o *once) RoundTrip(r *http.Request) (*http.Response, error) {
-	if o.used {
-		o.done()
-		return nil, r.Context().Err()
-	}
-	o.used = true
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(o.body)), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusOK, Request: r, Body: struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(o.body), closer(o.done)}}, nil
+}
+
+type closer func()
+
+func (c closer) Close() error {
+	c()
+	return nil
 }

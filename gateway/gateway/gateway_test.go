@@ -273,8 +273,8 @@ func TestBrokerAway(t *testing.T) {
 	require.Equal(t, ids[1], (<-w.ctrl).GetJobId())
 }
 
+// TestPagesAndTelemetry runs alone: OpenTelemetry's providers belong to the process, not to a gateway.
 func TestPagesAndTelemetry(t *testing.T) {
-	t.Parallel()
 	w := setup(t)
 	for path, want := range map[string]string{
 		"/": "<title>Larkstream</title>", "/docs": "Larkstream API", "/static/docs.js": "openapi.json", "/openapi.json": "submit-job",

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
 	g := &gateway{
 		cfg: cfg, tel: tel, traces: traces, blobs: blobs, jobs: jobs, producer: producer,
-		hub: cfg.hub(), ledger: telemetry.NewLedgerMetrics(),
+		hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
 	}
 	parts, err := g.parts()
 	if err != nil {
@@ -107,6 +107,7 @@ type gateway struct {
 	jobs     *store.SQL
 	producer *kafka.Producer
 	hub      *stream.Hub
+	logRead  chan struct{} // closed once hub holds what the log held at the start
 	ledger   *telemetry.LedgerMetrics
 }
 
@@ -190,7 +191,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
-		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, Wake: relay.Wake, Metrics: g.ledger,
+		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Wake: relay.Wake, Metrics: g.ledger,
 		Models: models, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
@@ -227,7 +228,7 @@ func (g *gateway) routes(server *api.API) map[string]http.Handler {
 // followEvents feeds the hub from the log, from its beginning: streams can then be resumed after the
 // gateway was started again.
 func (g *gateway) followEvents(ctx context.Context) error {
-	_, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, _ int32, offset int64) {
+	caughtUp, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, _ int32, offset int64) {
 		ev, err := event.DecodeAs[*eventpb.Event](rec)
 		if err != nil {
 			g.ledger.Stray(ctx, "undecodable_event")
@@ -235,6 +236,11 @@ func (g *gateway) followEvents(ctx context.Context) error {
 		}
 		g.hub.Append(offset, ev)
 	})
+	select {
+	case <-caughtUp:
+		close(g.logRead)
+	case <-ctx.Done():
+	}
 	return wait()
 }
 

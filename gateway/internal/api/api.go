@@ -71,6 +71,8 @@ type Deps struct {
 	Blobs   Blobs
 	Fetcher Fetcher
 	Hub     *stream.Hub
+	// LogRead is closed once Hub has been given what the log held at the start; nil = it has been.
+	LogRead <-chan struct{}
 	// Wake is called when the outbox has new records.
 	Wake    func()
 	Metrics Metrics

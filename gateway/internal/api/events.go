@@ -137,12 +137,30 @@ func (t *teller) run(ctx context.Context, after int64) error {
 	if err := t.out.open(); err != nil {
 		return err
 	}
+	if after != stream.FromStart {
+		t.awaitLog(ctx)
+	}
 	for {
 		last, err := t.watch(ctx, after)
 		if !errors.Is(err, stream.ErrEvicted) {
 			return err
 		}
 		after = last
+	}
+}
+
+// awaitLog gives a gateway that has just been started a moment to read the log again, where the place
+// to go on from is. Without it the watcher is told what it has seen already, which does no harm.
+func (t *teller) awaitLog(ctx context.Context) {
+	if t.api.deps.LogRead == nil {
+		return
+	}
+	timer := time.NewTimer(t.api.limits.Heartbeat)
+	defer timer.Stop()
+	select {
+	case <-t.api.deps.LogRead:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
