@@ -156,7 +156,8 @@ func TestSameStepMakesTheSameID(t *testing.T) {
 	}
 	require.NotEqual(t, event.OutcomeID("j", 1, 11), event.OutcomeID("j", 11, 1))
 	require.NotEqual(t, event.DerivedJobID("a", "bc"), event.DerivedJobID("ab", "c"))
-	require.NotEqual(t, event.NewJobID(), event.NewJobID())
+	first, second := event.NewJobID(), event.NewJobID()
+	require.NotEqual(t, first, second)
 }
 
 func TestFailedOutcomesEndEveryQuestion(t *testing.T) {

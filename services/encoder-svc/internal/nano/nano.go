@@ -83,7 +83,7 @@ func Load(dir string) (*Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // only read
 	e := &Encoder{extractor: features.New(), layers: make(map[string]layer, len(layers))}
 	read := func(name string, shape ...int) []float32 {
 		if err != nil {

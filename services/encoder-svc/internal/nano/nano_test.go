@@ -49,7 +49,7 @@ func TestFramesAgreeWithTheTrainer(t *testing.T) {
 	require.NotEmpty(t, index.Encoder)
 	golden, err := model.OpenSafetensors(filepath.Join(bundle, "golden", "golden.safetensors"))
 	require.NoError(t, err)
-	defer golden.Close()
+	defer func() { require.NoError(t, golden.Close()) }()
 	e := load(t)
 	for i, c := range index.Encoder {
 		read := func(name string, shape ...int) []float32 {

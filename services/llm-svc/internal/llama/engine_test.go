@@ -246,7 +246,9 @@ func TestAWindowOfManyQuestionsDoesNotStarveAnother(t *testing.T) {
 		group.Go(func() {
 			_, err := e.Answer(t.Context(), engine.Request{
 				Soft: enginetest.Soft(2, 30, 32), Questions: questions(1),
-				OnToken: func(int, string) { require.Less(t, len(answered), 10, "questions of the first window before the second's turn") },
+				OnToken: func(int, string) {
+					require.Less(t, len(answered), 10, "questions of the first window before the second's turn")
+				},
 			})
 			require.NoError(t, err)
 		})

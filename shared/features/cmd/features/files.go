@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -31,7 +32,7 @@ func readWAV(path string) ([]int16, error) {
 func writeNPY(path string, shape []int, data []float32) error {
 	dims := make([]string, len(shape))
 	for i, n := range shape {
-		dims[i] = fmt.Sprint(n)
+		dims[i] = strconv.Itoa(n)
 	}
 	header := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }", strings.Join(dims, ", "))
 	header += strings.Repeat(" ", 63-(10+len(header))%64) + "\n"
