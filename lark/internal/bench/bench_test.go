@@ -13,6 +13,7 @@ import (
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,21 +45,24 @@ func TestTracksHoldTheWindowsAskedFor(t *testing.T) {
 func TestGapsComeFromTheLastStepInsideASpan(t *testing.T) {
 	t.Parallel()
 	at := func(ms int) time.Time { return time.UnixMilli(1_790_000_000_000 + int64(ms)) }
+	process := func(id, service, topic string, from, to int) span {
+		return span{SpanID: id, Name: telemetry.SpanProcess + topic, Service: service, Start: at(from), End: at(to)}
+	}
 	spans := []span{
 		{SpanID: "s", Name: spanSubmit, Service: "gateway", Start: at(0), End: at(10)},
 		{SpanID: "s1", ParentID: "s", Name: "store", Service: "gateway", Start: at(1), End: at(6)},
-		{SpanID: "c", ParentID: "s", Name: process(event.TopicJobs), Service: "chunker", Start: at(9), End: at(60)},
-		{SpanID: "c1", ParentID: "c", Name: "cut", Service: "chunker", Start: at(10), End: at(40)},
-		{SpanID: "e", ParentID: "c", Name: process(event.TopicWindows), Service: "encoder", Start: at(44), End: at(99)},
+		process("c", "chunker-svc", event.TopicJobs, 9, 60),
+		{SpanID: "c1", ParentID: "c", Name: "cut", Service: "chunker-svc", Start: at(10), End: at(40)},
+		process("g", "gateway", event.TopicJobs, 12, 13), // the recorder reads jobs as well
+		process("e", "encoder-svc", event.TopicWindows, 44, 99),
 	}
 	require.Equal(t, map[string]float64{"gateway to chunker": 3, "chunker to encoder": 4}, gapsOf(spans))
 
 	// The plan reaches the recorder before the outcome: the last one counts.
 	spans = append(spans,
-		span{SpanID: "l", Name: process(event.TopicPrompts), Service: "llm", Start: at(100), End: at(130)},
-		span{SpanID: "l1", ParentID: "l", Name: "decode", Service: "llm", Start: at(101), End: at(120)},
-		span{SpanID: "r1", Name: process(event.TopicAnswers), Service: "gateway", Start: at(45), End: at(46)},
-		span{SpanID: "r2", Name: process(event.TopicAnswers), Service: "gateway", Start: at(125), End: at(126)},
+		process("l", "llm-svc", event.TopicPrompts, 100, 130),
+		span{SpanID: "l1", ParentID: "l", Name: "decode", Service: "llm-svc", Start: at(101), End: at(120)},
+		process("r1", "gateway", event.TopicAnswers, 45, 46), process("r2", "gateway", event.TopicAnswers, 125, 126),
 	)
 	require.InDelta(t, 5, gapsOf(spans)["llm to recorder"], 1e-9)
 }

@@ -131,18 +131,26 @@ type span struct {
 	End      time.Time `json:"end"`
 }
 
-// link is a hop: the step that hands over, and the one that takes up.
-type link struct{ name, from, to string }
+// step is a span's name and the service that made it: a topic may have several readers.
+type step struct{ service, name string }
 
-func process(topic string) string { return telemetry.SpanProcess + topic }
+// link is a hop: the step that hands over, and the one that takes up.
+type link struct {
+	name     string
+	from, to step
+}
 
 func links() []link {
+	process := func(service, topic string) step { return step{service, telemetry.SpanProcess + topic} }
+	submit := step{telemetry.ServiceGateway, spanSubmit}
+	chunk := process(telemetry.ServiceChunker, event.TopicJobs)
+	encode := process(telemetry.ServiceEncoder, event.TopicWindows)
+	project := process(telemetry.ServiceProjector, event.TopicEmbeddings)
+	answer := process(telemetry.ServiceLLM, event.TopicPrompts)
+	record := process(telemetry.ServiceGateway, event.TopicAnswers)
 	return []link{
-		{"gateway to chunker", spanSubmit, process(event.TopicJobs)},
-		{"chunker to encoder", process(event.TopicJobs), process(event.TopicWindows)},
-		{"encoder to projector", process(event.TopicWindows), process(event.TopicEmbeddings)},
-		{"projector to llm", process(event.TopicEmbeddings), process(event.TopicPrompts)},
-		{"llm to recorder", process(event.TopicPrompts), process(event.TopicAnswers)},
+		{"gateway to chunker", submit, chunk}, {"chunker to encoder", chunk, encode}, {"encoder to projector", encode, project},
+		{"projector to llm", project, answer}, {"llm to recorder", answer, record},
 	}
 }
 
@@ -205,11 +213,11 @@ func gapsOf(spans []span) map[string]float64 {
 	return gaps
 }
 
-// last is the latest span of that name; the first record of answers is the plan, the last one the outcome.
-func last(spans []span, name string) (span, bool) {
+// last is the latest span of a step; the first record of answers is the plan, the last one the outcome.
+func last(spans []span, of step) (span, bool) {
 	var found span
 	for _, s := range spans {
-		if s.Name == name && s.Start.After(found.Start) {
+		if s.Name == of.name && s.Service == of.service && s.Start.After(found.Start) {
 			found = s
 		}
 	}
