@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,7 +115,7 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 	limits.AttributeValueLengthLimit = 1024
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithRawSpanLimits(limits)}
 	if cfg.Traces != nil {
-		opts = append(opts, sdktrace.WithSyncer(cfg.Traces))
+		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewSimpleSpanProcessor(cfg.Traces)}))
 	}
 	if url := tracesURL(cfg); url != "" {
 		exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url),
@@ -122,9 +123,20 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 		if err != nil {
 			return nil, fmt.Errorf("opening the trace exporter: %w", err)
 		}
-		opts = append(opts, sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(batchTimeout)))
+		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewBatchSpanProcessor(exporter, sdktrace.WithBatchTimeout(batchTimeout))}))
 	}
 	return sdktrace.NewTracerProvider(opts...), nil
+}
+
+// ownSpans leaves out the spans of the object store library: each look for an object that is not there
+// yet would stand as an error in the trace of a job that went well. Our own spans time the same steps.
+type ownSpans struct{ sdktrace.SpanProcessor }
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (p ownSpans) OnEnd(s sdktrace.ReadOnlySpan) {
+	if !strings.HasPrefix(s.InstrumentationScope().Name, "gocloud.dev/") {
+		p.SpanProcessor.OnEnd(s)
+	}
 }
 
 func newMeterProvider(ctx context.Context, cfg Config, res *resource.Resource, registry *prometheus.Registry) (*sdkmetric.MeterProvider, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -198,4 +199,19 @@ func TestHeadersWithoutATrace(t *testing.T) {
 		require.Empty(t, telemetry.TraceID(ctx), "%.40q", bad)
 		require.Empty(t, telemetry.InjectHeaders(ctx, nil))
 	}
+}
+
+func TestSpansOfTheObjectStoreLibraryAreLeftOut(t *testing.T) {
+	store := telemetry.NewTraceStore(telemetry.Limits{})
+	_, stop, err := telemetry.Start(t.Context(), telemetry.Config{Service: "test", Traces: store})
+	require.NoError(t, err)
+	ctx, own := telemetry.Tracer().Start(t.Context(), "own")
+	_, foreign := otel.Tracer("gocloud.dev/blob").Start(ctx, "gocloud.dev/blob.NewRangeReader")
+	telemetry.End(foreign, errors.New("not found"))
+	own.End()
+	require.NoError(t, stop(context.Background()))
+	spans, _, ok := store.Trace(own.SpanContext().TraceID().String())
+	require.True(t, ok)
+	require.Len(t, spans, 1)
+	require.Equal(t, "own", spans[0].Name)
 }
