@@ -21,6 +21,9 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
+	"github.com/larkstream/larkstream/services/llm-svc/llm"
+	"github.com/larkstream/larkstream/services/projector-svc/projector"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -90,8 +93,8 @@ func TestKustomizationListsEveryManifest(t *testing.T) {
 func TestVariablesAreKnown(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
-	for _, config := range configs() {
-		envNames(reflect.TypeOf(config), known)
+	for prefix, config := range configs() {
+		envNames(reflect.TypeOf(config), prefix, known)
 	}
 	for name, env := range composeVariables(t) {
 		require.NotEmpty(t, env, name)
@@ -104,24 +107,37 @@ func TestVariablesAreKnown(t *testing.T) {
 			require.Contains(t, known, key, path)
 		}
 	}
-	for _, m := range regexp.MustCompile(`(LARK_[A-Z_]+)=`).FindAllStringSubmatch(string(read(t, "Dockerfile")), -1) {
-		require.Contains(t, known, m[1])
+	for _, dir := range []string{"gateway", "services/chunker-svc", "services/encoder-svc", "services/projector-svc", "services/llm-svc"} {
+		text := string(read(t, "../"+dir+"/Dockerfile"))
+		for _, m := range regexp.MustCompile(`\b([A-Z_]+)=`).FindAllStringSubmatch(text, -1) {
+			require.True(t, known[m[1]] || m[1] == "CGO_ENABLED", "%s: %s", dir, m[1])
+		}
 	}
 }
 
-// configs are the configurations of the services.
-func configs() []any {
-	return []any{chunker.Config{}, gateway.Config{}}
+// configs are the configurations of the services, by the prefix of the variables whose names come from keys.
+func configs() map[string]any {
+	return map[string]any{
+		"LARK_GATEWAY_": gateway.Config{}, "LARK_CHUNKER_": chunker.Config{}, "LARK_ENCODER_": encoder.Config{},
+		"LARK_PROJECTOR_": projector.Config{}, "LARK_LLM_": llm.Config{},
+	}
 }
 
-func envNames(t reflect.Type, into map[string]bool) {
+// envNames collects what shared/config reads: the tag env, or else the prefix and the path of keys.
+func envNames(t reflect.Type, prefix string, into map[string]bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if name := f.Tag.Get("env"); name != "" && name != "-" {
+		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		name := f.Tag.Get("env")
+		switch {
+		case f.Type.Kind() == reflect.Struct && options == "inline":
+			envNames(f.Type, prefix, into)
+		case f.Type.Kind() == reflect.Struct:
+			envNames(f.Type, prefix+strings.ToUpper(key)+"_", into)
+		case name == "" && key != "":
+			into[prefix+strings.ToUpper(key)] = true
+		case name != "" && name != "-":
 			into[name] = true
-		}
-		if f.Type.Kind() == reflect.Struct {
-			envNames(f.Type, into)
 		}
 	}
 }
