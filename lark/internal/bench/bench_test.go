@@ -85,6 +85,8 @@ func TestPeakMemory(t *testing.T) {
 		require.Greater(t, peakRSS("self"), int64(1<<20))
 	}
 	require.Zero(t, peakRSS("no such process"))
+	require.InDelta(t, 16.24, parseLoad("16.24 16.43 14.66 3/512 28624\n"), 0)
+	require.Zero(t, parseLoad(""))
 }
 
 func TestReport(t *testing.T) {
@@ -102,8 +104,11 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{"| pipeline : plain loop | 0.80 |", "(rounds: 10.00, 3.33)", "| hop a to b, added time | median 1.2 ms", "llm 2; plain loop 3 |"} {
 		require.Contains(t, text.String(), want)
 	}
+	require.NotContains(t, text.String(), "busy")
 	text.Reset()
+	r.Load = 1000
 	r.Pipeline[0].PeakRSS, r.Pipeline[1].PeakRSS = nil, nil
 	r.Write(&text)
 	require.Contains(t, text.String(), "not told by this system")
+	require.Contains(t, text.String(), "busy with other work (load average 1000.0")
 }

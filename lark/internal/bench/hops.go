@@ -149,8 +149,11 @@ func links() []link {
 	answer := process(telemetry.ServiceLLM, event.TopicPrompts)
 	record := process(telemetry.ServiceGateway, event.TopicAnswers)
 	return []link{
-		{"gateway to chunker", submit, chunk}, {"chunker to encoder", chunk, encode}, {"encoder to projector", encode, project},
-		{"projector to llm", project, answer}, {"llm to recorder", answer, record},
+		{"gateway to chunker", submit, chunk},
+		{"chunker to encoder", chunk, encode},
+		{"encoder to projector", encode, project},
+		{"projector to llm", project, answer},
+		{"llm to recorder", answer, record},
 	}
 }
 

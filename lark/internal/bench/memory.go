@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +15,24 @@ func peakRSS(pid string) int64 {
 		return 0
 	}
 	return parsePeak(string(text))
+}
+
+// loadAverage is the system's, over the last minute; 0 where there is no /proc.
+func loadAverage() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	return parseLoad(string(text))
+}
+
+func parseLoad(text string) float64 {
+	first, _, _ := strings.Cut(text, " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0
+	}
+	return load
 }
 
 func parsePeak(status string) int64 {

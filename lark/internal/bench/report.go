@@ -22,10 +22,12 @@ type Pipeline struct {
 
 // Report is the result of a measurement.
 type Report struct {
-	Model    string     `json:"model"`
-	Digest   string     `json:"digest"`
-	Machine  string     `json:"machine"`
-	Command  string     `json:"command"`
+	Model   string `json:"model"`
+	Digest  string `json:"digest"`
+	Machine string `json:"machine"`
+	Command string `json:"command"`
+	// Load is the load average before the measurement. Other work takes more from one process than from six.
+	Load     float64    `json:"load"`
 	Plain    []Plain    `json:"plain"`
 	Pipeline []Pipeline `json:"pipeline"`
 	Hops     []Hop      `json:"hops"`
@@ -35,6 +37,7 @@ type Report struct {
 func newReport(cfg Config) Report {
 	kernel, _ := tensor.Kernel() // a kernel asked for in vain is told by lark doctor
 	return Report{
+		Load:    loadAverage(),
 		Machine: fmt.Sprintf("%s/%s, %d processors, %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), kernel),
 		Command: fmt.Sprintf("lark bench pipeline --windows %d --rounds %d --jobs %d", cfg.Windows, cfg.Rounds, cfg.Jobs),
 	}
@@ -58,6 +61,9 @@ func (r Report) Rates() (plain, pipeline float64) {
 func (r Report) Write(w io.Writer) {
 	plain, pipeline := r.Rates()
 	fmt.Fprintf(w, "Model %s, digest %.16s. %s.\nCommand: `%s`\n\n", r.Model, r.Digest, r.Machine, r.Command)
+	if r.Load > float64(runtime.NumCPU())/4 {
+		fmt.Fprintf(w, "The machine was busy with other work (load average %.1f before the run), which favours many processes over one: measure again.\n\n", r.Load)
+	}
 	fmt.Fprintf(w, "| measure | value |\n| --- | --- |\n")
 	fmt.Fprintf(w, "| plain loop over the engines, one process | %.2f windows/s (rounds: %s) |\n", plain, rounds(r.Plain, func(p Plain) float64 { return float64(p.Windows) / p.Seconds }))
 	fmt.Fprintf(w, "| pipeline, %d processes | %.2f windows/s (rounds: %s) |\n", len(up.Stages()), pipeline,
