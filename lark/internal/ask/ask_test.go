@@ -171,6 +171,17 @@ func TestLiveTextOfSeveralAnswersDoesNotMix(t *testing.T) {
 	require.Equal(t, "Drums?\n  Yes, drums.\nKey?\n  A minor.\n", out)
 }
 
+func TestAWindowKeepsTheFloor(t *testing.T) {
+	t.Parallel()
+	s := &script{state: client.StateSucceeded, windows: windows(2), events: []client.Event{
+		token(1, 0, 0, "C"), token(0, 0, 0, "A"), ended(answer(1, 0, "C major.")), ended(answer(0, 0, "A minor.")), ended(answer(0, 1, "No.")),
+		ended(answer(1, 1, "Yes.")),
+	}}
+	out, _, err := run(t, s, Config{Live: true, Questions: []string{"Key?", "Drums?"}})
+	require.NoError(t, err)
+	require.Equal(t, "[0:25 to 0:50]\nKey?\n  C major.\nDrums?\n  Yes.\n\n[0:00 to 0:25]\nKey?\n  A minor.\nDrums?\n  No.\n", out)
+}
+
 func TestLiveTextOfARestartedStage(t *testing.T) {
 	t.Parallel()
 	s := &script{state: client.StateSucceeded, windows: windows(1), events: []client.Event{

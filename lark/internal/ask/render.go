@@ -107,13 +107,17 @@ func (s *screen) next() {
 	}
 }
 
-// waiting is the first slot that has something to say.
+// waiting is the first slot that has something to say. While answers come in, a window keeps the floor until all
+// of its questions have ended.
 func (s *screen) waiting() (slot, bool) {
 	all := slices.Collect(maps.Keys(s.ended))
 	for at, text := range s.partial {
 		if text != "" {
 			all = append(all, at)
 		}
+	}
+	if s.live && s.window >= 0 && s.unfinished(s.window) {
+		all = slices.DeleteFunc(all, func(at slot) bool { return at.window != s.window })
 	}
 	if len(all) == 0 {
 		return slot{}, false
@@ -142,6 +146,16 @@ func (s *screen) heading(at slot) {
 	if len(s.questions) > 1 && at.question < len(s.questions) {
 		s.printf("%s\n%s", s.questions[at.question], s.indent())
 	}
+}
+
+// unfinished tells whether questions of a window are open.
+func (s *screen) unfinished(window int) bool {
+	for q := range s.questions {
+		if !s.done[slot{window, q}] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *screen) indent() string {
