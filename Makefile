@@ -60,7 +60,7 @@ test-integration: ## run the end-to-end suite against a real Kafka and a real Re
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) generate-check standalone ## run the linters and check generated code and modules
-	$< run $(PACKAGES)
+	$< run --allow-parallel-runners $(PACKAGES)
 
 .PHONY: fmt
 fmt: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## format the Go code (gofumpt, import groups)

@@ -109,13 +109,10 @@ func (n spanNames) String() string {
 // process is the name of a stage's span on a record of a topic.
 func process(topic string) string { return telemetry.SpanProcess + topic }
 
-// submitSpan is the gateway's span on the request that submits a job.
-const submitSpan = "POST /v1/jobs"
-
 // inTrace are the spans of a job whose windows are encoded, by whom makes them.
 func inTrace() map[string][]string {
 	return map[string][]string{
-		telemetry.ServiceGateway:   {submitSpan, telemetry.SpanRecord},
+		telemetry.ServiceGateway:   {telemetry.SpanSubmit, telemetry.SpanRecord},
 		telemetry.ServiceChunker:   {process(event.TopicJobs), telemetry.SpanDecode},
 		telemetry.ServiceEncoder:   {process(event.TopicWindows), telemetry.SpanEncode},
 		telemetry.ServiceProjector: {process(event.TopicEmbeddings), telemetry.SpanProject},
@@ -135,7 +132,7 @@ func TestOneTracePerJob(t *testing.T) {
 	requireServices(t, spans, inTrace())
 	require.Len(t, named(spans, telemetry.SpanEncode), 2)
 	require.Len(t, named(spans, telemetry.SpanAnswer), 4)
-	requireUnder(t, spans, telemetry.SpanEncode, submitSpan)
+	requireUnder(t, spans, telemetry.SpanEncode, telemetry.SpanSubmit)
 	requireUnder(t, spans, telemetry.SpanProject, process(event.TopicWindows))
 	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicEmbeddings))
 	requireUnder(t, spans, telemetry.SpanRecord, process(event.TopicAnswers))

@@ -15,14 +15,13 @@ const (
 	ServiceCLI       = "lark"
 )
 
-// Span names. A stage's span on a record is SpanProcess + its topic, a publish SpanSend + its topic.
+// Span names. A stage's span on a record is SpanProcess + its topic.
 const (
 	SpanProcess = "process "
-	SpanSend    = "send "
+	// SpanSubmit is the gateway's span on the request that submits a job.
+	SpanSubmit = "POST /v1/jobs"
 
-	SpanSubmit  = "submit job"
 	SpanDecode  = "decode audio"
-	SpanCut     = "cut windows"
 	SpanEncode  = "encode window"
 	SpanProject = "project embedding"
 	SpanPrefill = "prefill"
@@ -31,7 +30,6 @@ const (
 	SpanGenerate = "generate tokens"
 	SpanRecord   = "record outcome"
 	SpanLoad     = "load tensor"
-	SpanStore    = "store tensor"
 )
 
 // Span attribute keys of our own.
@@ -42,14 +40,12 @@ const (
 	AttrWindowIndex = attribute.Key("lark.window.index")
 	AttrWindows     = attribute.Key("lark.windows")
 	AttrQuestion    = attribute.Key("lark.question.index")
-	AttrQuestions   = attribute.Key("lark.questions")
 	AttrCache       = attribute.Key("lark.cache")
 	AttrStage       = attribute.Key("lark.stage")
 	AttrTopic       = attribute.Key("lark.topic")
 	AttrResult      = attribute.Key("lark.result")
 	AttrTier        = attribute.Key("lark.cache.tier")
 	AttrEngine      = attribute.Key("lark.engine")
-	AttrModel       = attribute.Key("lark.model")
 	AttrState       = attribute.Key("lark.state")
 	AttrCode        = attribute.Key("lark.code")
 	AttrReason      = attribute.Key("lark.reason")
@@ -58,7 +54,6 @@ const (
 	AttrWidth       = attribute.Key("lark.width")
 	// AttrAudioSeconds is the length of audio that a step worked on.
 	AttrAudioSeconds = attribute.Key("lark.audio.seconds")
-	AttrBytes        = attribute.Key("lark.bytes")
 	AttrDecoder      = attribute.Key("lark.decoder")
 	AttrSampleRate   = attribute.Key("lark.audio.sample_rate")
 	AttrChannels     = attribute.Key("lark.audio.channels")
@@ -68,13 +63,10 @@ const (
 // https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
 const (
 	AttrMessagingSystem      = attribute.Key("messaging.system")
-	AttrMessagingOperation   = attribute.Key("messaging.operation.name")
 	AttrMessagingDestination = attribute.Key("messaging.destination.name")
 	AttrMessagingPartition   = attribute.Key("messaging.destination.partition.id")
 	AttrMessagingGroup       = attribute.Key("messaging.consumer.group.name")
 	AttrMessagingOffset      = attribute.Key("messaging.kafka.offset")
-	AttrMessagingKey         = attribute.Key("messaging.kafka.message.key")
-	AttrMessagingID          = attribute.Key("messaging.message.id")
 )
 
 // Generative AI attributes, not in the Go semconv package.
@@ -109,7 +101,6 @@ const (
 	ResultError     = "error"
 	ResultHit       = "hit"
 	ResultMiss      = "miss"
-	ResultSkipped   = "skipped"
 	ResultDead      = "dead"
 	ResultRetried   = "retried"
 	ResultLater     = "later"
