@@ -1,31 +1,21 @@
 package encoder
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"math"
 	"runtime"
-	"time"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
-	"github.com/larkstream/larkstream/shared/blob"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/service"
-	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
-const (
-	// flushTimeout bounds each last step after the service has stopped.
-	flushTimeout = 5 * time.Second
-	// engineMemory is what lark-nano's encoder works with for 25 s.
-	engineMemory = 24 << 20
-)
+// engineMemory is what lark-nano's encoder works with for 25 s.
+const engineMemory = 24 << 20
 
 // Command parses args and the environment and runs the service until ctx ends.
 func Command(ctx context.Context, args []string) error {
@@ -42,69 +32,27 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	tel, stop, err := telemetry.Start(ctx, cfg.Telemetry(telemetry.ServiceEncoder))
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceEncoder)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, flush(ctx, stop)) }()
-	bundle, err := model.Load(cfg.ModelDir)
+	defer func() { err = w.Close(ctx, err) }()
+	engine, err := cfg.open(w.Bundle)
 	if err != nil {
 		return err
 	}
-	engine, err := cfg.open(bundle)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
-	blobs, err := blob.Open(ctx, cfg.BlobURL.Reveal())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, blobs.Close()) }()
-	embeddings, err := cache.Open(ctx, cfg.RedisURL, blobs, cache.Deps{Log: tel.Log, Metrics: telemetry.NewCacheMetrics()})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, embeddings.Close()) }()
-	producer, err := kafka.NewProducer(cfg.kafka(), kafka.Deps{Log: tel.Log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
+	w.OnClose(engine.Close)
 	handler, err := handle.New(handle.Deps{
-		Engine: engine, EngineName: cfg.engineName(bundle), Blobs: blobs, Cache: embeddings, Bundle: bundle, Events: producer,
+		Engine: engine, EngineName: cfg.engineName(w.Bundle), Blobs: w.Blobs, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer,
 		Metrics: telemetry.NewEngineMetrics(),
 	})
 	if err != nil {
 		return err
 	}
-	return cfg.serve(ctx, tel, producer, handler, bundle)
-}
-
-func (c *Config) serve(ctx context.Context, tel *telemetry.Telemetry, producer *kafka.Producer, handler *handle.Handler, bundle *model.Bundle) error {
-	control, err := stage.NewControl(c.kafka(), stage.Deps{Log: tel.Log})
-	if err != nil {
-		return err
-	}
-	concurrency := c.Concurrency
-	if concurrency == 0 {
-		concurrency = runtime.NumCPU()
-	}
-	cost := windowMemory(bundle)
-	runner, err := stage.New(stage.Config{
-		Stage: handle.Stage, Topics: []string{event.TopicWindows}, Concurrency: concurrency,
-		MaxInFlightBytes: int64(concurrency) * cost, DrainTimeout: c.DrainTimeout,
-	}, stage.Deps{
-		Kafka: c.kafka(), Handle: handler.Handle, Producer: producer, Log: tel.Log, Control: control, Model: bundle.DisplayName(),
-		Cost: func(event.Record) int64 { return cost },
+	return w.Serve(ctx, worker.Work{
+		Stage: handle.Stage, Topic: event.TopicWindows, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
+		Concurrency: cmp.Or(cfg.Concurrency, runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
 	})
-	if err != nil {
-		return err
-	}
-	return service.Run(ctx, c.Common, telemetry.ServiceEncoder, service.Version(), tel, tel.Log,
-		service.Part{Name: "control", Run: control.Run, Ready: control.Ready},
-		service.Part{Name: handle.Stage, Run: runner.Run, Ready: runner.Ready},
-	)
 }
 
 // windowMemory is what one window takes: its PCM as bytes and as samples, its frames in float32 and stored, and the engine's own
@@ -112,18 +60,4 @@ func (c *Config) serve(ctx context.Context, tel *telemetry.Telemetry, producer *
 func windowMemory(b *model.Bundle) int64 {
 	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
 	return 2*handle.MaxPCM + 2*4*frames*int64(b.Encoder.Width) + engineMemory
-}
-
-func (c *Config) kafka() kafka.Config {
-	return kafka.Config{Brokers: c.KafkaBrokers, ClientID: telemetry.ServiceEncoder}
-}
-
-// flush runs a last step that must outlive ctx, within a bound.
-func flush(ctx context.Context, step func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-	defer cancel()
-	if err := step(ctx); err != nil {
-		return fmt.Errorf("stopping encoder: %w", err)
-	}
-	return nil
 }

@@ -31,8 +31,6 @@ type Config struct {
 	MaxBatch int `yaml:"max_batch" env:"LARK_LLM_MAX_BATCH" flag:"max-batch" default:"16" help:"answers decoded in one step"`
 	// Positions is the budget of attention keys and values in memory, in positions; 0 takes 16 of the model's contexts.
 	Positions int `yaml:"positions" env:"LARK_LLM_POSITIONS" flag:"positions" default:"0" help:"budget of keys and values, in positions; 0: 16 contexts"`
-	// ModelWait is how long a question may wait for an instance that serves its model.
-	ModelWait time.Duration `yaml:"model_wait" env:"LARK_LLM_MODEL_WAIT" flag:"model-wait" default:"10m" help:"wait of a question whose model no instance serves, before it fails"`
 	// TestDelay is the time that the test engine takes for one question.
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_LLM_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per question"`
 }
@@ -52,8 +50,8 @@ func (c *Config) Validate() error {
 	if c.Concurrency < 1 || c.MaxBatch < 1 || c.Positions < 0 {
 		faults = append(faults, errors.New("concurrency and max_batch must be above 0, positions not below 0"))
 	}
-	if c.ModelWait <= 0 || c.TestDelay < 0 {
-		faults = append(faults, errors.New("model_wait must be above 0, test_delay not below 0"))
+	if c.TestDelay < 0 {
+		faults = append(faults, errors.New("test_delay must not be below 0"))
 	}
 	return errors.Join(faults...)
 }

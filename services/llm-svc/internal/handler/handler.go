@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.opentelemetry.io/otel/codes"
 
@@ -21,19 +20,12 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = "llm"
 
-const (
-	// laterModel is how long a record for another model is put back at a time.
-	laterModel = 5 * time.Second
-	// DefaultModelWait is how long a record may wait for an instance that serves its model.
-	DefaultModelWait = 10 * time.Minute
-)
-
 // Emitter sends events, best effort and without blocking.
 type Emitter interface {
 	Emit(ctx context.Context, rec event.Record)
 }
 
-// Deps are what a Handler works with; all but ModelWait are needed.
+// Deps are what a Handler works with; all are needed.
 type Deps struct {
 	Engine  engine.Engine
 	Cache   cache.Cache
@@ -42,8 +34,6 @@ type Deps struct {
 	Metrics *telemetry.EngineMetrics
 	// EngineName stands in metrics; Model in outcomes, as the model that answered.
 	EngineName, Model string
-	// ModelWait bounds the wait of a record that names another model; then its questions fail. 0: DefaultModelWait.
-	ModelWait time.Duration
 }
 
 // Handler handles records of lark.prompts.v1. It is safe for concurrent use.
@@ -53,9 +43,6 @@ type Handler struct{ Deps }
 func New(d Deps) (*Handler, error) {
 	if d.Engine == nil || d.Cache == nil || d.Bundle == nil || d.Events == nil || d.Metrics == nil || d.EngineName == "" || d.Model == "" {
 		return nil, errors.New("making llm: a dependency is missing")
-	}
-	if d.ModelWait == 0 {
-		d.ModelWait = DefaultModelWait
 	}
 	return &Handler{Deps: d}, nil
 }
@@ -69,7 +56,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 	}
 	task := msg.GetTask()
 	if d := task.GetModelDigest(); (d != "" && d != h.Bundle.Digest) || msg.GetKey() != h.Bundle.PromptKey(task.GetWindow().GetHash()) {
-		return nil, h.otherModel(rec)
+		return nil, stage.OtherModel(rec, h.Model)
 	}
 	soft, err := h.load(ctx, msg.GetKey())
 	if errors.Is(err, cache.ErrMiss) {
@@ -83,17 +70,6 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 		return nil, stage.Permanent(event.CodeEngineError, err)
 	}
 	return h.answer(ctx, task, soft)
-}
-
-// otherModel puts a record back that names a model which this instance does not serve, for as long as ModelWait allows.
-func (h *Handler) otherModel(rec event.Record) error {
-	written, err := time.Parse(time.RFC3339Nano, rec.Get(event.HeaderTime))
-	putBackBefore := rec.Get(event.HeaderStage) != ""
-	if putBackBefore && (err != nil || time.Since(written) > h.ModelWait) {
-		return stage.Permanent(event.CodeModelMismatch,
-			fmt.Errorf("waiting for a model: no instance serves the one that the question was prepared for; this one serves %s", h.Model))
-	}
-	return stage.Later(laterModel)
 }
 
 // load reads the soft prompt; that it is gone is no fault of the span.

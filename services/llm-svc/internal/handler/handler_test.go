@@ -187,7 +187,7 @@ func TestAnEvictedPromptGoesBackToBeEncoded(t *testing.T) {
 	require.Equal(t, []string{"retrying"}, f.watch.statuses())
 }
 
-func TestARecordForAnotherModelWaitsAndThenFails(t *testing.T) {
+func TestARecordForAnotherModelIsPutBack(t *testing.T) {
 	t.Parallel()
 	f := setup(t, nil)
 	other := f.prompt()
@@ -198,16 +198,7 @@ func TestARecordForAnotherModelWaitsAndThenFails(t *testing.T) {
 	for _, msg := range []*eventpb.PromptReady{other, foreign} {
 		rec := record(t, msg)
 		_, err := f.Handle(t.Context(), rec)
-		require.Equal(t, stage.Later(laterModel), err)
-
-		old := rec.With(event.HeaderTime, time.Now().Add(-2*DefaultModelWait).UTC().Format(time.RFC3339Nano))
-		_, err = f.Handle(t.Context(), old)
-		require.Equal(t, stage.Later(laterModel), err, "a record that waited in the topic is put back at least once")
-
-		_, err = f.Handle(t.Context(), old.With(event.HeaderStage, Stage))
-		require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err))
-		_, err = f.Handle(t.Context(), rec.With(event.HeaderStage, Stage).With(event.HeaderTime, "garbage"))
-		require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err))
+		require.Equal(t, stage.OtherModel(rec, f.Model), err)
 	}
 	anyModel := f.prompt()
 	anyModel.Task.ModelDigest = ""
