@@ -12,7 +12,7 @@ from .labels import FAMILIES, METRES, MODES, TEMPO_MAX, TEMPO_MIN, TONICS
 from .tokenizer import MARK, SPECIAL, Tokenizer
 
 PAD, BOS, EOS, AUDIO_START, AUDIO_END, ASK, ANSWER = range(len(SPECIAL))
-KIND_WEIGHTS = {"tempo": 1.4, "key": 2.0, "metre": 1.3, "drums": 1.0, "instruments": 1.0, "describe": 0.8, "has": 0.9, "tempo_key": 0.7, "cannot": 2.4}
+KIND_WEIGHTS = {"tempo": 1.0, "key": 1.7, "metre": 2.0, "drums": 1.4, "instruments": 1.4, "describe": 0.9, "has": 0.9, "tempo_key": 0.4, "cannot": 2.0}
 TEMPO_WIDTH = 0.02  # standard deviation of the tempo target, in natural log
 
 
@@ -32,7 +32,7 @@ def token_weights(tok: Tokenizer) -> np.ndarray:
     w = np.full(len(tok.vocab), 0.5, np.float32)
     for word, weight in (
         [(f"{n}", 5) for n in range(TEMPO_MIN, TEMPO_MAX + 1)] + [(t, 6) for t in TONICS] + [(m, 5) for m in MODES]
-        + [(m, 4) for m in METRES] + [("Yes", 4), ("No", 4), ("drums", 3), ("no", 2), ("I", 2), ("can't", 3), ("hear", 2), ("The", 2), ("A", 2)] + [(f, 2.5) for f in FAMILIES] + [("and", 1.5)]
+        + [(m, 9) for m in METRES] + [("Yes", 7), ("No", 7), ("drums", 3), ("no", 2), ("I", 2), ("can't", 3), ("hear", 2), ("The", 2), ("A", 2)] + [(f, 2.5) for f in FAMILIES] + [("and", 1.5)]
     ):  # fmt: skip
         w[tok.id[MARK + word]] = weight
     w[tok.id["."]] = w[EOS] = 1.0

@@ -36,6 +36,14 @@ def encode(p, b):
     return encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])[0]
 
 
+def readouts(frozen) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and bias of the encoder's read-outs of metre, drums, families and music."""
+    names = ("metre", "drums", "families", "music")
+    weight, bias = ([np.asarray(frozen[f"head.{n}.{part}"]) for n in names] for part in ("weight", "bias"))
+    weight[0], bias[0] = weight[0][1:] - weight[0][:1], bias[0][1:] - bias[0][:1]
+    return np.concatenate(weight), np.concatenate(bias)
+
+
 def choose_frames(rng: np.random.Generator, rows: int, slots: int, whole: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return frame indices [rows, slots], whether each slot is used, and the number of frames of each row's window."""
     index, used = np.zeros((rows, slots), np.int32), np.zeros((rows, slots), bool)
@@ -146,7 +154,8 @@ def main() -> None:
     args.add_argument("--encoder", required=True)
     args.add_argument("--tokenizer", required=True)
     args.add_argument("--out", required=True)
-    args.add_argument("--resume")
+    args.add_argument("--resume", help="start from these weights")
+    args.add_argument("--carry", action="store_true", help="write the encoder's read-outs into the projector also when resuming")
     args.add_argument("--minutes", type=float, required=True)
     args.add_argument("--rate", type=float, default=2e-3)
     args.add_argument("--slots", type=int, default=32, help="frames kept of each window")
@@ -163,6 +172,9 @@ def main() -> None:
     else:
         params = decoder.init(a.seed, shape)
         decoder.smooth_numbers(params, packing.tempo_ids(tok), np.arange(TEMPO_MIN, TEMPO_MAX + 1))
+    if a.carry or not a.resume:
+        some = encode(frozen, as_dict(make_batch(clips, rng.integers(0, len(clips), 32), FRAMES, rng)))
+        decoder.carry_readouts(params, *readouts(frozen), np.asarray(some).reshape(-1, some.shape[-1]))
     weights, soft = packing.token_weights(tok), jnp.asarray(packing.soft_targets(tok))
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=a.rate, b2=0.98, weight_decay=0.02)

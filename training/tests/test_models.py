@@ -112,3 +112,16 @@ def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
         assert b.chords[0, 0] == 3 * ((shift - data.FIRST_PITCH_CLASS) % 12)
         moved = b.tempograms[0].mean((0, 2)).argmax() - 50
         assert abs(moved + data.LAGS_PER_OCTAVE * np.log2(b.tempo[0] / 90)) <= 1
+
+
+def test_readouts_are_carried_into_the_projection(small):
+    _, _, params = small
+    rng, changed = np.random.default_rng(7), dict(params)
+    frames = rng.normal(size=(50, encoder.WIDTH)).astype(np.float32)
+    weight, bias = rng.normal(size=(3, encoder.WIDTH)), rng.normal(size=3)
+    decoder.carry_readouts(changed, weight, bias, frames)
+    moved = np.asarray(decoder.project(changed, frames) - decoder.project(params, frames))
+    logits = frames @ weight.T + bias
+    want = (logits - logits.mean(0)) / logits.std(0)
+    # The three read-outs lie along orthogonal directions, so the movement's inner products are theirs.
+    np.testing.assert_allclose(moved @ moved.T, decoder.READOUT_GAIN**2 * want @ want.T, rtol=0.02, atol=0.05)
