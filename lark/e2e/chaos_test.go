@@ -93,6 +93,9 @@ func (s *stack) planned(t *testing.T, id string) bool {
 
 // TestRedisLost takes the hot cache away in the middle: it is a hint, and blobs are the truth.
 func TestRedisLost(t *testing.T) {
+	if world.redis == nil {
+		t.Skip("no redis-server on this machine")
+	}
 	s := tester(t)
 	job := s.many(t)
 	s.reach(t, job.ID, manyWindows/5)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type options struct {
 // testEngines makes the stages run their test engines, slow enough to be met in the middle of their work.
 func testEngines() []string {
 	return []string{
-		"LARK_ENCODER_ENGINE=test", "LARK_ENCODER_TEST_DELAY=10ms",
+		"LARK_ENCODER_ENGINE=test", "LARK_ENCODER_TEST_DELAY=25ms",
 		"LARK_LLM_ENGINE=test", "LARK_LLM_TEST_DELAY=20ms",
 	}
 }
@@ -97,9 +98,9 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 
 // environ is what every stage gets: nothing of this machine but where programs and files are.
 func (s *stack) environ() []string {
-	env := []string{"REDIS_URL=" + world.redis.url(), "LARK_MODEL_DIR=" + filepath.Join(world.root, "models", "lark-nano")}
-	if dir := os.Getenv("LARK_MODEL_DIR"); dir != "" {
-		env[1] = "LARK_MODEL_DIR=" + dir
+	env := []string{"LARK_MODEL_DIR=" + cmp.Or(os.Getenv("LARK_MODEL_DIR"), filepath.Join(world.root, "models", "lark-nano"))}
+	if world.redis != nil {
+		env = append(env, "REDIS_URL="+world.redis.url())
 	}
 	for _, key := range []string{"PATH", "HOME", "TMPDIR", "GOCOVERDIR"} {
 		if v, ok := os.LookupEnv(key); ok {
