@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
+from . import grammar
 from .labels import FAMILIES, METRES, MODES, TONICS
 
 CANNOT = "I can't tell that from the audio."
@@ -108,6 +110,13 @@ def wordings(kind: str, split: str) -> list[str]:
     return [w for i, w in enumerate(bank(kind)) if (i % HELD_EVERY == HELD_EVERY - 1) == (split == "test")]
 
 
+@cache
+def _held(kind: str) -> frozenset[str]:
+    """Return the test's wordings that built questions of the kind must not repeat."""
+    names = ["unknowable", "off_topic"] if kind == "cannot" else [kind]
+    return frozenset(w for n in names for w in wordings(n, "test"))
+
+
 def spoil(rng: random.Random, text: str) -> str:
     """Now and then drop a word or make a typing error."""
     words = text.split()
@@ -171,16 +180,16 @@ def answer(kind: str, label: dict, rng: random.Random, asked: str = "") -> str:
 
 def draw(rng: random.Random, kind: str, label: dict, split: str = "train") -> tuple[str, str]:
     """Return a question of the kind in a random wording of the split, and its answer."""
-    asked = ""
-    if kind == "cannot":
-        text = _cannot(rng, split)
-    else:
-        text = rng.choice(wordings(kind, split))
+    asked, word = "", ""
     if kind == "has":
         heard = label.get("families", [])
         pool = heard if heard and rng.random() < 0.5 else [f for f in FAMILIES if f not in heard]
         asked = rng.choice(pool or FAMILIES)
-        text = text.replace("{i}", rng.choice(FAMILY_WORDS[asked]))
+        word = rng.choice(FAMILY_WORDS[asked])
+    text = _cannot(rng, split) if kind == "cannot" else rng.choice(wordings(kind, split)).replace("{i}", word)
+    if split == "train" and rng.random() < 0.5:
+        built = grammar.question(rng, kind, word)
+        text = text if built in _held(kind) else built
     if split == "train":
         text = rng.choice(POLITE_BEFORE) + spoil(rng, text) + rng.choice(POLITE_AFTER)
     return text + rng.choice(["?", "?", "", ".", " ?"]), answer(kind, label, rng, asked)

@@ -71,3 +71,13 @@ def test_test_wordings_are_not_trained_on():
         assert held
         assert len(own) >= 10
         assert not held & own, held & own
+
+
+def test_built_questions_never_repeat_a_wording_of_the_test():
+    rng = random.Random(8)
+    for kind in questions.KINDS:
+        names = ["unknowable", "off_topic"] if kind == "cannot" else [kind]
+        held = {w for n in names for w in questions.wordings(n, "test")}
+        drawn = {questions.draw(rng, kind, LABEL)[0].rstrip(" ?.") for _ in range(2000)}
+        assert len(drawn) > 500
+        assert not drawn & held, (kind, drawn & held)
