@@ -41,11 +41,23 @@ func Load(dir string) (*Bundle, error) {
 		return nil, err
 	}
 	for _, part := range m.parts() {
-		if err := verify(filepath.Join(dir, part.file), part.sha256); err != nil {
+		if err := verify(filepath.Join(dir, part.file), *part.sha256); err != nil {
 			return nil, err
 		}
 	}
 	return &Bundle{Manifest: *m, Dir: dir, Digest: m.digest(), EncoderID: m.Encoder.ID}, nil
+}
+
+// LoadComplete loads a bundle that has every part, for those who need more than the encoder.
+func LoadComplete(dir string) (*Bundle, error) {
+	m, err := readManifest(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	if m.EncoderOnly() {
+		return nil, fmt.Errorf("opening the model bundle: %s has an encoder only, and this needs projector and llm too; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", dir)
+	}
+	return Load(dir)
 }
 
 func readManifest(path string) (*Manifest, error) {

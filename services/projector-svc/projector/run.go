@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, flush(ctx, stop)) }()
-	bundle, err := model.Load(cfg.ModelDir)
+	bundle, err := model.LoadComplete(cfg.ModelDir)
 	if err != nil {
 		return err
 	}
