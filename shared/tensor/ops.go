@@ -133,9 +133,7 @@ func GELU(x []float32) {
 // ReLU sets negative elements of x to zero in place; NaN stays NaN.
 func ReLU(x []float32) {
 	for i, v := range x {
-		if v < 0 {
-			x[i] = 0
-		}
+		x[i] = max(v, 0) // without a branch, which signals mispredict half of the time
 	}
 }
 
