@@ -217,13 +217,12 @@ func (f *File) readRow(ctx context.Context, t *tensor, emit func([]byte) error) 
 
 // gather reads the part of the storage that the view spans and picks the elements in row-major order.
 func (f *File) gather(ctx context.Context, t *tensor, emit func([]byte) error) error {
-	width := elementBytes[t.storage.dtype]
-	span := int64(1)
-	for i, n := range t.shape {
-		span += int64(n-1) * t.strides[i]
-	}
 	if t.elements() == 0 {
 		return nil
+	}
+	width, span := elementBytes[t.storage.dtype], int64(1)
+	for i, n := range t.shape {
+		span += int64(n-1) * t.strides[i]
 	}
 	if span*width > maxGather {
 		return fmt.Errorf("it is not stored in row-major order and spans %d bytes, where at most %d are supported", span*width, int64(maxGather))
@@ -234,16 +233,16 @@ func (f *File) gather(ctx context.Context, t *tensor, emit func([]byte) error) e
 	}
 	piece := make([]byte, 0, chunkBytes)
 	for at := range t.positions() {
-		piece = append(piece, raw[at*width:(at+1)*width]...)
 		if len(piece) == cap(piece) {
-			if err := errors.Join(ctx.Err(), emit(piece)); err != nil {
+			if err := emit(piece); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 			piece = piece[:0]
 		}
-	}
-	if len(piece) == 0 {
-		return nil
+		piece = append(piece, raw[at*width:(at+1)*width]...)
 	}
 	return emit(piece)
 }

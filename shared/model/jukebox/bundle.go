@@ -2,7 +2,6 @@ package jukebox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,31 +16,31 @@ type Progress func(done, total int64)
 
 // source gives the tensors of a bundle.
 type source interface {
-	// dtype is the element type in which a tensor will be written: F16 or F32.
-	dtype(ctx context.Context, t Tensor) (string, error)
-	// write writes the elements of a tensor, row-major, in the given type.
-	write(ctx context.Context, t Tensor, dtype string, w io.Writer) error
+	// write writes the elements of a tensor, row-major and little-endian, in the type of the bundle.
+	write(ctx context.Context, t Tensor, w io.Writer) error
 }
 
 // writeBundle writes weights and manifest to dir. An interrupted call is continued by the next with the same arguments.
 func writeBundle(ctx context.Context, dir string, c Config, m model.Manifest, src source, progress Progress) (model.Manifest, error) {
-	if _, err := os.Stat(filepath.Join(dir, model.ManifestFile)); !errors.Is(err, os.ErrNotExist) {
-		return m, errors.Join(err, fmt.Errorf("%s holds a bundle already: name another folder or remove it", dir))
+	if _, err := os.Stat(filepath.Join(dir, model.ManifestFile)); err == nil {
+		return m, fmt.Errorf("%s holds a bundle already: name another folder or remove it", dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a model is no secret
 		return m, fmt.Errorf("making the bundle's folder: %w", err)
 	}
-	tensors := c.Tensors()
-	slots, total, err := plan(ctx, tensors, src)
-	if err != nil {
-		return m, err
+	tensors, total := c.Tensors(), int64(0)
+	slots := make([]model.Slot, len(tensors))
+	for i, t := range tensors {
+		slots[i] = model.Slot{Name: t.Name, DType: t.dtype(), Shape: t.Shape}
+		total += slots[i].Bytes()
 	}
+	var err error
 	done, next := int64(0), 0
 	m.Encoder.SHA256, err = model.WriteResumable(ctx, filepath.Join(dir, File), func(w io.Writer) error {
-		return model.StreamSafetensors(w, slots, c.metadata(), func(s model.Slot, w io.Writer) error {
+		return model.StreamSafetensors(w, slots, c.metadata(), func(_ model.Slot, w io.Writer) error {
 			t := tensors[next]
 			next++
-			return src.write(ctx, t, s.DType, writerFunc(func(p []byte) (int, error) {
+			return src.write(ctx, t, writerFunc(func(p []byte) (int, error) {
 				n, err := w.Write(p)
 				done += int64(n)
 				progress(done, total)
@@ -53,18 +52,6 @@ func writeBundle(ctx context.Context, dir string, c Config, m model.Manifest, sr
 		return m, err
 	}
 	return m, m.Write(dir)
-}
-
-func plan(ctx context.Context, tensors []Tensor, src source) (slots []model.Slot, total int64, err error) {
-	for _, t := range tensors {
-		dtype, err := src.dtype(ctx, t)
-		if err != nil {
-			return nil, 0, err
-		}
-		s := model.Slot{Name: t.Name, DType: dtype, Shape: t.Shape}
-		slots, total = append(slots, s), total+s.Bytes()
-	}
-	return slots, total, nil
 }
 
 // metadata puts what shapes cannot tell into the file of the weights, so that its digest, and with it the key of every

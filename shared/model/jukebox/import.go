@@ -3,7 +3,6 @@ package jukebox
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -116,65 +115,34 @@ func (f *files) missing(t Tensor) error {
 	return fmt.Errorf("checking %s: it has no tensor %q: it is another checkpoint, or one with fewer layers than --layers", f.of(t).Path(), t.Name)
 }
 
-// dtype keeps matrices in F16. Those stored wider are kept in F16 too if all of their values are F16 values, as they are
-// in files that were converted from the published ones; else in F32.
-func (f *files) dtype(ctx context.Context, t Tensor) (string, error) {
-	if !t.Matrix {
-		return "F32", nil
-	}
-	if info, _ := f.of(t).Info(t.Name); info.DType == "F16" {
-		return "F16", nil
-	}
-	err := f.values(ctx, t, func(values []float32) error {
-		for _, v := range values {
-			if tensor.F16ToF32(tensor.F32ToF16(v)) != v {
-				return errWider
-			}
-		}
-		return nil
-	})
-	if errors.Is(err, errWider) {
-		return "F32", nil
-	}
-	return "F16", err
-}
-
-var errWider = errors.New("a value needs more than 16 bits")
-
-func (f *files) write(ctx context.Context, t Tensor, dtype string, w io.Writer) error {
+func (f *files) write(ctx context.Context, t Tensor, w io.Writer) error {
 	info, _ := f.of(t).Info(t.Name)
 	return f.of(t).Read(ctx, t.Name, func(piece []byte) error {
 		values, err := model.ToF32(info.DType, piece)
-		if err != nil {
-			return err
+		if err == nil {
+			err = t.checkValues(values, info.DType)
 		}
-		if err := finite(values); err != nil {
+		if err != nil {
 			return fmt.Errorf("checking %s: tensor %q: %w", f.of(t).Path(), t.Name, err)
 		}
-		if info.DType == dtype {
-			_, err = w.Write(piece)
-			return err
+		if info.DType != t.dtype() {
+			piece = encode(values, t.dtype())
 		}
-		_, err = w.Write(encode(values, dtype))
+		_, err = w.Write(piece)
 		return err
 	})
 }
 
-func (f *files) values(ctx context.Context, t Tensor, use func([]float32) error) error {
-	info, _ := f.of(t).Info(t.Name)
-	return f.of(t).Read(ctx, t.Name, func(piece []byte) error {
-		values, err := model.ToF32(info.DType, piece)
-		if err != nil {
-			return err
-		}
-		return use(values)
-	})
-}
-
-func finite(values []float32) error {
-	for i, v := range values {
+// checkValues refuses what is not finite, and values of a matrix that F16 does not hold: the published matrices are F16, and
+// files converted from them hold F16 values even where they are stored wider.
+func (t Tensor) checkValues(values []float32, stored string) error {
+	mayNotFit := t.Matrix && stored != "F16"
+	for _, v := range values {
 		if v-v != 0 {
-			return fmt.Errorf("value %v (number %d of its piece) is not finite: the file is damaged", v, i)
+			return fmt.Errorf("the value %v is not finite: the file is damaged", v)
+		}
+		if mayNotFit && tensor.F16ToF32(tensor.F32ToF16(v)) != v {
+			return fmt.Errorf("the value %v needs more than the 16 bits in which Jukebox's matrices were published", v)
 		}
 	}
 	return nil

@@ -173,5 +173,5 @@ func TestAValueThatIsNotFiniteIsNamed(t *testing.T) {
 	cfg.Prior = filepath.Join(t.TempDir(), "prior")
 	require.NoError(t, os.WriteFile(cfg.Prior, raw, 0o600))
 	_, err = jukebox.Import(t.Context(), cfg, quiet)
-	require.ErrorContains(t, err, `"prior.x_emb.weight": value NaN`)
+	require.ErrorContains(t, err, `"prior.x_emb.weight": the value NaN`)
 }

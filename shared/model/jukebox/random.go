@@ -63,16 +63,9 @@ func RandomOf(ctx context.Context, c Config, cfg RandomConfig, progress Progress
 // dice gives random tensors; each depends on the seed and its name only.
 type dice struct{ seed uint64 }
 
-func (dice) dtype(_ context.Context, t Tensor) (string, error) {
-	if t.Matrix {
-		return "F16", nil
-	}
-	return "F32", nil
-}
-
 const diceValues = 1 << 18
 
-func (d dice) write(ctx context.Context, t Tensor, dtype string, w io.Writer) error {
+func (d dice) write(ctx context.Context, t Tensor, w io.Writer) error {
 	name := fnv.New64a()
 	_, _ = io.WriteString(name, t.Name)
 	r := rand.New(rand.NewPCG(d.seed, name.Sum64())) //nolint:gosec // repeatable weights, no secrets
@@ -88,7 +81,7 @@ func (d dice) write(ctx context.Context, t Tensor, dtype string, w io.Writer) er
 		for i := range values {
 			values[i] = mean + scale*float32(int32(r.Uint32()))
 		}
-		if _, err := w.Write(encode(values, dtype)); err != nil {
+		if _, err := w.Write(encode(values, t.dtype())); err != nil {
 			return err
 		}
 	}

@@ -91,6 +91,14 @@ func (c Config) encoderTensors() []Tensor {
 
 const codebook = "bottleneck.level_blocks.2.k"
 
+// dtype is the element type in a bundle.
+func (t Tensor) dtype() string {
+	if t.Matrix {
+		return "F16"
+	}
+	return "F32"
+}
+
 // elements is the product of the shape.
 func (t Tensor) elements() int64 {
 	n := int64(1)
