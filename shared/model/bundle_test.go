@@ -92,6 +92,40 @@ func TestManifestFaultsAreReportedTogether(t *testing.T) {
 	require.ErrorContains(t, err, "larger than")
 }
 
+// TestLarkNanoKeepsItsDigest: stored answers carry it.
+func TestLarkNanoKeepsItsDigest(t *testing.T) {
+	t.Parallel()
+	b, err := model.LoadComplete(filepath.Join("..", "..", "models", "lark-nano"))
+	require.NoError(t, err)
+	require.Equal(t, "8d5cf4c1e00663fadd72ba373b6663cbd6c26443f8a6de2d74867d763e67f91e", b.Digest)
+}
+
+func TestABundleMayHaveTheEncoderOnly(t *testing.T) {
+	t.Parallel()
+	m := modeltest.Manifest()
+	m.Projector, m.LLM, m.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
+	dir := modeltest.Write(t, modeltest.Manifest())
+	require.NoError(t, m.Seal(dir))
+	b, err := model.Load(dir)
+	require.NoError(t, err)
+	require.True(t, b.EncoderOnly())
+	require.Len(t, b.Digest, 64)
+	require.NotEqual(t, modeltest.Bundle(t).Digest, b.Digest)
+	text, err := os.ReadFile(filepath.Join(dir, model.ManifestFile))
+	require.NoError(t, err)
+	for _, absent := range []string{"projector", "llm", "prompt"} {
+		require.NotContains(t, string(text), absent)
+	}
+	_, err = model.LoadComplete(dir)
+	require.ErrorContains(t, err, "has an encoder only")
+
+	m.Projector = modeltest.Manifest().Projector
+	require.ErrorContains(t, m.Seal(dir), "llm", "a part is not enough")
+	m = modeltest.Manifest()
+	m.Prompt = model.Prompt{}
+	require.ErrorContains(t, m.Seal(dir), "prompt.revision")
+}
+
 func FuzzManifest(f *testing.F) {
 	f.Add("format: larkstream.bundle/v1\nname: x\n")
 	f.Add("encoder: {width: 3, config: {a: [1, 2]}}\nprompt: {stop: [a]}\n")

@@ -178,6 +178,9 @@ func within(v, high int) bool { return v >= 1 && v <= high }
 // Seal computes the digests of the files in dir, validates the manifest and writes it to dir/model.yaml.
 func (m Manifest) Seal(dir string) error {
 	for _, p := range m.parts() {
+		if p.file == "" {
+			continue // Validate tells
+		}
 		digest, err := FileDigest(filepath.Join(dir, p.file))
 		if err != nil {
 			return fmt.Errorf("sealing the bundle: %w", err)

@@ -76,7 +76,7 @@ func TestPicklesThatDoMoreThanHoldTensorsAreRefused(t *testing.T) {
 		"an endless name":        {"\x80\x02c" + strings.Repeat("a", 300), "255 bytes"},
 		"marks without end":      {"\x80\x02" + string(deep(opMark)), "stack holds more"},
 		"lists without end":      {"\x80\x02" + string(deep(opEmptyList)), "stack holds more"},
-		"objects without end":    {"\x80\x02]" + strings.Repeat("]a", maxObjects) + ".", "more than 1048576 objects"},
+		"objects without end":    {"\x80\x02]" + strings.Repeat("]a", maxObjects) + ".", "more than 262144 objects"},
 		"a memo without end":     {"\x80\x02N" + memo(maxMemo+1) + ".", "memo holds more"},
 		"no end":                 {"\x80\x02N" + strings.Repeat("K\x01\x85", 100), "no end"},
 		"model is a number":      {"\x80\x02}X\x05\x00\x00\x00modelK\x01s.", `"model" holds`},
@@ -101,7 +101,7 @@ func memo(n int) string {
 	return string(all)
 }
 
-// TestDeepNestingNeedsNoStack: a million tuples inside one another, where a tensor's name is expected and elsewhere.
+// TestDeepNestingNeedsNoStack: hundreds of thousands of tuples inside one another, where a tensor's name is expected and elsewhere.
 func TestDeepNestingNeedsNoStack(t *testing.T) {
 	t.Parallel()
 	nest := ")" + strings.Repeat("\x85", maxObjects-10)

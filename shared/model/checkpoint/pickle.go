@@ -13,9 +13,9 @@ import (
 // below 100 bytes; its configuration nests four deep.
 const (
 	maxPickle  = 8 << 20
-	maxObjects = 1 << 20 // dicts, lists, tuples, tensors, strings
-	maxMemo    = 1 << 20
-	maxStack   = 1 << 18
+	maxObjects = 1 << 18 // dicts, lists, tuples, tensors, strings
+	maxMemo    = 1 << 18
+	maxStack   = 1 << 16
 	maxString  = 1 << 16 // bytes
 )
 
