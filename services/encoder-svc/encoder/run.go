@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"time"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
@@ -23,7 +22,7 @@ import (
 const (
 	// flushTimeout bounds each last step after the service has stopped.
 	flushTimeout = 5 * time.Second
-	// engineMemory is what lark-nano's encoder works with for 25 s.
+	// engineMemory is what lark-nano's encoder works with for 25 s. Jukebox's holds its own memory, for as many windows as it runs.
 	engineMemory = 24 << 20
 )
 
@@ -47,14 +46,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, flush(ctx, stop)) }()
-	bundle, err := model.Load(cfg.ModelDir)
+	bundle, err := model.Read(cfg.ModelDir)
 	if err != nil {
 		return err
 	}
-	engine, err := cfg.open(bundle)
-	if err != nil {
-		return err
-	}
+	engine := newLoading(&cfg, bundle, tel.Log)
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	blobs, err := blob.Open(ctx, cfg.BlobURL.Reveal())
 	if err != nil {
@@ -78,24 +74,20 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return cfg.serve(ctx, tel, producer, handler, bundle)
+	return cfg.serve(ctx, tel, producer, handler, engine)
 }
 
-func (c *Config) serve(ctx context.Context, tel *telemetry.Telemetry, producer *kafka.Producer, handler *handle.Handler, bundle *model.Bundle) error {
+func (c *Config) serve(ctx context.Context, tel *telemetry.Telemetry, producer *kafka.Producer, handler *handle.Handler, engine *loading) error {
 	control, err := stage.NewControl(c.kafka(), stage.Deps{Log: tel.Log})
 	if err != nil {
 		return err
 	}
-	concurrency := c.Concurrency
-	if concurrency == 0 {
-		concurrency = runtime.NumCPU()
-	}
-	cost := windowMemory(bundle)
+	concurrency, cost := c.windows(engine.bundle), windowMemory(engine.bundle)
 	runner, err := stage.New(stage.Config{
 		Stage: handle.Stage, Topics: []string{event.TopicWindows}, Concurrency: concurrency,
 		MaxInFlightBytes: int64(concurrency) * cost, DrainTimeout: c.DrainTimeout,
 	}, stage.Deps{
-		Kafka: c.kafka(), Handle: handler.Handle, Producer: producer, Log: tel.Log, Control: control, Model: bundle.DisplayName(),
+		Kafka: c.kafka(), Handle: handler.Handle, Producer: producer, Log: tel.Log, Control: control, Model: engine.bundle.DisplayName(),
 		Cost: func(event.Record) int64 { return cost },
 	})
 	if err != nil {
@@ -103,7 +95,8 @@ func (c *Config) serve(ctx context.Context, tel *telemetry.Telemetry, producer *
 	}
 	return service.Run(ctx, c.Common, telemetry.ServiceEncoder, service.Version(), tel, tel.Log,
 		service.Part{Name: "control", Run: control.Run, Ready: control.Ready},
-		service.Part{Name: handle.Stage, Run: runner.Run, Ready: runner.Ready},
+		service.Part{Name: "engine", Run: engine.Run, Ready: engine.Ready},
+		service.Part{Name: handle.Stage, Run: engine.before(runner.Run), Ready: runner.Ready},
 	)
 }
 

@@ -120,6 +120,21 @@ func (e *Encoder) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
 	return append([]int32(nil), w.codes...), nil
 }
 
+// Idle reports whether nothing is being encoded, and if so ends the encoder: every later call waits for its context to end.
+func (e *Encoder) Idle() bool {
+	for taken := range cap(e.free) {
+		select {
+		case <-e.free:
+		default:
+			for range taken {
+				e.free <- &window{}
+			}
+			return false
+		}
+	}
+	return true
+}
+
 // take waits for memory to work in.
 func (e *Encoder) take(ctx context.Context) (*window, error) {
 	if err := ctx.Err(); err != nil {
