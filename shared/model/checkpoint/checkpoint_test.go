@@ -206,8 +206,10 @@ func TestSafetensorsBehindTheSameInterface(t *testing.T) {
 		require.Equal(t, values, got)
 	}
 	require.NoError(t, model.WriteSafetensors(path, []model.Tensor{
-		{Name: "module.x", DType: "F32", Shape: []int{1}, Data: values[:1]}, {Name: "vqvae.module.x", DType: "F32", Shape: []int{1}, Data: values[:1]},
-		{Name: "vqvae.a", DType: "F32", Shape: []int{1}, Data: values[:1]}, {Name: "a", DType: "F32", Shape: []int{1}, Data: values[:1]},
+		{Name: "module.x", DType: "F32", Shape: []int{1}, Data: values[:1]},
+		{Name: "vqvae.module.x", DType: "F32", Shape: []int{1}, Data: values[:1]},
+		{Name: "vqvae.a", DType: "F32", Shape: []int{1}, Data: values[:1]},
+		{Name: "a", DType: "F32", Shape: []int{1}, Data: values[:1]},
 	}))
 	_, err := Open(path)
 	require.ErrorContains(t, err, "occurs twice")

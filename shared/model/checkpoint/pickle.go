@@ -59,7 +59,7 @@ func unpickle(r io.Reader, find func(tuple) (*storage, error)) (any, int64, erro
 			return nil, 0, fmt.Errorf("the pickle's stack holds more than %d values", maxStack)
 		}
 	}
-	if len(m.stack) != 1 || m.stack[0] == (any)(mark{}) {
+	if len(m.stack) != 1 || m.stack[0] == any(mark{}) {
 		return nil, 0, fmt.Errorf("the pickle ends with %d values, where 1 is expected", len(m.stack))
 	}
 	return m.stack[0], m.used, nil

@@ -3,6 +3,7 @@ package jukebox
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -29,21 +30,21 @@ type ImportConfig struct {
 // Import writes a bundle with the encoder only. It reads tensor by tensor: memory does not grow with the checkpoint. Every
 // name, shape and value is checked; the first tensor that is missing or wrong is named. An interrupted import is continued
 // by the next call.
-func Import(ctx context.Context, cfg ImportConfig, progress Progress) (model.Manifest, error) {
+func Import(ctx context.Context, cfg ImportConfig, progress Progress) (m model.Manifest, err error) {
 	vqvae, err := checkpoint.Open(cfg.VQVAE)
 	if err != nil {
-		return model.Manifest{}, err
+		return m, err
 	}
-	defer vqvae.Close()
+	defer func() { err = errors.Join(err, vqvae.Close()) }()
 	prior, err := checkpoint.Open(cfg.Prior)
 	if err != nil {
-		return model.Manifest{}, err
+		return m, err
 	}
-	defer prior.Close()
+	defer func() { err = errors.Join(err, prior.Close()) }()
 	src := &files{vqvae: vqvae, prior: prior}
 	c, err := src.config(cfg)
 	if err != nil {
-		return model.Manifest{}, err
+		return m, err
 	}
 	return writeBundle(ctx, cfg.Out, c, c.manifest(cfg.Name, false), src, progress)
 }
