@@ -22,19 +22,19 @@ type view struct {
 // saved is a checkpoint made for a test. As PyTorch does, it puts the tensors into an OrderedDict with attributes.
 type saved struct {
 	views    []view
-	storages []stored0
+	storages []storageData
 	// wrap is the key under which the tensors lie in the top-level dictionary; without it they are the top level.
 	wrap string
 }
 
-// stored0 is a storage: its class, its elements and what it claims to have.
-type stored0 struct {
+// storageData is a storage: its class, its elements and what it claims to have.
+type storageData struct {
 	key, class string
 	data       []byte
 	claim      int // elements; 0: as many as data holds
 }
 
-func (s stored0) elements() int {
+func (s storageData) elements() int {
 	if s.claim != 0 {
 		return s.claim
 	}
@@ -75,7 +75,7 @@ func (p *pickler) ints(values []int) {
 	p.ops(opTuple)
 }
 
-func (p *pickler) storage(s stored0, legacy bool) {
+func (p *pickler) storage(s storageData, legacy bool) {
 	p.ops(opMark)
 	p.text("storage")
 	p.global("torch", s.class)
@@ -88,7 +88,7 @@ func (p *pickler) storage(s stored0, legacy bool) {
 	p.ops(opTuple, opPersID)
 }
 
-func (p *pickler) tensor(v view, s stored0, legacy bool) {
+func (p *pickler) tensor(v view, s storageData, legacy bool) {
 	p.global("torch._utils", "_rebuild_tensor_v2")
 	p.ops(opMark)
 	p.storage(s, legacy)
@@ -115,7 +115,7 @@ func (s saved) object(legacy bool) []byte {
 	p.ops(opEmptyTuple, opReduce, opMark)
 	for _, v := range s.views {
 		p.text(v.name)
-		at := slices.IndexFunc(s.storages, func(x stored0) bool { return x.key == v.key })
+		at := slices.IndexFunc(s.storages, func(x storageData) bool { return x.key == v.key })
 		p.tensor(v, s.storages[at], legacy)
 	}
 	p.ops(opSetItems, opEmptyDict)
@@ -180,7 +180,7 @@ func sample() saved {
 	for i := range numbers {
 		numbers[i] = float32(i)
 	}
-	return saved{wrap: "model", storages: []stored0{
+	return saved{wrap: "model", storages: []storageData{
 		{key: "10", class: "FloatStorage", data: floats(numbers...)},
 		{key: "9", class: "HalfStorage", data: []byte{0, 0x3c, 0, 0xc0}},
 		{key: "8", class: "LongStorage", data: make([]byte, 16)},

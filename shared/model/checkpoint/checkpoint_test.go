@@ -87,7 +87,7 @@ func TestThePriorAsZip(t *testing.T) {
 	again := saved{wrap: "model"}
 	for i, info := range prior.Tensors() {
 		class := map[string]string{"F16": "HalfStorage", "F32": "FloatStorage"}[info.DType]
-		again.storages = append(again.storages, stored0{key: number(i), class: class, data: content(t, prior, info.Name)})
+		again.storages = append(again.storages, storageData{key: number(i), class: class, data: content(t, prior, info.Name)})
 		v := view{name: "module." + info.Name, key: number(i), shape: info.Shape}
 		for _, stride := range rowMajor(info.Shape) {
 			v.strides = append(v.strides, int(stride))
@@ -138,7 +138,7 @@ func TestALargeTensorComesInPieces(t *testing.T) {
 	t.Parallel()
 	const n = 700_001
 	data := bytes.Repeat([]byte{0, 0, 128, 63}, n)
-	s := saved{storages: []stored0{{key: "a", class: "FloatStorage", data: data}}, views: []view{
+	s := saved{storages: []storageData{{key: "a", class: "FloatStorage", data: data}}, views: []view{
 		{name: "row", key: "a", shape: []int{n}, strides: []int{1}}, {name: "odd", key: "a", shape: []int{n / 2}, strides: []int{2}},
 	}}
 	f, err := load(s.legacy())

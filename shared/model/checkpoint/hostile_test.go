@@ -169,7 +169,7 @@ func TestStoragesThatDoNotFitTheFileAreRefused(t *testing.T) {
 		"negative":         func(s *saved) { s.storages[0].claim = -1 },
 		"claims less":      func(s *saved) { s.storages[2].claim = 1 },
 		"listed twice": func(s *saved) {
-			s.storages = append(s.storages, stored0{key: "8", class: "LongStorage", data: make([]byte, 8)})
+			s.storages = append(s.storages, storageData{key: "8", class: "LongStorage", data: make([]byte, 8)})
 		},
 		"unknown class": func(s *saved) { s.storages[0].class, s.storages[0].claim = "QuantumStorage", 12 },
 	} {
@@ -268,7 +268,7 @@ func TestASparseGiantIsReadInPlace(t *testing.T) {
 	t.Parallel()
 	const elements = 1 << 40
 	s := saved{
-		storages: []stored0{{key: "a", class: "ByteStorage", claim: elements}},
+		storages: []storageData{{key: "a", class: "ByteStorage", claim: elements}},
 		views:    []view{{name: "all", key: "a", shape: []int{1 << 20, 1 << 20}, strides: []int{1 << 20, 1}}, {name: "turned", key: "a", shape: []int{1 << 20, 1 << 20}, strides: []int{1, 1 << 20}}},
 	}
 	path := filepath.Join(t.TempDir(), "giant")
