@@ -87,6 +87,10 @@ vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## look for known vulnerabilit
 bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the same engines (ARGS=...)
 	bin/lark bench pipeline $(ARGS)
 
+.PHONY: bench-encoder
+bench-encoder: build ## measure the Jukebox encoder part by part against this machine's ceiling (ARGS="--model DIR")
+	bin/lark bench encoder $(ARGS)
+
 .PHONY: train-nano
 train-nano: ## train lark-nano again; hours, see training/README.md
 	training/train.sh

@@ -20,7 +20,7 @@ func (a *app) modelCommand() *cobra.Command {
 	importCmd.AddCommand(a.importJukeboxCommand())
 	randomCmd := &cobra.Command{Use: "random", Short: "Make a bundle of random weights, for benchmarks"}
 	randomCmd.AddCommand(a.randomJukeboxCommand())
-	cmd.AddCommand(importCmd, randomCmd)
+	cmd.AddCommand(importCmd, randomCmd, a.encodeCommand())
 	return cmd
 }
 

@@ -47,7 +47,7 @@ func (c *Config) open(b *model.Bundle) (Engine, error) {
 		}
 		return nanoEngine{e}, nil
 	case EngineJukebox:
-		return OpenJukebox(b, c.windows(b))
+		return OpenJukebox(b, JukeboxOptions{Windows: c.windows(b)})
 	case EngineTest:
 		return testengine.New(b.Encoder.Width, b.Encoder.FrameRateHz, c.TestDelay), nil
 	default:

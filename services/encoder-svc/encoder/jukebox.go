@@ -13,19 +13,20 @@ import (
 // PrecisionF32 is the arithmetic in which the jukebox engine runs.
 const PrecisionF32 = "f32"
 
+// JukeboxPart is a part of the work.
+type JukeboxPart = jukebox.Part
+
 // Jukebox is the encoder of LLark, opened from a bundle. It may be used by several goroutines.
 type Jukebox struct {
 	encoder *jukebox.Encoder
 	weights *model.Mapped
 }
 
-// OpenJukebox opens the encoder of a bundle whose files have been verified, for that many windows at once. The caller closes it when
-// nothing runs any more.
-func OpenJukebox(b *model.Bundle, windows int) (*Jukebox, error) {
-	return openJukebox(b, jukebox.Options{Windows: windows})
-}
+// JukeboxOptions are the choices of whoever opens an encoder; the zero value is one window at a time, not measured.
+type JukeboxOptions = jukebox.Options
 
-func openJukebox(b *model.Bundle, o jukebox.Options) (*Jukebox, error) {
+// OpenJukebox opens the encoder of a bundle whose files have been verified. The caller closes it when nothing runs any more.
+func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
 	if b.Encoder.Engine != EngineJukebox {
 		return nil, fmt.Errorf("opening encoder: the bundle's is of engine %q, not %s", b.Encoder.Engine, EngineJukebox)
 	}
@@ -66,6 +67,12 @@ func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error)
 func (j *Jukebox) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
 	return j.encoder.Codes(ctx, pcm)
 }
+
+// WindowSamples is how many samples are heard.
+func (j *Jukebox) WindowSamples() int { return j.encoder.Config().WindowSamples() }
+
+// Flops are the floating-point operations that a clip of that many samples takes, by part; only products count.
+func (j *Jukebox) Flops(samples int) map[JukeboxPart]float64 { return j.encoder.Flops(samples) }
 
 // Close frees the weights. While something is being encoded it only returns an error: the weights are in use.
 func (j *Jukebox) Close() error {

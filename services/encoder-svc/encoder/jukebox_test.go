@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	internal "github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/model"
@@ -81,7 +80,7 @@ func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 	}
 	b, err := model.Read(nanoBundle)
 	require.NoError(t, err)
-	_, err = OpenJukebox(b, 1)
+	_, err = OpenJukebox(b, JukeboxOptions{})
 	require.ErrorContains(t, err, `engine "nano", not jukebox`)
 }
 
@@ -142,7 +141,7 @@ func TestWeightsInUseAreNotFreed(t *testing.T) {
 	b, err := model.Load(jukeboxBundle(t))
 	require.NoError(t, err)
 	begun, goOn := make(chan struct{}, 1), make(chan struct{})
-	j, err := openJukebox(b, internal.Options{Mark: func(internal.Part) {
+	j, err := OpenJukebox(b, JukeboxOptions{Mark: func(JukeboxPart) {
 		select {
 		case begun <- struct{}{}:
 			<-goOn

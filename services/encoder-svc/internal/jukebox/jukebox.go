@@ -120,6 +120,37 @@ func (e *Encoder) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
 	return append([]int32(nil), w.codes...), nil
 }
 
+// Flops are the floating-point operations of the products that a clip of that many samples takes, by part. Attention counts the keys
+// that are visible.
+func (e *Encoder) Flops(samples int) map[Part]float64 {
+	c, n := e.config, e.config.Frames(samples)*frameRows
+	vq := float64(min(n+margin, c.Context)) * 2 * float64(c.Bins*c.CodeWidth)
+	for length, i := min(n+margin, c.Context)*hop, 0; i < len(e.vqvae.steps); i++ {
+		s := e.vqvae.steps[i]
+		if s.conv != nil {
+			length = s.conv.length(length)
+			vq += 2 * float64(length*len(s.conv.weight))
+		} else {
+			vq += 2 * float64(length*(len(s.unit.wide.weight)+len(s.unit.narrow.weight)))
+		}
+	}
+	pairs := 0
+	for d := range c.Layers {
+		for _, g := range pattern(d%int(patterns)).groups(n, c.block()) {
+			if g.causal {
+				pairs += g.queries * (g.queries + 1) / 2
+			} else {
+				pairs += g.queries * g.keys
+			}
+		}
+	}
+	rows := float64(n * c.Layers)
+	return map[Part]float64{
+		PartVQVAE: vq, PartProjections: 2 * rows * float64(4*c.State*c.Width), PartMLP: 2 * rows * float64(2*c.MLP*c.Width),
+		PartAttention: 4 * float64(pairs) * float64(c.State), PartRest: 0,
+	}
+}
+
 // Idle reports whether nothing is being encoded, and if so ends the encoder: every later call waits for its context to end.
 func (e *Encoder) Idle() bool {
 	for taken := range cap(e.free) {
