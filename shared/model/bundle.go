@@ -42,7 +42,7 @@ func Load(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.Verify(context.Background(), func(int64, int64) {}); err != nil {
+	if err := b.verify(func(int64, int64) error { return nil }); err != nil {
 		return nil, err
 	}
 	return b, nil
@@ -59,6 +59,14 @@ func Read(dir string) (*Bundle, error) {
 
 // Verify compares each file with its digest. It ends with ctx, and tells progress how many bytes of how many it has read.
 func (b *Bundle) Verify(ctx context.Context, progress func(done, total int64)) error {
+	return b.verify(func(done, total int64) error {
+		progress(done, total)
+		return ctx.Err()
+	})
+}
+
+// verify ends with an error of watch.
+func (b *Bundle) verify(watch func(done, total int64) error) error {
 	total := int64(0)
 	for _, part := range b.parts() {
 		info, err := os.Stat(filepath.Join(b.Dir, part.file))
@@ -70,8 +78,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(done, total int64)) e
 	done := int64(0)
 	count := watchFunc(func(n int) error {
 		done += int64(n)
-		progress(done, total)
-		return ctx.Err()
+		return watch(done, total)
 	})
 	for _, part := range b.parts() {
 		if err := verify(filepath.Join(b.Dir, part.file), *part.sha256, count); err != nil {

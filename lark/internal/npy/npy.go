@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -17,23 +18,24 @@ const align = 64
 
 // Write writes values of the given shape to w.
 func Write[T int32 | float32](w io.Writer, values []T, shape ...int) error {
-	count, text := 1, ""
-	for _, d := range shape {
+	count, sizes := 1, make([]string, len(shape))
+	for i, d := range shape {
 		count *= d
-		text += fmt.Sprintf("%d, ", d)
+		sizes[i] = strconv.Itoa(d)
 	}
 	if count != len(values) {
 		return fmt.Errorf("writing an array: %d values do not have shape %v", len(values), shape)
 	}
-	if len(shape) > 1 {
-		text = strings.TrimSuffix(text, ", ") // only a tuple of one keeps its comma
+	tuple := strings.Join(sizes, ", ")
+	if len(shape) == 1 {
+		tuple += ","
 	}
 	kind := "<i4"
 	if _, float := any(values).([]float32); float {
 		kind = "<f4"
 	}
 	const prefix = 10
-	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", kind, strings.TrimSuffix(text, " "))
+	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", kind, tuple)
 	header += strings.Repeat(" ", (align-(prefix+len(header)+1)%align)%align) + "\n"
 	start := append([]byte("\x93NUMPY\x01\x00"), 0, 0)
 	binary.LittleEndian.PutUint16(start[8:], uint16(len(header)))

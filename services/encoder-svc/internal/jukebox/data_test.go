@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -90,7 +89,7 @@ func array[T int32 | float32](t *testing.T, name string) []T {
 	var zero T
 	kind := map[bool]string{true: "'<i4'", false: "'<f4'"}[fmt.Sprintf("%T", zero) == "int32"]
 	require.Contains(t, string(raw[10:header]), kind)
-	require.True(t, strings.Contains(string(raw[10:header]), "'fortran_order': False"))
+	require.Contains(t, string(raw[10:header]), "'fortran_order': False")
 	values := make([]T, (len(raw)-header)/4)
 	_, err = binary.Decode(raw[header:], binary.LittleEndian, values)
 	require.NoError(t, err)
