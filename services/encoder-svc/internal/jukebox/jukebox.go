@@ -72,13 +72,7 @@ func New(c Config, weights Weights, o Options) (*Encoder, error) {
 // Config is the encoder's shape.
 func (e *Encoder) Config() Config { return e.config }
 
-// Memory is what one window in flight works in, bytes.
-func (e *Encoder) Memory() int64 {
-	heads := newHeads(e.config)
-	perHead := 3*len(heads.q) + len(heads.scores) + len(heads.out)
-	return 4 * int64(e.room()+e.config.Context+e.config.WindowSamples()+runtime.GOMAXPROCS(0)*perHead)
-}
-
+// room is how many values a window works in: signals of the VQ-VAE first, activations of the prior after it.
 func (e *Encoder) room() int { return max(2*e.config.vqRoom(e.config.WindowSamples()), e.prior.room()) }
 
 // Encode turns 44.1 kHz mono PCM into frames [n, Width], n = ⌊⌊len(pcm)/128⌋/34⌋, at most 240. It hears the first 23.777 s; the loudness
