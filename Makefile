@@ -49,6 +49,10 @@ test-unit: deps-test ## run the tests of every package
 	go test $$(command -v gcc >/dev/null || command -v clang >/dev/null && echo -race) -shuffle=on -timeout 10m \
 		$$(go list $(PACKAGES) | grep -v '/lark/e2e')
 
+.PHONY: test-kernels
+test-kernels: ## run the tests of the encoders' arithmetic on each family of kernels that this machine has
+	for k in avx512 avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./shared/tensor/... ./services/encoder-svc/internal/... || exit 1; done
+
 .PHONY: test-e2e
 test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
@@ -86,6 +90,10 @@ vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## look for known vulnerabilit
 .PHONY: bench
 bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the same engines (ARGS=...)
 	bin/lark bench pipeline $(ARGS)
+
+.PHONY: bench-encoder
+bench-encoder: build ## measure the Jukebox encoder part by part against this machine's ceiling (ARGS="--model DIR")
+	bin/lark bench encoder $(ARGS)
 
 .PHONY: train-nano
 train-nano: ## train lark-nano again; hours, see training/README.md

@@ -199,7 +199,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 // models describes the bundle that the stages serve. A gateway without the bundle's folder works; it
 // only cannot say what it serves.
 func (g *gateway) models() ([]client.Model, error) {
-	b, err := model.Load(g.cfg.ModelDir)
+	b, err := model.LoadComplete(g.cfg.ModelDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty", slog.String("model_dir", g.cfg.ModelDir))
 		return nil, nil

@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,6 +21,7 @@ const (
 	ManifestFile = "model.yaml"
 
 	maxManifest = 1 << 20 // bytes
+	hashBytes   = 1 << 20 // read at once
 )
 
 // Bundle is a checked model bundle: its manifest, and where its files lie.
@@ -36,16 +38,71 @@ type Bundle struct {
 // Load reads dir/model.yaml strictly, checks every value, and compares each file with its digest. All faults of the
 // manifest are reported at once; each error names the file and what to do about it.
 func Load(dir string) (*Bundle, error) {
+	b, err := Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.verify(func(int64, int64) error { return nil }); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Read is Load without a look at the files, for those who call Verify before they use them.
+func Read(dir string) (*Bundle, error) {
 	m, err := readManifest(filepath.Join(dir, ManifestFile))
 	if err != nil {
 		return nil, err
 	}
-	for _, part := range m.parts() {
-		if err := verify(filepath.Join(dir, part.file), part.sha256); err != nil {
-			return nil, err
+	return &Bundle{Manifest: *m, Dir: dir, Digest: m.digest(), EncoderID: m.Encoder.ID}, nil
+}
+
+// Verify compares each file with its digest. It ends with ctx, and tells progress how many bytes of how many it has read.
+func (b *Bundle) Verify(ctx context.Context, progress func(done, total int64)) error {
+	return b.verify(func(done, total int64) error {
+		progress(done, total)
+		return ctx.Err()
+	})
+}
+
+// verify ends with an error of watch.
+func (b *Bundle) verify(watch func(done, total int64) error) error {
+	total := int64(0)
+	for _, part := range b.parts() {
+		info, err := os.Stat(filepath.Join(b.Dir, part.file))
+		if err != nil {
+			return fmt.Errorf("opening the model bundle: %w; the bundle is incomplete, fetch it again", err)
+		}
+		total += info.Size()
+	}
+	done := int64(0)
+	count := watchFunc(func(n int) error {
+		done += int64(n)
+		return watch(done, total)
+	})
+	for _, part := range b.parts() {
+		if err := verify(filepath.Join(b.Dir, part.file), *part.sha256, count); err != nil {
+			return err
 		}
 	}
-	return &Bundle{Manifest: *m, Dir: dir, Digest: m.digest(), EncoderID: m.Encoder.ID}, nil
+	return nil
+}
+
+// watchFunc is a writer that only counts; its error ends a copy.
+type watchFunc func(n int) error
+
+func (f watchFunc) Write(p []byte) (int, error) { return len(p), f(len(p)) }
+
+// LoadComplete loads a bundle that has every part, for those who need more than the encoder.
+func LoadComplete(dir string) (*Bundle, error) {
+	m, err := readManifest(filepath.Join(dir, ManifestFile))
+	if err != nil {
+		return nil, err
+	}
+	if m.EncoderOnly() {
+		return nil, fmt.Errorf("opening the model bundle: %s has an encoder only, and this needs projector and llm too; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", dir)
+	}
+	return Load(dir)
 }
 
 func readManifest(path string) (*Manifest, error) {
@@ -82,11 +139,8 @@ func readLimited(path string, limit int64) ([]byte, error) {
 }
 
 // verify compares a file with its digest.
-func verify(path, want string) error {
-	got, err := FileDigest(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("opening the model bundle: %w; the bundle is incomplete, fetch it again", err)
-	}
+func verify(path, want string, watch io.Writer) error {
+	got, err := digestOf(path, watch)
 	if err != nil {
 		return err
 	}
@@ -97,14 +151,17 @@ func verify(path, want string) error {
 }
 
 // FileDigest is the hex SHA-256 of a file.
-func FileDigest(path string) (string, error) {
+func FileDigest(path string) (string, error) { return digestOf(path, io.Discard) }
+
+// digestOf is the digest of a file, all of which is written to watch too.
+func digestOf(path string, watch io.Writer) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("hashing: %w", err)
 	}
 	defer f.Close()
 	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
+	if _, err := io.CopyBuffer(io.MultiWriter(hash, watch), struct{ io.Reader }{f}, make([]byte, hashBytes)); err != nil {
 		return "", fmt.Errorf("hashing %s: %w", path, err)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil

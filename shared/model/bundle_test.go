@@ -92,6 +92,38 @@ func TestManifestFaultsAreReportedTogether(t *testing.T) {
 	require.ErrorContains(t, err, "larger than")
 }
 
+// TestDigestsAreMadeTheSameWayForEver: stored embeddings and answers carry them.
+func TestDigestsAreMadeTheSameWayForEver(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "081219793d86bf6e7a6ff59ae576dc939c9bb45ea77a1662f0161d6c4bfa3776", modeltest.Bundle(t).Digest)
+}
+
+func TestABundleMayHaveTheEncoderOnly(t *testing.T) {
+	t.Parallel()
+	m := modeltest.Manifest()
+	m.Projector, m.LLM, m.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
+	dir := modeltest.Write(t, modeltest.Manifest())
+	require.NoError(t, m.Seal(dir))
+	b, err := model.Load(dir)
+	require.NoError(t, err)
+	require.True(t, b.EncoderOnly())
+	require.Len(t, b.Digest, 64)
+	require.NotEqual(t, modeltest.Bundle(t).Digest, b.Digest)
+	text, err := os.ReadFile(filepath.Join(dir, model.ManifestFile))
+	require.NoError(t, err)
+	for _, absent := range []string{"projector", "llm", "prompt"} {
+		require.NotContains(t, string(text), absent)
+	}
+	_, err = model.LoadComplete(dir)
+	require.ErrorContains(t, err, "has an encoder only")
+
+	m.Projector = modeltest.Manifest().Projector
+	require.ErrorContains(t, m.Seal(dir), "llm", "a part is not enough")
+	m = modeltest.Manifest()
+	m.Prompt = model.Prompt{}
+	require.ErrorContains(t, m.Seal(dir), "prompt.revision")
+}
+
 func FuzzManifest(f *testing.F) {
 	f.Add("format: larkstream.bundle/v1\nname: x\n")
 	f.Add("encoder: {width: 3, config: {a: [1, 2]}}\nprompt: {stop: [a]}\n")

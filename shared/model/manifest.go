@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -18,7 +19,8 @@ import (
 // Question is the placeholder of the user's text in Prompt.Question.
 const Question = "{question}"
 
-// Manifest is the content of model.yaml.
+// Manifest is the content of model.yaml. A bundle has all parts, or the encoder only: then projector, llm and prompt are
+// absent together.
 type Manifest struct {
 	Format    string         `yaml:"format"`
 	Name      string         `yaml:"name"`
@@ -26,9 +28,9 @@ type Manifest struct {
 	Random    bool           `yaml:"random"` // weights are random: answers mean nothing
 	Licence   string         `yaml:"licence"`
 	Encoder   Encoder        `yaml:"encoder"`
-	Projector Projector      `yaml:"projector"`
-	LLM       LLM            `yaml:"llm"`
-	Prompt    Prompt         `yaml:"prompt"`
+	Projector Projector      `yaml:"projector,omitempty"`
+	LLM       LLM            `yaml:"llm,omitempty"`
+	Prompt    Prompt         `yaml:"prompt,omitempty"`
 	Quality   map[string]any `yaml:"quality,omitempty"` // measured quality, free-form
 }
 
@@ -82,15 +84,27 @@ type Prompt struct {
 	MaxTokens int      `yaml:"max_tokens"` // of an answer, unless the job asks for fewer
 }
 
-type part struct{ key, file, sha256 string }
+// EncoderOnly tells that projector, decoder and prompt are absent.
+func (m *Manifest) EncoderOnly() bool {
+	return m.Projector == Projector{} && m.LLM == LLM{} && reflect.ValueOf(m.Prompt).IsZero()
+}
+
+type part struct {
+	key, file string
+	sha256    *string
+}
 
 func (m *Manifest) parts() []part {
-	return []part{
-		{"encoder", m.Encoder.File, m.Encoder.SHA256},
-		{"projector", m.Projector.File, m.Projector.SHA256},
-		{"llm", m.LLM.File, m.LLM.SHA256},
-		{"llm.tokenizer", m.LLM.Tokenizer, m.LLM.TokenizerSHA256},
+	all := []part{
+		{"encoder", m.Encoder.File, &m.Encoder.SHA256},
+		{"projector", m.Projector.File, &m.Projector.SHA256},
+		{"llm", m.LLM.File, &m.LLM.SHA256},
+		{"llm.tokenizer", m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
 	}
+	if m.EncoderOnly() {
+		return all[:1]
+	}
+	return all
 }
 
 // digest is the SHA-256 over the digests of the parts, the encoder's key fields and the prompt.
@@ -98,7 +112,7 @@ func (m *Manifest) digest() string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%s\n%s %s\n", m.Format, m.Encoder.ID, m.Encoder.Precision)
 	for _, p := range m.parts() {
-		fmt.Fprintf(hash, "%s %s\n", p.key, p.sha256)
+		fmt.Fprintf(hash, "%s %s\n", p.key, *p.sha256)
 	}
 	p := m.Prompt
 	fmt.Fprintf(hash, "prompt %q %q %q %q %q\n", p.Revision, p.Prefix, p.Suffix, p.Question, p.Stop)
@@ -122,10 +136,12 @@ func (m *Manifest) Validate() error {
 	check(keyWord.MatchString(m.Name), "name %q must match %s", m.Name, keyWord)
 	for _, p := range m.parts() {
 		check(p.file != "" && filepath.IsLocal(p.file), "%s: file %q must be a relative path inside the bundle", p.key, p.file)
-		check(hexSHA.MatchString(p.sha256), "%s: sha256 %q must be 64 hex digits", p.key, p.sha256)
+		check(hexSHA.MatchString(*p.sha256), "%s: sha256 %q must be 64 hex digits", p.key, *p.sha256)
 	}
 	m.checkEncoder(check)
-	m.checkLLM(check)
+	if !m.EncoderOnly() {
+		m.checkLLM(check)
+	}
 	return errors.Join(faults...)
 }
 
@@ -137,12 +153,12 @@ func (m *Manifest) checkEncoder(check func(bool, string, ...any)) {
 	check(within(e.Width, 1<<16), "encoder.width %d is out of range", e.Width)
 	check(e.FrameRateHz > 0 && e.FrameRateHz <= 1000, "encoder.frame_rate_hz %v is out of range", e.FrameRateHz)
 	check(e.SpanS > 0 && e.SpanS <= 600, "encoder.span_s %v is out of range", e.SpanS)
-	check(m.Projector.In == e.Width, "projector.in %d must equal encoder.width %d", m.Projector.In, e.Width)
-	check(m.Projector.Out == m.LLM.Hidden, "projector.out %d must equal llm.hidden %d", m.Projector.Out, m.LLM.Hidden)
 }
 
 func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
 	l, p := m.LLM, m.Prompt
+	check(m.Projector.In == m.Encoder.Width, "projector.in %d must equal encoder.width %d", m.Projector.In, m.Encoder.Width)
+	check(m.Projector.Out == l.Hidden, "projector.out %d must equal llm.hidden %d", m.Projector.Out, l.Hidden)
 	check(l.Engine != "", "llm.engine is missing")
 	check(within(l.Layers, 1024) && within(l.Hidden, 1<<16) && within(l.FFN, 1<<18) && within(l.Vocab, 1<<20),
 		"llm: layers %d, hidden %d, ffn %d or vocab %d is out of range", l.Layers, l.Hidden, l.FFN, l.Vocab)
@@ -161,21 +177,21 @@ func within(v, high int) bool { return v >= 1 && v <= high }
 
 // Seal computes the digests of the files in dir, validates the manifest and writes it to dir/model.yaml.
 func (m Manifest) Seal(dir string) error {
-	for _, p := range []struct {
-		file   string
-		digest *string
-	}{
-		{m.Encoder.File, &m.Encoder.SHA256},
-		{m.Projector.File, &m.Projector.SHA256},
-		{m.LLM.File, &m.LLM.SHA256},
-		{m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
-	} {
+	for _, p := range m.parts() {
+		if p.file == "" {
+			continue // Validate tells
+		}
 		digest, err := FileDigest(filepath.Join(dir, p.file))
 		if err != nil {
 			return fmt.Errorf("sealing the bundle: %w", err)
 		}
-		*p.digest = digest
+		*p.sha256 = digest
 	}
+	return m.Write(dir)
+}
+
+// Write validates a manifest whose digests are known and writes it to dir/model.yaml.
+func (m Manifest) Write(dir string) error {
 	if err := m.Validate(); err != nil {
 		return fmt.Errorf("sealing the bundle: %w", err)
 	}

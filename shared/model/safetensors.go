@@ -64,6 +64,27 @@ func OpenSafetensors(path string) (*Safetensors, error) {
 	return s, nil
 }
 
+// SafetensorsHeader reads and checks the header of a file of the given size: where each tensor lies, relative to the data,
+// and the offset of the data in the file.
+func SafetensorsHeader(r io.ReaderAt, size int64) (tensors map[string]TensorInfo, data int64, err error) {
+	s, err := readSafetensors("file", r, size)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.tensors, s.data, nil
+}
+
+// ToF32 widens little-endian elements of F32, F16 or BF16.
+func ToF32(dtype string, raw []byte) ([]float32, error) {
+	convert, width := converter(dtype)
+	if convert == nil {
+		return nil, fmt.Errorf("elements of %s, where F32, F16 or BF16 is expected", dtype)
+	}
+	out := make([]float32, len(raw)/width)
+	convert(out, raw)
+	return out, nil
+}
+
 func readSafetensors(name string, r io.ReaderAt, size int64) (*Safetensors, error) {
 	var prefix [8]byte
 	if _, err := r.ReadAt(prefix[:], 0); err != nil {

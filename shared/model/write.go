@@ -3,7 +3,6 @@ package model
 import (
 	"bufio"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,57 +22,24 @@ type Tensor struct {
 
 // WriteSafetensors writes the tensors in the given order. The file appears whole or not at all.
 func WriteSafetensors(path string, tensors []Tensor) error {
-	header, err := safetensorsHeader(tensors)
-	if err != nil {
-		return fmt.Errorf("writing weights %s: %w", path, err)
+	slots := make([]Slot, len(tensors))
+	for i, t := range tensors {
+		slots[i] = Slot{t.Name, t.DType, t.Shape}
+		if _, width := converter(t.DType); width == 0 || slots[i].Bytes() != int64(width*len(t.Data)) {
+			return fmt.Errorf("writing weights %s: tensor %q of %s and shape %v with %d values cannot be written", path, t.Name, t.DType, t.Shape, len(t.Data))
+		}
 	}
-	err = writeWhole(path, func(w io.Writer) error {
-		if err := binary.Write(w, binary.LittleEndian, uint64(len(header))); err != nil {
-			return err
-		}
-		if _, err := w.Write(header); err != nil {
-			return err
-		}
-		for _, t := range tensors {
-			if err := writeElements(w, t); err != nil {
-				return err
-			}
-		}
-		return nil
+	next := 0
+	err := writeWhole(path, func(w io.Writer) error {
+		return StreamSafetensors(w, slots, nil, func(_ Slot, w io.Writer) error {
+			next++
+			return writeElements(w, tensors[next-1])
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("writing weights %s: %w", path, err)
 	}
 	return nil
-}
-
-func safetensorsHeader(tensors []Tensor) ([]byte, error) {
-	type entry struct {
-		DType   string   `json:"dtype"`
-		Shape   []int    `json:"shape"`
-		Offsets [2]int64 `json:"data_offsets"`
-	}
-	entries := map[string]entry{}
-	at := int64(0)
-	for _, t := range tensors {
-		elements := 1
-		for _, d := range t.Shape {
-			elements *= d
-		}
-		_, width := converter(t.DType)
-		_, twice := entries[t.Name]
-		if width == 0 || elements != len(t.Data) || twice || t.Shape == nil {
-			return nil, fmt.Errorf("tensor %q of %s and shape %v with %d values cannot be written", t.Name, t.DType, t.Shape, len(t.Data))
-		}
-		end := at + int64(elements*width)
-		entries[t.Name] = entry{t.DType, t.Shape, [2]int64{at, end}}
-		at = end
-	}
-	header, err := json.Marshal(entries)
-	for len(header)%8 != 0 {
-		header = append(header, ' ')
-	}
-	return header, err
 }
 
 func writeElements(w io.Writer, t Tensor) error {

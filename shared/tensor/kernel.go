@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"os"
@@ -23,10 +24,12 @@ type kernel struct {
 	weigh func(dst, weights, rows []float32)
 	// exp replaces every value of x by its exponential, with a relative error below 3e-7.
 	exp func(x []float32)
+	// halves converts as many little-endian halves of src as dst has room for.
+	halves func(dst []float32, src []byte)
 }
 
 func goKernel() *kernel {
-	return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go, weigh: weighGo, exp: expGo}
+	return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo}
 }
 
 // Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the
@@ -115,4 +118,11 @@ func dotGo(x, w []float32) float32 {
 		s0 += x[i] * w[i]
 	}
 	return s0 + s1 + s2 + s3
+}
+
+func halvesGo(dst []float32, src []byte) {
+	src = src[:2*len(dst)]
+	for i := range dst {
+		dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+	}
 }

@@ -11,12 +11,14 @@ func kernels() []*kernel {
 		list = append(list, &kernel{
 			name: "avx512", mr: 12, nr: 32, tile: tileAVX512,
 			dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
+			halves: vectorHalves(halvesAVX512, 16),
 		})
 	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		list = append(list, &kernel{
 			name: "avx2", mr: 6, nr: 16, tile: tileAVX2,
 			dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
+			halves: vectorHalves(halvesAVX2, 8),
 		})
 	}
 	return append(list, goKernel())
@@ -64,5 +66,15 @@ func vectorExp(exp func(x []float32, vectors int), lanes int) func(x []float32) 
 		whole := len(x) / lanes
 		exp(x, whole)
 		expGo(x[whole*lanes:])
+	}
+}
+
+// vectorHalves runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorHalves(halves func(dst []float32, src []byte, vectors int), lanes int) func(dst []float32, src []byte) {
+	return func(dst []float32, src []byte) {
+		src = src[:2*len(dst)]
+		whole := len(dst) / lanes
+		halves(dst, src, whole)
+		halvesGo(dst[whole*lanes:], src[2*whole*lanes:])
 	}
 }

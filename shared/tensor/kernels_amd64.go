@@ -24,6 +24,11 @@ func weighAVX512(dst []float32, weights []float32, rows []float32, steps int, st
 //go:noescape
 func expAVX512(x []float32, vectors int)
 
+// halvesAVX512 converts 16·vectors little-endian halves to float32.
+//
+//go:noescape
+func halvesAVX512(dst []float32, src []byte, vectors int)
+
 // tileAVX2 adds a·b to the 6 x 16 tile at c, whose rows lie stride apart; a holds depth groups of 6 values, b of 16.
 //
 //go:noescape
@@ -43,3 +48,8 @@ func weighAVX2(dst []float32, weights []float32, rows []float32, steps int, stri
 //
 //go:noescape
 func expAVX2(x []float32, vectors int)
+
+// halvesAVX2 converts 8·vectors little-endian halves to float32.
+//
+//go:noescape
+func halvesAVX2(dst []float32, src []byte, vectors int)

@@ -132,3 +132,29 @@ func TestWeightedRowsIsAProductWithTheRows(t *testing.T) {
 		}
 	}
 }
+
+func TestQuickGELU(t *testing.T) {
+	t.Parallel()
+	x := []float32{-1, 0, 1, 5}
+	QuickGELU(x)
+	sigmoid := func(v float64) float64 { return 1 / (1 + math.Exp(-v)) }
+	require.InDeltaSlice(t, []float64{-sigmoid(-1.702), 0, sigmoid(1.702), 5 * sigmoid(5*1.702)}, x, 1e-6)
+}
+
+func TestLayerNormOfManyValuesMatchesItsFormula(t *testing.T) {
+	t.Parallel()
+	const width = 4803
+	r := rand.New(rand.NewPCG(4, 4))
+	x, weight, bias, got := random(r, width), random(r, width), random(r, width), make([]float32, width)
+	LayerNorm(got, x, weight, bias, 1, 1e-5)
+	var mean, squares float64
+	for _, v := range x {
+		mean += float64(v) / width
+	}
+	for _, v := range x {
+		squares += (float64(v) - mean) * (float64(v) - mean) / width
+	}
+	for i, v := range x {
+		require.InDelta(t, (float64(v)-mean)/math.Sqrt(squares+1e-5)*float64(weight[i])+float64(bias[i]), got[i], 1e-6)
+	}
+}

@@ -36,8 +36,9 @@ type Worker struct {
 	closes []func(context.Context) error
 }
 
-// Open opens what a stage service named name needs. The caller must Close it, with the error of its own run.
-func Open(ctx context.Context, common service.Common, name string) (_ *Worker, err error) {
+// Open opens what a stage service named name needs; load reads its model bundle (model.Read, Load or LoadComplete). The caller must
+// Close it, with the error of its own run.
+func Open(ctx context.Context, common service.Common, name string, load func(dir string) (*model.Bundle, error)) (_ *Worker, err error) {
 	w := &Worker{name: name, common: common}
 	defer func() {
 		if err != nil {
@@ -49,7 +50,7 @@ func Open(ctx context.Context, common service.Common, name string) (_ *Worker, e
 		return nil, err
 	}
 	w.tel, w.Log, w.closes = tel, tel.Log, append(w.closes, stop)
-	if w.Bundle, err = model.Load(common.ModelDir); err != nil {
+	if w.Bundle, err = load(common.ModelDir); err != nil {
 		return nil, err
 	}
 	if w.Blobs, err = blob.Open(ctx, common.BlobURL.Reveal()); err != nil {
@@ -103,6 +104,10 @@ type Work struct {
 	InFlight    int
 	// Model is the display name that failed outcomes carry.
 	Model string
+	// Parts run beside the stage; they start before it and stop after it.
+	Parts []service.Part
+	// After, when not nil, is closed when the stage may begin to take records.
+	After <-chan struct{}
 }
 
 // Serve handles records until ctx ends, then drains.
@@ -121,10 +126,24 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	if err != nil {
 		return err
 	}
-	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log,
-		service.Part{Name: "control", Run: control.Run, Ready: control.Ready},
-		service.Part{Name: work.Stage, Run: runner.Run, Ready: runner.Ready},
-	)
+	parts := append([]service.Part{{Name: "control", Run: control.Run, Ready: control.Ready}}, work.Parts...)
+	parts = append(parts, service.Part{Name: work.Stage, Run: after(work.After, runner.Run), Ready: runner.Ready})
+	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log, parts...)
+}
+
+// after is run, begun once the channel is closed.
+func after(begin <-chan struct{}, run func(context.Context) error) func(context.Context) error {
+	if begin == nil {
+		return run
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-begin:
+			return run(ctx)
+		}
+	}
 }
 
 func (w *Worker) kafka() kafka.Config {

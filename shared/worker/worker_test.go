@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -39,17 +40,19 @@ func TestServesUntilItsContextEndsAndClosesInReverse(t *testing.T) {
 	common := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w, err := worker.Open(ctx, common, "test-svc")
+	w, err := worker.Open(ctx, common, "test-svc", model.Load)
 	require.NoError(t, err)
 	var closed []string
 	w.OnClose(func() error { closed = append(closed, "first"); return nil })
 	w.OnClose(func() error { closed = append(closed, "second"); return errors.New("stuck") })
 
 	handled := make(chan string, 1)
+	begin := make(chan struct{})
 	served := make(chan error, 1)
 	go func() {
 		served <- w.Serve(ctx, worker.Work{
-			Stage: "chunker", Topic: event.TopicJobs, Concurrency: 1, RecordBytes: 1,
+			Stage: "chunker", Topic: event.TopicJobs, Concurrency: 1, RecordBytes: 1, After: begin,
+			Parts: []service.Part{{Name: "engine", Run: func(ctx context.Context) error { close(begin); <-ctx.Done(); return nil }}},
 			Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) {
 				handled <- rec.Key
 				return nil, nil
@@ -74,11 +77,11 @@ func TestServesUntilItsContextEndsAndClosesInReverse(t *testing.T) {
 func TestWhatWasOpenedIsClosedWhenOpeningFails(t *testing.T) {
 	common := setup(t)
 	common.ModelDir = t.TempDir()
-	_, err := worker.Open(t.Context(), common, "test-svc")
+	_, err := worker.Open(t.Context(), common, "test-svc", model.Load)
 	require.ErrorContains(t, err, "model.yaml")
 
 	common = setup(t)
 	common.BlobURL = "ftp://nowhere"
-	_, err = worker.Open(t.Context(), common, "test-svc")
+	_, err = worker.Open(t.Context(), common, "test-svc", model.Load)
 	require.Error(t, err)
 }

@@ -154,7 +154,7 @@ func checkedModel(dir string, folder up.Folder) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = model.Load(dir)
+	_, err = model.LoadComplete(dir)
 	return dir, err
 }
 

@@ -133,7 +133,7 @@ func modelBundle(_ context.Context, cfg Config) Finding {
 	if err != nil {
 		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "name a bundle with --model or LARK_MODEL_DIR"}
 	}
-	bundle, err := model.Load(dir)
+	bundle, err := model.LoadComplete(dir)
 	if err != nil {
 		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "fetch the bundle again, or name another with --model"}
 	}

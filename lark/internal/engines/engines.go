@@ -32,7 +32,7 @@ func Open(modelDir string) (s *Set, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.Bundle, err = model.Load(modelDir); err != nil {
+	if s.Bundle, err = model.LoadComplete(modelDir); err != nil {
 		return s, err
 	}
 	chunkerCfg, err := chunker.DefaultConfig()

@@ -9,6 +9,7 @@ import (
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -35,7 +36,7 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceChunker)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceChunker, model.Read)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ package encoder
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
@@ -15,6 +17,8 @@ import (
 const (
 	// EngineNano is lark-nano's encoder in plain Go.
 	EngineNano = "nano"
+	// EngineJukebox is LLark's encoder, Jukebox-5B, in float32.
+	EngineJukebox = "jukebox"
 	// EngineTest makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of
 	// the bundle's real encoder: give it a blob store and a Redis of its own.
 	EngineTest = "test"
@@ -23,10 +27,11 @@ const (
 // Config is the user's configuration of encoder-svc.
 type Config struct {
 	service.Common `yaml:",inline"`
-	// Engine is nano or test; empty takes what the bundle names.
-	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano or test; empty: the bundle's"`
-	// Concurrency is how many windows are encoded at once; 0 takes the number of processors.
-	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors"`
+	// Engine is nano, jukebox or test; empty takes what the bundle names.
+	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox or test; empty: the bundle's"`
+	// Concurrency is how many windows are encoded at once; 0 takes the number of processors, and 1 for jukebox, of which one window keeps
+	// them all busy and takes 0.4 GB.
+	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox"`
 	// TestDelay is the time that the test engine takes for one window.
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`
 }
@@ -40,8 +45,8 @@ func DefaultConfig() (Config, error) {
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
 	faults := []error{c.Common.Validate()}
-	if !slices.Contains([]string{"", EngineNano, EngineTest}, c.Engine) {
-		faults = append(faults, fmt.Errorf("engine: %q is not nano or test", c.Engine))
+	if !slices.Contains([]string{"", EngineNano, EngineJukebox, EngineTest}, c.Engine) {
+		faults = append(faults, fmt.Errorf("engine: %q is not nano, jukebox or test", c.Engine))
 	}
 	if c.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
@@ -50,4 +55,15 @@ func (c *Config) Validate() error {
 		faults = append(faults, fmt.Errorf("test_delay: %s is below 0", c.TestDelay))
 	}
 	return errors.Join(faults...)
+}
+
+// windows is how many windows are encoded at once.
+func (c *Config) windows(b *model.Bundle) int {
+	switch {
+	case c.Concurrency > 0:
+		return c.Concurrency
+	case c.engineName(b) == EngineJukebox:
+		return 1
+	}
+	return runtime.NumCPU()
 }

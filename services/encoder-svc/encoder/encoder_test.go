@@ -95,8 +95,8 @@ func TestNanoEngine(t *testing.T) {
 func TestOpenEngineRefusesWhatItCannotRun(t *testing.T) {
 	t.Parallel()
 	tiny := modeltest.Write(t, modeltest.Manifest())
-	_, err := OpenEngine(Config{Engine: "jukebox", Common: commonOf(tiny)})
-	require.ErrorContains(t, err, `engine "jukebox" is not nano or test`)
+	_, err := OpenEngine(Config{Engine: "mp3", Common: commonOf(tiny)})
+	require.ErrorContains(t, err, `engine "mp3" is not nano, jukebox or test`)
 	_, err = OpenEngine(Config{Common: commonOf(tiny)})
 	require.ErrorContains(t, err, "loading the encoder", "the random bundle holds no lark-nano encoder")
 	_, err = OpenEngine(Config{Common: commonOf(t.TempDir())})

@@ -46,10 +46,12 @@ func (c *Config) open(b *model.Bundle) (Engine, error) {
 			return nil, fmt.Errorf("opening encoder: the bundle says width %d, the engine has %d", b.Encoder.Width, nano.Width)
 		}
 		return nanoEngine{e}, nil
+	case EngineJukebox:
+		return OpenJukebox(b, JukeboxOptions{Windows: c.windows(b)})
 	case EngineTest:
 		return testengine.New(b.Encoder.Width, b.Encoder.FrameRateHz, c.TestDelay), nil
 	default:
-		return nil, fmt.Errorf("opening encoder: engine %q is not nano or test", name)
+		return nil, fmt.Errorf("opening encoder: engine %q is not nano, jukebox or test", name)
 	}
 }
 

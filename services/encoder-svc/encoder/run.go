@@ -1,20 +1,19 @@
 package encoder
 
 import (
-	"cmp"
 	"context"
 	"math"
-	"runtime"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
-// engineMemory is what lark-nano's encoder works with for 25 s.
+// engineMemory is what lark-nano's encoder works with for 25 s. Jukebox's holds its own memory, for as many windows as it runs.
 const engineMemory = 24 << 20
 
 // Command parses args and the environment and runs the service until ctx ends.
@@ -32,15 +31,12 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceEncoder)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceEncoder, model.Read)
 	if err != nil {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	engine, err := cfg.open(w.Bundle)
-	if err != nil {
-		return err
-	}
+	engine := newLoading(&cfg, w.Bundle, w.Log)
 	w.OnClose(engine.Close)
 	handler, err := handle.New(handle.Deps{
 		Engine: engine, EngineName: cfg.engineName(w.Bundle), Blobs: w.Blobs, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer,
@@ -51,7 +47,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	return w.Serve(ctx, worker.Work{
 		Stage: handle.Stage, Topic: event.TopicWindows, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
-		Concurrency: cmp.Or(cfg.Concurrency, runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+		Concurrency: cfg.windows(w.Bundle), RecordBytes: windowMemory(w.Bundle),
+		Parts: []service.Part{{Name: "engine", Run: engine.Run, Ready: engine.Ready}}, After: engine.opened,
 	})
 }
 

@@ -25,7 +25,7 @@ var ErrPromptTooLong = engine.ErrPromptTooLong
 
 // OpenEngine loads the bundle that the configuration names and opens its decoder. The caller closes it.
 func OpenEngine(c Config) (Engine, error) {
-	bundle, err := model.Load(c.ModelDir)
+	bundle, err := model.LoadComplete(c.ModelDir)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/handler"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -28,7 +29,7 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceLLM)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceLLM, model.LoadComplete)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector, model.LoadComplete)
 	if err != nil {
 		return err
 	}

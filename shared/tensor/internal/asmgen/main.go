@@ -30,6 +30,7 @@ func main() {
 		dot(s)
 		weigh(s)
 		exp(s)
+		halves(s)
 	}
 	Generate()
 }
@@ -44,11 +45,24 @@ func tile(s isa) {
 	depth := Load(Param("depth"), GP64())
 	a := Load(Param("a").Base(), GP64())
 	b := Load(Param("b").Base(), GP64())
+	c := Load(Param("c").Base(), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride) // in bytes
+	ahead := GP64()
+	MOVQ(c, ahead)
+	for row := range s.rows { // of a large c no row is in the cache when the sums are ready, unless it is fetched now
+		if row > 0 {
+			ADDQ(stride, ahead)
+		}
+		PREFETCHT0(Mem{Base: ahead})
+		PREFETCHT0(Mem{Base: ahead, Disp: 8*s.lanes - 4})
+	}
 	sums := zeroed(s, 2*s.rows)
 	left, right, value := s.vector(), s.vector(), s.vector()
 	loop(name, depth, func() {
 		VMOVUPS(Mem{Base: b}, left)
 		VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes}, right)
+		PREFETCHT0(Mem{Base: b, Disp: 32 * s.lanes}) // four steps ahead
 		for row := range s.rows {
 			VBROADCASTSS(Mem{Base: a, Disp: 4 * row}, value)
 			VFMADD231PS(left, value, sums[2*row])
@@ -57,9 +71,6 @@ func tile(s isa) {
 		ADDQ(Imm(uint64(4*s.rows)), a)
 		ADDQ(Imm(uint64(8*s.lanes)), b)
 	})
-	c := Load(Param("c").Base(), GP64())
-	stride := Load(Param("stride"), GP64())
-	SHLQ(Imm(2), stride) // in bytes
 	for row := range s.rows {
 		for half := range 2 {
 			at := Mem{Base: c, Disp: half * 4 * s.lanes}
@@ -194,6 +205,26 @@ func exp(s isa) {
 		scale(s, p, k, x, table(0))
 		VMOVUPS(p, Mem{Base: at})
 		ADDQ(Imm(uint64(4*s.lanes)), at)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// halves converts IEEE 754 halves to float32, exactly.
+func halves(s isa) {
+	name := "halves" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst []float32, src []byte, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s converts %d·vectors little-endian halves to float32.", name, s.lanes))
+	dst := Load(Param("dst").Base(), GP64())
+	src := Load(Param("src").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	value := s.vector()
+	loop(name, count, func() {
+		VCVTPH2PS(Mem{Base: src}, value)
+		VMOVUPS(value, Mem{Base: dst})
+		ADDQ(Imm(uint64(2*s.lanes)), src)
+		ADDQ(Imm(uint64(4*s.lanes)), dst)
 	})
 	VZEROUPPER()
 	RET()

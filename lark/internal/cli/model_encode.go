@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larkstream/larkstream/lark/internal/npy"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
+	"github.com/larkstream/larkstream/shared/model"
+)
+
+const sampleRate = 44100
+
+// encodeRun is one run of lark model encode.
+type encodeRun struct {
+	codes, out string
+	files      []string
+	chunker    chunker.Config
+	jukebox    *encoder.Jukebox
+}
+
+func (a *app) encodeCommand() *cobra.Command {
+	var r encodeRun
+	var modelDir string
+	cmd := &cobra.Command{
+		Use: "encode --model FOLDER [--codes FILE] [--out FILE] AUDIO...", Short: "Run a Jukebox encoder on audio files", Args: cobra.MinimumNArgs(1),
+		Long: `Runs the encoder of a bundle alone on the start of each file: 23.777 s of it are heard, and loudness is normalised by the peak of
+the whole file, as the reference does. --out takes the frames [n, width] in float32, --codes the codes of the VQ-VAE in
+int32, both as NumPy reads them. With several files they name folders, in which each file's array gets its name.`,
+		Example: "  lark model encode --model jukebox-5b --out frames.npy song.wav",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if modelDir == "" {
+				return usage(errors.New("--model is needed"))
+			}
+			bundle, err := model.Load(modelDir)
+			if err != nil {
+				return err
+			}
+			if r.jukebox, err = encoder.OpenJukebox(bundle, encoder.JukeboxOptions{}); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, r.jukebox.Close()) }()
+			if r.chunker, err = chunker.DefaultConfig(); err != nil {
+				return err
+			}
+			r.files = args
+			return a.encodeAll(cmd.Context(), &r)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&modelDir, "model", "", "`folder` of the bundle")
+	f.StringVar(&r.codes, "codes", "", "`file` for the codes, .npy")
+	f.StringVar(&r.out, "out", "", "`file` for the frames, .npy")
+	return cmd
+}
+
+// encodeAll goes on behind a file that cannot be encoded; the errors come back together.
+func (a *app) encodeAll(ctx context.Context, r *encodeRun) error {
+	var faults []error
+	for _, file := range r.files {
+		if err := a.encodeFile(ctx, r, file); err != nil {
+			faults = append(faults, fmt.Errorf("encoding %s: %w", file, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (a *app) encodeFile(ctx context.Context, r *encodeRun, file string) error {
+	pcm, err := chunker.Decode(ctx, r.chunker, file)
+	if err != nil {
+		return err
+	}
+	if r.codes != "" {
+		codes, err := r.jukebox.Codes(ctx, pcm)
+		if err != nil {
+			return err
+		}
+		path, err := r.target(r.codes, file)
+		if err != nil {
+			return err
+		}
+		if err := npy.WriteFile(path, codes, len(codes)); err != nil {
+			return err
+		}
+	}
+	begun := time.Now()
+	frames, err := r.jukebox.Encode(ctx, pcm)
+	if err != nil {
+		return err
+	}
+	heard := float64(min(len(pcm), r.jukebox.WindowSamples())) / sampleRate
+	a.printf("%s: %d frames of %d values from %.3f s in %.1f s\n", file, frames.Rows, frames.Cols, heard, time.Since(begun).Seconds())
+	if r.out == "" {
+		return nil
+	}
+	path, err := r.target(r.out, file)
+	if err != nil {
+		return err
+	}
+	return npy.WriteFile(path, frames.Data, frames.Rows, frames.Cols)
+}
+
+// target is the array's path for a file: to itself when there is one file, else a path in the folder to.
+func (r *encodeRun) target(to, file string) (string, error) {
+	if len(r.files) == 1 {
+		return to, nil
+	}
+	if err := os.MkdirAll(to, 0o750); err != nil {
+		return "", fmt.Errorf("making the folder of the arrays: %w", err)
+	}
+	return filepath.Join(to, filepath.Base(file)+".npy"), nil
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const jukeboxData = "../../../services/encoder-svc/internal/jukebox/testdata"
+
+// smallJukebox imports the small checkpoints whose outputs lie in jukeboxData.
+func smallJukebox(t *testing.T) string {
+	t.Helper()
+	data := filepath.Join("..", "..", "..", "shared", "model", "testdata", "jukebox")
+	dir := filepath.Join(t.TempDir(), "bundle")
+	code, _, errs := run(t, "model", "import", "jukebox", "--vqvae", filepath.Join(data, "vqvae.pth.tar"),
+		"--prior", filepath.Join(data, "prior_level_2.pth.tar"), "--layers", "6", "--heads", "2", "--out", dir)
+	require.Equal(t, exitOK, code, errs)
+	return dir
+}
+
+func TestModelEncodeWritesTheReferencesArrays(t *testing.T) {
+	t.Parallel()
+	dir, to := smallJukebox(t), t.TempDir()
+	codes, frames := filepath.Join(to, "codes.npy"), filepath.Join(to, "frames.npy")
+	code, out, errs := run(t, "model", "encode", "--model", dir, "--codes", codes, "--out", frames, filepath.Join(jukeboxData, "silence.wav"))
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "silence.wav: 20 frames of 64 values from 2.000 s in ")
+	require.Equal(t, read(t, filepath.Join(jukeboxData, "silence_codes.npy")), read(t, codes))
+	sameFrames(t, filepath.Join(jukeboxData, "silence_pooled.npy"), frames)
+}
+
+// 16-bit and 32-bit files of the same samples give the same frames, and a clip of exactly one frame is not too short.
+func TestModelEncodeOfSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir, to := smallJukebox(t), filepath.Join(t.TempDir(), "frames")
+	code, out, errs := run(t, "model", "encode", "--model", dir, "--out", to, filepath.Join(jukeboxData, "short.wav"),
+		filepath.Join(jukeboxData, "too_short.wav"), filepath.Join(jukeboxData, "short_float32.wav"), filepath.Join(jukeboxData, "edge.wav"))
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "too_short.wav: window is too short for the model")
+	require.Contains(t, out, "edge.wav: 1 frames", "the files behind the one that failed are encoded")
+	sameFrames(t, filepath.Join(jukeboxData, "short_pooled.npy"), filepath.Join(to, "short.wav.npy"))
+	sameFrames(t, filepath.Join(jukeboxData, "edge_pooled.npy"), filepath.Join(to, "edge.wav.npy"))
+	require.Equal(t, read(t, filepath.Join(to, "short.wav.npy")), read(t, filepath.Join(to, "short_float32.wav.npy")))
+}
+
+func TestModelEncodeSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	code, _, errs := run(t, "model", "encode", "x.wav")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "--model is needed")
+	code, _, errs = run(t, "model", "encode", "--model", "../../../models/lark-nano", "x.wav")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, `engine "nano", not jukebox`)
+	code, _, errs = run(t, "bench", "encoder", "--model", t.TempDir())
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "model bundle")
+}
+
+func TestBenchEncoderPrintsEveryPart(t *testing.T) {
+	t.Parallel()
+	code, out, errs := run(t, "bench", "encoder", "--model", smallJukebox(t), "--seconds", "1", "--layers", "3")
+	require.Equal(t, exitOK, code, errs)
+	for _, part := range []string{"ceiling", "vq-vae", "projections", "attention", "mlp", "rest", "all", "for 6 layers", "Peak resident memory"} {
+		require.Contains(t, out, part)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return raw
+}
+
+func sameFrames(t *testing.T, want, got string) {
+	t.Helper()
+	w, g := read(t, want), read(t, got)
+	require.Equal(t, w[:128], g[:128], "type and shape")
+	require.Len(t, g, len(w))
+	for at := 128; at < len(w); at += 4 {
+		require.InDelta(t, math.Float32frombits(binary.LittleEndian.Uint32(w[at:])), math.Float32frombits(binary.LittleEndian.Uint32(g[at:])), 5e-5)
+	}
+}

@@ -1,0 +1,92 @@
+package jukebox
+
+import "github.com/larkstream/larkstream/shared/tensor"
+
+// conv is a convolution over time: out[t] = bias + Σ weight[tap] · in[t·stride + tap·dilation - pad], zero beyond the ends. Signals
+// are time-major, [time, channels].
+type conv struct {
+	in, out, taps, stride, dilation, pad int
+	weight                               []float32 // [out, taps·in]
+	bias                                 []float32
+}
+
+// loadConv reads a convolution, whose weights a checkpoint holds as [out, in, taps].
+func loadConv(r *reader, name string, in, out, taps, stride, dilation, pad int) conv {
+	c := conv{in: in, out: out, taps: taps, stride: stride, dilation: dilation, pad: pad}
+	stored := r.values(name+".weight", out, in, taps)
+	c.bias = r.values(name+".bias", out)
+	if r.err != nil {
+		return c
+	}
+	c.weight = make([]float32, len(stored))
+	for o := range out {
+		for i := range in {
+			for tap := range taps {
+				c.weight[(o*taps+tap)*in+i] = stored[(o*in+i)*taps+tap]
+			}
+		}
+	}
+	return c
+}
+
+// convRows is how many outputs are computed in one work item. Their product stays on one processor.
+const convRows = 156
+
+// length is the number of outputs for that many inputs.
+func (c conv) length(inputs int) int {
+	return (inputs+2*c.pad-c.dilation*(c.taps-1)-1)/c.stride + 1
+}
+
+// apply computes the whole signal dst [length(n), out] from src [n, in].
+func (c conv) apply(dst, src []float32, n int) {
+	total := c.length(n)
+	tensor.Parallel((total+convRows-1)/convRows, total*len(c.weight), func(item int) {
+		first := item * convRows
+		rows := min(convRows, total-first)
+		columns := make([]float32, rows*c.taps*c.in)
+		c.gather(columns, src, n, first, rows)
+		c.multiply(dst[first*c.out:], columns, rows)
+	})
+}
+
+// gather lays out, for each of the outputs [first, first+rows), the inputs that it sees.
+func (c conv) gather(columns, src []float32, n, first, rows int) {
+	for t := range rows {
+		for tap := range c.taps {
+			to := columns[(t*c.taps+tap)*c.in:][:c.in]
+			from := (first+t)*c.stride + tap*c.dilation - c.pad
+			if from < 0 || from >= n {
+				clear(to)
+				continue
+			}
+			copy(to, src[from*c.in:])
+		}
+	}
+}
+
+// multiply computes outputs from gathered inputs.
+func (c conv) multiply(dst, columns []float32, rows int) {
+	tensor.MatMulT(dst, columns, c.weight, rows, c.out, c.taps*c.in)
+	tensor.AddBias(dst[:rows*c.out], c.bias, rows)
+}
+
+// residual is x + conv1x1(relu(conv3(relu(x)))).
+type residual struct{ wide, narrow conv }
+
+// apply computes dst [n, width] from src [n, width]; dst must not be src.
+func (u residual) apply(dst, src []float32, n int) {
+	width := u.wide.in
+	tensor.Parallel((n+convRows-1)/convRows, n*len(u.wide.weight), func(item int) {
+		first := item * convRows
+		rows := min(convRows, n-first)
+		buf := make([]float32, rows*(u.wide.taps*width+u.wide.out))
+		columns, hidden := buf[:rows*u.wide.taps*width], buf[rows*u.wide.taps*width:]
+		u.wide.gather(columns, src, n, first, rows)
+		tensor.ReLU(columns)
+		u.wide.multiply(hidden, columns, rows)
+		tensor.ReLU(hidden)
+		out := dst[first*width:][:rows*width]
+		u.narrow.multiply(out, hidden, rows)
+		tensor.Add(out, src[first*width:])
+	})
+}

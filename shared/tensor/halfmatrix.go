@@ -1,0 +1,46 @@
+package tensor
+
+import "fmt"
+
+// HalfMatrix is a matrix of weights [In, Out] in little-endian IEEE 754 halves, row-major, as a checkpoint holds it. Products
+// convert a block at a time while packing, exactly, so that the weights never stand in memory in float32. Data may lie in a mapped
+// file; it is only read.
+type HalfMatrix struct {
+	In, Out int
+	Data    []byte
+}
+
+// rowGroup is how many rows are packed in one work item.
+const rowGroup = 8
+
+// MatMul computes dst[m, Out] = x·W for the m rows of x, each of In values and stride after the one before, and does what fused asks.
+// dst must not overlap x. Sums are in float32; a row's result does not depend on the other rows.
+func (w HalfMatrix) MatMul(dst, x []float32, m, stride int, fused Fused) {
+	switch {
+	case m < 0 || stride < w.In || len(dst) < m*w.Out || (m > 0 && len(x) < (m-1)*stride+w.In):
+		panic(fmt.Sprintf("tensor: product of %d rows %d apart with [%d,%d] does not fit slices of %d and %d", m, stride, w.In, w.Out, len(x), len(dst)))
+	case len(w.Data) != 2*w.In*w.Out || (fused.Bias != nil && len(fused.Bias) != w.Out):
+		panic(fmt.Sprintf("tensor: a matrix [%d,%d] does not have %d bytes or a bias of %d", w.In, w.Out, len(w.Data), len(fused.Bias)))
+	}
+	active().matMulHalf(dst, x, w, m, stride, fused)
+}
+
+func (kr *kernel) matMulHalf(dst, x []float32, w HalfMatrix, m, stride int, fused Fused) {
+	p := blocked{kr: kr, dst: dst, x: x, stride: stride, m: m, n: w.Out, k: w.In, w: w, fused: fused}
+	p.run()
+}
+
+// pack reads whole rows, which lie one after another in the file.
+func (w HalfMatrix) pack(kr *kernel, dst []float32, k0, depth int) {
+	nr := kr.nr
+	Parallel((depth+rowGroup-1)/rowGroup, depth*w.Out*8, func(group int) {
+		for l := group * rowGroup; l < min((group+1)*rowGroup, depth); l++ {
+			row := w.Data[2*(k0+l)*w.Out:][:2*w.Out]
+			for j := 0; j < w.Out; j += nr {
+				part := dst[j*depth+l*nr:][:nr]
+				kr.halves(part[:min(nr, w.Out-j)], row[2*j:])
+				clear(part[min(nr, w.Out-j):])
+			}
+		}
+	})
+}
