@@ -22,7 +22,11 @@ var layerTolerance = []float64{4e-5, 7e-5, 8e-5, 9e-5, 9e-5, 1e-4}
 func TestCodesOfEveryClipAreTheReferences(t *testing.T) {
 	t.Parallel()
 	e := goldenEncoder(t)
-	for _, name := range []string{"long", "medium", "short", "silence", "edge", "too_short"} {
+	names := []string{"long", "medium", "short", "silence", "edge", "too_short"}
+	if raceDetector {
+		names = names[:1]
+	}
+	for _, name := range names {
 		codes, err := e.Codes(t.Context(), clip(t, name))
 		require.NoError(t, err)
 		require.Equal(t, array[int32](t, name+"_codes"), codes, name)
@@ -33,6 +37,9 @@ func TestFramesOfEveryClipAreTheReferences(t *testing.T) {
 	t.Parallel()
 	e := goldenEncoder(t)
 	for name, want := range map[string]int{"long": 240, "medium": 73, "short": 1, "silence": 20, "edge": 1} {
+		if raceDetector && name == "long" {
+			continue // every step of it is tested below
+		}
 		frames, n, err := e.Encode(t.Context(), clip(t, name))
 		require.NoError(t, err, name)
 		require.Equal(t, want, n, name)
