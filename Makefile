@@ -46,7 +46,7 @@ test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test ## run the tests of every package
-	go test $$(command -v gcc >/dev/null || command -v clang >/dev/null && echo -race) -shuffle=on -timeout 10m \
+	go test $$(command -v gcc >/dev/null || command -v clang >/dev/null && echo -race) -shuffle=on -timeout 20m \
 		$$(go list $(PACKAGES) | grep -v '/lark/e2e')
 
 .PHONY: test-kernels
