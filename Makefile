@@ -14,7 +14,8 @@ TOOLS := $(CURDIR)/.tools
 MODULES := shared gateway lark services/chunker-svc services/encoder-svc services/projector-svc services/llm-svc
 MAINS := ./lark/cmd/lark ./gateway/cmd/gateway $(foreach s,chunker encoder projector llm,./services/$(s)-svc/cmd/$(s)-svc)
 PACKAGES := $(addsuffix /...,$(addprefix ./,$(MODULES)))
-LDFLAGS := -s -w
+VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VERSION)
 E2E := ./lark/e2e/...
 E2E_FLAGS := -count=1 -timeout 20m
 
