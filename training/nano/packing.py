@@ -12,9 +12,11 @@ from .labels import FAMILIES, METRES, MODES, TEMPO_MAX, TEMPO_MIN, TONICS
 from .tokenizer import MARK, SPECIAL, Tokenizer
 
 PAD, BOS, EOS, AUDIO_START, AUDIO_END, ASK, ANSWER = range(len(SPECIAL))
-KIND_WEIGHTS = {"tempo": 1.1, "key": 1.5, "metre": 1.2, "drums": 1.2, "instruments": 2.8, "describe": 0.8, "has": 1.5, "tempo_key": 0.4, "cannot": 1.8}
-# A greedy list keeps to what is likeliest. Bass is in three pieces of four and would push out the families before it: it weighs less.
-FAMILY_WEIGHTS = {"bass": 3, "piano": 4}
+KIND_WEIGHTS = {"tempo": 0.9, "key": 1.2, "metre": 0.9, "drums": 0.8, "instruments": 4.5, "describe": 0.6, "has": 1.2, "tempo_key": 0.3, "cannot": 1.3}
+# A greedy list keeps to what is likeliest: families that are in most pieces would push out the others, so they weigh less.
+FAMILY_WEIGHTS = {
+    "piano": 4, "mallets": 7, "organ": 4, "guitar": 5, "bass": 3, "strings": 8, "choir": 14, "brass": 12, "reeds": 14, "flutes": 10, "synth": 14, "folk": 10,
+}  # fmt: skip
 TEMPO_WIDTH = 0.02  # standard deviation of the tempo target, in natural log
 
 
@@ -34,7 +36,7 @@ def token_weights(tok: Tokenizer) -> np.ndarray:
     w = np.full(len(tok.vocab), 0.5, np.float32)
     for word, weight in (
         [(f"{n}", 5) for n in range(TEMPO_MIN, TEMPO_MAX + 1)] + [(t, 6) for t in TONICS] + [(m, 5) for m in MODES]
-        + [(m, 8) for m in METRES] + [("Yes", 7), ("No", 7), ("drums", 3), ("no", 2), ("I", 3), ("can't", 4), ("hear", 4), ("The", 4), ("A", 4), ("tempo", 3), ("key", 3), ("metre", 3)] + [(f, FAMILY_WEIGHTS.get(f, 7)) for f in FAMILIES] + [("and", 3)]
+        + [(m, 8) for m in METRES] + [("Yes", 7), ("No", 7), ("drums", 3), ("no", 2), ("I", 3), ("can't", 4), ("hear", 4), ("The", 4), ("A", 4), ("tempo", 3), ("key", 3), ("metre", 3)] + [(f, FAMILY_WEIGHTS[f]) for f in FAMILIES] + [("and", 3)]
     ):  # fmt: skip
         w[tok.id[MARK + word]] = weight
     w[tok.id["."]] = w[EOS] = 1.0
