@@ -57,6 +57,12 @@ test-kernels: ## run the encoders' arithmetic on the kernels that other machines
 test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
 
+.PHONY: test-training
+test-training: ## run the trainer's tests
+	@.ci/deps python
+	cd training && { test -x build/venv/bin/python || python3 -m venv build/venv; } \
+		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
+
 .PHONY: test-integration
 test-integration: ## run the end-to-end suite against a real Kafka and a real Redis
 	@.ci/deps ffmpeg redis java maven
