@@ -81,8 +81,10 @@ type Child struct {
 	everUp   bool
 	early    int // deaths before the child was ever ready
 	lastExit error
-	proc     *os.Process
-	restarts int
+	// lastLines are those of the try that ended with lastExit.
+	lastLines string
+	proc      *os.Process
+	restarts  int
 }
 
 // Status is a child's state at one moment.
@@ -130,13 +132,13 @@ func (c *Child) Status() Status {
 func (c *Child) WaitReady(ctx context.Context) error {
 	for {
 		c.mu.Lock()
-		ready, changed, hopeless, exit := c.ready, c.changed, !c.everUp && c.early >= c.cfg.Tries, c.lastExit
+		ready, changed, hopeless, exit, lines := c.ready, c.changed, !c.everUp && c.early >= c.cfg.Tries, c.lastExit, c.lastLines
 		c.mu.Unlock()
 		switch {
 		case ready:
 			return nil
 		case hopeless:
-			return fmt.Errorf("starting %s: %w%s", c.spec.Name, exit, c.tail.text())
+			return fmt.Errorf("starting %s: %w%s", c.spec.Name, exit, lines)
 		}
 		select {
 		case <-changed:
@@ -263,8 +265,9 @@ func (c *Child) signal(sig syscall.Signal) {
 }
 
 func (c *Child) died(err error) {
+	lines := c.tail.text() // the next try clears them
 	c.update(func() {
-		c.ready, c.proc, c.lastExit = false, nil, err
+		c.ready, c.proc, c.lastExit, c.lastLines = false, nil, err, lines
 		c.restarts++
 		if !c.everUp {
 			c.early++

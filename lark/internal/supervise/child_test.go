@@ -167,6 +167,18 @@ func TestHopelessChildIsReportedWithItsLastLines(t *testing.T) {
 	require.GreaterOrEqual(t, c.Status().Restarts, 2)
 }
 
+// The next try, which clears the lines that are being collected, may begin before the waiter has looked.
+func TestLastLinesOutliveTheNextTry(t *testing.T) {
+	t.Parallel()
+	cfg := quick()
+	cfg.Tries = 1
+	c, _ := start(t, cfg, "fail")
+	require.Error(t, c.WaitReady(t.Context()))
+	c.Stop(t.Context())
+	c.tail.clear()
+	require.ErrorContains(t, c.WaitReady(t.Context()), "no model here")
+}
+
 func TestCommandThatCannotStart(t *testing.T) {
 	t.Parallel()
 	cfg := quick()
