@@ -16,6 +16,9 @@ MAINS := ./lark/cmd/lark ./gateway/cmd/gateway $(foreach s,chunker encoder proje
 PACKAGES := $(addsuffix /...,$(addprefix ./,$(MODULES)))
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VERSION)
+# The race detector needs a C compiler.
+RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
+JUKEBOX := github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox
 E2E := ./lark/e2e/...
 E2E_FLAGS := -count=1 -timeout 20m
 
@@ -46,8 +49,10 @@ test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test ## run the tests of every package
-	go test $$(command -v gcc >/dev/null || command -v clang >/dev/null && echo -race) -shuffle=on -timeout 20m \
-		$$(go list $(PACKAGES) | grep -v '/lark/e2e')
+	go test $(RACE) -shuffle=on -timeout 20m $$(go list $(PACKAGES) | grep -v -e '/lark/e2e' -e '$(JUKEBOX)$$')
+	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
+	go test $(RACE) -shuffle=on -timeout 20m -run 'Context|Memory' $(JUKEBOX)
+	go test -shuffle=on -timeout 20m $(JUKEBOX)
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
