@@ -113,7 +113,7 @@ def main() -> None:
     a = args.parse_args()
     rng = np.random.default_rng(a.seed)
     clips, noise = Clips(os.path.join(a.data, "train")), Clips(os.path.join(a.data, "noise"))
-    held = np.arange(60)  # the first training clips watch for overfitting
+    held = np.arange(min(60, len(clips) // 2))  # the first training clips watch for overfitting
     watched = Clips(os.path.join(a.data, "test"))
     params = load(a.resume) if a.resume else encoder.init(a.seed)
     optimiser = optax.chain(
