@@ -37,10 +37,17 @@ type Request struct {
 	Soft      cache.Tensor
 	Questions []Question
 	Decode    Decode
+	// Job is the job that asks; engines share their time between jobs, not between requests.
+	Job string
+	// Schema names the form of the answers: empty is free text, SchemaTags a JSON object of tags.
+	Schema string
 	// OnToken, if not nil, is called with each new piece of an answer, in order, from one goroutine at a time. It must
 	// return at once.
 	OnToken func(index int, text string)
 }
+
+// SchemaTags is the Request.Schema of structured tags.
+const SchemaTags = "tags"
 
 // Result is the answer to one question.
 type Result struct {

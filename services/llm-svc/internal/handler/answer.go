@@ -45,7 +45,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Ten
 func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft cache.Tensor) engine.Request {
 	d := task.GetDecode()
 	req := engine.Request{
-		Soft: soft, OnToken: h.tokens(ctx, task),
+		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(),
 		Decode: engine.Decode{MaxTokens: int(d.GetMaxTokens()), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
 	}
 	for _, q := range task.GetQuestions() {
