@@ -80,6 +80,17 @@ type Engine interface {
 	Close() error
 }
 
+// Constrainer is an Engine that can hold its answers to a form while it decodes them. An Engine that does not implement it
+// can hold them to none: whoever needs the form wraps it.
+type Constrainer interface {
+	// Constrains tells whether a Request with this Schema gets only answers of that form. An answer that was cut off by its
+	// limit of tokens (FinishLength) is only the beginning of one.
+	Constrains(schema string) bool
+}
+
+// ErrSchema says that the engine cannot hold its answers to the schema asked for.
+var ErrSchema = errors.New("the engine cannot constrain its answers to this schema")
+
 // CheckSoft refuses a soft prompt that a decoder of the given width cannot read.
 func CheckSoft(s cache.Tensor, width int) error {
 	switch {
