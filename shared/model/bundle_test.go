@@ -33,6 +33,10 @@ func TestDigestFollowsTheParts(t *testing.T) {
 		"prompt":    func(m *model.Manifest) { m.Prompt.Question = "<q>{question} <a>" },
 		"precision": func(m *model.Manifest) { m.Encoder.Precision = "bf16" },
 		"weights":   func(m *model.Manifest) { m.LLM.FFN = 52 },
+		"spaces":    func(m *model.Manifest) { m.Prompt.Whitespace = model.Trained },
+		"no tokenizer file": func(m *model.Manifest) {
+			m.LLM.Engine, m.LLM.Tokenizer = model.LlamaCPP, "" // that of the GGUF
+		},
 	} {
 		m := modeltest.Manifest()
 		change(&m)
@@ -42,6 +46,7 @@ func TestDigestFollowsTheParts(t *testing.T) {
 	}
 	m := modeltest.Manifest()
 	m.Name, m.Quality = "renamed", map[string]any{"key": 0.5}
+	m.Prompt.Whitespace = model.Verbatim
 	b, err := model.Load(modeltest.Write(t, m))
 	require.NoError(t, err)
 	require.Equal(t, first.Digest, b.Digest, "a name changes no answer")
@@ -76,10 +81,10 @@ func TestManifestFaultsAreReportedTogether(t *testing.T) {
 	path := filepath.Join(dir, model.ManifestFile)
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	broken := strings.NewReplacer("file: llm.safetensors", "file: ../llm.safetensors", "kv_heads: 2", "kv_heads: 3", "{question}", "question", "width: 12", "width: -1").Replace(string(text))
+	broken := strings.NewReplacer("file: llm.safetensors", "file: ../llm.safetensors", "kv_heads: 2", "kv_heads: 3", "{question}", "question", "width: 12", "width: -1", "max_tokens: 24", "max_tokens: 24\n    whitespace: some").Replace(string(text))
 	require.NoError(t, os.WriteFile(path, []byte(broken), 0o600))
 	_, err = model.Load(dir)
-	for _, want := range []string{"inside the bundle", "3 kv_heads", "{question}", "encoder.width -1", "projector.in 12"} {
+	for _, want := range []string{"inside the bundle", "3 kv_heads", "{question}", "encoder.width -1", "projector.in 12", "prompt.whitespace"} {
 		require.ErrorContains(t, err, want)
 	}
 
@@ -96,6 +101,9 @@ func TestManifestFaultsAreReportedTogether(t *testing.T) {
 func TestDigestsAreMadeTheSameWayForEver(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "081219793d86bf6e7a6ff59ae576dc939c9bb45ea77a1662f0161d6c4bfa3776", modeltest.Bundle(t).Digest)
+	nano, err := model.Load(filepath.Join("..", "..", "models", "lark-nano"))
+	require.NoError(t, err)
+	require.Equal(t, "8617991057b040fad11f27e4461e40d8842fa597e6b5b46a3f3d27b6eeb187b4", nano.Digest)
 }
 
 func TestABundleMayHaveTheEncoderOnly(t *testing.T) {

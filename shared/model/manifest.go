@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,6 +19,17 @@ import (
 
 // Question is the placeholder of the user's text in Prompt.Question.
 const Question = "{question}"
+
+// LlamaCPP is llm.engine of a bundle whose decoder is a GGUF file.
+const LlamaCPP = "llamacpp"
+
+// Values of Prompt.Whitespace.
+const (
+	// Trained strips white space on both sides of special tokens, as the tokenizer that LLark was trained with did.
+	Trained = "trained"
+	// Verbatim keeps the template as it is written.
+	Verbatim = "verbatim"
+)
 
 // Manifest is the content of model.yaml. A bundle has all parts, or the encoder only: then projector, llm and prompt are
 // absent together.
@@ -55,7 +67,8 @@ type Projector struct {
 	Out    int    `yaml:"out"`
 }
 
-// LLM describes the decoder, in the terms of Hugging Face's Llama configuration.
+// LLM describes the decoder, in the terms of Hugging Face's Llama configuration. With the engine llamacpp, File is a GGUF
+// and the tokenizer may be absent: then that of the GGUF is used.
 type LLM struct {
 	Engine          string  `yaml:"engine"`
 	File            string  `yaml:"file"`
@@ -69,19 +82,20 @@ type LLM struct {
 	RopeBase        float64 `yaml:"rope_base"`
 	NormEps         float64 `yaml:"norm_eps"`
 	Context         int     `yaml:"context"` // positions, frames and answer included
-	Tokenizer       string  `yaml:"tokenizer"`
-	TokenizerSHA256 string  `yaml:"tokenizer_sha256"`
+	Tokenizer       string  `yaml:"tokenizer,omitempty"`
+	TokenizerSHA256 string  `yaml:"tokenizer_sha256,omitempty"`
 }
 
 // Prompt is the text around frames and question: prefix, frames, suffix, question, answer. Special tokens are written
 // by name.
 type Prompt struct {
-	Revision  string   `yaml:"revision"`
-	Prefix    string   `yaml:"prefix"`
-	Suffix    string   `yaml:"suffix"`
-	Question  string   `yaml:"question"` // holds {question} once
-	Stop      []string `yaml:"stop"`
-	MaxTokens int      `yaml:"max_tokens"` // of an answer, unless the job asks for fewer
+	Revision   string   `yaml:"revision"`
+	Prefix     string   `yaml:"prefix"`
+	Suffix     string   `yaml:"suffix"`
+	Question   string   `yaml:"question"`             // holds {question} once
+	Whitespace string   `yaml:"whitespace,omitempty"` // around special tokens: trained or verbatim, which is the default
+	Stop       []string `yaml:"stop"`                 // special tokens by name; with llamacpp also text, at which the answer ends
+	MaxTokens  int      `yaml:"max_tokens"`           // of an answer, unless the job asks for fewer
 }
 
 // EncoderOnly tells that projector, decoder and prompt are absent.
@@ -101,8 +115,11 @@ func (m *Manifest) parts() []part {
 		{"llm", m.LLM.File, &m.LLM.SHA256},
 		{"llm.tokenizer", m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
 	}
-	if m.EncoderOnly() {
+	switch {
+	case m.EncoderOnly():
 		return all[:1]
+	case m.LLM.Engine == LlamaCPP && m.LLM.Tokenizer == "":
+		return all[:3]
 	}
 	return all
 }
@@ -116,6 +133,9 @@ func (m *Manifest) digest() string {
 	}
 	p := m.Prompt
 	fmt.Fprintf(hash, "prompt %q %q %q %q %q\n", p.Revision, p.Prefix, p.Suffix, p.Question, p.Stop)
+	if p.Whitespace == Trained { // a line of its own, so that the digests of other bundles stay
+		fmt.Fprintf(hash, "whitespace %s\n", p.Whitespace)
+	}
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
@@ -169,7 +189,9 @@ func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
 	check(within(l.Context, 1<<20), "llm.context %d is out of range", l.Context)
 	check(p.Revision != "", "prompt.revision is missing")
 	check(strings.Count(p.Question, Question) == 1, "prompt.question must hold %s once", Question)
-	check(len(p.Stop) > 0, "prompt.stop is missing")
+	check(p.Whitespace == "" || p.Whitespace == Trained || p.Whitespace == Verbatim,
+		"prompt.whitespace %q must be %s or %s", p.Whitespace, Trained, Verbatim)
+	check(len(p.Stop) > 0 && !slices.Contains(p.Stop, ""), "prompt.stop is missing or holds an empty text")
 	check(within(p.MaxTokens, l.Context), "prompt.max_tokens %d must be between 1 and the context of %d", p.MaxTokens, l.Context)
 }
 

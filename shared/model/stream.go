@@ -49,13 +49,21 @@ func StreamSafetensors(w io.Writer, slots []Slot, metadata map[string]string, fi
 		return err
 	}
 	for _, s := range slots {
-		counted := &exact{w: w, left: s.Bytes()}
-		if err := fill(s, counted); err != nil {
+		if err := Exactly(w, s.Bytes(), func(w io.Writer) error { return fill(s, w) }); err != nil {
 			return fmt.Errorf("writing tensor %q: %w", s.Name, err)
 		}
-		if counted.left != 0 {
-			return fmt.Errorf("writing tensor %q: %d bytes of %d are missing", s.Name, counted.left, s.Bytes())
-		}
+	}
+	return nil
+}
+
+// Exactly demands that fill writes the given number of bytes.
+func Exactly(w io.Writer, bytes int64, fill func(io.Writer) error) error {
+	counted := &exact{w: w, left: bytes}
+	if err := fill(counted); err != nil {
+		return err
+	}
+	if counted.left != 0 {
+		return fmt.Errorf("%d bytes of %d are missing", counted.left, bytes)
 	}
 	return nil
 }

@@ -49,7 +49,9 @@ func Write(tb testing.TB, m model.Manifest) string {
 		Random(r, "model.mm_projector.weight", m.Projector.Out, m.Projector.In), Random(r, "model.mm_projector.bias", m.Projector.Out),
 	})
 	write(m.LLM.File, Llama(r, m.LLM))
-	require.NoError(tb, os.WriteFile(filepath.Join(dir, m.LLM.Tokenizer), Tokenizer(tb), 0o600))
+	if m.LLM.Tokenizer != "" {
+		require.NoError(tb, os.WriteFile(filepath.Join(dir, m.LLM.Tokenizer), Tokenizer(tb), 0o600))
+	}
 	require.NoError(tb, m.Seal(dir))
 	return dir
 }
