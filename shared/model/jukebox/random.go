@@ -3,14 +3,13 @@ package jukebox
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"maps"
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/model/internal/random"
 )
 
 // RandomConfig says what to make up.
@@ -63,27 +62,10 @@ func RandomOf(ctx context.Context, c Config, cfg RandomConfig, progress Progress
 // dice gives random tensors; each depends on the seed and its name only.
 type dice struct{ seed uint64 }
 
-const diceValues = 1 << 18
-
 func (d dice) write(ctx context.Context, t Tensor, w io.Writer) error {
-	name := fnv.New64a()
-	_, _ = io.WriteString(name, t.Name)
-	r := rand.New(rand.NewPCG(d.seed, name.Sum64())) //nolint:gosec // repeatable weights, no secrets
-	// Uniform values between -limit and limit have the deviation limit/sqrt(3).
-	limit := math.Sqrt(3) * t.gain / math.Sqrt(float64(t.inputs()))
-	scale, mean := float32(limit/(1<<31)), float32(t.mean)
-	values := make([]float32, min(t.elements(), diceValues))
-	for left := t.elements(); left > 0; left -= int64(len(values)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		values = values[:min(left, int64(len(values)))]
-		for i := range values {
-			values[i] = mean + scale*float32(int32(r.Uint32()))
-		}
-		if _, err := w.Write(encode(values, t.dtype())); err != nil {
-			return err
-		}
-	}
-	return nil
+	deviation := t.gain / math.Sqrt(float64(t.inputs()))
+	return random.Uniform(ctx, d.seed, t.Name, t.elements(), t.mean, deviation, func(values []float32) error {
+		_, err := w.Write(encode(values, t.dtype()))
+		return err
+	})
 }
