@@ -1,15 +1,18 @@
 package llama
 
 import (
-	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
 	"github.com/larkstream/larkstream/shared/model"
+)
+
+const (
+	// chunk is the most rows of a prompt that are read in one piece.
+	chunk = 128
+	// sequences bounds those that are held at a time; they cost nothing but their positions.
+	sequences = 4096
 )
 
 // Config bounds the engine.
@@ -21,123 +24,123 @@ type Config struct {
 	Positions int
 }
 
-// Engine answers with batched decoding: all answers in hand, of all windows, advance together by one token a step. The
-// prefix of a window (the prompt's beginning and the frames) is computed once and read by all of its questions.
-type Engine struct {
-	cfg    Config
-	w      *weights
-	tok    *tokenizer.Tokenizer
-	prompt *prompt
-	limit  int // output tokens
-
-	submit chan *request
-	quit   chan struct{}
-	close  sync.Once
-	ended  chan struct{} // closed when the scheduler has returned
-
-	prefixes, steps, widest atomic.Int64
-}
-
-// Stats counts what the engine has done since it was opened.
-type Stats struct {
-	Prefixes int64 // windows whose prefix was computed
-	Steps    int64 // decoding steps
-	Widest   int64 // most answers decoded in one step
-}
-
-// Stats may be called at any time.
-func (e *Engine) Stats() Stats {
-	return Stats{Prefixes: e.prefixes.Load(), Steps: e.steps.Load(), Widest: e.widest.Load()}
-}
-
-var _ engine.Engine = (*Engine)(nil)
-
 // Open loads the decoder of a bundle and starts its scheduler.
-func Open(b *model.Bundle, cfg Config) (*Engine, error) {
+func Open(b *model.Bundle, cfg Config) (*schedule.Engine, error) {
 	tok, err := tokenizer.Open(b.TokenizerPath())
 	if err != nil {
 		return nil, err
 	}
-	if tok.Size() != b.LLM.Vocab {
-		return nil, fmt.Errorf("opening the decoder: the tokenizer has %d tokens but llm.vocab is %d", tok.Size(), b.LLM.Vocab)
-	}
-	p, err := newPrompt(b.Prompt, tok)
+	backend, err := OpenBackend(b, cfg.Positions)
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", err)
 	}
-	w, err := loadWeights(b)
-	if err != nil {
-		return nil, fmt.Errorf("opening the decoder: %w", err)
-	}
-	if cfg.MaxBatch == 0 {
-		cfg.MaxBatch = 16
-	}
-	if cfg.Positions == 0 {
-		cfg.Positions = 16 * w.Context
-	}
-	if cfg.MaxBatch < 0 || cfg.Positions < w.Context {
-		return nil, fmt.Errorf("opening the decoder: a budget of %d positions cannot hold one context of %d", cfg.Positions, w.Context)
-	}
-	e := &Engine{
-		cfg: cfg, w: w, tok: tok, prompt: p, limit: b.Prompt.MaxTokens,
-		submit: make(chan *request), quit: make(chan struct{}), ended: make(chan struct{}),
-	}
-	go e.run()
-	return e, nil
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, schedule.Deps{Backend: backend, Vocabulary: tok})
 }
 
-// Close ends the requests in hand with engine.ErrClosed.
-func (e *Engine) Close() error {
-	e.close.Do(func() { close(e.quit) })
-	<-e.ended
+// Backend is the forward pass as the scheduler uses it.
+type Backend struct {
+	w         *weights
+	ws        workspace
+	positions int
+	texts     map[int]*thread
+	scores    []float32
+}
+
+var _ schedule.Backend = (*Backend)(nil)
+
+// OpenBackend loads the decoder's weights. positions as in Config.
+func OpenBackend(b *model.Bundle, positions int) (*Backend, error) {
+	w, err := loadWeights(b)
+	if err != nil {
+		return nil, err
+	}
+	if positions == 0 {
+		positions = 16 * w.Context
+	}
+	return &Backend{w: w, positions: positions, texts: map[int]*thread{}}, nil
+}
+
+// Shape implements schedule.Backend.
+func (b *Backend) Shape() schedule.Shape {
+	return schedule.Shape{
+		Hidden: b.w.Hidden, Vocab: b.w.Vocab, Context: b.w.Context, Positions: b.positions, Sequences: sequences, Chunk: chunk,
+	}
+}
+
+// Open implements schedule.Backend.
+func (b *Backend) Open(seq, prefix, room int) error {
+	t := &thread{own: b.w.newMemory(room)}
+	if prefix != schedule.None {
+		t.prefix = b.texts[prefix].own
+	}
+	b.texts[seq] = t
 	return nil
 }
 
-// Answer implements engine.Engine. A question that does not fit into the context gets engine.ErrPromptTooLong.
-func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Result, error) {
-	if err := engine.CheckSoft(req.Soft, e.w.Hidden); err != nil {
-		return nil, err
-	}
-	results := make([]engine.Result, len(req.Questions))
-	r := &request{ctx: ctx, engine: req, came: time.Now(), done: make(chan struct{})}
-	for i, q := range req.Questions {
-		results[i].Index = q.Index
-		if a := e.newAnswer(r, &results[i], q); a != nil {
-			r.answers = append(r.answers, a)
+// Extend implements schedule.Backend. Single tokens that follow each other are decoded as one batch; the scores of each are
+// the same bits whatever the batch.
+func (b *Backend) Extend(rows []schedule.Rows) ([][]float32, error) {
+	scores := make([][]float32, len(rows))
+	buffer := grow(&b.scores, len(rows)*b.w.Vocab)
+	keep := func(i int, logits []float32) {
+		if !rows[i].Scores {
+			return
 		}
+		scores[i] = buffer[i*b.w.Vocab:][:b.w.Vocab]
+		copy(scores[i], logits)
 	}
-	if len(r.answers) == 0 {
-		return results, nil
+	for i := 0; i < len(rows); {
+		threads, tokens := b.singles(rows[i:])
+		if len(tokens) > 0 {
+			logits := b.w.decode(&b.ws, threads, tokens)
+			for j := range tokens {
+				keep(i+j, logits[j*b.w.Vocab:])
+			}
+			i += len(tokens)
+			continue
+		}
+		hidden := b.w.prefill(&b.ws, b.texts[rows[i].Seq], b.vectors(rows[i]))
+		if rows[i].Scores {
+			keep(i, b.w.logits(&b.ws, hidden))
+		}
+		i++
 	}
-	select {
-	case e.submit <- r:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-e.quit:
-		return nil, engine.ErrClosed
-	}
-	<-r.done // the scheduler ends every request it has taken, at the latest one step after ctx ends
-	if r.err != nil {
-		return nil, r.err
-	}
-	return results, nil
+	return scores, nil
 }
 
-// newAnswer prepares a question, or notes in its result why it cannot be answered and returns nil.
-func (e *Engine) newAnswer(r *request, result *engine.Result, q engine.Question) *answer {
-	ids := e.prompt.after(e.tok.Encode(q.Text))
-	result.PromptTokens = r.prefixRoom(e.prompt) + len(ids)
-	room := e.w.Context - result.PromptTokens
-	if room < 1 {
-		result.Err = fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", engine.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.w.Context)
-		return nil
+// singles are the single tokens of different sequences that rows begins with.
+func (b *Backend) singles(rows []schedule.Rows) (threads []*thread, tokens []int) {
+	seen := map[int]bool{}
+	for _, r := range rows {
+		if len(r.Tokens) != 1 || seen[r.Seq] {
+			break
+		}
+		seen[r.Seq] = true
+		threads, tokens = append(threads, b.texts[r.Seq]), append(tokens, r.Tokens[0])
 	}
-	limit := e.limit
-	if n := r.engine.Decode.MaxTokens; n > 0 {
-		limit = min(limit, n)
-	}
-	return &answer{
-		request: r, result: result, prompt: ids, limit: min(limit, room),
-		sampler: newSampler(r.engine.Decode, q.Index), text: e.tok.Stream(),
-	}
+	return threads, tokens
 }
+
+// vectors are what a piece of a prompt stands for, in memory of its own.
+func (b *Backend) vectors(r schedule.Rows) []float32 {
+	x := append([]float32(nil), r.Vectors...)
+	for _, id := range r.Tokens {
+		x = append(x, b.w.row(id)...)
+	}
+	return x
+}
+
+// Free implements schedule.Backend.
+func (b *Backend) Free(seq int) { delete(b.texts, seq) }
+
+// Used implements schedule.Backend.
+func (b *Backend) Used() int {
+	n := 0
+	for _, t := range b.texts {
+		n += t.own.size
+	}
+	return n
+}
+
+// Close implements schedule.Backend.
+func (b *Backend) Close() error { return nil }

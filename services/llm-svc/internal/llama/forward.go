@@ -1,7 +1,6 @@
 package llama
 
 import (
-	"context"
 	"math"
 
 	"github.com/larkstream/larkstream/shared/tensor"
@@ -55,8 +54,8 @@ func grow(buf *[]float32, n int) []float32 {
 type product func(dst, x, w []float32, m, n, k int)
 
 // prefill runs rows x[n, Hidden] through the model as the next n positions of t and returns the last row's hidden state,
-// before the final norm. x is overwritten. The end of ctx ends it before the next layer.
-func (w *weights) prefill(ctx context.Context, ws *workspace, t *thread, x []float32) ([]float32, error) {
+// before the final norm. x is overwritten.
+func (w *weights) prefill(ws *workspace, t *thread, x []float32) []float32 {
 	n := len(x) / w.Hidden
 	threads := make([]*thread, n)
 	for i := range threads {
@@ -64,13 +63,10 @@ func (w *weights) prefill(ctx context.Context, ws *workspace, t *thread, x []flo
 	}
 	p := w.begin(ws, threads)
 	for l := range w.layers {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
 		p.layer(l, x, tensor.MatMulT)
 	}
 	p.end()
-	return x[(n-1)*w.Hidden:], nil
+	return x[(n-1)*w.Hidden:]
 }
 
 // decode runs one token of each thread as its next position, all as one batch, and returns the logits [threads, Vocab].
@@ -170,35 +166,39 @@ func (p *pass) attention(l int, h []float32, multiply product) {
 		}
 	}
 	mixed := grow(&p.ws.mixed, n*p.Hidden)
-	if n > 1 && p.threads[0] == p.threads[n-1] && p.threads[0].prefix == nil && p.places[0] == 0 {
+	if n > 1 && p.threads[0] == p.threads[n-1] && p.threads[0].prefix == nil {
 		p.attendWhole(l, p.threads[0].own, qkv, mixed, n)
 		return
 	}
 	p.attendRows(l, qkv, mixed)
 }
 
-// attendWhole is causal attention of the first n positions of a text on themselves, head by head as matrix products.
+// attendWhole is causal attention of the next n positions of a text without a prefix on all positions up to themselves,
+// head by head as matrix products.
 func (w *weights) attendWhole(l int, m *memory, qkv, mixed []float32, n int) {
 	width, perGroup := w.Hidden+2*w.kv, w.Heads/w.KVHeads
 	scale := float32(1 / math.Sqrt(float64(w.head)))
-	q, scores := make([]float32, n*w.head), make([]float32, n*n)
-	turned, out := make([]float32, w.head*n), make([]float32, n*w.head)
+	all := m.size + n
+	q, scores := make([]float32, n*w.head), make([]float32, n*all)
+	turned, out := make([]float32, w.head*all), make([]float32, n*w.head)
 	for h := range w.Heads {
 		g := h / perGroup
-		keys, values := m.keys[l][g*m.room*w.head:][:n*w.head], m.values[l][g*m.room*w.head:][:n*w.head]
+		keys, values := m.keys[l][g*m.room*w.head:][:all*w.head], m.values[l][g*m.room*w.head:][:all*w.head]
 		for i := range n {
 			copy(q[i*w.head:][:w.head], qkv[i*width+h*w.head:])
+		}
+		for i := range all {
 			for j, v := range values[i*w.head:][:w.head] {
-				turned[j*n+i] = v
+				turned[j*all+i] = v
 			}
 		}
-		tensor.MatMulT(scores, q, keys, n, n, w.head)
+		tensor.MatMulT(scores, q, keys, n, all, w.head)
 		for i := range n {
-			row := scores[i*n:][:n]
-			scaledSoftmax(row[:i+1], scale)
-			clear(row[i+1:])
+			row := scores[i*all:][:all]
+			scaledSoftmax(row[:m.size+i+1], scale)
+			clear(row[m.size+i+1:])
 		}
-		tensor.MatMulT(out, scores, turned, n, w.head, n)
+		tensor.MatMulT(out, scores, turned, n, w.head, all)
 		for i := range n {
 			copy(mixed[i*w.Hidden+h*w.head:][:w.head], out[i*w.head:])
 		}

@@ -3,14 +3,17 @@ package llama
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule/scheduletest"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
@@ -64,6 +67,12 @@ func project(t *testing.T, b *model.Bundle, frames []float32, n int) cache.Tenso
 func TestLogitsAgreeWithTheTrainer(t *testing.T) {
 	t.Parallel()
 	b, g, values := loadGolden(t)
+	backend, err := OpenBackend(b, 0)
+	require.NoError(t, err)
+	tok, err := tokenizer.Open(b.TokenizerPath())
+	require.NoError(t, err)
+	prompt, err := schedule.NewPrompt(b.Prompt, tok)
+	require.NoError(t, err)
 	e, err := Open(b, Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
@@ -73,26 +82,14 @@ func TestLogitsAgreeWithTheTrainer(t *testing.T) {
 		want, err := values.F32(fmt.Sprintf("decoder.%d.logits", i))
 		require.NoError(t, err)
 		soft := project(t, b, frames, c.Frames)
-		require.Equal(t, c.PromptIDs, e.prompt.after(e.tok.Encode(c.Question)), c.Name)
-
-		var ws workspace
-		s := &scheduler{Engine: e}
-		prefix := &thread{own: e.w.newMemory(len(e.prompt.prefix) + c.Frames)}
-		_, err = e.w.prefill(t.Context(), &ws, prefix, append(s.rows(e.prompt.prefix), soft.Data...))
+		after, err := prompt.After(c.Question)
 		require.NoError(t, err)
-		text := &thread{prefix: prefix.own, own: e.w.newMemory(len(c.PromptIDs) + len(c.AnswerIDs))}
-		hidden, err := e.w.prefill(t.Context(), &ws, text, s.rows(c.PromptIDs))
-		require.NoError(t, err)
-		got := append([]float32(nil), e.w.logits(&ws, hidden)...)
-		for _, id := range c.AnswerIDs[:len(want)/e.w.Vocab-1] {
-			logits := e.w.decode(&ws, []*thread{text}, []int{id})
-			got = append(got, logits...)
-		}
-		require.Len(t, got, len(want))
-		worst := 0.0
-		for j := range want {
-			worst = max(worst, math.Abs(float64(want[j]-got[j])))
-		}
+		require.Equal(t, c.PromptIDs, after, c.Name)
+		rows := slices.Collect(slices.Chunk(want, b.LLM.Vocab))
+		got := scheduletest.Scores(t, backend, scheduletest.Text{
+			Prefix: prompt.Prefix(), Soft: soft.Data, After: after, Answer: c.AnswerIDs[:len(rows)-1],
+		})
+		worst := scheduletest.Difference(t, rows, got)
 		require.Less(t, worst, 1e-3, "%s: largest difference of a logit", c.Name)
 
 		results, err := e.Answer(t.Context(), engine.Request{

@@ -1,49 +1,34 @@
 package tokenizer
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
 )
 
-// Decode turns ids into text. It is what a Stream gives for the same ids.
-func (t *Tokenizer) Decode(ids []int) (string, error) {
-	s := t.Stream()
-	var text strings.Builder
-	for _, id := range ids {
-		part, err := s.Push(id)
-		if err != nil {
-			return "", err
-		}
-		text.WriteString(part)
-	}
-	text.WriteString(s.Flush())
-	return text.String(), nil
+// Pieces give the bytes of tokens: of ordinary ones their text, of special ones nothing. A space may be written as the
+// marker U+2581.
+type Pieces interface {
+	Piece(id int) ([]byte, error)
 }
 
-// Stream decodes ids as they come. Its parts are valid UTF-8: an incomplete character is held back.
+// Stream decodes ids as they come. Its parts are valid UTF-8: an incomplete character is held back. One space at the very
+// beginning goes, as the marker of the first word.
 type Stream struct {
-	t       *Tokenizer
+	pieces  Pieces
 	pending []byte
 	begun   bool
 }
 
-// Stream starts decoding a new text.
-func (t *Tokenizer) Stream() *Stream { return &Stream{t: t} }
+// NewStream starts decoding a new text.
+func NewStream(p Pieces) *Stream { return &Stream{pieces: p} }
 
 // Push gives the text that id completes, often empty. An id outside the vocabulary is an error.
 func (s *Stream) Push(id int) (string, error) {
-	if id < 0 || id >= len(s.t.vocab) {
-		return "", fmt.Errorf("decoding token %d: the vocabulary has %d", id, len(s.t.vocab))
+	piece, err := s.pieces.Piece(id)
+	if err != nil {
+		return "", err
 	}
-	if s.t.hidden[id] {
-		return "", nil
-	}
-	if b, ok := s.t.idByte[id]; ok {
-		s.pending = append(s.pending, b)
-	} else {
-		s.pending = append(s.pending, s.t.vocab[id]...)
-	}
+	s.pending = append(s.pending, piece...)
 	return s.take(false), nil
 }
 

@@ -121,40 +121,19 @@ func (t *Tokenizer) indexPieces() error {
 // Size is the number of ids.
 func (t *Tokenizer) Size() int { return len(t.vocab) }
 
-// Special gives the id of a special token.
-func (t *Tokenizer) Special(name string) (int, bool) {
-	id, ok := t.special[name]
-	return id, ok
-}
-
-// Encode turns user text into ids. Every byte string is valid, and no special token comes out.
-func (t *Tokenizer) Encode(text string) []int {
+// Normalize prepares the text of a question: a tokenizer without capitals makes them small.
+func (t *Tokenizer) Normalize(question string) string {
 	if t.lower {
-		text = lowerASCII(text)
+		return lowerASCII(question)
 	}
-	return t.encode(text)
+	return question
 }
 
-// Template turns the text of a prompt template, in which special tokens are written by name, into ids. What stands
-// between them is encoded as it is.
-func (t *Tokenizer) Template(text string) []int {
-	var ids []int
-	plain := 0
-	for i := 0; i < len(text); {
-		id, size := t.specialAt(text[i:])
-		if size == 0 {
-			i++
-			continue
-		}
-		ids = append(append(ids, t.encode(text[plain:i])...), id)
-		i += size
-		plain = i
-	}
-	return append(ids, t.encode(text[plain:])...)
-}
+// Stops are the tokens that end every answer: none, a bundle names its own.
+func (t *Tokenizer) Stops() []int { return nil }
 
-// specialAt gives the longest special token that text begins with, and its length.
-func (t *Tokenizer) specialAt(text string) (id, size int) {
+// SpecialAt gives the longest special token that text begins with, and the length of its name; 0 if there is none.
+func (t *Tokenizer) SpecialAt(text string) (id, size int) {
 	for name, nameID := range t.special {
 		if len(name) > size && strings.HasPrefix(text, name) {
 			id, size = nameID, len(name)
@@ -163,7 +142,8 @@ func (t *Tokenizer) specialAt(text string) (id, size int) {
 	return id, size
 }
 
-func (t *Tokenizer) encode(text string) []int {
+// Plain turns text into ids. Every byte string is valid, and no special token comes out.
+func (t *Tokenizer) Plain(text string) ([]int, error) {
 	words := strings.FieldsFunc(text, func(r rune) bool { return r < 128 && strings.ContainsRune(asciiRoom, r) })
 	var joined strings.Builder
 	for _, w := range words {
@@ -175,7 +155,21 @@ func (t *Tokenizer) encode(text string) []int {
 		ids = append(ids, id)
 		rest = rest[size:]
 	}
-	return ids
+	return ids, nil
+}
+
+// Piece gives the bytes of a token, none of a special one. An id outside the vocabulary is an error.
+func (t *Tokenizer) Piece(id int) ([]byte, error) {
+	if id < 0 || id >= len(t.vocab) {
+		return nil, fmt.Errorf("decoding token %d: the vocabulary has %d", id, len(t.vocab))
+	}
+	if t.hidden[id] {
+		return nil, nil
+	}
+	if b, ok := t.idByte[id]; ok {
+		return []byte{b}, nil
+	}
+	return []byte(t.vocab[id]), nil
 }
 
 // longestPiece gives the longest ordinary piece that text begins with, else the token of its first byte.

@@ -21,6 +21,29 @@ func setup(tb testing.TB) *Tokenizer {
 	return t
 }
 
+// plain gives the ids of a question.
+func plain(tb testing.TB, t *Tokenizer, question string) []int {
+	tb.Helper()
+	ids, err := t.Plain(t.Normalize(question))
+	require.NoError(tb, err)
+	return ids
+}
+
+// decode gives the text of ids.
+func decode(p Pieces, ids []int) (string, error) {
+	s := NewStream(p)
+	var text strings.Builder
+	for _, id := range ids {
+		part, err := s.Push(id)
+		if err != nil {
+			return "", err
+		}
+		text.WriteString(part)
+	}
+	text.WriteString(s.Flush())
+	return text.String(), nil
+}
+
 // spell names the ids, so that tests read as text.
 func spell(t *Tokenizer, ids []int) []string {
 	var names []string
@@ -44,7 +67,7 @@ func TestEncodeTakesTheLongestPiece(t *testing.T) {
 		"\u00a0":          {"▁", "<0xC2>", "<0xA0>"},
 		"the\x1cthe":      {"▁the", "<0x1C>", "t", "<0x68>", "e"},
 	} {
-		require.Equal(t, append([]string{}, want...), append([]string{}, spell(tok, tok.Encode(text))...), "%q", text)
+		require.Equal(t, append([]string{}, want...), append([]string{}, spell(tok, plain(t, tok, text))...), "%q", text)
 	}
 }
 
@@ -52,18 +75,24 @@ func TestUserTextNeverBecomesASpecialToken(t *testing.T) {
 	t.Parallel()
 	tok := setup(t)
 	for _, text := range []string{"<s>", "</s>", "a<audio_end> <q>", "<a>", "<pad>", "<0x41>", "<S>"} {
-		for _, id := range tok.Encode(text) {
+		for _, id := range plain(t, tok, text) {
 			require.False(t, tok.hidden[id], "%q gave %q", text, tok.vocab[id])
 		}
-		require.Greater(t, len(tok.Encode(text)), 2, "%q must be spelled out", text)
+		require.Greater(t, len(plain(t, tok, text)), 2, "%q must be spelled out", text)
 	}
-	require.Equal(t, []string{"<q>", "▁The", "<a>"}, spell(tok, tok.Template("<q>The<a>")), "a template names special tokens and keeps its capitals")
+	ids, err := tok.Plain("The")
+	require.NoError(t, err)
+	require.Equal(t, []string{"▁The"}, spell(tok, ids), "a template keeps its capitals")
+	id, size := tok.SpecialAt("<audio_end>?")
+	require.Equal(t, []any{4, 11}, []any{id, size})
+	_, size = tok.SpecialAt(" <s>")
+	require.Zero(t, size)
 }
 
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	tok := setup(t)
-	decode := func(pieces ...string) string {
+	text := func(pieces ...string) string {
 		var ids []int
 		for _, p := range pieces {
 			for id, v := range tok.vocab {
@@ -74,24 +103,24 @@ func TestDecode(t *testing.T) {
 			}
 		}
 		require.Len(t, ids, len(pieces))
-		text, err := tok.Decode(ids)
+		text, err := decode(tok, ids)
 		require.NoError(t, err)
 		return text
 	}
-	require.Equal(t, "The tempo is 120.", decode("<s>", "▁The", "▁tempo", "▁is", "▁120", ".", "</s>"))
-	require.Equal(t, " the", decode("▁", "▁the"), "one leading space goes")
-	require.Equal(t, "é\uFFFD\uFFFD", decode("<0xC3>", "<0xA9>", "<0xE2>", "<0x96>", "<0xFF>"))
-	require.Equal(t, "a b\uFFFD", decode("a", "<0xE2>", "<0x96>", "<0x81>", "<0x62>", "<0xE2>"), "a marker spelled in bytes is a space")
-	_, err := tok.Decode([]int{tok.Size()})
+	require.Equal(t, "The tempo is 120.", text("<s>", "▁The", "▁tempo", "▁is", "▁120", ".", "</s>"))
+	require.Equal(t, " the", text("▁", "▁the"), "one leading space goes")
+	require.Equal(t, "é\uFFFD\uFFFD", text("<0xC3>", "<0xA9>", "<0xE2>", "<0x96>", "<0xFF>"))
+	require.Equal(t, "a b\uFFFD", text("a", "<0xE2>", "<0x96>", "<0x81>", "<0x62>", "<0xE2>"), "a marker spelled in bytes is a space")
+	_, err := decode(tok, []int{tok.Size()})
 	require.Error(t, err)
-	_, err = tok.Decode([]int{-1})
+	_, err = decode(tok, []int{-1})
 	require.Error(t, err)
 }
 
 func TestAStreamHoldsBackIncompleteCharacters(t *testing.T) {
 	t.Parallel()
 	tok := setup(t)
-	s := tok.Stream()
+	s := NewStream(tok)
 	var parts []string
 	for _, id := range []int{7 + 0xf0, 7 + 0x9f, 7 + 0x8e, 7 + 0xb5, 7 + 'a', 7 + 0xe2} {
 		part, err := s.Push(id)
@@ -142,8 +171,8 @@ func TestGoldenCases(t *testing.T) {
 	for _, c := range cases {
 		text, err := hex.DecodeString(c.Hex)
 		require.NoError(t, err)
-		require.Equal(t, append([]int{}, c.IDs...), append([]int{}, tok.Encode(string(text))...), "%q", text)
-		decoded, err := tok.Decode(c.IDs)
+		require.Equal(t, append([]int{}, c.IDs...), append([]int{}, plain(t, tok, string(text))...), "%q", text)
+		decoded, err := decode(tok, c.IDs)
 		require.NoError(t, err)
 		require.Equal(t, c.Decoded, decoded)
 	}
@@ -156,12 +185,12 @@ func FuzzEncode(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		ids := tok.Encode(text)
+		ids := plain(t, tok, text)
 		require.LessOrEqual(t, len(ids), 2*len(text)+1)
 		for _, id := range ids {
 			require.False(t, tok.hidden[id])
 		}
-		decoded, err := tok.Decode(ids)
+		decoded, err := decode(tok, ids)
 		require.NoError(t, err)
 		require.True(t, utf8.ValidString(decoded))
 		if utf8.ValidString(text) && !strings.Contains(text, marker) {
@@ -180,7 +209,7 @@ func FuzzDecode(f *testing.F) {
 		for i, b := range raw {
 			ids[i] = int(b) * tok.Size() / 256
 		}
-		text, err := tok.Decode(ids)
+		text, err := decode(tok, ids)
 		require.NoError(t, err)
 		require.True(t, utf8.ValidString(text))
 	})
@@ -192,7 +221,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		tok, err := Parse(raw)
 		if err == nil {
-			require.NotPanics(t, func() { tok.Encode("hello <s>"); tok.Template("<s>hello") })
+			require.NotPanics(t, func() { plain(t, tok, "hello <s>"); tok.SpecialAt("<s>hello") })
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package llama
+package schedule
 
 import (
 	"cmp"
@@ -28,27 +28,39 @@ func newSampler(d engine.Decode, index int) *sampler {
 }
 
 // choose picks the next token: the most likely one (the lowest id of equals) when the temperature is 0, else one drawn
-// from the smallest set of tokens whose probability reaches topP (arXiv:1904.09751). logits are overwritten.
-func (s *sampler) choose(logits []float32) (int, error) {
-	if !tensor.Finite(logits) {
+// from the smallest set of tokens whose probability reaches topP (arXiv:1904.09751). c, if not nil, says which tokens may
+// come. scores are overwritten.
+func (s *sampler) choose(scores []float32, c Constraint) (int, error) {
+	if !tensor.Finite(scores) {
 		return 0, errors.New("choosing a token: the model's scores are not finite")
 	}
-	if s.temperature <= 0 {
-		best := 0
-		for i, v := range logits {
-			if v > logits[best] {
-				best = i
-			}
+	best := argmax(scores)
+	if c != nil && (s.temperature > 0 || !c.Allows(best)) {
+		c.Mask(scores)
+		if best = argmax(scores); math.IsInf(float64(scores[best]), -1) {
+			return 0, errors.New("choosing a token: the form of the answer allows no token of the model")
 		}
+	}
+	if s.temperature <= 0 {
 		return best, nil
 	}
 	// A tiny temperature must not make infinities: scores are taken relative to the best one, in float64.
-	high := slices.Max(logits)
-	for i, v := range logits {
-		logits[i] = float32(math.Max(float64(v-high)/float64(s.temperature), -1e4))
+	high := scores[best]
+	for i, v := range scores {
+		scores[i] = float32(math.Max(float64(v-high)/float64(s.temperature), -1e4))
 	}
-	tensor.Softmax(logits)
-	return s.draw(logits), nil
+	tensor.Softmax(scores)
+	return s.draw(scores), nil
+}
+
+func argmax(scores []float32) int {
+	best := 0
+	for i, v := range scores {
+		if v > scores[best] {
+			best = i
+		}
+	}
+	return best
 }
 
 func (s *sampler) draw(probabilities []float32) int {

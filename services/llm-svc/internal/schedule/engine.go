@@ -1,0 +1,193 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
+	"github.com/larkstream/larkstream/shared/model"
+)
+
+// defaultBatch is how many answers are decoded in one step unless Config says otherwise.
+const defaultBatch = 16
+
+// Config bounds the engine.
+type Config struct {
+	// MaxBatch is how many answers are decoded in one step. 0: 16.
+	MaxBatch int
+	// Prompt is the bundle's template and limits.
+	Prompt model.Prompt
+}
+
+// Deps are what an Engine works with. Grammars may be nil: the engine then constrains nothing. The engine owns the backend.
+type Deps struct {
+	Backend    Backend
+	Vocabulary Vocabulary
+	Grammars   Grammars
+}
+
+// Engine answers with batched decoding: all answers in hand, of all windows, advance together by one token a step. The
+// prefix of a window (the prompt's beginning and the frames) is computed once and shared by all of its questions.
+type Engine struct {
+	Deps
+	shape    Shape
+	maxBatch int
+	prompt   *Prompt
+
+	submit chan *request
+	quit   chan struct{}
+	close  sync.Once
+	ended  chan struct{} // closed when the scheduler has returned
+	fault  error         // of the backend's Close; read after ended
+
+	prefixes, steps, widest, used, sequences, promised atomic.Int64
+}
+
+// Stats counts what the engine has done since it was opened, and what it holds.
+type Stats struct {
+	Prefixes int64 // windows whose prefix was computed
+	Steps    int64 // calls of the backend
+	Widest   int64 // most answers decoded in one step
+	// What is held when the last request ended: positions in the backend, sequences, and positions promised to requests.
+	// All are 0 when no request is in hand.
+	Used, Sequences, Promised int64
+}
+
+// Stats may be called at any time.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		Prefixes: e.prefixes.Load(), Steps: e.steps.Load(), Widest: e.widest.Load(),
+		Used: e.used.Load(), Sequences: e.sequences.Load(), Promised: e.promised.Load(),
+	}
+}
+
+var (
+	_ engine.Engine      = (*Engine)(nil)
+	_ engine.Constrainer = (*Engine)(nil)
+)
+
+// New starts the scheduler on a backend. It closes the backend if it returns an error.
+func New(cfg Config, d Deps) (*Engine, error) {
+	if d.Backend == nil || d.Vocabulary == nil {
+		return nil, errors.New("opening the decoder: a dependency is missing")
+	}
+	e, err := newEngine(cfg, d)
+	if err != nil {
+		return nil, fmt.Errorf("opening the decoder: %w", errors.Join(err, d.Backend.Close()))
+	}
+	go e.run()
+	return e, nil
+}
+
+func newEngine(cfg Config, d Deps) (*Engine, error) {
+	shape := d.Backend.Shape()
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = defaultBatch
+	}
+	switch {
+	case d.Vocabulary.Size() != shape.Vocab:
+		return nil, fmt.Errorf("the tokenizer has %d tokens but the model has %d; they do not belong together", d.Vocabulary.Size(), shape.Vocab)
+	case shape.Positions < shape.Context:
+		return nil, fmt.Errorf("a budget of %d positions cannot hold one context of %d", shape.Positions, shape.Context)
+	case cfg.MaxBatch < 1 || cfg.MaxBatch >= shape.Sequences:
+		return nil, fmt.Errorf("max_batch %d must be between 1 and %d", cfg.MaxBatch, shape.Sequences-1)
+	}
+	p, err := NewPrompt(cfg.Prompt, d.Vocabulary)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{
+		Deps: d, shape: shape, maxBatch: cfg.MaxBatch, prompt: p,
+		submit: make(chan *request), quit: make(chan struct{}), ended: make(chan struct{}),
+	}, nil
+}
+
+// Close ends the requests in hand with engine.ErrClosed.
+func (e *Engine) Close() error {
+	e.close.Do(func() { close(e.quit) })
+	<-e.ended
+	return e.fault
+}
+
+// Constrains implements engine.Constrainer.
+func (e *Engine) Constrains(schema string) bool {
+	if e.Grammars == nil {
+		return false
+	}
+	c, err := e.Grammars.Constrain(schema)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Answer implements engine.Engine. A question that does not fit into the context gets engine.ErrPromptTooLong.
+func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Result, error) {
+	if err := engine.CheckSoft(req.Soft, e.shape.Hidden); err != nil {
+		return nil, err
+	}
+	if req.Schema != "" && e.Grammars == nil {
+		return nil, fmt.Errorf("answering in the form %q: %w", req.Schema, engine.ErrSchema)
+	}
+	results := make([]engine.Result, len(req.Questions))
+	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
+	for i, q := range req.Questions {
+		results[i].Index = q.Index
+		a, err := e.newAnswer(r, &results[i], q)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.answers = append(r.answers, a)
+	}
+	if len(r.answers) == 0 {
+		return results, nil
+	}
+	select {
+	case e.submit <- r:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-e.quit:
+		return nil, engine.ErrClosed
+	}
+	<-r.done // the scheduler ends every request it has taken, at the latest one step after ctx ends
+	if r.err != nil {
+		return nil, r.err
+	}
+	return results, nil
+}
+
+// newAnswer prepares a question, or says why it cannot be answered.
+func (e *Engine) newAnswer(r *request, result *engine.Result, q engine.Question) (*answer, error) {
+	ids, err := e.prompt.After(q.Text)
+	if err != nil {
+		return nil, err
+	}
+	before := e.prompt.Before(r.engine.Soft.Rows)
+	if err := e.prompt.checkSplice(r.engine.Soft.Rows, before, ids); err != nil {
+		return nil, err
+	}
+	result.PromptTokens = before + len(ids)
+	room := e.shape.Context - result.PromptTokens
+	if room < 1 {
+		return nil, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", engine.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.shape.Context)
+	}
+	limit := min(e.prompt.maxTokens, room)
+	if n := r.engine.Decode.MaxTokens; n > 0 {
+		limit = min(limit, n)
+	}
+	stops := e.prompt.stopTexts
+	if r.engine.Schema != "" {
+		stops = nil // a form ends by itself, and may hold any text
+	}
+	return &answer{
+		request: r, result: result, prompt: ids, limit: limit, seq: None,
+		sampler: newSampler(r.engine.Decode, q.Index), text: newText(tokenizer.NewStream(e.Vocabulary), stops),
+	}, nil
+}
