@@ -1,6 +1,9 @@
 package tensor
 
-import "runtime"
+import (
+	"runtime"
+	"sync"
+)
 
 // Block sizes of the large products, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 const (
@@ -10,21 +13,35 @@ const (
 	perWorker   = 8   // work items for each processor, so that none waits long for the last
 )
 
-// blocked is one large product dst[m,n] = x[m,k]·w, with what is done to dst before and after.
-type blocked struct {
-	kr      *kernel
-	dst, x  []float32
-	stride  int // between the rows of x
-	m, n, k int
-	w       panels
-	fused   Fused
+// element is what packed operands consist of: a value, or a pair of bfloat16 that follow each other in k.
+type element interface{ float32 | uint32 }
+
+// tiles is one implementation of the register tile.
+type tiles[E element] struct {
+	mr, nr int // rows and columns of the tile
+	unit   int // depth is a multiple of it
+	// tile adds a·b to the mr x nr tile at c, whose rows lie stride apart. a holds depth groups of mr elements, b depth groups of nr.
+	tile func(depth int, a, b []E, c []float32, stride int)
 }
 
-// panels is a matrix of weights that can be laid out in panels.
-type panels interface {
-	// pack lays the elements [k0, k0+depth) of each column out: a panel after another, each of depth groups of nr values, one a
-	// column. Columns beyond the last are zero.
-	pack(kr *kernel, dst []float32, k0, depth int)
+// operands lays both factors of a product out as tiles want them. The product is the sum of several terms.
+type operands[E element] interface {
+	terms() int
+	// strip lays the elements [k0, k0+depth) of the rows of x from i0 on out; rows beyond the last are zero.
+	strip(dst []E, term, i0, k0, depth int)
+	// panels lays the elements [k0, k0+depth) of each column of w out: a panel after another, each of depth groups of nr. Columns
+	// beyond the last are zero.
+	panels(dst []E, term, k0, depth int)
+}
+
+// blocked is one large product dst[m,n] = x·w, with what is done to dst before and after.
+type blocked[E element] struct {
+	tiles[E]
+	operands operands[E]
+	pool     *pool[E]
+	dst      []float32
+	m, n, k  int // k in elements
+	fused    Fused
 }
 
 // Fused is what a product does with dst besides writing to it; the zero value is nothing.
@@ -39,31 +56,32 @@ type Fused struct {
 
 // run computes the product, one block of depth after another: both operands are packed in the order in which the register tiles
 // read them, then blocks of rows and columns are shared out among the processors.
-func (p *blocked) run() {
+func (p *blocked[E]) run() {
 	if p.m == 0 || p.n == 0 {
 		return
 	}
-	mr, nr := p.kr.mr, p.kr.nr
-	depth := evenBlock(p.k, depthBlock)
-	left, right := borrow(roundUp(p.m, mr)*depth), borrow(roundUp(p.n, nr)*depth)
-	defer giveBack(left)
-	defer giveBack(right)
+	depth := roundUp(evenBlock(p.k, depthBlock), p.unit)
+	left, right := p.pool.borrow(roundUp(p.m, p.mr)*depth), p.pool.borrow(roundUp(p.n, p.nr)*depth)
+	defer p.pool.giveBack(left)
+	defer p.pool.giveBack(right)
 	if p.k == 0 {
 		p.each(func(r region) { p.begin(r); p.finish(r) })
 	}
 	for k0 := 0; k0 < p.k; k0 += depth {
 		d := min(depth, p.k-k0)
-		Parallel(roundUp(p.m, mr)/mr, p.m*d*8, func(s int) { p.packStrip(left.v[s*mr*d:][:mr*d], s*mr, k0, d) })
-		p.w.pack(p.kr, right.v, k0, d)
-		p.each(func(r region) {
-			if k0 == 0 {
-				p.begin(r)
-			}
-			p.multiply(r, left.v, right.v, d)
-			if k0+d == p.k {
-				p.finish(r)
-			}
-		})
+		for term := range p.operands.terms() {
+			Parallel(roundUp(p.m, p.mr)/p.mr, p.m*d*8, func(s int) { p.operands.strip(left.v[s*p.mr*d:][:p.mr*d], term, s*p.mr, k0, d) })
+			p.operands.panels(right.v, term, k0, d)
+			p.each(func(r region) {
+				if k0 == 0 && term == 0 {
+					p.begin(r)
+				}
+				p.multiply(r, left.v, right.v, d)
+				if k0+d == p.k && term == p.operands.terms()-1 {
+					p.finish(r)
+				}
+			})
+		}
 	}
 }
 
@@ -77,20 +95,20 @@ func evenBlock(n, limit int) int {
 type region struct{ i0, i1, j0, j1 int }
 
 // each calls do for regions that cover dst, in parallel.
-func (p *blocked) each(do func(r region)) {
-	rows := rowBlock / p.kr.mr * p.kr.mr
+func (p *blocked[E]) each(do func(r region)) {
+	rows := rowBlock / p.mr * p.mr
 	blocks := (p.m + rows - 1) / rows
-	panels := roundUp(p.n, p.kr.nr) / p.kr.nr
+	panels := roundUp(p.n, p.nr) / p.nr
 	wide := min(max(panels*blocks/(perWorker*runtime.GOMAXPROCS(0)), 1), columnBlock)
 	parts := (panels + wide - 1) / wide
 	Parallel(blocks*parts, p.m*p.n*max(p.k, 1), func(item int) {
-		i0, j0 := item/parts*rows, item%parts*wide*p.kr.nr
-		do(region{i0, min(i0+rows, p.m), j0, min(j0+wide*p.kr.nr, p.n)})
+		i0, j0 := item/parts*rows, item%parts*wide*p.nr
+		do(region{i0, min(i0+rows, p.m), j0, min(j0+wide*p.nr, p.n)})
 	})
 }
 
 // begin sets dst to what the product is added to.
-func (p *blocked) begin(r region) {
+func (p *blocked[E]) begin(r region) {
 	for i := r.i0; i < r.i1; i++ {
 		row := p.dst[i*p.n+r.j0 : i*p.n+r.j1]
 		switch {
@@ -104,7 +122,7 @@ func (p *blocked) begin(r region) {
 	}
 }
 
-func (p *blocked) finish(r region) {
+func (p *blocked[E]) finish(r region) {
 	if p.fused.Activate == nil {
 		return
 	}
@@ -114,14 +132,13 @@ func (p *blocked) finish(r region) {
 }
 
 // multiply adds the products of the packed blocks to the region, tile by tile.
-func (p *blocked) multiply(r region, left, right []float32, depth int) {
-	mr, nr := p.kr.mr, p.kr.nr
-	for j := r.j0; j < r.j1; j += nr {
-		b := right[j*depth:][:nr*depth]
-		for i := r.i0; i < r.i1; i += mr {
-			a := left[i*depth:][:mr*depth]
-			if i+mr <= p.m && j+nr <= p.n {
-				p.kr.tile(depth, a, b, p.dst[i*p.n+j:], p.n)
+func (p *blocked[E]) multiply(r region, left, right []E, depth int) {
+	for j := r.j0; j < r.j1; j += p.nr {
+		b := right[j*depth:][:p.nr*depth]
+		for i := r.i0; i < r.i1; i += p.mr {
+			a := left[i*depth:][:p.mr*depth]
+			if i+p.mr <= p.m && j+p.nr <= p.n {
+				p.tile(depth, a, b, p.dst[i*p.n+j:], p.n)
 				continue
 			}
 			p.edge(i, j, depth, a, b)
@@ -130,80 +147,41 @@ func (p *blocked) multiply(r region, left, right []float32, depth int) {
 }
 
 // edge is a tile of which only a part lies inside dst.
-func (p *blocked) edge(i0, j0, depth int, a, b []float32) {
-	nr := p.kr.nr
-	sums := borrow(p.kr.mr * nr)
+func (p *blocked[E]) edge(i0, j0, depth int, a, b []E) {
+	sums := borrow(p.mr * p.nr)
 	defer giveBack(sums)
 	clear(sums.v)
-	p.kr.tile(depth, a, b, sums.v, nr)
-	cols := min(nr, p.n-j0)
-	for i := range min(p.kr.mr, p.m-i0) {
-		Add(p.dst[(i0+i)*p.n+j0:][:cols], sums.v[i*nr:])
+	p.tile(depth, a, b, sums.v, p.nr)
+	cols := min(p.nr, p.n-j0)
+	for i := range min(p.mr, p.m-i0) {
+		Add(p.dst[(i0+i)*p.n+j0:][:cols], sums.v[i*p.nr:])
 	}
 }
 
-// packStrip lays the elements [k0, k0+depth) of mr rows of x from i0 on out as depth groups of mr values; rows beyond m are zero.
-func (p *blocked) packStrip(dst []float32, i0, k0, depth int) {
-	mr := p.kr.mr
-	row := func(i int) []float32 { return p.x[(i0+i)*p.stride+k0:][:depth] }
-	i := 0
-	for ; i+2 <= mr && i0+i+2 <= p.m; i += 2 {
-		r0, r1 := row(i), row(i+1)
-		for l, v := range r0 {
-			d := dst[l*mr+i : l*mr+i+2 : l*mr+i+2]
-			d[0], d[1] = v, r1[l]
-		}
+// scratch is memory that products use again.
+type scratch[E element] struct{ v []E }
+
+type pool[E element] struct{ free sync.Pool }
+
+func (p *pool[E]) borrow(n int) *scratch[E] {
+	s, ok := p.free.Get().(*scratch[E])
+	if !ok {
+		s = new(scratch[E])
 	}
-	for ; i < mr; i++ {
-		if i0+i >= p.m {
-			for l := range depth {
-				dst[l*mr+i] = 0
-			}
-			continue
-		}
-		for l, v := range row(i) {
-			dst[l*mr+i] = v
-		}
+	if cap(s.v) < n {
+		s.v = make([]E, n)
 	}
+	s.v = s.v[:n]
+	return s
 }
 
-// transposed is a matrix of weights stored [n, k].
-type transposed struct {
-	w    []float32
-	n, k int
-}
+func (p *pool[E]) giveBack(s *scratch[E]) { p.free.Put(s) }
 
-func (t transposed) pack(kr *kernel, dst []float32, k0, depth int) {
-	nr := kr.nr
-	Parallel(roundUp(t.n, nr)/nr, t.n*depth*8, func(p int) {
-		t.packPanel(dst[p*nr*depth:][:nr*depth], p*nr, k0, depth, nr)
-	})
-}
+var (
+	floatPool pool[float32]
+	pairPool  pool[uint32]
+)
 
-// packPanel is one panel, of columns from j0 on.
-func (t transposed) packPanel(dst []float32, j0, k0, depth, nr int) {
-	for j := 0; j < nr; j += 4 {
-		if j0+j+4 <= t.n {
-			pack4(dst[j:], t.w[(j0+j)*t.k+k0:], t.k, depth, nr)
-			continue
-		}
-		for jj := j; jj < j+4; jj++ {
-			for l := range depth {
-				v := float32(0)
-				if j0+jj < t.n {
-					v = t.w[(j0+jj)*t.k+k0+l]
-				}
-				dst[l*nr+jj] = v
-			}
-		}
-	}
-}
+func borrow(n int) *scratch[float32] { return floatPool.borrow(n) }
 
-// pack4 interleaves four rows that lie stride apart, so that writes go to the cache in groups.
-func pack4(dst, w []float32, stride, depth, nr int) {
-	r0, r1, r2, r3 := w[:depth], w[stride:][:depth], w[2*stride:][:depth], w[3*stride:][:depth]
-	for l := range depth {
-		d := dst[l*nr : l*nr+4 : l*nr+4]
-		d[0], d[1], d[2], d[3] = r0[l], r1[l], r2[l], r3[l]
-	}
-}
+func giveBack(s *scratch[float32]) { floatPool.giveBack(s) }

@@ -8,6 +8,8 @@ import "fmt"
 type HalfMatrix struct {
 	In, Out int
 	Data    []byte
+	// Precision is the arithmetic of products.
+	Precision Precision
 }
 
 // rowGroup is how many rows are packed in one work item.
@@ -26,20 +28,28 @@ func (w HalfMatrix) MatMul(dst, x []float32, m, stride int, fused Fused) {
 }
 
 func (kr *kernel) matMulHalf(dst, x []float32, w HalfMatrix, m, stride int, fused Fused) {
-	p := blocked{kr: kr, dst: dst, x: x, stride: stride, m: m, n: w.Out, k: w.In, w: w, fused: fused}
+	if kr.pairs != nil && w.Precision != F32 && w.Precision != "" {
+		kr.pairs.matMul(dst, x, w, m, stride, fused)
+		return
+	}
+	p := blocked[float32]{
+		tiles: kr.tiles, operands: singles{kr: kr, x: x, m: m, stride: stride, w: w, precision: w.Precision}, pool: &floatPool,
+		dst: dst, m: m, n: w.Out, k: w.In, fused: fused,
+	}
 	p.run()
 }
 
 // pack reads whole rows, which lie one after another in the file.
-func (w HalfMatrix) pack(kr *kernel, dst []float32, k0, depth int) {
+func (w HalfMatrix) pack(kr *kernel, dst []float32, k0, depth int, p part) {
 	nr := kr.nr
 	Parallel((depth+rowGroup-1)/rowGroup, depth*w.Out*8, func(group int) {
 		for l := group * rowGroup; l < min((group+1)*rowGroup, depth); l++ {
 			row := w.Data[2*(k0+l)*w.Out:][:2*w.Out]
 			for j := 0; j < w.Out; j += nr {
-				part := dst[j*depth+l*nr:][:nr]
-				kr.halves(part[:min(nr, w.Out-j)], row[2*j:])
-				clear(part[min(nr, w.Out-j):])
+				to := dst[j*depth+l*nr:][:nr]
+				kr.halves(to[:min(nr, w.Out-j)], row[2*j:])
+				clear(to[min(nr, w.Out-j):])
+				p.round(to)
 			}
 		}
 	})

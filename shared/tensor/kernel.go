@@ -8,16 +8,15 @@ import (
 	"sync"
 )
 
-// KernelEnv names the environment variable that overrides the choice of kernel: go, avx2 or avx512.
+// KernelEnv names the environment variable that overrides the choice of kernel: go, avx2, avx512, avx512bf16 or amx.
 const KernelEnv = "LARK_KERNEL"
 
 // kernel is one implementation of the inner loops.
 type kernel struct {
-	name   string
-	mr, nr int // register tile: rows of x, rows of w
-	// tile adds a·b to the mr x nr tile at c, whose rows lie stride apart. a holds depth groups of mr values, b depth
-	// groups of nr.
-	tile func(depth int, a, b, c []float32, stride int)
+	name string
+	tiles[float32]
+	// pairs multiplies bfloat16; nil where only float32 can be multiplied, after rounding.
+	pairs *pairs
 	// dot4 sets dst[0..3] to the products of x with the four rows of w.
 	dot4 func(dst, x, w []float32)
 	// weigh adds Σ weights[i] · rows[i] to dst, for rows of len(dst).
@@ -29,7 +28,7 @@ type kernel struct {
 }
 
 func goKernel() *kernel {
-	return &kernel{name: "go", mr: 2, nr: 4, tile: tileGo, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo}
+	return &kernel{name: "go", tiles: tiles[float32]{2, 4, 1, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo}
 }
 
 // Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the
@@ -40,6 +39,10 @@ func Kernel() (string, error) {
 	}
 	return active().name, nil
 }
+
+// Refused says why a kernel that the processor has is not used: the system does not permit it, or its products were wrong when tried.
+// Products are right without it, but slower.
+func Refused() error { return refused() }
 
 // active is the kernel of this process, chosen at first use.
 var active = sync.OnceValue(func() *kernel { return choose(os.Getenv(KernelEnv)) })

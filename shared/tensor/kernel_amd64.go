@@ -1,27 +1,57 @@
 package tensor
 
-import "golang.org/x/sys/cpu"
+import (
+	"slices"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go run ./internal/asmgen -out kernels_amd64.s -stubs kernels_amd64.go -pkg tensor
 
 // kernels lists the kernels that this machine can run, fastest first.
 func kernels() []*kernel {
-	var list []*kernel
-	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
-		list = append(list, &kernel{
-			name: "avx512", mr: 12, nr: 32, tile: tileAVX512,
-			dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
-			halves: vectorHalves(halvesAVX512, 16),
-		})
-	}
+	list := []*kernel{goKernel()}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
-		list = append(list, &kernel{
-			name: "avx2", mr: 6, nr: 16, tile: tileAVX2,
-			dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
-			halves: vectorHalves(halvesAVX2, 8),
-		})
+		list = append(list, avx2())
 	}
-	return append(list, goKernel())
+	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
+		list = append(list, avx512("avx512", nil))
+		if cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BF16 {
+			list = append(list, avx512("avx512bf16", vectorPairs()))
+			if kr, _ := matrixKernel(); kr != nil {
+				list = append(list, kr)
+			}
+		}
+	}
+	slices.Reverse(list)
+	return list
+}
+
+func avx2() *kernel {
+	return &kernel{
+		name: "avx2", tiles: tiles[float32]{6, 16, 1, tileAVX2},
+		dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
+		halves: vectorHalves(halvesAVX2, 8),
+	}
+}
+
+func avx512(name string, p *pairs) *kernel {
+	return &kernel{
+		name: name, tiles: tiles[float32]{12, 32, 1, tileAVX512}, pairs: p,
+		dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
+		halves: vectorHalves(halvesAVX512, 16),
+	}
+}
+
+// vectorPairs multiplies bfloat16 in vector registers.
+func vectorPairs() *pairs { return pairsOf(tiles[uint32]{12, pairColumns, pairBlock, tilePairsAVX512}) }
+
+func pairsOf(t tiles[uint32]) *pairs {
+	return &pairs{
+		tiles:  t,
+		rows:   map[part]func(dst []uint32, x []float32, blocks, stride int){high: packPairsHigh, low: packPairsLow},
+		halves: map[part]func(dst []uint32, even, odd []byte, panels, stride int){high: packHalvesHigh, low: packHalvesLow},
+	}
 }
 
 // vectorDot4 runs an assembly kernel on whole vectors of x, and adds what is left over in Go.

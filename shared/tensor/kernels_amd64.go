@@ -53,3 +53,37 @@ func expAVX2(x []float32, vectors int)
 //
 //go:noescape
 func halvesAVX2(dst []float32, src []byte, vectors int)
+
+// tilePairsAVX512 adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.
+//
+//go:noescape
+func tilePairsAVX512(depth int, a []uint32, b []uint32, c []float32, stride int)
+
+// tilePairsAMX adds a·b to the 32 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.
+//
+//go:noescape
+func tilePairsAMX(depth int, a []uint32, b []uint32, c []float32, stride int)
+
+// packPairsHigh sets the 16 pairs at dst to the rounding of the first 32 values of x in bfloat16, those that lie stride further on to
+// those of the next 32, and so on for as many blocks.
+//
+//go:noescape
+func packPairsHigh(dst []uint32, x []float32, blocks int, stride int)
+
+// packHalvesHigh sets the 32 pairs at dst to the rounding of the first 32 halves of even and odd in bfloat16, those that lie stride
+// further on to those of the next 32, and so on for as many panels.
+//
+//go:noescape
+func packHalvesHigh(dst []uint32, even []byte, odd []byte, panels int, stride int)
+
+// packPairsLow sets the 16 pairs at dst to the remainder of the first 32 values of x in bfloat16, those that lie stride further on to
+// those of the next 32, and so on for as many blocks.
+//
+//go:noescape
+func packPairsLow(dst []uint32, x []float32, blocks int, stride int)
+
+// packHalvesLow sets the 32 pairs at dst to the remainder of the first 32 halves of even and odd in bfloat16, those that lie stride
+// further on to those of the next 32, and so on for as many panels.
+//
+//go:noescape
+func packHalvesLow(dst []uint32, even []byte, odd []byte, panels int, stride int)

@@ -967,3 +967,491 @@ halvesAVX2Loop:
 halvesAVX2Done:
 	VZEROUPPER
 	RET
+
+// func tilePairsAVX512(depth int, a []uint32, b []uint32, c []float32, stride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·tilePairsAVX512(SB), NOSPLIT, $0-88
+	MOVQ       depth+0(FP), CX
+	MOVQ       a_base+8(FP), AX
+	MOVQ       b_base+32(FP), BX
+	MOVQ       c_base+56(FP), DX
+	MOVQ       stride+80(FP), SI
+	SHRQ       $0x04, CX
+	SHLQ       $0x02, SI
+	MOVQ       DX, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	ADDQ       SI, DI
+	PREFETCHT0 (DI)
+	PREFETCHT0 124(DI)
+	VPXORD     Z0, Z0, Z0
+	VPXORD     Z1, Z1, Z1
+	VPXORD     Z2, Z2, Z2
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
+	VPXORD     Z21, Z21, Z21
+	VPXORD     Z22, Z22, Z22
+	VPXORD     Z23, Z23, Z23
+
+tilePairsAVX512Loop:
+	TESTQ CX, CX
+	JE    tilePairsAVX512Done
+	MOVQ  $0x00000010, DI
+
+tilePairsAVX512Block:
+	VMOVDQU32    (BX), Z30
+	VMOVDQU32    64(BX), Z31
+	PREFETCHT0   512(BX)
+	PREFETCHT0   576(BX)
+	VPBROADCASTD (AX), Z24
+	LONG         $0x403e9262
+	WORD         $0xc652
+	LONG         $0x403e9262
+	WORD         $0xcf52
+	VPBROADCASTD 64(AX), Z25
+	LONG         $0x40369262
+	WORD         $0xd652
+	LONG         $0x40369262
+	WORD         $0xdf52
+	VPBROADCASTD 128(AX), Z26
+	LONG         $0x402e9262
+	WORD         $0xe652
+	LONG         $0x402e9262
+	WORD         $0xef52
+	VPBROADCASTD 192(AX), Z27
+	LONG         $0x40269262
+	WORD         $0xf652
+	LONG         $0x40269262
+	WORD         $0xff52
+	VPBROADCASTD 256(AX), Z24
+	LONG         $0x403e1262
+	WORD         $0xc652
+	LONG         $0x403e1262
+	WORD         $0xcf52
+	VPBROADCASTD 320(AX), Z25
+	LONG         $0x40361262
+	WORD         $0xd652
+	LONG         $0x40361262
+	WORD         $0xdf52
+	VPBROADCASTD 384(AX), Z26
+	LONG         $0x402e1262
+	WORD         $0xe652
+	LONG         $0x402e1262
+	WORD         $0xef52
+	VPBROADCASTD 448(AX), Z27
+	LONG         $0x40261262
+	WORD         $0xf652
+	LONG         $0x40261262
+	WORD         $0xff52
+	VPBROADCASTD 512(AX), Z24
+	LONG         $0x403e8262
+	WORD         $0xc652
+	LONG         $0x403e8262
+	WORD         $0xcf52
+	VPBROADCASTD 576(AX), Z25
+	LONG         $0x40368262
+	WORD         $0xd652
+	LONG         $0x40368262
+	WORD         $0xdf52
+	VPBROADCASTD 640(AX), Z26
+	LONG         $0x402e8262
+	WORD         $0xe652
+	LONG         $0x402e8262
+	WORD         $0xef52
+	VPBROADCASTD 704(AX), Z27
+	LONG         $0x40268262
+	WORD         $0xf652
+	LONG         $0x40268262
+	WORD         $0xff52
+	ADDQ         $0x04, AX
+	ADDQ         $0x00000080, BX
+	DECQ         DI
+	JNE          tilePairsAVX512Block
+	ADDQ         $0x000002c0, AX
+	DECQ         CX
+	JMP          tilePairsAVX512Loop
+
+tilePairsAVX512Done:
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	VADDPS  64(DX), Z1, Z1
+	VMOVUPS Z1, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	VADDPS  64(DX), Z3, Z3
+	VMOVUPS Z3, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	VADDPS  64(DX), Z5, Z5
+	VMOVUPS Z5, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	VADDPS  64(DX), Z7, Z7
+	VMOVUPS Z7, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	VADDPS  64(DX), Z9, Z9
+	VMOVUPS Z9, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	VADDPS  64(DX), Z11, Z11
+	VMOVUPS Z11, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	VADDPS  64(DX), Z13, Z13
+	VMOVUPS Z13, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z14, Z14
+	VMOVUPS Z14, (DX)
+	VADDPS  64(DX), Z15, Z15
+	VMOVUPS Z15, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z16, Z16
+	VMOVUPS Z16, (DX)
+	VADDPS  64(DX), Z17, Z17
+	VMOVUPS Z17, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z18, Z18
+	VMOVUPS Z18, (DX)
+	VADDPS  64(DX), Z19, Z19
+	VMOVUPS Z19, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z20, Z20
+	VMOVUPS Z20, (DX)
+	VADDPS  64(DX), Z21, Z21
+	VMOVUPS Z21, 64(DX)
+	ADDQ    SI, DX
+	VADDPS  (DX), Z22, Z22
+	VMOVUPS Z22, (DX)
+	VADDPS  64(DX), Z23, Z23
+	VMOVUPS Z23, 64(DX)
+	ADDQ    SI, DX
+	VZEROUPPER
+	RET
+
+DATA tilePairsAMXConfig<>+0(SB)/8, $0x0000000000000001
+DATA tilePairsAMXConfig<>+8(SB)/8, $0x0000000000000000
+DATA tilePairsAMXConfig<>+16(SB)/8, $0x0040004000400040
+DATA tilePairsAMXConfig<>+24(SB)/8, $0x0040004000400040
+DATA tilePairsAMXConfig<>+32(SB)/8, $0x0040004000400040
+DATA tilePairsAMXConfig<>+40(SB)/8, $0x0040004000400040
+DATA tilePairsAMXConfig<>+48(SB)/8, $0x1010101010101010
+DATA tilePairsAMXConfig<>+56(SB)/8, $0x0000000000000000
+GLOBL tilePairsAMXConfig<>(SB), RODATA|NOPTR, $64
+
+// func tilePairsAMX(depth int, a []uint32, b []uint32, c []float32, stride int)
+TEXT ·tilePairsAMX(SB), NOSPLIT, $0-88
+	LEAQ tilePairsAMXConfig<>+0(SB), AX
+	LONG $0x4978e2c4
+	BYTE $0x00
+	MOVQ depth+0(FP), R11
+	MOVQ a_base+8(FP), R8
+	MOVQ b_base+32(FP), DX
+	MOVQ c_base+56(FP), BX
+	MOVQ stride+80(FP), CX
+	SHRQ $0x04, R11
+	SHLQ $0x02, CX
+	LEAQ 1024(R8), R10
+	MOVQ $0x00000040, R9
+	MOVQ $0x00000080, SI
+	MOVQ CX, DI
+	SHLQ $0x04, DI
+	ADDQ BX, DI
+	LONG $0x4b7be2c4
+	WORD $0x0b44
+	BYTE $0x00
+	LONG $0x4b7be2c4
+	WORD $0x0b4c
+	BYTE $0x40
+	LONG $0x4b7be2c4
+	WORD $0x0f54
+	BYTE $0x00
+	LONG $0x4b7be2c4
+	WORD $0x0f5c
+	BYTE $0x40
+
+tilePairsAMXLoop:
+	TESTQ R11, R11
+	JE    tilePairsAMXDone
+	LONG  $0x4b7b82c4
+	WORD  $0x0864
+	BYTE  $0x00
+	LONG  $0x4b7be2c4
+	WORD  $0x3274
+	BYTE  $0x00
+	LONG  $0x5c4ae2c4
+	BYTE  $0xc4
+	LONG  $0x4b7be2c4
+	WORD  $0x327c
+	BYTE  $0x40
+	LONG  $0x5c42e2c4
+	BYTE  $0xcc
+	LONG  $0x4b7b82c4
+	WORD  $0x0a6c
+	BYTE  $0x00
+	LONG  $0x5c4ae2c4
+	BYTE  $0xd5
+	LONG  $0x5c42e2c4
+	BYTE  $0xdd
+	ADDQ  $0x00000800, R8
+	ADDQ  $0x00000800, R10
+	ADDQ  $0x00000800, DX
+	DECQ  R11
+	JMP   tilePairsAMXLoop
+
+tilePairsAMXDone:
+	LONG $0x4b7ae2c4
+	WORD $0x0b44
+	BYTE $0x00
+	LONG $0x4b7ae2c4
+	WORD $0x0b4c
+	BYTE $0x40
+	LONG $0x4b7ae2c4
+	WORD $0x0f54
+	BYTE $0x00
+	LONG $0x4b7ae2c4
+	WORD $0x0f5c
+	BYTE $0x40
+	LONG $0x4978e2c4
+	BYTE $0xc0
+	RET
+
+DATA pairOrder<>+0(SB)/2, $0x0000
+DATA pairOrder<>+2(SB)/2, $0x0010
+DATA pairOrder<>+4(SB)/2, $0x0001
+DATA pairOrder<>+6(SB)/2, $0x0011
+DATA pairOrder<>+8(SB)/2, $0x0002
+DATA pairOrder<>+10(SB)/2, $0x0012
+DATA pairOrder<>+12(SB)/2, $0x0003
+DATA pairOrder<>+14(SB)/2, $0x0013
+DATA pairOrder<>+16(SB)/2, $0x0004
+DATA pairOrder<>+18(SB)/2, $0x0014
+DATA pairOrder<>+20(SB)/2, $0x0005
+DATA pairOrder<>+22(SB)/2, $0x0015
+DATA pairOrder<>+24(SB)/2, $0x0006
+DATA pairOrder<>+26(SB)/2, $0x0016
+DATA pairOrder<>+28(SB)/2, $0x0007
+DATA pairOrder<>+30(SB)/2, $0x0017
+DATA pairOrder<>+32(SB)/2, $0x0008
+DATA pairOrder<>+34(SB)/2, $0x0018
+DATA pairOrder<>+36(SB)/2, $0x0009
+DATA pairOrder<>+38(SB)/2, $0x0019
+DATA pairOrder<>+40(SB)/2, $0x000a
+DATA pairOrder<>+42(SB)/2, $0x001a
+DATA pairOrder<>+44(SB)/2, $0x000b
+DATA pairOrder<>+46(SB)/2, $0x001b
+DATA pairOrder<>+48(SB)/2, $0x000c
+DATA pairOrder<>+50(SB)/2, $0x001c
+DATA pairOrder<>+52(SB)/2, $0x000d
+DATA pairOrder<>+54(SB)/2, $0x001d
+DATA pairOrder<>+56(SB)/2, $0x000e
+DATA pairOrder<>+58(SB)/2, $0x001e
+DATA pairOrder<>+60(SB)/2, $0x000f
+DATA pairOrder<>+62(SB)/2, $0x001f
+GLOBL pairOrder<>(SB), RODATA|NOPTR, $64
+
+// func packPairsHigh(dst []uint32, x []float32, blocks int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·packPairsHigh(SB), NOSPLIT, $0-64
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), BX
+	MOVQ blocks+48(FP), CX
+	MOVQ stride+56(FP), DX
+	SHLQ $0x02, DX
+
+packPairsHighLoop:
+	TESTQ     CX, CX
+	JE        packPairsHighDone
+	VMOVUPS   (BX), Z0
+	VMOVUPS   64(BX), Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VMOVDQU32 Z0, (AX)
+	ADDQ      $0x00000080, BX
+	ADDQ      DX, AX
+	DECQ      CX
+	JMP       packPairsHighLoop
+
+packPairsHighDone:
+	VZEROUPPER
+	RET
+
+// func packHalvesHigh(dst []uint32, even []byte, odd []byte, panels int, stride int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packHalvesHigh(SB), NOSPLIT, $0-88
+	MOVQ      dst_base+0(FP), AX
+	MOVQ      even_base+24(FP), BX
+	MOVQ      odd_base+48(FP), CX
+	MOVQ      panels+72(FP), DX
+	MOVQ      stride+80(FP), SI
+	SHLQ      $0x02, SI
+	VMOVDQU32 pairOrder<>+0(SB), Z31
+
+packHalvesHighLoop:
+	TESTQ     DX, DX
+	JE        packHalvesHighDone
+	VCVTPH2PS (BX), Z0
+	VCVTPH2PS (CX), Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVDQU32 Z0, (AX)
+	VCVTPH2PS 32(BX), Z0
+	VCVTPH2PS 32(CX), Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVDQU32 Z0, 64(AX)
+	ADDQ      $0x40, BX
+	ADDQ      $0x40, CX
+	ADDQ      SI, AX
+	DECQ      DX
+	JMP       packHalvesHighLoop
+
+packHalvesHighDone:
+	VZEROUPPER
+	RET
+
+// func packPairsLow(dst []uint32, x []float32, blocks int, stride int)
+// Requires: AVX, AVX512F
+TEXT ·packPairsLow(SB), NOSPLIT, $0-64
+	MOVQ dst_base+0(FP), AX
+	MOVQ x_base+24(FP), BX
+	MOVQ blocks+48(FP), CX
+	MOVQ stride+56(FP), DX
+	SHLQ $0x02, DX
+
+packPairsLowLoop:
+	TESTQ     CX, CX
+	JE        packPairsLowDone
+	VMOVUPS   (BX), Z0
+	VMOVUPS   64(BX), Z1
+	LONG      $0x487ef262
+	WORD      $0xd072
+	VPMOVZXWD Y2, Z2
+	VPSLLD    $0x10, Z2, Z2
+	VSUBPS    Z2, Z0, Z0
+	LONG      $0x487ef262
+	WORD      $0xd972
+	VPMOVZXWD Y3, Z3
+	VPSLLD    $0x10, Z3, Z3
+	VSUBPS    Z3, Z1, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VMOVDQU32 Z0, (AX)
+	ADDQ      $0x00000080, BX
+	ADDQ      DX, AX
+	DECQ      CX
+	JMP       packPairsLowLoop
+
+packPairsLowDone:
+	VZEROUPPER
+	RET
+
+// func packHalvesLow(dst []uint32, even []byte, odd []byte, panels int, stride int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·packHalvesLow(SB), NOSPLIT, $0-88
+	MOVQ      dst_base+0(FP), AX
+	MOVQ      even_base+24(FP), BX
+	MOVQ      odd_base+48(FP), CX
+	MOVQ      panels+72(FP), DX
+	MOVQ      stride+80(FP), SI
+	SHLQ      $0x02, SI
+	VMOVDQU32 pairOrder<>+0(SB), Z31
+
+packHalvesLowLoop:
+	TESTQ     DX, DX
+	JE        packHalvesLowDone
+	VCVTPH2PS (BX), Z0
+	VCVTPH2PS (CX), Z1
+	LONG      $0x487ef262
+	WORD      $0xd072
+	VPMOVZXWD Y2, Z2
+	VPSLLD    $0x10, Z2, Z2
+	VSUBPS    Z2, Z0, Z0
+	LONG      $0x487ef262
+	WORD      $0xd972
+	VPMOVZXWD Y3, Z3
+	VPSLLD    $0x10, Z3, Z3
+	VSUBPS    Z3, Z1, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVDQU32 Z0, (AX)
+	VCVTPH2PS 32(BX), Z0
+	VCVTPH2PS 32(CX), Z1
+	LONG      $0x487ef262
+	WORD      $0xd072
+	VPMOVZXWD Y2, Z2
+	VPSLLD    $0x10, Z2, Z2
+	VSUBPS    Z2, Z0, Z0
+	LONG      $0x487ef262
+	WORD      $0xd972
+	VPMOVZXWD Y3, Z3
+	VPSLLD    $0x10, Z3, Z3
+	VSUBPS    Z3, Z1, Z1
+	LONG      $0x4877f262
+	WORD      $0xc072
+	VPERMW    Z0, Z31, Z0
+	VMOVDQU32 Z0, 64(AX)
+	ADDQ      $0x40, BX
+	ADDQ      $0x40, CX
+	ADDQ      SI, AX
+	DECQ      DX
+	JMP       packHalvesLowLoop
+
+packHalvesLowDone:
+	VZEROUPPER
+	RET

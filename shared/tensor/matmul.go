@@ -66,26 +66,14 @@ func (kr *kernel) rows(dst, x, w []float32, m, n, k int) {
 
 // panels is the blocked product, for many rows.
 func (kr *kernel) panels(dst, x, w []float32, m, n, k int) {
-	p := blocked{kr: kr, dst: dst, x: x, stride: k, m: m, n: n, k: k, w: transposed{w, n, k}}
+	p := blocked[float32]{
+		tiles: kr.tiles, operands: singles{kr: kr, x: x, m: m, stride: k, w: transposed{w, n, k}}, pool: &floatPool,
+		dst: dst, m: m, n: n, k: k,
+	}
 	p.run()
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
-
-type scratch struct{ v []float32 }
-
-var scratchPool = sync.Pool{New: func() any { return new(scratch) }}
-
-func borrow(n int) *scratch {
-	s := scratchPool.Get().(*scratch)
-	if cap(s.v) < n {
-		s.v = make([]float32, n)
-	}
-	s.v = s.v[:n]
-	return s
-}
-
-func giveBack(s *scratch) { scratchPool.Put(s) }
 
 // Parallel calls do(0) to do(items-1), on several goroutines when the work (in multiply-adds) is worth it, and returns
 // when all are done.

@@ -110,7 +110,7 @@ func ceiling() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	flops := tensor.TileFlops(ceilingRounds)
+	flops := tensor.TileFlops(tensor.F32, ceilingRounds)
 	ended, err := processorSeconds()
 	return flops / (ended - begun) / 1e9, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
 	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const sampleRate = 44100
@@ -28,9 +29,9 @@ type encodeRun struct {
 
 func (a *app) encodeCommand() *cobra.Command {
 	var r encodeRun
-	var modelDir string
+	var modelDir, precision string
 	cmd := &cobra.Command{
-		Use: "encode --model FOLDER [--codes FILE] [--out FILE] AUDIO...", Short: "Run a Jukebox encoder on audio files", Args: cobra.MinimumNArgs(1),
+		Use: "encode --model FOLDER [--precision NAME] [--codes FILE] [--out FILE] AUDIO...", Short: "Run a Jukebox encoder on audio files", Args: cobra.MinimumNArgs(1),
 		Long: `Runs the encoder of a bundle alone on the start of each file: 23.777 s of it are heard, and loudness is normalised by the peak of
 the whole file, as the reference does. --out takes the frames [n, width] in float32, --codes the codes of the VQ-VAE in
 int32, both as NumPy reads them. With several files they name folders, in which each file's array gets its name.`,
@@ -39,11 +40,15 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 			if modelDir == "" {
 				return usage(errors.New("--model is needed"))
 			}
+			options := encoder.JukeboxOptions{Precision: tensor.Precision(precision)}
+			if _, err := tensor.ParsePrecision(precision); precision != "" && err != nil {
+				return usage(fmt.Errorf("--precision: %w", err))
+			}
 			bundle, err := model.Load(modelDir)
 			if err != nil {
 				return err
 			}
-			if r.jukebox, err = encoder.OpenJukebox(bundle, encoder.JukeboxOptions{}); err != nil {
+			if r.jukebox, err = encoder.OpenJukebox(bundle, options); err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.jukebox.Close()) }()
@@ -56,6 +61,7 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 	}
 	f := cmd.Flags()
 	f.StringVar(&modelDir, "model", "", "`folder` of the bundle")
+	f.StringVar(&precision, "precision", "", "`name` of the arithmetic: f32, bf16x2 or bf16; default: the bundle's")
 	f.StringVar(&r.codes, "codes", "", "`file` for the codes, .npy")
 	f.StringVar(&r.out, "out", "", "`file` for the frames, .npy")
 	return cmd

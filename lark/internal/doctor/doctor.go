@@ -81,6 +81,9 @@ func runtimeInfo(context.Context, Config) Finding {
 func kernels(context.Context, Config) Finding {
 	name, err := tensor.Kernel()
 	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s; the processor has: %s", name, strings.Join(cpuFeatures(), " "))}
+	if refused := tensor.Refused(); refused != nil {
+		f.State, f.Detail, f.Remedy = Warn, f.Detail+"; "+refused.Error(), "answers are right, only slower; allow AMX in the virtual machine or container, or take a newer kernel of the system"
+	}
 	if err != nil {
 		f.State, f.Detail, f.Remedy = Warn, err.Error(), "unset "+tensor.KernelEnv
 	}

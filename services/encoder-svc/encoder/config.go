@@ -17,7 +17,7 @@ import (
 const (
 	// EngineNano is lark-nano's encoder in plain Go.
 	EngineNano = "nano"
-	// EngineJukebox is LLark's encoder, Jukebox-5B, in float32.
+	// EngineJukebox is LLark's encoder, Jukebox-5B, in the precision that the bundle names.
 	EngineJukebox = "jukebox"
 	// EngineTest makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of
 	// the bundle's real encoder: give it a blob store and a Redis of its own.

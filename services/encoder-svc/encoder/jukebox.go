@@ -1,6 +1,7 @@
 package encoder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,8 @@ import (
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
-
-// PrecisionF32 is the arithmetic in which the jukebox engine runs.
-const PrecisionF32 = "f32"
 
 // JukeboxPart is a part of the work.
 type JukeboxPart = jukebox.Part
@@ -22,7 +21,8 @@ type Jukebox struct {
 	weights *model.Mapped
 }
 
-// JukeboxOptions are the choices of whoever opens an encoder; the zero value is one window at a time, not measured.
+// JukeboxOptions are the choices of whoever opens an encoder; the zero value is the bundle's precision and one window at a
+// time, not measured.
 type JukeboxOptions = jukebox.Options
 
 // OpenJukebox opens the encoder of a bundle whose files have been verified. The caller closes it when nothing runs any more.
@@ -30,9 +30,11 @@ func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
 	if b.Encoder.Engine != EngineJukebox {
 		return nil, fmt.Errorf("opening encoder: the bundle's is of engine %q, not %s", b.Encoder.Engine, EngineJukebox)
 	}
-	if b.Encoder.Precision != PrecisionF32 {
-		return nil, fmt.Errorf("opening encoder: precision %q is not %s", b.Encoder.Precision, PrecisionF32)
+	precision, err := tensor.ParsePrecision(cmp.Or(string(o.Precision), b.Encoder.Precision))
+	if err != nil {
+		return nil, fmt.Errorf("opening encoder: %w", err)
 	}
+	o.Precision = precision
 	c, err := jukebox.ConfigOf(b.Encoder.Config)
 	if err != nil {
 		return nil, fmt.Errorf("opening encoder: %w", err)

@@ -62,7 +62,7 @@ func TestJukeboxEngine(t *testing.T) {
 func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(m *model.Manifest){
-		`precision "bf16" is not f32`:                           func(m *model.Manifest) { m.Encoder.Precision = "bf16" },
+		`precision "fp8" is not one of [f32 bf16x2 bf16]`:       func(m *model.Manifest) { m.Encoder.Precision = "fp8" },
 		`says width 50, its encoder has 48`:                     func(m *model.Manifest) { m.Encoder.Width = 50 },
 		`"prior.transformer._attn_mods.3.ln_0.weight"`:          func(m *model.Manifest) { m.Encoder.Config["layers"] = 4 },
 		`is F16 [48 40], where F16 [48 41] is expected`:         func(m *model.Manifest) { m.Encoder.Config["mlp"] = 41 },

@@ -1,6 +1,6 @@
-// Package jukebox is the encoder of LLark in exact float32: Jukebox's level-2 VQ-VAE encoder turns 23.777 s of audio into codes, and
+// Package jukebox is the encoder of LLark: Jukebox's level-2 VQ-VAE encoder turns 23.777 s of audio into codes, and
 // the first layers of Jukebox-5B's prior turn the codes into activations, of which every 34 rows are averaged to one frame. It follows
-// openai/jukebox at commit 08efbbc as spotify-research/llark at commit a933b94 uses it.
+// openai/jukebox at commit 08efbbc as spotify-research/llark at commit a933b94 uses it, in float32 or with products in bfloat16.
 package jukebox
 
 import "github.com/larkstream/larkstream/shared/model/jukebox"

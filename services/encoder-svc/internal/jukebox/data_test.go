@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 // scratch is removed when all tests are done.
 var scratch string
 
-// golden imports the small checkpoints, once, and opens the bundle's weights.
-var golden = sync.OnceValues(func() (*Encoder, error) {
+// bundle is the small checkpoints, imported once, as New takes them.
+var bundle = sync.OnceValues(func() (func(Options) (*Encoder, error), error) {
 	const dir = "../../../../shared/model/testdata/jukebox/"
 	out := filepath.Join(scratch, "bundle")
 	cfg := jukebox.ImportConfig{VQVAE: dir + "vqvae.pth.tar", Prior: dir + "prior_level_2.pth.tar", Layers: 6, Heads: 2, Blocks: 128, Out: out}
@@ -50,8 +50,19 @@ var golden = sync.OnceValues(func() (*Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(c, weights, Options{})
+	return func(o Options) (*Encoder, error) { return New(c, weights, o) }, nil
 })
+
+// golden is the encoder in float32.
+var golden = sync.OnceValues(func() (*Encoder, error) { return openGolden(Options{}) })
+
+func openGolden(o Options) (*Encoder, error) {
+	open, err := bundle()
+	if err != nil {
+		return nil, err
+	}
+	return open(o)
+}
 
 func goldenEncoder(t *testing.T) *Encoder {
 	t.Helper()

@@ -3,9 +3,12 @@ package jukebox
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // The expectations in testdata come from the original code on small random weights; the tolerances are those stated with them, about
@@ -48,6 +51,32 @@ func TestFramesOfEveryClipAreTheReferences(t *testing.T) {
 	_, _, err := e.Encode(t.Context(), clip(t, "too_short"))
 	require.ErrorIs(t, err, ErrTooShort)
 	require.ErrorContains(t, err, "4351 samples")
+}
+
+// What the golden data's manifest allows for products in bfloat16 is 0.1 and, on average, 0.02; its tolerance for float32 is met by
+// bf16x2 too.
+func TestFramesInBfloat16AreNearTheReferences(t *testing.T) {
+	t.Parallel()
+	for precision, limit := range map[tensor.Precision][2]float64{tensor.BF16: {0.1, 0.02}, tensor.BF16x2: {2e-4, 1e-5}} {
+		e, err := openGolden(Options{Precision: precision})
+		require.NoError(t, err)
+		for _, name := range []string{"medium", "silence", "short"} {
+			if raceDetector && name == "medium" {
+				continue
+			}
+			frames, n, err := e.Encode(t.Context(), clip(t, name))
+			require.NoError(t, err, name)
+			want := array[float32](t, name+"_pooled")
+			require.Len(t, frames, len(want))
+			near(t, want, frames, limit[0], string(precision)+" "+name)
+			sum := 0.0
+			for i, v := range frames {
+				sum += math.Abs(float64(v - want[i]))
+			}
+			require.Less(t, sum/float64(len(frames)), limit[1], "%s %s: mean difference of %d frames", precision, name, n)
+			t.Logf("%s %s: mean difference %.2g", precision, name, sum/float64(len(frames)))
+		}
+	}
 }
 
 // Every intermediate result is the reference's, so that a fault is found where it arises.

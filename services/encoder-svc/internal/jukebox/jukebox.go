@@ -24,8 +24,10 @@ const (
 	PartRest        Part = "rest"
 )
 
-// Options are the choices of whoever opens an encoder; the zero value is one window at a time, not measured.
+// Options are the choices of whoever opens an encoder; the zero value is float32 and one window at a time, not measured.
 type Options struct {
+	// Precision is the arithmetic of the prior's products with its matrices. Everything else is in float32.
+	Precision tensor.Precision
 	// Windows is how many windows are encoded at once, each in memory of its own; 0 is 1. More only help where one does not keep the
 	// processors busy.
 	Windows int
@@ -55,7 +57,7 @@ func New(c Config, weights Weights, o Options) (*Encoder, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	r := &reader{from: weights}
+	r := &reader{from: weights, precision: o.Precision}
 	e := &Encoder{config: c, vqvae: loadVQVAE(r, c), prior: loadPrior(r, c), mark: o.Mark, free: make(chan *window, max(o.Windows, 1))}
 	if r.err != nil {
 		return nil, fmt.Errorf("loading the encoder: %w", r.err)

@@ -17,8 +17,9 @@ type Weights interface {
 
 // reader reads tensors and keeps the first error, so that a list of reads is checked once.
 type reader struct {
-	from Weights
-	err  error
+	from      Weights
+	precision tensor.Precision // of products with matrices
+	err       error
 }
 
 // raw gives the bytes of a tensor of float32.
@@ -49,7 +50,7 @@ func (r *reader) matrix(name string, in, out int) tensor.HalfMatrix {
 	}
 	var data []byte
 	data, r.err = r.from.Bytes(name, "F16", in, out)
-	return tensor.HalfMatrix{In: in, Out: out, Data: data}
+	return tensor.HalfMatrix{In: in, Out: out, Data: data, Precision: r.precision}
 }
 
 // table is rows of float32 that are read where they lie.

@@ -32,6 +32,13 @@ func main() {
 		exp(s)
 		halves(s)
 	}
+	pairsTile()
+	matrixTile()
+	order := pairOrder()
+	for _, low := range []bool{false, true} {
+		packPairs(low)
+		packHalves(low, order)
+	}
 	Generate()
 }
 
@@ -49,14 +56,7 @@ func tile(s isa) {
 	stride := Load(Param("stride"), GP64())
 	SHLQ(Imm(2), stride) // in bytes
 	ahead := GP64()
-	MOVQ(c, ahead)
-	for row := range s.rows { // of a large c no row is in the cache when the sums are ready, unless it is fetched now
-		if row > 0 {
-			ADDQ(stride, ahead)
-		}
-		PREFETCHT0(Mem{Base: ahead})
-		PREFETCHT0(Mem{Base: ahead, Disp: 8*s.lanes - 4})
-	}
+	prefetchTile(c, stride, ahead, s.rows, 8*s.lanes-4)
 	sums := zeroed(s, 2*s.rows)
 	left, right, value := s.vector(), s.vector(), s.vector()
 	loop(name, depth, func() {
@@ -81,6 +81,19 @@ func tile(s isa) {
 	}
 	VZEROUPPER()
 	RET()
+}
+
+// prefetchTile fetches the rows of a tile of c, of which each ends at byte last: of a large c none is in the cache when the sums are
+// ready, unless it is fetched now.
+func prefetchTile(c, stride, ahead Register, rows, last int) {
+	MOVQ(c, ahead)
+	for row := range rows {
+		if row > 0 {
+			ADDQ(stride, ahead)
+		}
+		PREFETCHT0(Mem{Base: ahead})
+		PREFETCHT0(Mem{Base: ahead, Disp: last})
+	}
 }
 
 // dot multiplies x with four rows of w at once, two vectors of x a pair so that each row has two independent sums.
