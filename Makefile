@@ -44,6 +44,15 @@ demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
 up: deps-ffmpeg build ## run the whole system on this machine until Ctrl-C (ARGS="--data DIR")
 	bin/lark up $(ARGS)
 
+.PHONY: native
+native: ## fetch llama.cpp's libraries for this processor (native-vulkan, native-cuda, native-cuda12: for GPUs)
+	@.ci/deps node
+	@go run ./shared/native/cmd/fetch-native -out bin/native
+
+native-%: # another variant, see shared/native/internal/fetch/packages.json
+	@.ci/deps node
+	@go run ./shared/native/cmd/fetch-native -variant $* -out bin/native
+
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
 

@@ -102,6 +102,7 @@ require (
 
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
+	github.com/ebitengine/purego v0.11.3 // indirect
 	github.com/larkstream/larkstream/gateway v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/services/chunker-svc v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/services/encoder-svc v0.0.0-00010101000000-000000000000
