@@ -68,8 +68,13 @@ func samples() map[string]proto.Message {
 	answered.Tokens = &eventpb.Tokens{Prompt: 280, Output: 6}
 	answered.EndedUnixMs = 1_790_000_001_000
 	answered.Timings.TotalMs, answered.Timings.QueueMs = 1000, 687.5
+	tagged := proto.CloneOf(answered)
+	tagged.ResponseSchema, tagged.Answer = event.SchemaTags, `{"tempo_bpm":105,"key":null}`
+	tagging := job()
+	tagging.ResponseSchema = event.SchemaTags
 	return map[string]proto.Message{
 		"job":       job(),
+		"job-tags":  tagging,
 		"window":    &eventpb.WindowReady{Task: task()},
 		"embedding": &eventpb.EmbeddingReady{Task: task(), Key: "emb/v1/nano-0@0123/f32/" + windowHash, Frames: 269, Width: 192},
 		"prompt":    &eventpb.PromptReady{Task: task(), Key: "prompt/v1/nano-0@0123/f32+4567/" + windowHash, Frames: 269, Width: 192},
@@ -77,7 +82,8 @@ func samples() map[string]proto.Message {
 			JobId: "job-1", Track: task().GetTrack(), Questions: 2,
 			Windows: []*eventpb.Window{{Index: 0, Hash: windowHash, Span: &eventpb.Span{EndS: 25}}},
 		},
-		"outcome": answered,
+		"outcome":      answered,
+		"outcome-tags": tagged,
 		"event": &eventpb.Event{
 			JobId: "job-1", AtUnixMs: 1_790_000_000_500,
 			Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{QuestionIndex: 1, WindowIndex: 2, Seq: 3, Text: " minor"}},
@@ -163,7 +169,7 @@ func TestSameStepMakesTheSameID(t *testing.T) {
 func TestFailedOutcomesEndEveryQuestion(t *testing.T) {
 	t.Parallel()
 	failure := event.Failure{Code: event.CodeAudioUndecodable, Message: "no\xff frame", TraceID: "t"}
-	for _, name := range []string{"job", "window", "embedding", "prompt"} {
+	for _, name := range []string{"job", "job-tags", "window", "embedding", "prompt"} {
 		rec, err := event.Encode("test", samples()[name])
 		require.NoError(t, err)
 		out, err := event.FailedOutcomes("encoder", rec, failure)
@@ -182,11 +188,12 @@ func TestFailedOutcomesEndEveryQuestion(t *testing.T) {
 				require.Equal(t, eventpb.State_STATE_FAILED, m.GetState())
 				require.Equal(t, event.CodeAudioUndecodable, m.GetError().GetCode())
 				require.Equal(t, "no\uFFFD frame", m.GetError().GetMessage())
+				require.Equal(t, name == "job-tags", m.GetResponseSchema() == event.SchemaTags)
 				seen[m.GetQuestion().GetIndex()] = true
 			}
 		}
 		require.Len(t, seen, 2, name)
-		if name == "job" {
+		if strings.HasPrefix(name, "job") {
 			require.EqualValues(t, 2, planned)
 		}
 	}
@@ -225,6 +232,7 @@ func TestValidateRefuses(t *testing.T) {
 		"span backwards":     func(j *eventpb.Job) { j.Spans[0].EndS = -1 },
 		"spans without plan": func(j *eventpb.Job) { j.Plan = eventpb.PlanMode_PLAN_MODE_AUTO },
 		"unknown plan":       func(j *eventpb.Job) { j.Plan = 9 },
+		"unknown schema":     func(j *eventpb.Job) { j.ResponseSchema = "poem" },
 		"negative heat":      func(j *eventpb.Job) { j.Decode.Temperature = -1 },
 	}
 	for name, spoil := range cases {
@@ -235,6 +243,16 @@ func TestValidateRefuses(t *testing.T) {
 			_, err := event.Encode("test", j)
 			require.Error(t, err)
 		})
+	}
+}
+
+func TestEveryRecordRefusesAnUnknownSchema(t *testing.T) {
+	t.Parallel()
+	tk := task()
+	tk.ResponseSchema = "poem"
+	outcome := event.FailedOutcome(tk, tk.GetQuestions()[0], event.Failure{Code: event.CodeSchema})
+	for _, msg := range []proto.Message{&eventpb.WindowReady{Task: tk}, outcome} {
+		require.ErrorContains(t, event.Validate(msg), `response_schema "poem" is not known; it is tags or empty`)
 	}
 }
 

@@ -22,9 +22,11 @@ const (
 	CodeModelMismatch    = "model_mismatch"
 	CodePromptTooLong    = "prompt_too_long"
 	CodeEngineError      = "engine_error"
-	CodeCancelled        = "cancelled"
-	CodeExpired          = "expired"
-	CodeInternal         = "internal"
+	// CodeSchema: the model's answer did not have the form asked for, also when it was asked again.
+	CodeSchema    = "schema"
+	CodeCancelled = "cancelled"
+	CodeExpired   = "expired"
+	CodeInternal  = "internal"
 )
 
 // Failure says how the questions of a record ended when they were not answered.
@@ -72,7 +74,7 @@ func failedJob(source string, job *eventpb.Job, f Failure) ([]Record, error) {
 	track := &eventpb.Track{Sha256: job.GetAudio().GetSha256()}
 	task := &eventpb.Task{
 		JobId: job.GetJobId(), Track: track, Window: &eventpb.Window{}, Questions: job.GetQuestions(),
-		CreatedUnixMs: job.GetCreatedUnixMs(), ModelDigest: job.GetModelDigest(),
+		CreatedUnixMs: job.GetCreatedUnixMs(), ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(),
 	}
 	plan, err := Encode(source, &eventpb.JobPlan{
 		JobId: job.GetJobId(), Track: track, Windows: []*eventpb.Window{task.GetWindow()},
@@ -122,7 +124,7 @@ func NewOutcome(task *eventpb.Task, q *eventpb.Question) *eventpb.Outcome {
 	}
 	SetTotal(timings, task.GetCreatedUnixMs(), now)
 	return &eventpb.Outcome{
-		OutcomeId:   OutcomeID(task.GetJobId(), q.GetIndex(), task.GetWindow().GetIndex()),
+		OutcomeId: OutcomeID(task.GetJobId(), q.GetIndex(), task.GetWindow().GetIndex()), ResponseSchema: task.GetResponseSchema(),
 		JobId:       task.GetJobId(),
 		Question:    q,
 		Track:       task.GetTrack(),

@@ -22,6 +22,9 @@ const (
 	MaxNameBytes     = 512
 )
 
+// SchemaTags is the response_schema of structured tags, see shared/tags. Empty is free text.
+const SchemaTags = "tags"
+
 var (
 	idPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	hexPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -79,7 +82,7 @@ func validateJob(m *eventpb.Job) error {
 			return err
 		}
 	}
-	return errors.Join(validateQuestions(m.GetQuestions()), validateDecode(m.GetDecode()))
+	return errors.Join(validateQuestions(m.GetQuestions()), validateDecode(m.GetDecode()), validateSchema(m.GetResponseSchema()))
 }
 
 func validateTask(t *eventpb.Task) error {
@@ -95,7 +98,7 @@ func validateTask(t *eventpb.Task) error {
 	if t.GetWindow().GetBlobKey() != PCMKey(t.GetWindow().GetHash()) {
 		return errors.New("window.blob_key is not the key of window.hash")
 	}
-	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()))
+	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), validateSchema(t.GetResponseSchema()))
 }
 
 func validateWindow(w *eventpb.Window) error {
@@ -136,6 +139,14 @@ func validateDecode(d *eventpb.Decode) error {
 	t, p := float64(d.GetTemperature()), float64(d.GetTopP())
 	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.GetMaxTokens() > 8192 {
 		return errors.New("decode settings are out of range")
+	}
+	return nil
+}
+
+// validateSchema refuses forms of answers that this version cannot give: a stage that let one pass would answer in another form.
+func validateSchema(name string) error {
+	if name != "" && name != SchemaTags {
+		return fmt.Errorf("response_schema %.40q is not known; it is %s or empty", name, SchemaTags)
 	}
 	return nil
 }
@@ -191,7 +202,7 @@ func validateOutcome(m *eventpb.Outcome) error {
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())
 	}
-	return validateWindow(m.GetWindow())
+	return errors.Join(validateWindow(m.GetWindow()), validateSchema(m.GetResponseSchema()))
 }
 
 func validateEvent(m *eventpb.Event) error {

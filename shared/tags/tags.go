@@ -12,6 +12,9 @@ import (
 	"fmt"
 )
 
+// DefaultQuestion is asked where tags are wanted and nothing else is: it names what a model that is held to the form has to say.
+const DefaultQuestion = "Tag this music: its tempo in BPM, key, mode, metre, instruments, genre and mood, and a description in one sentence. Answer in JSON."
+
 // Tags are one window's tags. A zero field is unknown and null in JSON.
 type Tags struct {
 	// TempoBPM is in beats a minute, MinTempoBPM to MaxTempoBPM.
@@ -57,6 +60,20 @@ func (t Tags) MarshalJSON() ([]byte, error) {
 	return bytes.TrimSpace(buf.Bytes()), nil
 }
 
+// UnmarshalJSON reads what MarshalJSON wrote, also with the words of a later version: it asks for the form, not for the
+// vocabularies. Parse checks what a model said.
+func (t *Tags) UnmarshalJSON(raw []byte) error {
+	var w wire
+	if err := w.read(raw); err != nil {
+		return fmt.Errorf("reading tags: %w", err)
+	}
+	*t = Tags{
+		TempoBPM: value(w.TempoBPM), Key: value(w.Key), Mode: value(w.Mode), Metre: value(w.Metre), Instruments: values(w.Instruments),
+		Genre: value(w.Genre), Mood: values(w.Mood), Description: value(w.Description),
+	}
+	return nil
+}
+
 // String is the compact JSON text, which is the answer's text.
 func (t Tags) String() string {
 	raw, err := t.MarshalJSON()
@@ -73,6 +90,22 @@ func known[T comparable](v T) *T {
 		return nil
 	}
 	return &v
+}
+
+func value[T any](p *T) T {
+	var zero T
+	if p == nil {
+		return zero
+	}
+	return *p
+}
+
+func values(list []*string) []string {
+	var out []string
+	for _, p := range list {
+		out = append(out, value(p))
+	}
+	return out
 }
 
 func each(list []string) []*string {

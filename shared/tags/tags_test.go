@@ -37,6 +37,16 @@ func TestParse(t *testing.T) {
 	require.Equal(t, empty, got.String())
 }
 
+func TestClientsReadWordsOfLaterVersions(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(full, `"r&b"`, `"hyperpop"`, 1)
+	var got struct{ Tags *tags.Tags }
+	require.NoError(t, json.Unmarshal([]byte(`{"tags":`+text+`}`), &got))
+	require.Equal(t, "hyperpop", got.Tags.Genre)
+	require.Equal(t, []string{"piano", "drums"}, got.Tags.Instruments)
+	require.Error(t, json.Unmarshal([]byte(`{"tags":{"key":"G"}}`), &got))
+}
+
 func TestParseSettlesWhatMeansTheSame(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -445,6 +445,8 @@ type Job struct {
 	CreatedUnixMs int64  `protobuf:"varint,8,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
 	// 0 = none.
 	DeadlineUnixMs int64 `protobuf:"varint,9,opt,name=deadline_unix_ms,json=deadlineUnixMs,proto3" json:"deadline_unix_ms,omitempty"`
+	// Form of every answer: empty = free text, tags = a JSON object of tags.
+	ResponseSchema string `protobuf:"bytes,10,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -540,6 +542,13 @@ func (x *Job) GetDeadlineUnixMs() int64 {
 		return x.DeadlineUnixMs
 	}
 	return 0
+}
+
+func (x *Job) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
 }
 
 // The decoded track.
@@ -791,6 +800,8 @@ type Task struct {
 	DeadlineUnixMs int64                  `protobuf:"varint,8,opt,name=deadline_unix_ms,json=deadlineUnixMs,proto3" json:"deadline_unix_ms,omitempty"`
 	Cache          Cache                  `protobuf:"varint,9,opt,name=cache,proto3,enum=larkstream.event.v1.Cache" json:"cache,omitempty"`
 	Timings        *Timings               `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
+	// As in Job.
+	ResponseSchema string `protobuf:"bytes,11,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -893,6 +904,13 @@ func (x *Task) GetTimings() *Timings {
 		return x.Timings
 	}
 	return nil
+}
+
+func (x *Task) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
 }
 
 // lark.windows.v1: a window to encode.
@@ -1262,20 +1280,23 @@ type Outcome struct {
 	JobId     string    `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Question  *Question `protobuf:"bytes,3,opt,name=question,proto3" json:"question,omitempty"`
 	State     State     `protobuf:"varint,4,opt,name=state,proto3,enum=larkstream.event.v1.State" json:"state,omitempty"`
-	Answer    string    `protobuf:"bytes,5,opt,name=answer,proto3" json:"answer,omitempty"`
-	Error     *Error    `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
-	Track     *Track    `protobuf:"bytes,7,opt,name=track,proto3" json:"track,omitempty"`
-	Window    *Window   `protobuf:"bytes,8,opt,name=window,proto3" json:"window,omitempty"`
+	// Free text, or compact JSON of the form that response_schema names.
+	Answer string  `protobuf:"bytes,5,opt,name=answer,proto3" json:"answer,omitempty"`
+	Error  *Error  `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	Track  *Track  `protobuf:"bytes,7,opt,name=track,proto3" json:"track,omitempty"`
+	Window *Window `protobuf:"bytes,8,opt,name=window,proto3" json:"window,omitempty"`
 	// Name of the model that answered; marked when its weights are random.
-	Model         string   `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
-	ModelDigest   string   `protobuf:"bytes,10,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
-	Cache         Cache    `protobuf:"varint,11,opt,name=cache,proto3,enum=larkstream.event.v1.Cache" json:"cache,omitempty"`
-	Timings       *Timings `protobuf:"bytes,12,opt,name=timings,proto3" json:"timings,omitempty"`
-	Tokens        *Tokens  `protobuf:"bytes,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
-	TraceId       string   `protobuf:"bytes,14,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
-	EndedUnixMs   int64    `protobuf:"varint,15,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Model       string   `protobuf:"bytes,9,opt,name=model,proto3" json:"model,omitempty"`
+	ModelDigest string   `protobuf:"bytes,10,opt,name=model_digest,json=modelDigest,proto3" json:"model_digest,omitempty"`
+	Cache       Cache    `protobuf:"varint,11,opt,name=cache,proto3,enum=larkstream.event.v1.Cache" json:"cache,omitempty"`
+	Timings     *Timings `protobuf:"bytes,12,opt,name=timings,proto3" json:"timings,omitempty"`
+	Tokens      *Tokens  `protobuf:"bytes,13,opt,name=tokens,proto3" json:"tokens,omitempty"`
+	TraceId     string   `protobuf:"bytes,14,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	EndedUnixMs int64    `protobuf:"varint,15,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
+	// As in Job.
+	ResponseSchema string `protobuf:"bytes,16,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
@@ -1411,6 +1432,13 @@ func (x *Outcome) GetEndedUnixMs() int64 {
 		return x.EndedUnixMs
 	}
 	return 0
+}
+
+func (x *Outcome) GetResponseSchema() string {
+	if x != nil {
+		return x.ResponseSchema
+	}
+	return ""
 }
 
 // lark.events.v1: what a watcher of a job sees. Its offset in the partition is its number.
@@ -1849,7 +1877,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x12 \n" +
 	"\vtemperature\x18\x02 \x01(\x02R\vtemperature\x12\x13\n" +
 	"\x05top_p\x18\x03 \x01(\x02R\x04topP\x12\x12\n" +
-	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\x99\x03\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xc2\x03\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -1859,7 +1887,9 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x06decode\x18\x06 \x01(\v2\x1b.larkstream.event.v1.DecodeR\x06decode\x12!\n" +
 	"\fmodel_digest\x18\a \x01(\tR\vmodelDigest\x12&\n" +
 	"\x0fcreated_unix_ms\x18\b \x01(\x03R\rcreatedUnixMs\x12(\n" +
-	"\x10deadline_unix_ms\x18\t \x01(\x03R\x0edeadlineUnixMs\">\n" +
+	"\x10deadline_unix_ms\x18\t \x01(\x03R\x0edeadlineUnixMs\x12'\n" +
+	"\x0fresponse_schema\x18\n" +
+	" \x01(\tR\x0eresponseSchema\">\n" +
 	"\x05Track\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
@@ -1880,7 +1910,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"prefill_ms\x18\x05 \x01(\x01R\tprefillMs\x12\x1b\n" +
 	"\tdecode_ms\x18\x06 \x01(\x01R\bdecodeMs\x12\x19\n" +
-	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xd5\x03\n" +
+	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xfe\x03\n" +
 	"\x04Task\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05track\x18\x02 \x01(\v2\x1a.larkstream.event.v1.TrackR\x05track\x123\n" +
@@ -1892,7 +1922,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x10deadline_unix_ms\x18\b \x01(\x03R\x0edeadlineUnixMs\x120\n" +
 	"\x05cache\x18\t \x01(\x0e2\x1a.larkstream.event.v1.CacheR\x05cache\x126\n" +
 	"\atimings\x18\n" +
-	" \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\"<\n" +
+	" \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\x12'\n" +
+	"\x0fresponse_schema\x18\v \x01(\tR\x0eresponseSchema\"<\n" +
 	"\vWindowReady\x12-\n" +
 	"\x04task\x18\x01 \x01(\v2\x19.larkstream.event.v1.TaskR\x04task\"\x7f\n" +
 	"\x0eEmbeddingReady\x12-\n" +
@@ -1915,7 +1946,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\xf4\x04\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\"\x9d\x05\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -1933,7 +1964,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\atimings\x18\f \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\x123\n" +
 	"\x06tokens\x18\r \x01(\v2\x1b.larkstream.event.v1.TokensR\x06tokens\x12\x19\n" +
 	"\btrace_id\x18\x0e \x01(\tR\atraceId\x12\"\n" +
-	"\rended_unix_ms\x18\x0f \x01(\x03R\vendedUnixMs\"\xab\x02\n" +
+	"\rended_unix_ms\x18\x0f \x01(\x03R\vendedUnixMs\x12'\n" +
+	"\x0fresponse_schema\x18\x10 \x01(\tR\x0eresponseSchema\"\xab\x02\n" +
 	"\x05Event\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1c\n" +
 	"\n" +

@@ -88,7 +88,7 @@ func job(a *eventpb.Audio, mode eventpb.PlanMode, spans ...*eventpb.Span) *event
 	return &eventpb.Job{
 		JobId: event.NewJobID(), Audio: a, Plan: mode, Spans: spans, CreatedUnixMs: time.Now().UnixMilli(),
 		Questions: []*eventpb.Question{{Index: 0, Text: "What is the tempo?"}, {Index: 1, Text: "Which key?"}},
-		Decode:    &eventpb.Decode{MaxTokens: 12},
+		Decode:    &eventpb.Decode{MaxTokens: 12}, ResponseSchema: event.SchemaTags,
 	}
 }
 
@@ -150,6 +150,7 @@ func TestJobBecomesPlanAndWindows(t *testing.T) {
 		require.Equal(t, f.bundle.Digest, task.GetModelDigest())
 		require.Equal(t, j.GetCreatedUnixMs(), task.GetCreatedUnixMs())
 		require.EqualValues(t, 12, task.GetDecode().GetMaxTokens())
+		require.Equal(t, event.SchemaTags, task.GetResponseSchema())
 
 		pcm, err := f.store.GetBytes(t.Context(), w.GetBlobKey(), 1<<22)
 		require.NoError(t, err)

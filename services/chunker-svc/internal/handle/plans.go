@@ -121,7 +121,8 @@ func (h *Handler) ready(job *eventpb.Job, t *track, w *knownWindow, ms float64) 
 	task := &eventpb.Task{
 		JobId: job.GetJobId(), Track: t.pb(), Window: w.pb, Questions: job.GetQuestions(), Decode: job.GetDecode(),
 		ModelDigest: h.Bundle.Digest, CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
-		Cache: eventpb.Cache_CACHE_MISS, Timings: &eventpb.Timings{ChunkMs: ms},
+		ResponseSchema: job.GetResponseSchema(),
+		Cache:          eventpb.Cache_CACHE_MISS, Timings: &eventpb.Timings{ChunkMs: ms},
 	}
 	if w.frames == 0 {
 		return event.Encode(Stage, &eventpb.WindowReady{Task: task})
