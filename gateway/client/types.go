@@ -5,6 +5,8 @@ package client
 import (
 	"fmt"
 	"time"
+
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Job states. The last four are terminal.
@@ -30,6 +32,9 @@ const (
 	PlanExplicit = "explicit"
 )
 
+// SchemaTags is the ResponseSchema of structured tags.
+const SchemaTags = "tags"
+
 // Span is a stretch of the track.
 type Span struct {
 	StartS float64 `json:"start_s" doc:"Seconds from the start of the track" minimum:"0"`
@@ -47,14 +52,16 @@ type Decode struct {
 // Submission is a job to be done: the JSON body of POST /v1/jobs, or the request part beside an
 // uploaded file.
 type Submission struct {
-	Questions []string `json:"questions" doc:"Questions about the music, asked of every window"`
-	AudioRef  string   `json:"audio_ref,omitempty" doc:"SHA-256 (hex) of audio submitted earlier" example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
-	AudioURL  string   `json:"audio_url,omitempty" doc:"http or https URL that the gateway downloads; it must be on the public internet"`
-	AudioName string   `json:"audio_name,omitempty" doc:"Name of the track, for display" maxLength:"200"`
-	Plan      string   `json:"plan,omitempty" doc:"Which windows of the track are heard: auto = one (seconds 30 to 55 of a track of 60 s or more, else the first 25 s); all = every 25 s; explicit = the spans given" enum:"auto,all,explicit" default:"auto"`
-	Spans     []Span   `json:"spans,omitempty" doc:"The windows of plan explicit"`
-	Decode    *Decode  `json:"decode,omitempty"`
-	DeadlineS float64  `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
+	Questions []string `json:"questions,omitempty" doc:"Questions about the music, asked of every window; with a response_schema, none means its own question"`
+	// ResponseSchema is empty or SchemaTags.
+	ResponseSchema string  `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
+	AudioRef       string  `json:"audio_ref,omitempty" doc:"SHA-256 (hex) of audio submitted earlier" example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
+	AudioURL       string  `json:"audio_url,omitempty" doc:"http or https URL that the gateway downloads; it must be on the public internet"`
+	AudioName      string  `json:"audio_name,omitempty" doc:"Name of the track, for display" maxLength:"200"`
+	Plan           string  `json:"plan,omitempty" doc:"Which windows of the track are heard: auto = one (seconds 30 to 55 of a track of 60 s or more, else the first 25 s); all = every 25 s; explicit = the spans given" enum:"auto,all,explicit" default:"auto"`
+	Spans          []Span  `json:"spans,omitempty" doc:"The windows of plan explicit"`
+	Decode         *Decode `json:"decode,omitempty"`
+	DeadlineS      float64 `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
 }
 
 // Job is the state of a job.
@@ -68,6 +75,7 @@ type Job struct {
 	Audio           Audio      `json:"audio"`
 	Plan            Plan       `json:"plan"`
 	Decode          Decode     `json:"decode"`
+	ResponseSchema  string     `json:"response_schema,omitempty" doc:"Form of the answers; left out = free text" enum:"tags"`
 	Questions       []Question `json:"questions,omitempty" doc:"Not in lists"`
 	Windows         []Window   `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
 	Counts          Counts     `json:"counts"`
@@ -166,22 +174,24 @@ const (
 
 // Outcome is the one terminal result of one question on one window.
 type Outcome struct {
-	ID            string        `json:"id"`
-	JobID         string        `json:"job_id"`
-	QuestionIndex int           `json:"question_index"`
-	Question      string        `json:"question"`
-	State         string        `json:"state" enum:"answered,failed,cancelled"`
-	Answer        string        `json:"answer"`
-	Error         *OutcomeError `json:"error,omitempty"`
-	Track         Track         `json:"track"`
-	Window        Window        `json:"window"`
-	Model         string        `json:"model"`
-	ModelDigest   string        `json:"model_digest,omitempty"`
-	Cache         string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
-	Timings       Timings       `json:"timings_ms"`
-	Tokens        Tokens        `json:"tokens"`
-	TraceID       string        `json:"trace_id,omitempty"`
-	EndedAt       time.Time     `json:"ended_at"`
+	ID             string        `json:"id"`
+	JobID          string        `json:"job_id"`
+	QuestionIndex  int           `json:"question_index"`
+	Question       string        `json:"question"`
+	State          string        `json:"state" enum:"answered,failed,cancelled"`
+	Answer         string        `json:"answer" doc:"Text; with response_schema tags, the tags as compact JSON"`
+	ResponseSchema string        `json:"response_schema,omitempty" doc:"Form of the answer; left out = free text" enum:"tags"`
+	Tags           *tags.Tags    `json:"tags,omitempty" doc:"The answer's tags, with response_schema tags"`
+	Error          *OutcomeError `json:"error,omitempty"`
+	Track          Track         `json:"track"`
+	Window         Window        `json:"window"`
+	Model          string        `json:"model"`
+	ModelDigest    string        `json:"model_digest,omitempty"`
+	Cache          string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	Timings        Timings       `json:"timings_ms"`
+	Tokens         Tokens        `json:"tokens"`
+	TraceID        string        `json:"trace_id,omitempty"`
+	EndedAt        time.Time     `json:"ended_at"`
 }
 
 // OutcomeError says why a question was not answered.

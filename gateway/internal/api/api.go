@@ -3,6 +3,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Store is the part of the job store that the API uses.
@@ -161,8 +163,20 @@ func (a *API) register() {
 	a.registerReads()
 	a.registerCancel()
 	a.registerEvents()
-	delete(a.huma.OpenAPI().Components.Schemas.Map(), "ErrorModel")
-	delete(a.huma.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
+	schemas := a.huma.OpenAPI().Components.Schemas.Map()
+	schemas["Tags"] = tagsSchema()
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+}
+
+// tagsSchema is the form as the vocabularies have it: the Go type does not tell.
+func tagsSchema() *huma.Schema {
+	var keywords map[string]any
+	if err := json.Unmarshal(tags.JSONSchema(), &keywords); err != nil {
+		panic(err) // unreachable: it is JSON, as its own tests show
+	}
+	delete(keywords, "$schema") // an OpenAPI document has one dialect
+	return &huma.Schema{Extensions: keywords}
 }
 
 // operation fills what all operations share.

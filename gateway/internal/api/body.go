@@ -164,7 +164,7 @@ func (a *API) readPart(f *form, part *multipart.Part) error {
 			f.req.AudioName = audioName
 		}
 		return nil
-	case "questions", "plan", "spans":
+	case "questions", "plan", "spans", "response_schema":
 		raw, err := f.field(part)
 		if err != nil {
 			return err
@@ -172,7 +172,7 @@ func (a *API) readPart(f *form, part *multipart.Part) error {
 		f.hasFields = true
 		return f.set(name, string(raw))
 	default:
-		return invalid(codeInvalidRequest, "part %.40q is not known; the parts are audio, request, questions, plan and spans", name)
+		return invalid(codeInvalidRequest, "part %.40q is not known; the parts are audio, request, questions, plan, spans and response_schema", name)
 	}
 }
 
@@ -206,6 +206,8 @@ func (f *form) set(name, value string) error {
 		f.req.Questions = append(f.req.Questions, value)
 	case "plan":
 		f.req.Plan = value
+	case "response_schema":
+		f.req.ResponseSchema = value
 	case "spans":
 		spans, err := parseSpans(value)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestGet(t *testing.T) {
@@ -166,6 +168,31 @@ func TestOutcomeShape(t *testing.T) {
 	require.InDelta(t, 5, got.Timings.Decode, 0)
 	require.Equal(t, "miss", got.Cache)
 	require.Equal(t, o.GetOutcomeId(), got.ID)
+}
+
+func TestTagsStandBesideTheAnswer(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	id := r.submit("a", "b", "c").ID
+	want := tags.Tags{TempoBPM: 105, Key: "G", Mode: "major", Instruments: []string{"piano"}}
+	tagged, failed := answerOf(id, 0, 0), answerOf(id, 1, 0)
+	tagged.Outcome.ResponseSchema, tagged.Outcome.Answer = event.SchemaTags, want.String()
+	failed.Outcome.ResponseSchema, failed.Outcome.Answer, failed.Outcome.State = event.SchemaTags, "", eventpb.State_STATE_FAILED
+	failed.Outcome.Error = &eventpb.Error{Code: event.CodeSchema, Message: "m"}
+	r.record(true, planOf(id, 1, 3), tagged, failed, answerOf(id, 2, 0))
+
+	outcomes, err := r.client.Outcomes(t.Context(), id)
+	require.NoError(t, err)
+	require.Len(t, outcomes, 3)
+	require.Equal(t, &want, outcomes[0].Tags)
+	require.Equal(t, want.String(), outcomes[0].Answer)
+	require.Equal(t, client.SchemaTags, outcomes[1].ResponseSchema)
+	require.Equal(t, "schema", outcomes[1].Error.Code)
+	require.Nil(t, outcomes[1].Tags)
+	require.Nil(t, outcomes[2].Tags)
+	raw := string(r.do(http.MethodGet, "/v1/jobs/"+id+"/outcomes", nil).body)
+	require.Contains(t, raw, `"tags":{"tempo_bpm":105,"key":"G","mode":"major","metre":null,"instruments":["piano"],"genre":null,"mood":null,"description":null}`)
+	require.Equal(t, 1, strings.Count(raw, `"tags":{`), "an outcome without tags has no such field")
 }
 
 func TestCancel(t *testing.T) {

@@ -62,7 +62,7 @@ type submitOutput struct {
 func (a *API) registerSubmit() {
 	op := a.operation("submit-job", http.MethodPost, "/v1/jobs", "Submit a job",
 		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
-			"`questions`, repeated, `plan` and `spans`), or JSON that names audio by `audio_ref` or `audio_url`.")
+			"`questions`, repeated, `plan`, `spans` and `response_schema`), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
 	op.Middlewares = nil // it has a time limit of its own
 	huma.Register(a.huma, op, a.submit)
@@ -74,11 +74,12 @@ func (a *API) submitBody() *huma.RequestBody {
 	submission := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Submission](), true, "Submission")
 	text := &huma.Schema{Type: huma.TypeString}
 	form := &huma.Schema{Type: huma.TypeObject, Required: []string{"audio"}, Properties: map[string]*huma.Schema{
-		"audio":     {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
-		"request":   submission,
-		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
-		"plan":      {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
-		"spans":     {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
+		"audio":           {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
+		"request":         submission,
+		"questions":       {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
+		"plan":            {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
+		"response_schema": {Type: huma.TypeString, Enum: []any{client.SchemaTags}, Description: "Form of the answers; left out = free text"},
+		"spans":           {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
 	}}
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"multipart/form-data": {Schema: form},
@@ -257,7 +258,7 @@ func (a *API) download(ctx context.Context, rawURL, name string) (store.Audio, e
 func (a *API) accept(ctx context.Context, sub client.Submission, audio store.Audio, opts store.CreateOptions) (store.Job, error) {
 	now := a.now().UTC().Truncate(time.Millisecond)
 	job := store.Job{
-		ID: event.NewJobID(), State: store.Queued, Audio: audio, PlanMode: sub.Plan, Questions: sub.Questions,
+		ID: event.NewJobID(), State: store.Queued, Audio: audio, PlanMode: sub.Plan, Questions: sub.Questions, ResponseSchema: sub.ResponseSchema,
 		QuestionCount: len(sub.Questions), TraceID: telemetry.TraceID(ctx), Created: now,
 	}
 	for _, s := range sub.Spans {
@@ -300,7 +301,7 @@ func jobRecord(j store.Job) *eventpb.Job {
 		Decode: &eventpb.Decode{
 			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
 		},
-		CreatedUnixMs: j.Created.UnixMilli(),
+		CreatedUnixMs: j.Created.UnixMilli(), ResponseSchema: j.ResponseSchema,
 	}
 	for i, text := range j.Questions {
 		m.Questions = append(m.Questions, &eventpb.Question{Index: uint32(i), Text: text})

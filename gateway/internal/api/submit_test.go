@@ -20,7 +20,9 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func sum(text string) string {
@@ -149,6 +151,10 @@ func TestBadSubmissions(t *testing.T) {
 		`{` + ref + `,"questions":["q"],"decode":{"max_tokens":9000}}`:                                "422 decode_invalid",
 		`{` + ref + `,"questions":["q"],"deadline_s":-1}`:                                             "422 deadline_invalid",
 		`{` + ref + `,"questions":["q"],"deadline_s":1e9}`:                                            "422 deadline_invalid",
+		`{` + ref + `,"questions":["q"],"response_schema":"poem"}`:                                    "422 response_schema_unknown",
+		`{` + ref + `,"response_schema":"TAGS"}`:                                                      "422 response_schema_unknown",
+		`{` + ref + `,"response_schema":""}`:                                                          "422 questions_required",
+		`{` + ref + `,"response_schema":"tags","questions":[""]}`:                                     "422 question_invalid",
 		`{` + ref + `,"questions":["q"],"audio_name":"../../etc/passwd"}`:                             "422 audio_name_invalid",
 		`{"audio_ref":"../../../etc/passwd","questions":["q"]}`:                                       "422 audio_ref_invalid",
 		`{"audio_ref":"` + strings.ToUpper(sum("x")) + `","questions":["q"]}`:                         "422 audio_ref_invalid",
@@ -182,6 +188,8 @@ func TestBadForms(t *testing.T) {
 		"422 question_too_long":  {{"audio", "a", "x"}, {"questions", "", strings.Repeat("x", 100_000)}},
 		"400 malformed_body":     {{"audio", "a", "x"}, {"request", "", "{"}},
 		"422 invalid_request":    many,
+
+		"422 response_schema_unknown": {{"audio", "a", "x"}, {"response_schema", "", "poem"}},
 	} {
 		p := r.form(parts...).problem(t)
 		require.Equal(t, want, fmt.Sprint(p.Status, " ", p.Code), p.Detail)
@@ -242,6 +250,10 @@ func TestIdempotency(t *testing.T) {
 			_, err := send("k1", "RIFF", client.Submission{Questions: []string{"q"}, Plan: "all"})
 			return err
 		},
+		func() error {
+			_, err := send("k1", "RIFF", client.Submission{Questions: []string{"q"}, ResponseSchema: client.SchemaTags})
+			return err
+		},
 	} {
 		p, ok := client.AsProblem(other())
 		require.True(t, ok)
@@ -258,6 +270,32 @@ func TestIdempotency(t *testing.T) {
 		a := r.json(`{}`, "Idempotency-Key", key)
 		require.Equal(t, "idempotency_key_invalid", a.problem(t).Code, key)
 	}
+}
+
+func TestTagsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	upload := part{"audio", "a.mp3", "x"}
+	for name, send := range map[string]func() answer{
+		"fields":  func() answer { return r.form(upload, part{"response_schema", "", "tags"}) },
+		"request": func() answer { return r.form(part{"request", "", `{"response_schema":"tags"}`}, upload) },
+		"json":    func() answer { return r.json(`{"audio_ref":"` + sum("x") + `","response_schema":"tags","questions":[]}`) },
+	} {
+		if name == "json" {
+			require.Equal(t, http.StatusAccepted, r.form(upload, part{"questions", "", "q"}).status) // for audio_ref
+		}
+		a := send()
+		require.Equal(t, http.StatusAccepted, a.status, "%s: %s", name, a.body)
+		var job client.Job
+		require.NoError(t, json.Unmarshal(a.body, &job))
+		require.Equal(t, client.SchemaTags, job.ResponseSchema)
+		require.Equal(t, []client.Question{{Text: tags.DefaultQuestion}}, job.Questions)
+		require.Equal(t, event.SchemaTags, r.lastJob().GetResponseSchema())
+		require.Equal(t, tags.DefaultQuestion, r.lastJob().GetQuestions()[0].GetText())
+	}
+	a := r.form(upload, part{"response_schema", "", "tags"}, part{"questions", "", "Tag it."})
+	require.Equal(t, http.StatusAccepted, a.status)
+	require.Equal(t, "Tag it.", r.lastJob().GetQuestions()[0].GetText())
 }
 
 // TestIdempotencyRace: of many equal requests at once one makes the job; the others get it or are told

@@ -12,6 +12,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 const (
@@ -28,7 +29,7 @@ var planModes = map[string]eventpb.PlanMode{
 // validate checks a request and brings it into its normal form: trimmed questions, a named plan.
 func (a *API) validate(req *request) error {
 	for _, check := range []func(*request) error{
-		validateAudio, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName,
+		validateAudio, validateSchema, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName,
 	} {
 		if err := check(req); err != nil {
 			return err
@@ -63,7 +64,18 @@ func validateAudio(req *request) error {
 	return nil
 }
 
+func validateSchema(req *request) error {
+	if req.ResponseSchema == "" || req.ResponseSchema == client.SchemaTags {
+		return nil
+	}
+	return invalid(codeSchemaUnknown, "response_schema %.40q is not known: it is tags, or left out for free text", req.ResponseSchema)
+}
+
 func (a *API) validateQuestions(req *request) error {
+	if len(req.Questions) == 0 && req.ResponseSchema == client.SchemaTags {
+		req.Questions = []string{tags.DefaultQuestion}
+		return nil // ours, whatever the limit of the callers'
+	}
 	if len(req.Questions) == 0 {
 		return invalid(codeQuestionsRequired, "at least one question is needed")
 	}

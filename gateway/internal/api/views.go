@@ -8,7 +8,9 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // jobSummary is a job as it stands in lists.
@@ -22,6 +24,7 @@ func jobSummary(j store.Job) client.Job {
 		Decode: client.Decode{
 			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
 		},
+		ResponseSchema: j.ResponseSchema,
 		Counts: client.Counts{
 			Questions: j.QuestionCount, Windows: j.WindowCount, Expected: j.Expected(),
 			Answered: j.Answered, Failed: j.Failed, Cancelled: j.Cancelled,
@@ -75,7 +78,7 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 	v := client.Outcome{
 		ID: o.GetOutcomeId(), JobID: o.GetJobId(),
 		QuestionIndex: int(o.GetQuestion().GetIndex()), Question: o.GetQuestion().GetText(),
-		State: store.OutcomeState(o.GetState()), Answer: o.GetAnswer(),
+		State: store.OutcomeState(o.GetState()), Answer: o.GetAnswer(), ResponseSchema: o.GetResponseSchema(), Tags: tagsView(o),
 		Track: client.Track{SHA256: o.GetTrack().GetSha256(), DurationS: o.GetTrack().GetDurationS()},
 		Window: client.Window{
 			Index: int(w.GetIndex()), StartS: w.GetSpan().GetStartS(), EndS: w.GetSpan().GetEndS(), HeardS: w.GetHeardS(), Hash: w.GetHash(),
@@ -92,6 +95,18 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 		v.Error = &client.OutcomeError{Code: e.GetCode(), Message: e.GetMessage()}
 	}
 	return v
+}
+
+// tagsView is the tags of an outcome that has them.
+func tagsView(o *eventpb.Outcome) *tags.Tags {
+	if o.GetResponseSchema() != event.SchemaTags || o.GetState() != eventpb.State_STATE_ANSWERED {
+		return nil
+	}
+	var t tags.Tags
+	if err := t.UnmarshalJSON([]byte(o.GetAnswer())); err != nil {
+		return nil // only llm-svc writes answered outcomes, after tags.Parse; the answer stands there as it is
+	}
+	return &t
 }
 
 func spansView(spans []store.Span) []client.Span {

@@ -30,7 +30,8 @@ func (r *Recorder) adopt(ctx context.Context, m *eventpb.Job) error {
 		Decode: store.Decode{
 			MaxTokens: m.GetDecode().GetMaxTokens(), Temperature: m.GetDecode().GetTemperature(), TopP: m.GetDecode().GetTopP(), Seed: m.GetDecode().GetSeed(),
 		},
-		Questions: make([]string, len(m.GetQuestions())),
+		ResponseSchema: m.GetResponseSchema(),
+		Questions:      make([]string, len(m.GetQuestions())),
 	}
 	for _, q := range m.GetQuestions() {
 		if int(q.GetIndex()) >= len(job.Questions) {

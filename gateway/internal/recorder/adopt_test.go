@@ -23,7 +23,7 @@ func fedJob(id string) *eventpb.Job {
 		JobId: id, Audio: &eventpb.Audio{Sha256: sum, BlobKey: event.AudioKey(sum), SizeBytes: 7, Name: "song.wav"},
 		Questions: []*eventpb.Question{{Index: 1, Text: "second"}, {Index: 0, Text: "first"}},
 		Plan:      eventpb.PlanMode_PLAN_MODE_EXPLICIT, Spans: []*eventpb.Span{{StartS: 1, EndS: 20}},
-		Decode: &eventpb.Decode{Seed: 3}, CreatedUnixMs: 1_790_000_000_000,
+		Decode: &eventpb.Decode{Seed: 3}, CreatedUnixMs: 1_790_000_000_000, ResponseSchema: event.SchemaTags,
 	}
 }
 
@@ -53,6 +53,7 @@ func TestAdoptsAJobOnce(t *testing.T) {
 	require.Equal(t, "explicit", job.PlanMode)
 	require.Equal(t, []store.Span{{StartS: 1, EndS: 20}}, job.Spans)
 	require.Equal(t, uint64(3), job.Decode.Seed)
+	require.Equal(t, event.SchemaTags, job.ResponseSchema)
 	require.Equal(t, "song.wav", job.Audio.Name)
 
 	for _, rec := range answers(t, "fed", 1, 2) {

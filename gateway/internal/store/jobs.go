@@ -13,7 +13,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, response_schema`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -83,10 +83,10 @@ func insertJob(ctx context.Context, tx *tx, j Job) error {
 		return err
 	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, j.Audio.Key, j.Audio.Bytes, j.Audio.Name, j.PlanMode, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0)
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, j.ResponseSchema)
 	return err
 }
 
@@ -98,7 +98,7 @@ func scanJob(row scanner) (Job, error) {
 	var created, deadline, planned, first, cancel, ended int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &j.Audio.Key, &j.Audio.Bytes, &j.Audio.Name, &j.PlanMode, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended)
+		&created, &deadline, &planned, &first, &cancel, &ended, &j.ResponseSchema)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}

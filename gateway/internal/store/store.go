@@ -74,16 +74,18 @@ type Window struct {
 
 // Job is what the store knows of a job. Times are zero while they have not come.
 type Job struct {
-	ID            string
-	State         State
-	Audio         Audio
-	PlanMode      string
-	Spans         []Span
-	Decode        Decode
-	TraceID       string
-	QuestionCount int
-	WindowCount   int
-	DurationS     float64
+	ID       string
+	State    State
+	Audio    Audio
+	PlanMode string
+	Spans    []Span
+	Decode   Decode
+	// ResponseSchema is the form of the answers; empty = free text.
+	ResponseSchema string
+	TraceID        string
+	QuestionCount  int
+	WindowCount    int
+	DurationS      float64
 
 	Answered, Failed, Cancelled int
 

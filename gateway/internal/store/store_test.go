@@ -51,7 +51,7 @@ func newJob(id string, questions ...string) store.Job {
 		Audio:    store.Audio{SHA256: "00ff", Key: "audio/00ff", Name: "ä.wav", Bytes: 7},
 		Spans:    []store.Span{{StartS: 1.5, EndS: 2}},
 		Decode:   store.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 1 << 63},
-		Deadline: created.Add(time.Hour),
+		Deadline: created.Add(time.Hour), ResponseSchema: "tags",
 	}
 }
 
