@@ -30,6 +30,8 @@ type Config struct {
 	// Track is a file or an http(s) URL.
 	Track     string
 	Questions []string
+	// Schema is the form of the answers: empty = free text, client.SchemaTags = tags, which need no questions.
+	Schema string
 	// Windows is auto, all, or spans; see ParseWindows.
 	Windows string
 	Decode  client.Decode
@@ -92,7 +94,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if err != nil {
 		return client.Job{}, err
 	}
-	sub := client.Submission{Questions: cfg.Questions, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	sub := client.Submission{Questions: cfg.Questions, ResponseSchema: cfg.Schema, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
 	if cfg.Decode != (client.Decode{}) {
 		sub.Decode = &cfg.Decode
 	}
@@ -143,7 +145,7 @@ func (p *printer) event(ctx context.Context, ev client.Event) error {
 	case ev.Outcome != nil && p.cfg.Live:
 		p.plan(ctx)
 		p.screen.outcome(*ev.Outcome)
-	case ev.Token != nil && p.cfg.Live && !p.cfg.JSON:
+	case ev.Token != nil && p.cfg.Live && !p.cfg.JSON && p.cfg.Schema == "": // half a JSON object tells nobody anything
 		p.plan(ctx)
 		p.screen.token(*ev.Token)
 	}

@@ -1,6 +1,7 @@
 package ask
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // slot is one question on one window.
@@ -178,6 +180,10 @@ func (s *screen) say(text string) {
 }
 
 func (s *screen) finish(o client.Outcome) {
+	if o.Tags != nil {
+		s.tags(*o.Tags)
+		return
+	}
 	if o.State == client.OutcomeAnswered {
 		s.say(o.Answer)
 		s.printf("\n")
@@ -187,6 +193,23 @@ func (s *screen) finish(o client.Outcome) {
 		s.printf("\n%s", s.indent())
 	}
 	s.printf("%s\n", reason(o))
+}
+
+// tags prints a table of tags; a heading has indented its first line.
+func (s *screen) tags(t tags.Tags) {
+	tempo := ""
+	if t.TempoBPM > 0 {
+		tempo = fmt.Sprintf("%d BPM", t.TempoBPM)
+	}
+	for i, row := range [][2]string{
+		{"tempo", tempo}, {"key", t.Key}, {"mode", t.Mode}, {"metre", t.Metre}, {"instruments", strings.Join(t.Instruments, ", ")},
+		{"genre", t.Genre}, {"mood", strings.Join(t.Mood, ", ")}, {"description", t.Description},
+	} {
+		if i > 0 {
+			s.printf("%s", s.indent())
+		}
+		s.printf("%-12s %s\n", row[0], Printable(cmp.Or(row[1], "unknown")))
+	}
 }
 
 // reason tells why a question was not answered.
@@ -234,6 +257,7 @@ type Line struct {
 	Question string               `json:"question"`
 	State    string               `json:"state"`
 	Answer   string               `json:"answer"`
+	Tags     *tags.Tags           `json:"tags,omitempty"`
 	Error    *client.OutcomeError `json:"error"`
 	Track    client.Track         `json:"track"`
 	Window   LineWindow           `json:"window"`
@@ -255,7 +279,7 @@ type LineWindow struct {
 // NewLine makes the printed form of an outcome.
 func NewLine(o client.Outcome) Line {
 	return Line{
-		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Error: o.Error, Track: o.Track,
+		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Error: o.Error, Track: o.Track,
 		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS},
 		Model:  o.Model, Cache: o.Cache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}

@@ -32,8 +32,9 @@ func (s *serverFlags) register(flags *pflag.FlagSet) {
 func (a *app) askCommand() *cobra.Command {
 	var server serverFlags
 	var cfg ask.Config
+	var tagged bool
 	cmd := &cobra.Command{
-		Use: "ask FILE|URL QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(2),
+		Use: "ask FILE|URL QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(1),
 		Long: `Asks questions about a track and prints the answers. A running gateway is used: the one named by --server or LARK_SERVER, or
 that of the data folder; if there is none, everything is started for this call and stopped afterwards. A URL is fetched by
 the gateway, which refuses addresses that are not public.
@@ -42,12 +43,19 @@ Answers go to standard output, progress to standard error. The exit code is 0 on
 cancels the job.
 
 Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
-25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.`,
+25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.
+
+With --tags the answer is not a sentence but tags in closed vocabularies: tempo, key, mode, metre, instruments, genre, mood and
+a description; what the model cannot tell is unknown (null in JSON). It needs no question.`,
 		Example: `  lark ask song.mp3 "What key is this in?"
   lark ask song.flac "How fast is it?" "Are there drums?" --windows all
-  lark ask song.wav "Describe the music." --json | jq -r .answer`,
+  lark ask song.wav "Describe the music." --json | jq -r .answer
+  lark ask song.wav --tags --json | jq .tags`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg.Track, cfg.Questions, cfg.Out = args[0], args[1:], a.Out
+			if err := askSchema(&cfg, tagged); err != nil {
+				return usage(err)
+			}
 			if _, _, err := ask.ParseWindows(cfg.Windows); err != nil {
 				return usage(err)
 			}
@@ -62,6 +70,8 @@ Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a
 	server.register(f)
 	f.StringVar(&server.modelDir, "model", "", "model bundle `folder`, where everything is started for this call")
 	f.StringVar(&cfg.Windows, "windows", "auto", "auto, all, or `spans` such as 30-55,1:30-1:55")
+	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
+	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
 	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
 	f.Float32Var(&cfg.Decode.Temperature, "temperature", 0, "0 is greedy; more is more varied")
@@ -69,6 +79,20 @@ Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a
 	f.Uint64Var(&cfg.Decode.Seed, "seed", 0, "seed of sampling")
 	f.DurationVar(&cfg.Timeout, "timeout", 0, "give up what is not answered by then (default: never)")
 	return cmd
+}
+
+// askSchema settles the form of the answers, and that there is something to ask.
+func askSchema(cfg *ask.Config, tagged bool) error {
+	if tagged {
+		cfg.Schema = client.SchemaTags
+	}
+	switch {
+	case cfg.Schema != "" && cfg.Schema != client.SchemaTags:
+		return fmt.Errorf("--schema %.40q is not known: it is %s, or left out for free text", cfg.Schema, client.SchemaTags)
+	case len(cfg.Questions) == 0 && cfg.Schema == "":
+		return errors.New("a question is needed, or --tags")
+	}
+	return nil
 }
 
 func isTerminal(w io.Writer) bool {

@@ -19,7 +19,8 @@ func (a *app) feedCommand() *cobra.Command {
 		Use: "feed FILE.jsonl", Short: "Publish the jobs of a file straight to Kafka", Args: cobra.ExactArgs(1),
 		Long: `Publishes one job for each line of a file (- is standard input) straight to Kafka, without the gateway's HTTP API; a gateway on
 the same topics takes the jobs up. A line is a JSON object: audio (a file, relative to the jobs file) or audio_ref (the SHA-256
-of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, seed.
+of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, seed. With "response_schema":"tags" the
+answers are structured tags, and questions may be left out.
 
 A job's id follows from its line, and FILE.jsonl.fed remembers what was published: run it again after an interruption, and it
 goes on where it stopped. Kafka and the object store are those of KAFKA_BROKERS and BLOB_URL, or of the lark up on the data

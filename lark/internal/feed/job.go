@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Line is one job of the file.
@@ -27,10 +28,12 @@ type Line struct {
 	// Audio is a file, relative to the jobs file; AudioRef the hex SHA-256 of audio that is stored already. One of them.
 	Audio    string `json:"audio"`
 	AudioRef string `json:"audio_ref"`
-	// Questions are asked of every window.
+	// Questions are asked of every window. With a response_schema there may be none: it has one of its own.
 	Questions []string `json:"questions"`
 	// Windows is auto (the default), all, or spans as lark ask takes them.
 	Windows string `json:"windows"`
+	// ResponseSchema is the form of the answers: empty = free text, tags = a JSON object of tags.
+	ResponseSchema string `json:"response_schema"`
 	// MaxTokens, Temperature, TopP and Seed are the decode settings; zero values mean the model's own.
 	MaxTokens   uint32  `json:"max_tokens"`
 	Temperature float32 `json:"temperature"`
@@ -52,6 +55,9 @@ func parseLine(raw []byte) (Line, error) {
 	if (l.Audio == "") == (l.AudioRef == "") {
 		return Line{}, errors.New("reading job: exactly one of audio and audio_ref is needed")
 	}
+	if len(l.Questions) == 0 && l.ResponseSchema == event.SchemaTags {
+		l.Questions = []string{tags.DefaultQuestion}
+	}
 	if len(l.Questions) == 0 {
 		return Line{}, errors.New("reading job: questions are needed")
 	}
@@ -66,7 +72,7 @@ func (l Line) job(audio *eventpb.Audio, now time.Time) (*eventpb.Job, error) {
 		return nil, err
 	}
 	job := &eventpb.Job{
-		Audio: audio, Plan: planMode(plan), CreatedUnixMs: now.UnixMilli(),
+		Audio: audio, Plan: planMode(plan), CreatedUnixMs: now.UnixMilli(), ResponseSchema: l.ResponseSchema,
 		Decode: &eventpb.Decode{MaxTokens: l.MaxTokens, Temperature: l.Temperature, TopP: l.TopP, Seed: l.Seed},
 	}
 	for _, s := range spans {
@@ -76,6 +82,9 @@ func (l Line) job(audio *eventpb.Audio, now time.Time) (*eventpb.Job, error) {
 		job.Questions = append(job.Questions, &eventpb.Question{Index: uint32(i), Text: strings.TrimSpace(text)})
 	}
 	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, l.Temperature, l.TopP, l.Seed)
+	if l.ResponseSchema != "" { // the ids of jobs without one stay as they were
+		settings += " " + l.ResponseSchema
+	}
 	job.JobId = event.DerivedJobID(append([]string{l.ID, audio.GetSha256(), l.Windows, settings}, l.Questions...)...)
 	return job, event.Validate(job)
 }
