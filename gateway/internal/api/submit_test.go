@@ -279,7 +279,9 @@ func TestTagsAreAskedFor(t *testing.T) {
 	for name, send := range map[string]func() answer{
 		"fields":  func() answer { return r.form(upload, part{"response_schema", "", "tags"}) },
 		"request": func() answer { return r.form(part{"request", "", `{"response_schema":"tags"}`}, upload) },
-		"json":    func() answer { return r.json(`{"audio_ref":"` + sum("x") + `","response_schema":"tags","questions":[]}`) },
+		"json": func() answer {
+			return r.json(`{"audio_ref":"` + sum("x") + `","response_schema":"tags","questions":[]}`)
+		},
 	} {
 		if name == "json" {
 			require.Equal(t, http.StatusAccepted, r.form(upload, part{"questions", "", "q"}).status) // for audio_ref

@@ -202,8 +202,14 @@ func (s *screen) tags(t tags.Tags) {
 		tempo = fmt.Sprintf("%d BPM", t.TempoBPM)
 	}
 	for i, row := range [][2]string{
-		{"tempo", tempo}, {"key", t.Key}, {"mode", t.Mode}, {"metre", t.Metre}, {"instruments", strings.Join(t.Instruments, ", ")},
-		{"genre", t.Genre}, {"mood", strings.Join(t.Mood, ", ")}, {"description", t.Description},
+		{"tempo", tempo},
+		{"key", t.Key},
+		{"mode", t.Mode},
+		{"metre", t.Metre},
+		{"instruments", strings.Join(t.Instruments, ", ")},
+		{"genre", t.Genre},
+		{"mood", strings.Join(t.Mood, ", ")},
+		{"description", t.Description},
 	} {
 		if i > 0 {
 			s.printf("%s", s.indent())

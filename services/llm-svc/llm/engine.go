@@ -6,6 +6,7 @@ import (
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/tagger"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/testengine"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
@@ -32,7 +33,16 @@ func OpenEngine(c Config) (Engine, error) {
 	return c.open(bundle)
 }
 
+// open opens the decoder, behind the tagger if it cannot hold its answers to tags.
 func (c *Config) open(b *model.Bundle) (Engine, error) {
+	e, err := c.openDecoder(b)
+	if err != nil {
+		return nil, err
+	}
+	return tagger.Wrap(e), nil
+}
+
+func (c *Config) openDecoder(b *model.Bundle) (Engine, error) {
 	switch name := c.engineName(b); name {
 	case EngineTest:
 		return testengine.New(b.LLM.Hidden, c.TestDelay), nil

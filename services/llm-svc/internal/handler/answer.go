@@ -20,7 +20,12 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Ten
 	h.progress(ctx, task, "started", 0)
 	n := len(task.GetQuestions())
 	h.Metrics.Active(ctx, Stage, h.EngineName, n)
-	results, err := h.Engine.Answer(ctx, h.request(ctx, task, soft))
+	req := h.request(ctx, task, soft)
+	results, err := h.Engine.Answer(ctx, req)
+	var spent []engine.Result
+	if err == nil {
+		spent, err = h.formed(ctx, task, req, results)
+	}
 	h.Metrics.Active(ctx, Stage, h.EngineName, -n)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -32,7 +37,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Ten
 	h.Metrics.Work(ctx, Stage, h.EngineName, took, task.GetWindow().GetHeardS())
 	records := make([]event.Record, 0, n)
 	for i, q := range task.GetQuestions() {
-		rec, err := event.Encode(Stage, h.outcome(ctx, task, q, results[i]))
+		rec, err := event.Encode(Stage, h.outcome(ctx, task, q, results[i], spent[i]))
 		if err != nil {
 			return nil, err
 		}
@@ -45,7 +50,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Ten
 func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft cache.Tensor) engine.Request {
 	d := task.GetDecode()
 	req := engine.Request{
-		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(),
+		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(), Schema: task.GetResponseSchema(),
 		Decode: engine.Decode{MaxTokens: int(d.GetMaxTokens()), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
 	}
 	for _, q := range task.GetQuestions() {
@@ -54,8 +59,8 @@ func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft cache.Te
 	return req
 }
 
-// outcome is the terminal result of one question.
-func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r engine.Result) *eventpb.Outcome {
+// outcome is the terminal result of one question; spent is the work of an earlier try.
+func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r, spent engine.Result) *eventpb.Outcome {
 	h.observe(ctx, task, q, r)
 	var o *eventpb.Outcome
 	if r.Err == nil {
@@ -65,15 +70,18 @@ func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Qu
 		o = event.FailedOutcome(task, q, event.Failure{Code: codeOf(r.Err), Message: r.Err.Error()})
 	}
 	o.Model, o.ModelDigest, o.TraceId = h.Model, h.Bundle.Digest, telemetry.TraceID(ctx)
-	o.Tokens = &eventpb.Tokens{Prompt: uint32(r.PromptTokens), Output: uint32(r.OutputTokens)}
-	o.Timings.PrefillMs, o.Timings.DecodeMs = milliseconds(r.Prefill), milliseconds(r.Decode)
+	o.Tokens = &eventpb.Tokens{Prompt: uint32(r.PromptTokens + spent.PromptTokens), Output: uint32(r.OutputTokens + spent.OutputTokens)}
+	o.Timings.PrefillMs, o.Timings.DecodeMs = milliseconds(r.Prefill+spent.Prefill), milliseconds(r.Decode+spent.Decode)
 	event.SetTotal(o.GetTimings(), task.GetCreatedUnixMs(), time.UnixMilli(o.GetEndedUnixMs()))
 	return o
 }
 
 func codeOf(err error) string {
-	if errors.Is(err, engine.ErrPromptTooLong) {
+	switch {
+	case errors.Is(err, engine.ErrPromptTooLong):
 		return event.CodePromptTooLong
+	case errors.Is(err, errForm):
+		return event.CodeSchema
 	}
 	return event.CodeEngineError
 }
