@@ -15,7 +15,7 @@ var (
 	tempoPattern   = regexp.MustCompile(`(?i)([0-9]+(?:\.[0-9]+)?) *(?:bpm\b|beats per minute)`)
 	keyPattern     = regexp.MustCompile(`\b([A-G])(b|#|♭|♯|[ -]flat|[ -]sharp)? (?i:(` + strings.Join(Modes(), "|") + `))\b`)
 	metrePattern   = regexp.MustCompile(`\b[0-9]{1,2}/[0-9]{1,2}\b`)
-	refusalPattern = regexp.MustCompile(`(?i)\bcan('|’)?(no)?t (tell|say|hear)\b`)
+	refusalPattern = regexp.MustCompile(`(?i)\bcan('|’)?(no)?t (tell|say)\b`)
 
 	instrumentPattern = wordPattern(Instruments())
 	genrePattern      = wordPattern(Genres())

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,6 +126,55 @@ func TestOneQuestionPrintsItsAnswerAlone(t *testing.T) {
 	require.Equal(t, client.Submission{
 		Questions: []string{"Key?"}, Plan: client.PlanExplicit, Spans: []client.Span{{StartS: 30, EndS: 55}}, Decode: &client.Decode{Seed: 3},
 	}, s.submitted)
+}
+
+func tagged(window int) client.Outcome {
+	o := answer(window, 0, "{}")
+	o.ResponseSchema = client.SchemaTags
+	o.Tags = &tags.Tags{TempoBPM: 105, Key: "G", Mode: "major", Instruments: []string{"piano", "drums"}, Description: "Two\x1b[31m parts."}
+	return o
+}
+
+const table = `tempo        105 BPM
+key          G
+mode         major
+metre        unknown
+instruments  piano, drums
+genre        unknown
+mood         unknown
+description  Two�[31m parts.
+`
+
+func TestTagsArePrintedAsATable(t *testing.T) {
+	t.Parallel()
+	for _, live := range []bool{false, true} {
+		s := &script{state: client.StateSucceeded, windows: windows(1), outcomes: []client.Outcome{tagged(0)}, events: []client.Event{
+			token(0, 0, 0, `{"tempo_bpm"`), token(0, 0, 1, ":105"), ended(tagged(0)),
+		}}
+		out, _, err := run(t, s, Config{Schema: client.SchemaTags, Live: live})
+		require.NoError(t, err)
+		require.Equal(t, table, out)
+		require.Equal(t, client.Submission{ResponseSchema: client.SchemaTags, Plan: client.PlanAuto}, s.submitted)
+	}
+	s := &script{state: client.StateSucceeded, windows: windows(2), outcomes: []client.Outcome{tagged(1), tagged(0)}}
+	out, _, err := run(t, s, Config{Schema: client.SchemaTags, Windows: "all"})
+	require.NoError(t, err)
+	require.Contains(t, out, "[0:00 to 0:25]\ntempo        105 BPM\n")
+	require.Contains(t, out, "parts.\n\n[0:25 to 0:50]\ntempo ")
+}
+
+func TestTagsInJSON(t *testing.T) {
+	t.Parallel()
+	s := &script{state: client.StateSucceeded, windows: windows(1), outcomes: []client.Outcome{tagged(0)}}
+	out, _, err := run(t, s, Config{Schema: client.SchemaTags, JSON: true})
+	require.NoError(t, err)
+	var line Line
+	require.NoError(t, json.Unmarshal([]byte(out), &line))
+	require.Equal(t, tagged(0).Tags, line.Tags)
+	s.outcomes = []client.Outcome{answer(0, 0, "A minor.")}
+	out, _, err = run(t, s, Config{JSON: true, Questions: []string{"Key?"}})
+	require.NoError(t, err)
+	require.NotContains(t, out, "tags")
 }
 
 func TestURLIsLeftToTheGateway(t *testing.T) {

@@ -366,6 +366,7 @@ func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"ask"},
 		{"ask", w.track},
+		{"ask", "--schema", "poem", w.track, "Key?"},
 		{"ask", "--windows", "9-1", w.track, "Key?"},
 		{"ask", "--nonsense"},
 		{"jobs", "show"},

@@ -8,32 +8,34 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestParsing(t *testing.T) {
 	t.Parallel()
-	require.InDelta(t, 120, parseTempo("The tempo is about 120 BPM."), 0)
-	require.InDelta(t, 99.5, parseTempo("99.5bpm"), 0)
-	require.Zero(t, parseTempo("The tempo is 120."))
-	require.Zero(t, parseTempo("120 BPM or 60 BPM"), "two answers are none")
+	require.InDelta(t, 120, tags.TempoIn("The tempo is about 120 BPM."), 0)
+	require.InDelta(t, 99.5, tags.TempoIn("99.5bpm"), 0)
+	require.Zero(t, tags.TempoIn("The tempo is 120."))
+	require.Zero(t, tags.TempoIn("120 BPM or 60 BPM"), "two answers are none")
 	require.Equal(t, key{6, "minor"}, parseKey("The key is F# minor."))
 	require.Equal(t, key{1, "major"}, parseKey("Db major"))
 	require.Equal(t, parseKey("C# major"), parseKey("Db major"))
 	require.Equal(t, key{}, parseKey("A minor or C major"))
 	require.Equal(t, key{}, parseKey("H minor"))
-	require.Equal(t, "3/4", parseMetre("The metre is 3/4."))
-	require.Empty(t, parseMetre("3/4 or 4/4"))
-	require.Empty(t, parseMetre("13/4"))
+	require.Equal(t, "3/4", tags.MetreIn("The metre is 3/4."))
+	require.Empty(t, tags.MetreIn("3/4 or 4/4"))
+	require.Empty(t, tags.MetreIn("13/4"))
 	for text, want := range map[string][2]bool{"Yes, there are drums.": {true, true}, "No, I hear no drums.": {false, true}, "I hear drums": {false, false}, "": {false, false}} {
 		yes, ok := parseYesNo(text)
 		require.Equal(t, want, [2]bool{yes, ok}, text)
 	}
 	require.Equal(t, []string{"piano", "bass", "strings"}, parseFamilies("I hear strings, bass, piano and drums."))
 	require.Empty(t, parseFamilies("I hear basslines and pianos."))
-	require.True(t, isRefusal("I can't tell that from the audio."))
-	require.False(t, isRefusal("The key is A minor."))
+	require.True(t, tags.Refuses("I can't tell that from the audio."))
+	require.False(t, tags.Refuses("The key is A minor."))
 }
 
 func TestTempoRight(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Answers are a model's answers about one clip, by kind of question.
@@ -47,7 +49,7 @@ type Report struct {
 func Summarise(labels []Label, answers []Answers) []Score {
 	s := &sums{labels: labels, answers: answers}
 	tempo := func(octaves bool) (func(string, Label) float64, func() float64) {
-		return func(a string, l Label) float64 { return truth(tempoRight(parseTempo(a), l.TempoBPM, octaves)) },
+		return func(a string, l Label) float64 { return truth(tempoRight(tags.TempoIn(a), l.TempoBPM, octaves)) },
 			func() float64 { return constantTempo(labels, octaves) }
 	}
 	acc1, const1 := tempo(false)
@@ -59,14 +61,14 @@ func Summarise(labels []Label, answers []Answers) []Score {
 			func() float64 { return constantKey(labels, func(got, want key) float64 { return truth(got == want) }) }),
 		s.mean("key MIREX-weighted", KindKey, func(a string, l Label) float64 { return mirex(parseKey(a), l.key()) },
 			func() float64 { return constantKey(labels, mirex) }),
-		s.mean("metre", KindMetre, func(a string, l Label) float64 { return truth(parseMetre(a) == l.Metre) },
+		s.mean("metre", KindMetre, func(a string, l Label) float64 { return truth(tags.MetreIn(a) == l.Metre) },
 			func() float64 { return majority(labels, func(l Label) string { return l.Metre }) }),
 		s.mean("drums", KindDrums, func(a string, l Label) float64 {
 			yes, ok := parseYesNo(a)
 			return truth(ok && yes == l.Drums)
 		}, func() float64 { return majority(labels, func(l Label) string { return strconv.FormatBool(l.Drums) }) }),
 		s.instruments(),
-		s.mean("refuses what audio cannot tell", KindUnknowable, func(a string, _ Label) float64 { return truth(isRefusal(a)) }, func() float64 { return 1 }),
+		s.mean("refuses what audio cannot tell", KindUnknowable, func(a string, _ Label) float64 { return truth(tags.Refuses(a)) }, func() float64 { return 1 }),
 		s.falseRefusals(),
 	}
 }
@@ -106,7 +108,7 @@ func (s *sums) falseRefusals() Score {
 	for i := range s.labels {
 		for _, kind := range Kinds() {
 			if kind != KindUnknowable {
-				refused += truth(isRefusal(s.answers[i][kind]))
+				refused += truth(tags.Refuses(s.answers[i][kind]))
 				asked++
 			}
 		}

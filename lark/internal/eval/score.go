@@ -4,10 +4,10 @@ package eval
 
 import (
 	"math"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Label is what is true of a clip; a line of manifest.jsonl.
@@ -43,42 +43,10 @@ type key struct {
 
 func (l Label) key() key { return key{pitchClass[l.Key], l.Mode} }
 
-var (
-	tempoPattern   = regexp.MustCompile(`(?i)([0-9]+(?:\.[0-9]+)?) *bpm`)
-	keyPattern     = regexp.MustCompile(`\b([A-G][b#]?) (major|minor)\b`)
-	metrePattern   = regexp.MustCompile(`\b([34]/4)\b`)
-	refusalPattern = regexp.MustCompile(`(?i)\bcan('|’)?(no)?t tell\b`)
-)
-
-// parseTempo reads the number before BPM; 0 = there is none, or several.
-func parseTempo(answer string) float64 {
-	found := tempoPattern.FindAllStringSubmatch(answer, 2)
-	if len(found) != 1 {
-		return 0
-	}
-	v, err := strconv.ParseFloat(found[0][1], 64)
-	if err != nil {
-		return 0
-	}
-	return v
-}
-
 // parseKey reads "F# minor"; the zero key = there is none, or several.
 func parseKey(answer string) key {
-	found := keyPattern.FindAllStringSubmatch(answer, 2)
-	if len(found) != 1 {
-		return key{}
-	}
-	return key{pitchClass[found[0][1]], found[0][2]}
-}
-
-// parseMetre reads 3/4 or 4/4; "" = there is none, or both.
-func parseMetre(answer string) string {
-	found := metrePattern.FindAllString(answer, 2)
-	if len(found) != 1 {
-		return ""
-	}
-	return found[0]
+	tonic, mode := tags.KeyIn(answer)
+	return key{pitchClass[tonic], mode}
 }
 
 // parseYesNo reads the first word; ok is false if it is neither.
@@ -95,11 +63,9 @@ func parseYesNo(answer string) (yes, ok bool) {
 
 // parseFamilies reads the instrument families that an answer names.
 func parseFamilies(answer string) []string {
-	words := strings.FieldsFunc(strings.ToLower(answer), func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' })
-	return slices.DeleteFunc(Families(), func(f string) bool { return !slices.Contains(words, f) })
+	named := tags.InstrumentsIn(answer)
+	return slices.DeleteFunc(Families(), func(f string) bool { return !slices.Contains(named, f) })
 }
-
-func isRefusal(answer string) bool { return refusalPattern.MatchString(answer) }
 
 // tempoTolerance is the usual 4 %, see Gouyon et al., "An experimental comparison of audio tempo induction algorithms", 2006.
 const tempoTolerance = 0.04

@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,6 +113,30 @@ func TestJobsArriveAsAStageReadsThem(t *testing.T) {
 	audio, err := store.GetBytes(t.Context(), first.GetAudio().GetBlobKey(), 100)
 	require.NoError(t, err)
 	require.Equal(t, "sound", string(audio))
+}
+
+func TestTagsAreAnotherJobThanText(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	results, totals, err := w.feed(t, `{"audio":"song.wav","questions":["Key?"]}
+{"audio":"song.wav","questions":["Key?"],"response_schema":"tags"}
+{"audio":"song.wav","response_schema":"tags"}
+{"audio":"song.wav","response_schema":"poem"}
+{"audio":"song.wav","questions":["Key?"],"response_schema":"poem"}
+`)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 3, Rejected: 2}, totals)
+	require.Contains(t, results[3].Error, "questions are needed")
+	require.Contains(t, results[4].Error, `response_schema "poem" is not known`)
+	// The id that this line has had since before there were schemas: a file fed again makes no new jobs.
+	require.Equal(t, "4f963c6e-f750-58dd-aae1-ad31a6785f8d", results[0].JobID)
+	asked := map[string]string{}
+	for _, job := range w.jobs(t) {
+		asked[job.GetJobId()] = job.GetResponseSchema() + " " + job.GetQuestions()[0].GetText()
+	}
+	require.Equal(t, map[string]string{
+		results[0].JobID: " Key?", results[1].JobID: "tags Key?", results[2].JobID: "tags " + tags.DefaultQuestion,
+	}, asked)
 }
 
 func TestASecondRunGoesOnWhereTheFirstStopped(t *testing.T) {
