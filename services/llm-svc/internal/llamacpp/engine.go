@@ -123,7 +123,10 @@ func check(l model.LLM, m *llama.Model) error {
 		name        string
 		want, found int
 	}{
-		{"hidden", l.Hidden, m.Width()}, {"layers", l.Layers, s.Layers}, {"heads", l.Heads, s.Heads}, {"kv_heads", l.KVHeads, s.HeadsKV},
+		{"hidden", l.Hidden, m.Width()},
+		{"layers", l.Layers, s.Layers},
+		{"heads", l.Heads, s.Heads},
+		{"kv_heads", l.KVHeads, s.HeadsKV},
 		{"vocab", l.Vocab, s.Tokens},
 	} {
 		if v.want != v.found {
