@@ -66,6 +66,8 @@ test-unit: deps-test ## run the tests of every package
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
 	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./shared/tensor/... ./services/encoder-svc/internal/... || exit 1; done
+	@# float32 is the same with and without bfloat16 in hardware.
+	LARK_KERNEL=avx512 go test -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
 .PHONY: test-e2e
 test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker

@@ -59,38 +59,44 @@ func TestHalfProductsMatchFloat64OnOddShapes(t *testing.T) {
 	eachPrecision(t, func(t *testing.T, kr *kernel, p Precision) {
 		r := rand.New(rand.NewPCG(1, 2))
 		for _, s := range halfShapes {
-			m, n, k := s[0], s[1], s[2]
-			w, values := halves(r, k, n)
-			w.Precision = p
-			x, bias, before := random(r, m*k), random(r, n), random(r, m*n+3)
-			want := reference(seen(p, x), seen(p, values), m, n, k)
-			double := func(part []float32) {
-				for i := range part {
-					part[i] *= 2
-				}
-			}
-			for name, c := range map[string]struct {
-				fused Fused
-				of    func(i int) float64
-			}{
-				"plain":      {Fused{}, func(i int) float64 { return want[i] }},
-				"bias":       {Fused{Bias: bias}, func(i int) float64 { return want[i] + float64(bias[i%n]) }},
-				"accumulate": {Fused{Accumulate: true}, func(i int) float64 { return want[i] + float64(before[i]) }},
-				"all": {Fused{Bias: bias, Accumulate: true, Activate: double}, func(i int) float64 {
-					return 2 * (want[i] + float64(bias[i%n]) + float64(before[i]))
-				}},
-			} {
-				dst := append([]float32(nil), before...)
-				kr.matMulHalf(dst, x, w, m, k, c.fused)
-				for i, v := range dst[:m*n] {
-					if d := math.Abs(c.of(i) - float64(v)); !(d <= tolerance(p, k)) { // require for each element is slow
-						require.InDelta(t, c.of(i), v, tolerance(p, k), "%s: shape %v element %d", name, s, i)
-					}
-				}
-				require.Equal(t, before[m*n:], dst[m*n:], "%s: shape %v wrote past its end", name, s)
-			}
+			productsMatch(t, r, kr, p, s)
 		}
 	})
+}
+
+// productsMatch compares products of rows, columns and depth s with float64, for everything that may be fused with them.
+func productsMatch(t *testing.T, r *rand.Rand, kr *kernel, p Precision, s [3]int) {
+	t.Helper()
+	m, n, k := s[0], s[1], s[2]
+	w, values := halves(r, k, n)
+	w.Precision = p
+	x, bias, before := random(r, m*k), random(r, n), random(r, m*n+3)
+	want := reference(seen(p, x), seen(p, values), m, n, k)
+	double := func(part []float32) {
+		for i := range part {
+			part[i] *= 2
+		}
+	}
+	for name, c := range map[string]struct {
+		fused Fused
+		of    func(i int) float64
+	}{
+		"plain":      {Fused{}, func(i int) float64 { return want[i] }},
+		"bias":       {Fused{Bias: bias}, func(i int) float64 { return want[i] + float64(bias[i%n]) }},
+		"accumulate": {Fused{Accumulate: true}, func(i int) float64 { return want[i] + float64(before[i]) }},
+		"all": {Fused{Bias: bias, Accumulate: true, Activate: double}, func(i int) float64 {
+			return 2 * (want[i] + float64(bias[i%n]) + float64(before[i]))
+		}},
+	} {
+		dst := append([]float32(nil), before...)
+		kr.matMulHalf(dst, x, w, m, k, c.fused)
+		for i, v := range dst[:m*n] {
+			if d := math.Abs(c.of(i) - float64(v)); !(d <= tolerance(p, k)) { // require for each element is slow
+				require.InDelta(t, c.of(i), v, tolerance(p, k), "%s: shape %v element %d", name, s, i)
+			}
+		}
+		require.Equal(t, before[m*n:], dst[m*n:], "%s: shape %v wrote past its end", name, s)
+	}
 }
 
 func TestHalfProductOfRowsThatLieApart(t *testing.T) {
@@ -112,30 +118,33 @@ func TestHalfProductOfRowsThatLieApart(t *testing.T) {
 
 func TestHalfProductKeepsNotANumberAndInfinityInTheirRowAndColumn(t *testing.T) {
 	t.Parallel()
+	eachPrecision(t, notANumberAndInfinityStay)
+}
+
+func notANumberAndInfinityStay(t *testing.T, kr *kernel, p Precision) {
+	t.Helper()
 	const m, n, k = 29, 37, 45
-	eachPrecision(t, func(t *testing.T, kr *kernel, p Precision) {
-		r := rand.New(rand.NewPCG(3, 4))
-		w, _ := halves(r, k, n)
-		w.Precision = p
-		x, dst := random(r, m*k), make([]float32, m*n)
-		x[7*k+3], x[9*k+4] = float32(math.NaN()), float32(math.Inf(-1))
-		binary.LittleEndian.PutUint16(w.Data[2*(5*n+11):], 0x7c00)
-		kr.matMulHalf(dst, x, w, m, k, Fused{})
-		for i := range m {
-			for j := range n {
-				v := float64(dst[i*n+j])
-				switch {
-				case i == 7:
-					require.True(t, math.IsNaN(v), "row of the NaN, column %d", j)
-				case i == 9 || j == 11:
-					require.False(t, !math.IsNaN(v) && !math.IsInf(v, 0), "row or column of an infinity, %d,%d: %v", i, j, v)
-					require.False(t, p != BF16x2 && math.IsNaN(v) && (i != 9 || j != 11), "an infinity stays one, %d,%d", i, j)
-				default:
-					require.False(t, math.IsNaN(v) || math.IsInf(v, 0), "element %d,%d", i, j)
-				}
+	r := rand.New(rand.NewPCG(3, 4))
+	w, _ := halves(r, k, n)
+	w.Precision = p
+	x, dst := random(r, m*k), make([]float32, m*n)
+	x[7*k+3], x[9*k+4] = float32(math.NaN()), float32(math.Inf(-1))
+	binary.LittleEndian.PutUint16(w.Data[2*(5*n+11):], 0x7c00)
+	kr.matMulHalf(dst, x, w, m, k, Fused{})
+	for i := range m {
+		for j := range n {
+			v := float64(dst[i*n+j])
+			switch {
+			case i == 7:
+				require.True(t, math.IsNaN(v), "row of the NaN, column %d", j)
+			case i == 9 || j == 11:
+				require.False(t, !math.IsNaN(v) && !math.IsInf(v, 0), "row or column of an infinity, %d,%d: %v", i, j, v)
+				require.False(t, p != BF16x2 && math.IsNaN(v) && (i != 9 || j != 11), "an infinity stays one, %d,%d", i, j)
+			default:
+				require.False(t, math.IsNaN(v) || math.IsInf(v, 0), "element %d,%d", i, j)
 			}
 		}
-	})
+	}
 }
 
 func TestHalfProductOfARowDoesNotDependOnItsNeighbours(t *testing.T) {

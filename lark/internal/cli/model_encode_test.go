@@ -2,12 +2,15 @@ package cli
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/lark/internal/bench"
 )
 
 const jukeboxData = "../../../services/encoder-svc/internal/jukebox/testdata"
@@ -56,6 +59,12 @@ func TestModelEncodeSaysWhatIsWrong(t *testing.T) {
 	code, _, errs = run(t, "model", "encode", "--model", "../../../models/lark-nano", "x.wav")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, `engine "nano", not jukebox`)
+	code, _, errs = run(t, "model", "encode", "--model", "../../../models/lark-nano", "--precision", "fp8", "x.wav")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, `precision "fp8" is not one of [f32 bf16x2 bf16]`)
+	code, _, errs = run(t, "bench", "precisions", "--model", "x", "--depths", "0")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errs, "--depths")
 	code, _, errs = run(t, "bench", "encoder", "--model", t.TempDir())
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "model bundle")
@@ -68,6 +77,41 @@ func TestBenchEncoderPrintsEveryPart(t *testing.T) {
 	for _, part := range []string{"ceiling", "vq-vae", "projections", "attention", "mlp", "rest", "all", "for 6 layers", "Peak resident memory"} {
 		require.Contains(t, out, part)
 	}
+}
+
+func TestBenchPrecisionsGivesTheErrorsBehindEachDepth(t *testing.T) {
+	t.Parallel()
+	code, out, errs := run(t, "bench", "precisions", "--model", smallJukebox(t), "--seconds", "0.3", "--depths", "1,6,36", "--json")
+	require.Equal(t, exitOK, code, errs)
+	var report bench.PrecisionsReport
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	require.Equal(t, 3, report.Frames)
+	require.Len(t, report.Errors, 4, "two precisions, two depths that there are")
+	for i, e := range report.Errors {
+		require.Equal(t, []int{1, 6}[i%2], e.Layers)
+		low, high := 1e-3, 1e-2
+		if e.Precision == "bf16x2" {
+			low, high = 1e-7, 1e-5
+		}
+		require.Greater(t, e.Median, low, e)
+		require.Less(t, e.Worst, high, e)
+		require.LessOrEqual(t, e.Median, e.Worst)
+	}
+}
+
+func TestModelEncodeInBfloat16(t *testing.T) {
+	t.Parallel()
+	dir, to := smallJukebox(t), t.TempDir()
+	frames := map[string][]byte{}
+	for _, precision := range []string{"f32", "bf16x2", "bf16"} {
+		path := filepath.Join(to, precision+".npy")
+		code, _, errs := run(t, "model", "encode", "--model", dir, "--precision", precision, "--out", path, filepath.Join(jukeboxData, "edge.wav"))
+		require.Equal(t, exitOK, code, errs)
+		frames[precision] = read(t, path)
+	}
+	sameFrames(t, filepath.Join(jukeboxData, "edge_pooled.npy"), filepath.Join(to, "bf16x2.npy"))
+	require.NotEqual(t, frames["f32"], frames["bf16"])
+	require.NotEqual(t, frames["f32"], frames["bf16x2"])
 }
 
 func read(t *testing.T, path string) []byte {

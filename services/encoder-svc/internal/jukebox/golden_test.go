@@ -53,16 +53,16 @@ func TestFramesOfEveryClipAreTheReferences(t *testing.T) {
 	require.ErrorContains(t, err, "4351 samples")
 }
 
-// What the golden data's manifest allows for products in bfloat16 is 0.1 and, on average, 0.02; its tolerance for float32 is met by
-// bf16x2 too.
+// What is stated with the golden data for products in bfloat16 is 0.1 and, on average, 0.02; bf16x2 meets the tolerance of float32.
 func TestFramesInBfloat16AreNearTheReferences(t *testing.T) {
 	t.Parallel()
-	for precision, limit := range map[tensor.Precision][2]float64{tensor.BF16: {0.1, 0.02}, tensor.BF16x2: {2e-4, 1e-5}} {
+	kernel, _ := tensor.Kernel() // one asked for in vain is not the one in use
+	for precision, limit := range map[tensor.Precision][2]float64{tensor.BF16: {0.1, 0.02}, tensor.BF16x2: {pooledTolerance, 1e-5}} {
 		e, err := openGolden(Options{Precision: precision})
 		require.NoError(t, err)
 		for _, name := range []string{"medium", "silence", "short"} {
-			if raceDetector && name == "medium" {
-				continue
+			if name == "medium" && (raceDetector || kernel == "go") {
+				continue // the others have every step
 			}
 			frames, n, err := e.Encode(t.Context(), clip(t, name))
 			require.NoError(t, err, name)
@@ -75,6 +75,9 @@ func TestFramesInBfloat16AreNearTheReferences(t *testing.T) {
 			}
 			require.Less(t, sum/float64(len(frames)), limit[1], "%s %s: mean difference of %d frames", precision, name, n)
 			t.Logf("%s %s: mean difference %.2g", precision, name, sum/float64(len(frames)))
+			w := <-e.free
+			require.Equal(t, array[int32](t, name+"_codes")[:n*frameRows], w.codes[:n*frameRows], "codes of %s", name)
+			e.free <- w
 		}
 	}
 }

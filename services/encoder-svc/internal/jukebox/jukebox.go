@@ -33,6 +33,8 @@ type Options struct {
 	Windows int
 	// Mark is called whenever another part of the work begins, with one window in flight.
 	Mark func(Part)
+	// After is called with the frames [n, Width] behind each layer, the first of which is 1, with one window in flight.
+	After func(layers int, frames []float32)
 }
 
 // Encoder may be used by several goroutines; they wait for one another when more windows come than Options.Windows.
@@ -41,6 +43,7 @@ type Encoder struct {
 	vqvae  *vqvae
 	prior  *prior
 	mark   func(Part)
+	after  func(int, []float32)
 	free   chan *window
 }
 
@@ -58,7 +61,7 @@ func New(c Config, weights Weights, o Options) (*Encoder, error) {
 		return nil, err
 	}
 	r := &reader{from: weights, precision: o.Precision}
-	e := &Encoder{config: c, vqvae: loadVQVAE(r, c), prior: loadPrior(r, c), mark: o.Mark, free: make(chan *window, max(o.Windows, 1))}
+	e := &Encoder{config: c, vqvae: loadVQVAE(r, c), prior: loadPrior(r, c), mark: o.Mark, after: o.After, free: make(chan *window, max(o.Windows, 1))}
 	if r.err != nil {
 		return nil, fmt.Errorf("loading the encoder: %w", r.err)
 	}
@@ -96,7 +99,12 @@ func (e *Encoder) Encode(ctx context.Context, pcm []int16) (frames []float32, n 
 	}
 	e.mark(PartRest)
 	work := e.prior.divide(w.all, w.heads)
-	if err := e.prior.run(ctx, work, w.codes, rows, e.mark, func(int, []float32) {}); err != nil {
+	after := func(layer int, x []float32) {
+		if e.after != nil && layer >= 0 {
+			e.after(layer+1, pool(x, n, e.config.Width))
+		}
+	}
+	if err := e.prior.run(ctx, work, w.codes, rows, e.mark, after); err != nil {
 		return nil, 0, fmt.Errorf("encoding a clip: %w", err)
 	}
 	e.mark(PartRest)
