@@ -210,6 +210,10 @@ func TestDamagedFilesAreRefused(t *testing.T) {
 	_, err = parse([]byte("<html></html>"))
 	require.ErrorContains(t, err, "another kind of file")
 
+	vocabulary := encode(t, []KV{{"llama.block_count", uint32(2)}}, nil)
+	_, err = parse(vocabulary[:4+4+8+8+8+len("llama.block_count")+4+4])
+	require.NoError(t, err, "without tensors nothing follows the metadata")
+
 	change := func(at int, raw ...byte) []byte {
 		return append(append(bytes.Clone(good[:at]), raw...), good[at+len(raw):]...)
 	}

@@ -51,7 +51,7 @@ func read(r io.ReaderAt, size int64) (*File, error) {
 		return nil, err
 	}
 	data := pad(h.end, padding)
-	next, end := int64(0), data // ends of the tensors so far, with and without padding
+	next, end := int64(0), h.end // ends of the tensors so far, with and without padding
 	for i := range g.tensors {
 		t := &g.tensors[i]
 		if _, twice := g.index[t.Name]; twice {
