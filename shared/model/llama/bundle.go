@@ -58,35 +58,42 @@ func begin(ctx context.Context, dir, encoder string) (*bundle, error) {
 	return b, b.take(ctx, from.EncoderPath())
 }
 
-// take links the file of the encoder into the bundle, or copies it where links do not reach.
+// take puts the file of the encoder into the bundle.
 func (b *bundle) take(ctx context.Context, path string) error {
 	e := &b.manifest.Encoder
 	e.File = filepath.Base(e.File)
-	to := filepath.Join(b.dir, e.File)
-	if from, err := os.Stat(path); err == nil {
-		if there, err := os.Stat(to); err == nil && os.SameFile(from, there) {
-			return nil // an interrupted call linked it
-		}
-	}
-	if os.Link(path, to) == nil {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("taking the encoder: %w", err)
-	}
-	defer f.Close()
-	digest, err := model.WriteResumable(ctx, to, func(w io.Writer) error {
-		_, err := io.Copy(w, struct{ io.Reader }{f})
-		return err
-	})
-	if err == nil && digest != e.SHA256 {
-		err = fmt.Errorf("%s: its sha256 is %s, but its bundle says %s: it is damaged, fetch it again", path, digest, e.SHA256)
+	digest, err := linkOrCopy(ctx, path, filepath.Join(b.dir, e.File))
+	if err == nil && digest != "" && digest != e.SHA256 {
+		err = fmt.Errorf("the sha256 of %s is %s, but its bundle says %s: it is damaged, fetch it again", path, digest, e.SHA256)
 	}
 	if err != nil {
 		return fmt.Errorf("taking the encoder: %w", err)
 	}
 	return nil
+}
+
+// linkOrCopy makes the file from appear as to too, or copies it where links do not reach. It gives the digest of what it copied.
+func linkOrCopy(ctx context.Context, from, to string) (digest string, err error) {
+	if from, err = filepath.EvalSymlinks(from); err != nil { // a link to a link would break when that moves
+		return "", err
+	}
+	f, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if a, err := f.Stat(); err == nil {
+		if b, err := os.Stat(to); err == nil && os.SameFile(a, b) {
+			return "", nil // an interrupted call linked it
+		}
+	}
+	if os.Link(from, to) == nil {
+		return "", nil
+	}
+	return model.WriteResumable(ctx, to, func(w io.Writer) error {
+		_, err := io.Copy(w, struct{ io.Reader }{f})
+		return err
+	})
 }
 
 // projector writes the linear layer from the encoder's frames to the decoder: weight is [hidden, width], bias [hidden].
@@ -97,6 +104,28 @@ func (b *bundle) projector(weight, bias []float32, hidden int) error {
 		{Name: projectorWeight, DType: "F32", Shape: []int{hidden, width}, Data: weight},
 		{Name: projectorBias, DType: "F32", Shape: []int{hidden}, Data: bias},
 	})
+}
+
+// takeProjector writes the projector that lies in f, which must fit the encoder and a decoder of the given width.
+func (b *bundle) takeProjector(ctx context.Context, f files, hidden int) error {
+	c, ok := f[projectorWeight]
+	if !ok {
+		return fmt.Errorf("no file has the projector's %q: name the file that holds it with --projector", projectorWeight)
+	}
+	width := b.manifest.Encoder.Width
+	if info, _ := c.Info(c.name); len(info.Shape) == 2 && (info.Shape[0] != hidden || info.Shape[1] != width) {
+		return fmt.Errorf("the projector in %s goes from frames of width %d to a decoder of width %d, but the encoder's frames have %d and the decoder %d: "+
+			"they were not trained together", c.Path(), info.Shape[1], info.Shape[0], width, hidden)
+	}
+	if err := errors.Join(f.check(projectorWeight, hidden, width), f.check(projectorBias, hidden)); err != nil {
+		return err
+	}
+	weight, err1 := f.all(ctx, projectorWeight)
+	bias, err2 := f.all(ctx, projectorBias)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	return b.projector(weight, bias, hidden)
 }
 
 // seal writes the manifest.

@@ -2,9 +2,13 @@ package llama
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/gguf"
@@ -16,8 +20,25 @@ type source interface {
 	read(ctx context.Context, w weight, emit func([]float32) error) error
 }
 
-// Quantisations of matrices, as --quant names them. F32 keeps everything; norms are always F32.
+// Quantisations of matrices that are written here, as --quant names them. Norms are always F32.
 var quants = map[string]gguf.Type{"f32": gguf.F32, "f16": gguf.F16, "bf16": gguf.BF16, "q8_0": gguf.Q8_0}
+
+// Q4KM is the quantisation that llama.cpp's libraries make, of a file in bf16.
+const Q4KM = "q4_k_m"
+
+// Quantize writes the GGUF file in as out with the quantisation q4_k_m.
+type Quantize func(ctx context.Context, in, out string) error
+
+// checkQuant refuses unknown quantisations, and q4_k_m without its maker.
+func checkQuant(quant string, quantize Quantize) error {
+	if _, ok := quants[quant]; !ok && quant != Q4KM {
+		return fmt.Errorf("quantisation %q is unknown: known are %v and %s", quant, slices.Sorted(maps.Keys(quants)), Q4KM)
+	}
+	if quant == Q4KM && quantize == nil {
+		return fmt.Errorf("quantising to %s needs llama.cpp's libraries", Q4KM)
+	}
+	return nil
+}
 
 // fileTypes are the values of general.file_type (llama.h: llama_ftype).
 var fileTypes = map[gguf.Type]uint32{gguf.F32: 0, gguf.F16: 1, gguf.Q8_0: 7, gguf.BF16: 32}
@@ -66,8 +87,29 @@ func (d *decoder) tensors() []gguf.Tensor {
 	return all
 }
 
-// write writes the decoder to dir/File. An interrupted call is continued by the next with the same arguments.
-func (d *decoder) write(ctx context.Context, dir string, progress Progress) (digest string, err error) {
+// quantised writes the decoder to dir/File. An interrupted call is continued by the next with the same arguments.
+func (d *decoder) quantised(ctx context.Context, dir, quant string, quantize Quantize, progress Progress) (digest string, err error) {
+	path := filepath.Join(dir, File)
+	if quant != Q4KM {
+		d.quant = quants[quant]
+		return d.write(ctx, path, progress)
+	}
+	d.quant = gguf.BF16
+	whole, partial := path+".bf16", path+model.PartialSuffix
+	if _, err := d.write(ctx, whole, progress); err != nil {
+		return "", err
+	}
+	if err := quantize(ctx, whole, partial); err != nil {
+		return "", fmt.Errorf("quantising the decoder: %w", err)
+	}
+	if digest, err = model.FileDigest(partial); err != nil {
+		return "", err
+	}
+	return digest, errors.Join(os.Rename(partial, path), os.Remove(whole))
+}
+
+// write writes the decoder with the quantisation quant.
+func (d *decoder) write(ctx context.Context, path string, progress Progress) (digest string, err error) {
 	if len(d.vocab.tokens) != d.shape.Vocab {
 		return "", fmt.Errorf("the tokenizer has %d tokens, where %d are expected", len(d.vocab.tokens), d.shape.Vocab)
 	}
@@ -76,7 +118,7 @@ func (d *decoder) write(ctx context.Context, dir string, progress Progress) (dig
 		total += t.Bytes()
 	}
 	weights, next, done := d.shape.weights(), 0, int64(0)
-	return model.WriteResumable(ctx, filepath.Join(dir, File), func(w io.Writer) error {
+	return model.WriteResumable(ctx, path, func(w io.Writer) error {
 		return gguf.Stream(w, d.meta(), tensors, func(t gguf.Tensor, w io.Writer) error {
 			next++
 			return d.fill(ctx, weights[next-1], t, func(raw []byte) error {

@@ -16,8 +16,9 @@ import (
 type ExportConfig struct {
 	// Model is a complete bundle with a decoder in safetensors, such as lark-nano.
 	Model string
-	// Quant is the type of the matrices: f32, f16, bf16 or q8_0.
-	Quant string
+	// Quant is the type of the matrices: f32, f16, bf16, q8_0 or q4_k_m, for which Quantize is needed.
+	Quant    string
+	Quantize Quantize
 	// Out is the folder of the new bundle.
 	Out string
 }
@@ -25,9 +26,8 @@ type ExportConfig struct {
 // Export writes a bundle whose decoder is the same, as GGUF. Encoder, projector, tokenizer and prompt are those of the first bundle. The
 // GGUF holds the tokenizer's pieces too, but llama.cpp would cut a text into others: the bundle's tokenizer decides.
 func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.Manifest, err error) {
-	quant, ok := quants[cfg.Quant]
-	if !ok {
-		return m, fmt.Errorf("quantisation %q is unknown for an export: known are f32, f16, bf16 and q8_0", cfg.Quant)
+	if err := checkQuant(cfg.Quant, cfg.Quantize); err != nil {
+		return m, err
 	}
 	from, err := model.LoadComplete(cfg.Model)
 	if err != nil {
@@ -53,9 +53,9 @@ func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.M
 		return m, err
 	}
 	name := from.Name + "-gguf"
-	d := decoder{name: name, shape: s, vocab: words, quant: quant, from: tensors}
+	d := decoder{name: name, shape: s, vocab: words, from: tensors}
 	llm := s.manifest()
-	if llm.SHA256, err = d.write(ctx, cfg.Out, progress); err != nil {
+	if llm.SHA256, err = d.quantised(ctx, cfg.Out, cfg.Quant, cfg.Quantize, progress); err != nil {
 		return m, err
 	}
 	llm.Tokenizer, llm.TokenizerSHA256 = filepath.Base(l.Tokenizer), l.TokenizerSHA256

@@ -9,8 +9,14 @@ import (
 	"github.com/larkstream/larkstream/shared/model/checkpoint"
 )
 
-// files are the tensors of one or more checkpoints with Hugging Face's names.
-type files map[string]*checkpoint.File
+// files are the tensors of one or more checkpoints, by Hugging Face's names.
+type files map[string]place
+
+// place is a tensor in a file, with its name there.
+type place struct {
+	*checkpoint.File
+	name string
+}
 
 // add takes the tensors of a checkpoint.
 func (f files) add(c *checkpoint.File) error {
@@ -18,7 +24,7 @@ func (f files) add(c *checkpoint.File) error {
 		if first, twice := f[t.Name]; twice {
 			return fmt.Errorf("checking %s: tensor %q lies in %s too", c.Path(), t.Name, first.Path())
 		}
-		f[t.Name] = c
+		f[t.Name] = place{c, t.Name}
 	}
 	return nil
 }
@@ -29,7 +35,7 @@ func (f files) check(name string, shape ...int) error {
 	if !ok {
 		return fmt.Errorf("no file has a tensor %q: it is another kind of model, or a shard is missing", name)
 	}
-	info, _ := c.Info(name)
+	info, _ := c.Info(c.name)
 	if !slices.Equal(info.Shape, shape) {
 		return fmt.Errorf("checking %s: tensor %q has shape %v, where %v is expected", c.Path(), name, info.Shape, shape)
 	}
@@ -53,11 +59,11 @@ func (f files) read(ctx context.Context, w weight, emit func([]float32) error) e
 	return f.values(ctx, w.hf, emit)
 }
 
-// values passes the values of a tensor that check has seen, and refuses what is not finite.
+// values passes the values of a tensor that check has seen to emit, and refuses what is not finite.
 func (f files) values(ctx context.Context, name string, emit func([]float32) error) error {
 	c := f[name]
-	info, _ := c.Info(name)
-	return c.Read(ctx, name, func(piece []byte) error {
+	info, _ := c.Info(c.name)
+	return c.Read(ctx, c.name, func(piece []byte) error {
 		values, err := model.ToF32(info.DType, piece)
 		if err != nil {
 			return err

@@ -21,8 +21,9 @@ type RandomConfig struct {
 	Preset string
 	// Seed decides the weights: equal seeds give equal values, whatever the quantisation.
 	Seed uint64
-	// Quant is the type of the matrices: f32, f16, bf16 or q8_0.
-	Quant string
+	// Quant is the type of the matrices: f32, f16, bf16, q8_0 or q4_k_m, for which Quantize is needed.
+	Quant    string
+	Quantize Quantize
 	// Encoder is the bundle whose encoder is taken; without one, a small random Jukebox.
 	Encoder string
 	// Out is the folder of the bundle.
@@ -58,9 +59,8 @@ func Random(ctx context.Context, cfg RandomConfig, progress Progress) (model.Man
 
 // RandomOf is Random with sizes of the caller's choice. Its smallest vocabulary has 336 tokens.
 func RandomOf(ctx context.Context, s Shape, cfg RandomConfig, progress Progress) (m model.Manifest, err error) {
-	quant, ok := quants[cfg.Quant]
-	if !ok {
-		return m, fmt.Errorf("quantisation %q is unknown for random weights: known are %v", cfg.Quant, slices.Sorted(maps.Keys(quants)))
+	if err := checkQuant(cfg.Quant, cfg.Quantize); err != nil {
+		return m, err
 	}
 	words, err := synthetic(s.Vocab)
 	if err = errors.Join(err, s.Validate()); err != nil {
@@ -77,9 +77,9 @@ func RandomOf(ctx context.Context, s Shape, cfg RandomConfig, progress Progress)
 	}
 	b.manifest.Random, b.manifest.Licence = true, "Apache-2.0 (decoder and projector); encoder: "+b.manifest.Licence
 	name := fmt.Sprintf("llama-%dx%d-random", s.Layers, s.Hidden)
-	d := decoder{name: name, shape: s, vocab: words, quant: quant, from: dice{cfg.Seed}}
+	d := decoder{name: name, shape: s, vocab: words, from: dice{cfg.Seed}}
 	llm := s.manifest()
-	if llm.SHA256, err = d.write(ctx, cfg.Out, progress); err != nil {
+	if llm.SHA256, err = d.quantised(ctx, cfg.Out, cfg.Quant, cfg.Quantize, progress); err != nil {
 		return m, err
 	}
 	weight, bias, err := dice{cfg.Seed}.projector(ctx, s.Hidden, b.manifest.Encoder.Width)
@@ -107,6 +107,8 @@ func (d dice) read(ctx context.Context, w weight, emit func([]float32) error) er
 	switch {
 	case w.name == "token_embd.weight":
 		mean, deviation = 0, 1
+	case w.hf == projectorBias:
+		mean, deviation = 0, 0.05
 	case len(w.shape) > 1:
 		mean, deviation = 0, 1/math.Sqrt(float64(w.shape[1]))
 	}
@@ -114,14 +116,12 @@ func (d dice) read(ctx context.Context, w weight, emit func([]float32) error) er
 }
 
 func (d dice) projector(ctx context.Context, hidden, width int) (weight, bias []float32, err error) {
-	collect := func(to *[]float32) func([]float32) error {
-		return func(values []float32) error {
+	tensors := projectorWeights(hidden, width)
+	for i, to := range []*[]float32{&weight, &bias} {
+		err = errors.Join(err, d.read(ctx, tensors[i], func(values []float32) error {
 			*to = append(*to, values...)
 			return nil
-		}
+		}))
 	}
-	err = errors.Join(
-		random.Uniform(ctx, d.seed, projectorWeight, int64(hidden)*int64(width), 0, 1/math.Sqrt(float64(width)), collect(&weight)),
-		random.Uniform(ctx, d.seed, projectorBias, int64(hidden), 0, 0.05, collect(&bias)))
 	return weight, bias, err
 }

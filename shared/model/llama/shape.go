@@ -104,3 +104,8 @@ func (s Shape) weights() []weight {
 	}
 	return all
 }
+
+// projectorWeights are the tensors of a projector from frames of the given width.
+func projectorWeights(hidden, width int) []weight {
+	return []weight{{hf: projectorWeight, shape: []int{hidden, width}}, {hf: projectorBias, shape: []int{hidden}}}
+}

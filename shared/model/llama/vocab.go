@@ -53,7 +53,7 @@ func (v *vocab) add(token string, score float32, kind int32) error {
 	return nil
 }
 
-const maxToken = 4096 // bytes
+const maxToken = 512 // bytes
 
 // fill adds unused tokens until the vocabulary has as many as the model has rows.
 func (v *vocab) fill(rows int) error {
