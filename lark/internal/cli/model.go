@@ -17,10 +17,12 @@ func (a *app) modelCommand() *cobra.Command {
 		Long: `Makes bundles, the folders with weights and model.yaml that --model and LARK_MODEL_DIR name.`,
 	}
 	importCmd := &cobra.Command{Use: "import", Short: "Make a bundle of published weights"}
-	importCmd.AddCommand(a.importJukeboxCommand())
+	importCmd.AddCommand(a.importJukeboxCommand(), a.importLlamaCommand())
 	randomCmd := &cobra.Command{Use: "random", Short: "Make a bundle of random weights, for benchmarks"}
-	randomCmd.AddCommand(a.randomJukeboxCommand())
-	cmd.AddCommand(importCmd, randomCmd, a.encodeCommand())
+	randomCmd.AddCommand(a.randomJukeboxCommand(), a.randomLlamaCommand())
+	exportCmd := &cobra.Command{Use: "export", Short: "Make a bundle of another bundle"}
+	exportCmd.AddCommand(a.exportGGUFCommand())
+	cmd.AddCommand(importCmd, randomCmd, exportCmd, a.encodeCommand())
 	return cmd
 }
 
@@ -37,7 +39,7 @@ command.`,
 			if cfg.VQVAE == "" || cfg.Prior == "" || cfg.Out == "" {
 				return usage(errors.New("--vqvae, --prior and --out are needed"))
 			}
-			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p jukebox.Progress) (model.Manifest, error) {
+			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
 				return jukebox.Import(ctx, cfg, p)
 			})
 		},
@@ -62,7 +64,7 @@ means nothing. The bundle and every answer's model name say so.`,
 			if cfg.Out == "" {
 				return usage(errors.New("--out is needed"))
 			}
-			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p jukebox.Progress) (model.Manifest, error) {
+			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
 				return jukebox.Random(ctx, cfg, p)
 			})
 		},
@@ -74,7 +76,7 @@ means nothing. The bundle and every answer's model name say so.`,
 }
 
 // makeBundle runs make with a progress bar on a terminal, and tells what it made.
-func (a *app) makeBundle(ctx context.Context, dir string, make func(context.Context, jukebox.Progress) (model.Manifest, error)) error {
+func (a *app) makeBundle(ctx context.Context, dir string, make func(ctx context.Context, progress func(done, total int64)) (model.Manifest, error)) error {
 	b := &bar{start: time.Now()}
 	if isTerminal(a.Err) {
 		b.out = a.Err
@@ -84,6 +86,10 @@ func (a *app) makeBundle(ctx context.Context, dir string, make func(context.Cont
 	if err != nil {
 		return err
 	}
-	a.printf("%s: %s, sha256 %.16s, %s in %s\n", dir, m.Name, m.Encoder.SHA256, size(b.total), time.Since(b.start).Round(time.Second/10))
+	digest := m.Encoder.SHA256
+	if !m.EncoderOnly() {
+		digest = m.LLM.SHA256
+	}
+	a.printf("%s: %s, sha256 %.16s, %s in %s\n", dir, m.Name, digest, size(b.total), time.Since(b.start).Round(time.Second/10))
 	return nil
 }

@@ -215,7 +215,7 @@ func FuzzSentencePiece(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		v, err := parseSentencePiece(raw)
 		if err == nil {
-			require.Equal(t, len(v.tokens), len(v.ids))
+			require.Len(t, v.ids, len(v.tokens))
 			require.GreaterOrEqual(t, len(v.tokens), 256)
 		}
 	})
@@ -232,7 +232,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		v, err := parseTokenizerJSON(raw)
 		if err == nil {
-			require.Equal(t, len(v.tokens), len(v.ids))
+			require.Len(t, v.ids, len(v.tokens))
 		}
 	})
 }

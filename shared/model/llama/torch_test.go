@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,7 +48,7 @@ func torchSave(t *testing.T, path string, tensors []model.Tensor) {
 		p.WriteString("ctorch._utils\n_rebuild_tensor_v2\n((")
 		text("storage")
 		p.WriteString("ctorch\nFloatStorage\n")
-		text(fmt.Sprint(i))
+		text(strconv.Itoa(i))
 		text("cpu")
 		p.WriteByte('J')
 		p.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(tensor.Data))))
