@@ -65,9 +65,15 @@ test-unit: deps-test ## run the tests of every package
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
-	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./shared/tensor/... ./services/encoder-svc/internal/... || exit 1; done
+	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./shared/tensor/... ./services/encoder-svc/internal/{jukebox,nano} || exit 1; done
 	@# float32 is the same with and without bfloat16 in hardware.
 	LARK_KERNEL=avx512 go test -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
+
+.PHONY: test-devices
+test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
+	@.ci/deps vulkan
+	LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/vulkan GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=Vulkan0 \
+		go test -count=1 -timeout 10m ./services/encoder-svc/internal/ggmljukebox
 
 .PHONY: test-e2e
 test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker

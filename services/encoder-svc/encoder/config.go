@@ -29,9 +29,14 @@ type Config struct {
 	service.Common `yaml:",inline"`
 	// Engine is nano, jukebox or test; empty takes what the bundle names.
 	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox or test; empty: the bundle's"`
-	// Concurrency is how many windows are encoded at once; 0 takes the number of processors, and 1 for jukebox, of which one window keeps
-	// them all busy and takes 0.4 GB.
-	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox"`
+	// Concurrency is how many windows are encoded at once; 0 takes the number of processors, 1 for jukebox, of which one window keeps
+	// them all busy and takes 0.4 GB, and 4 for jukebox on a GPU, where windows that wait run together.
+	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox, 4 for jukebox on a GPU"`
+	// Device runs jukebox's prior: cpu, a GPU as cuda, vulkan or metal (cuda:1 is the second), auto for the first GPU with cpu where there is
+	// none, or ggml-cpu. All but cpu need ggml's libraries, see docs/gpu.md; one that cannot be used stops the service, but for auto.
+	Device string `yaml:"device" env:"LARK_ENCODER_DEVICE" flag:"device" default:"cpu" help:"jukebox only: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu"`
+	// NativeDir is the folder of ggml's libraries; empty takes native/cuda, or as the device is called, beside the program, else native/cpu.
+	NativeDir string `yaml:"native_dir" env:"LARK_NATIVE_DIR" flag:"native-dir" help:"folder of the libraries of llama.cpp and ggml; empty: native/ beside the program"`
 	// TestDelay is the time that the test engine takes for one window.
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`
 }
@@ -51,6 +56,9 @@ func (c *Config) Validate() error {
 	if c.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
 	}
+	if !validDevice(c.Device) {
+		faults = append(faults, fmt.Errorf("device: %q is not %s", c.Device, deviceNames))
+	}
 	if c.TestDelay < 0 {
 		faults = append(faults, fmt.Errorf("test_delay: %s is below 0", c.TestDelay))
 	}
@@ -62,8 +70,15 @@ func (c *Config) windows(b *model.Bundle) int {
 	switch {
 	case c.Concurrency > 0:
 		return c.Concurrency
-	case c.engineName(b) == EngineJukebox:
+	case c.engineName(b) == EngineJukebox && c.onProcessor():
 		return 1
+	case c.engineName(b) == EngineJukebox:
+		return deviceWindows
 	}
 	return runtime.NumCPU()
+}
+
+// onProcessor tells whether the processor runs the encoder.
+func (c *Config) onProcessor() bool {
+	return slices.Contains([]string{"", DeviceCPU, DeviceGGMLCPU}, c.Device)
 }

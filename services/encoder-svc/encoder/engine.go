@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/nano"
@@ -29,13 +31,17 @@ func OpenEngine(c Config) (Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.open(bundle)
+	return c.open(context.Background(), bundle, Device{Log: slog.New(slog.DiscardHandler)})
 }
 
 // engineName is the engine in use: the configuration's, else the bundle's.
 func (c *Config) engineName(b *model.Bundle) string { return cmp.Or(c.Engine, b.Encoder.Engine) }
 
-func (c *Config) open(b *model.Bundle) (Engine, error) {
+// open opens the engine; d has what a device needs besides the configuration.
+func (c *Config) open(ctx context.Context, b *model.Bundle, d Device) (Engine, error) {
+	if name := c.engineName(b); name != EngineJukebox && !slices.Contains([]string{"", DeviceCPU, DeviceAuto}, c.Device) {
+		return nil, fmt.Errorf("opening encoder: engine %s runs on the processor, not on device %s", name, c.Device)
+	}
 	switch name := c.engineName(b); name {
 	case EngineNano:
 		e, err := nano.Load(b.Dir)
@@ -47,12 +53,23 @@ func (c *Config) open(b *model.Bundle) (Engine, error) {
 		}
 		return nanoEngine{e}, nil
 	case EngineJukebox:
-		return OpenJukebox(b, JukeboxOptions{Windows: c.windows(b)})
+		d.Name, d.NativeDir = c.Device, c.NativeDir
+		return c.openJukebox(ctx, b, d)
 	case EngineTest:
 		return testengine.New(b.Encoder.Width, b.Encoder.FrameRateHz, c.TestDelay), nil
 	default:
 		return nil, fmt.Errorf("opening encoder: engine %q is not nano, jukebox or test", name)
 	}
+}
+
+// openJukebox opens LLark's encoder on the device, with auto on the processor when no other can be used.
+func (c *Config) openJukebox(ctx context.Context, b *model.Bundle, d Device) (*Jukebox, error) {
+	j, err := OpenJukeboxOn(ctx, b, JukeboxOptions{Windows: c.windows(b)}, d)
+	if err == nil || c.Device != DeviceAuto || ctx.Err() != nil {
+		return j, err
+	}
+	d.Log.Warn("no GPU can be used, the encoder runs on the processor", "reason", err)
+	return OpenJukebox(b, JukeboxOptions{Windows: max(c.Concurrency, 1)})
 }
 
 // nanoEngine gives lark-nano's encoder the shape of an Engine.

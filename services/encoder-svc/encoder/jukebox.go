@@ -19,6 +19,9 @@ type JukeboxPart = jukebox.Part
 type Jukebox struct {
 	encoder *jukebox.Encoder
 	weights *model.Mapped
+	// frames is the encoder's Encode, or that of the device, and stop ends the device.
+	frames func(ctx context.Context, pcm []int16) (frames []float32, n int, err error)
+	stop   func()
 }
 
 // JukeboxOptions are the choices of whoever opens an encoder; the zero value is the bundle's precision and one window at a
@@ -50,12 +53,12 @@ func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
 	if err != nil {
 		return nil, errors.Join(err, weights.Close())
 	}
-	return &Jukebox{e, weights}, nil
+	return &Jukebox{e, weights, e.Encode, func() {}}, nil
 }
 
 // Encode is that of Engine. Loudness is normalised by the peak of all of pcm, of which the first 23.777 s are heard.
 func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
-	frames, n, err := j.encoder.Encode(ctx, pcm)
+	frames, n, err := j.frames(ctx, pcm)
 	if errors.Is(err, jukebox.ErrTooShort) {
 		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooShort, err)
 	}
@@ -76,8 +79,10 @@ func (j *Jukebox) WindowSamples() int { return j.encoder.Config().WindowSamples(
 // Flops are the floating-point operations that a clip of that many samples takes, by part; only products count.
 func (j *Jukebox) Flops(samples int) map[JukeboxPart]float64 { return j.encoder.Flops(samples) }
 
-// Close frees the weights. While something is being encoded it only returns an error: the weights are in use.
+// Close frees the weights. While something is being encoded it only returns an error: the weights are in use. On a device,
+// windows in hand end first.
 func (j *Jukebox) Close() error {
+	j.stop()
 	if !j.encoder.Idle() {
 		return errors.New("closing encoder: a window is still being encoded")
 	}

@@ -22,6 +22,8 @@ type loading struct {
 	opened chan struct{} // closed when the engine is there
 	// percent of the bundle that has been compared with its digests.
 	percent atomic.Int64
+	// uploaded is the percentage of the weights that are on the device.
+	uploaded atomic.Int64
 }
 
 func newLoading(cfg *Config, bundle *model.Bundle, log *slog.Logger) *loading {
@@ -33,7 +35,7 @@ func (l *loading) Run(ctx context.Context) error {
 	begun := time.Now()
 	err := l.bundle.Verify(ctx, func(done, total int64) { l.percent.Store(100 * done / max(total, 1)) })
 	if err == nil {
-		l.engine, err = l.cfg.open(l.bundle)
+		l.engine, err = l.cfg.open(ctx, l.bundle, Device{Log: l.log, Progress: func(done, total int) { l.uploaded.Store(int64(100 * done / total)) }})
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
@@ -41,7 +43,7 @@ func (l *loading) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the model: %w", err)
 	}
-	l.log.Info("model loaded", "model", l.bundle.DisplayName(), "engine", l.cfg.engineName(l.bundle), "seconds", time.Since(begun).Seconds())
+	l.log.Info("model loaded", "model", l.bundle.DisplayName(), "engine", l.cfg.engineName(l.bundle), "device", l.cfg.Device, "seconds", time.Since(begun).Seconds())
 	close(l.opened)
 	<-ctx.Done()
 	return nil
@@ -53,6 +55,9 @@ func (l *loading) Ready() error {
 	case <-l.opened:
 		return nil
 	default:
+		if n := l.uploaded.Load(); n > 0 {
+			return fmt.Errorf("the model is being loaded: %d %% of it are on the device", n)
+		}
 		return fmt.Errorf("the model is being loaded: %d %% of it are checked", l.percent.Load())
 	}
 }

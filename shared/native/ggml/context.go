@@ -168,11 +168,8 @@ func Set[N Number](t Tensor, values []N) error {
 // SetAt fills a part of the tensor from an offset in bytes.
 func SetAt[N Number](t Tensor, offset int, values []N) error {
 	size := len(values) * int(unsafe.Sizeof(*new(N)))
-	if err := t.transfer(t.size()); err != nil {
+	if err := t.part(offset, size); err != nil {
 		return fmt.Errorf("setting tensor: %w", err)
-	}
-	if offset < 0 || size == 0 || size > t.Bytes()-offset {
-		return fmt.Errorf("setting tensor: %d bytes at %d of %d", size, offset, t.Bytes())
 	}
 	t.lib.c.tensorSet(t.p, unsafe.Pointer(unsafe.SliceData(values)), uintptr(offset), uintptr(size))
 	return nil
@@ -184,6 +181,27 @@ func Get[N Number](t Tensor, values []N) error {
 		return fmt.Errorf("reading tensor: %w", err)
 	}
 	t.lib.c.tensorGet(t.p, unsafe.Pointer(unsafe.SliceData(values)), 0, uintptr(t.Bytes()))
+	return nil
+}
+
+// GetAt reads a part of the tensor from an offset in bytes.
+func GetAt[N Number](t Tensor, offset int, values []N) error {
+	size := len(values) * int(unsafe.Sizeof(*new(N)))
+	if err := t.part(offset, size); err != nil {
+		return fmt.Errorf("reading tensor: %w", err)
+	}
+	t.lib.c.tensorGet(t.p, unsafe.Pointer(unsafe.SliceData(values)), uintptr(offset), uintptr(size))
+	return nil
+}
+
+// part tells whether so many bytes at an offset can be moved.
+func (t Tensor) part(offset, size int) error {
+	if err := t.transfer(t.size()); err != nil {
+		return err
+	}
+	if offset < 0 || size == 0 || size > t.Bytes()-offset {
+		return fmt.Errorf("%d bytes at %d of %d", size, offset, t.Bytes())
+	}
 	return nil
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Mark func(Part)
 	// After is called with the frames [n, Width] behind each layer, the first of which is 1, with one window in flight.
 	After func(layers int, frames []float32)
+	// CodesOnly leaves out the memory that the prior works in: only codes and weights are asked for.
+	CodesOnly bool
 }
 
 // Encoder may be used by several goroutines; they wait for one another when more windows come than Options.Windows.
@@ -44,6 +46,7 @@ type Encoder struct {
 	prior  *prior
 	mark   func(Part)
 	after  func(int, []float32)
+	room   int // values that a window works in
 	free   chan *window
 }
 
@@ -68,6 +71,10 @@ func New(c Config, weights Weights, o Options) (*Encoder, error) {
 	if e.mark == nil {
 		e.mark = func(Part) {}
 	}
+	// Signals of the VQ-VAE come first, activations of the prior after them, in the same memory.
+	if e.room = 2 * c.vqRoom(c.WindowSamples()); !o.CodesOnly {
+		e.room = max(e.room, e.prior.room())
+	}
 	for range cap(e.free) {
 		e.free <- &window{}
 	}
@@ -76,9 +83,6 @@ func New(c Config, weights Weights, o Options) (*Encoder, error) {
 
 // Config is the encoder's shape.
 func (e *Encoder) Config() Config { return e.config }
-
-// room is how many values a window works in: signals of the VQ-VAE first, activations of the prior after it.
-func (e *Encoder) room() int { return max(2*e.config.vqRoom(e.config.WindowSamples()), e.prior.room()) }
 
 // Encode turns 44.1 kHz mono PCM into frames [n, Width], n = ⌊⌊len(pcm)/128⌋/34⌋, at most 240. It hears the first 23.777 s; the loudness
 // is normalised by the peak of all that it is given. Clips below MinSamples give ErrTooShort. It waits for its turn and ends soon after
@@ -187,7 +191,7 @@ func (e *Encoder) take(ctx context.Context) (*window, error) {
 }
 
 func (e *Encoder) fill(w *window) {
-	w.all, w.samples = make([]float32, e.room()), make([]float32, e.config.WindowSamples())
+	w.all, w.samples = make([]float32, e.room), make([]float32, e.config.WindowSamples())
 	w.codes, w.heads = make([]int32, e.config.Context), make(chan *heads, runtime.GOMAXPROCS(0))
 	for range cap(w.heads) {
 		w.heads <- newHeads(e.config)

@@ -13,8 +13,8 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 )
 
-// DefaultBatch is how many answers are decoded in one step unless Config says otherwise.
-const DefaultBatch = 16
+// defaultBatch is how many answers are decoded in one step unless Config says otherwise.
+const defaultBatch = 16
 
 // Config bounds the engine.
 type Config struct {
@@ -44,9 +44,6 @@ type Engine struct {
 	close  sync.Once
 	ended  chan struct{} // closed when the scheduler has returned
 	fault  error         // of the backend's Close; read after ended
-
-	life sync.RWMutex // held by users of the vocabulary, which ends with the backend
-	shut bool
 
 	prefixes, steps, widest, used, sequences, promised atomic.Int64
 }
@@ -90,7 +87,7 @@ func New(cfg Config, d Deps) (*Engine, error) {
 func newEngine(cfg Config, d Deps) (*Engine, error) {
 	shape := d.Backend.Shape()
 	if cfg.MaxBatch == 0 {
-		cfg.MaxBatch = DefaultBatch
+		cfg.MaxBatch = defaultBatch
 	}
 	switch {
 	case d.Vocabulary.Size() != shape.Vocab:
@@ -119,9 +116,7 @@ func (e *Engine) Close() error {
 
 // Constrains implements engine.Constrainer.
 func (e *Engine) Constrains(schema string) bool {
-	e.life.RLock()
-	defer e.life.RUnlock()
-	if e.Grammars == nil || e.shut {
+	if e.Grammars == nil {
 		return false
 	}
 	c, err := e.Grammars.Constrain(schema)
@@ -140,9 +135,19 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 	if req.Schema != "" && e.Grammars == nil {
 		return nil, fmt.Errorf("answering in the form %q: %w", req.Schema, engine.ErrSchema)
 	}
-	r, results, err := e.prepare(ctx, req)
-	if err != nil || len(r.answers) == 0 {
-		return results, err
+	results := make([]engine.Result, len(req.Questions))
+	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
+	for i, q := range req.Questions {
+		results[i].Index = q.Index
+		a, err := e.newAnswer(r, &results[i], q)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.answers = append(r.answers, a)
+	}
+	if len(r.answers) == 0 {
+		return results, nil
 	}
 	select {
 	case e.submit <- r:
@@ -156,27 +161,6 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 		return nil, r.err
 	}
 	return results, nil
-}
-
-// prepare turns questions into tokens. Those that cannot be answered have their error in their result.
-func (e *Engine) prepare(ctx context.Context, req engine.Request) (*request, []engine.Result, error) {
-	e.life.RLock()
-	defer e.life.RUnlock()
-	if e.shut {
-		return nil, nil, engine.ErrClosed
-	}
-	results := make([]engine.Result, len(req.Questions))
-	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
-	for i, q := range req.Questions {
-		results[i].Index = q.Index
-		a, err := e.newAnswer(r, &results[i], q)
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		r.answers = append(r.answers, a)
-	}
-	return r, results, nil
 }
 
 // newAnswer prepares a question, or says why it cannot be answered.

@@ -2,7 +2,6 @@ package schedule
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -38,9 +37,6 @@ func (e *Engine) run() {
 	for _, r := range s.inHand() {
 		s.end(r, engine.ErrClosed)
 	}
-	e.life.Lock()
-	defer e.life.Unlock()
-	e.shut = true
 	e.fault = e.Backend.Close()
 }
 
@@ -295,10 +291,10 @@ func (s *scheduler) accept(a *answer, scores []float32) {
 	a.token = id
 	a.result.OutputTokens++
 	if a.constraint != nil {
-		err = a.constraint.Accept(id)
+		a.constraint.Accept(id)
 	}
-	part, stopped, textErr := a.text.Push(id)
-	if err = errors.Join(err, textErr); err != nil {
+	part, stopped, err := a.text.Push(id)
+	if err != nil {
 		s.finish(a, "", err)
 		return
 	}

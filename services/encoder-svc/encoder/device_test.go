@@ -1,0 +1,96 @@
+package encoder
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/native"
+	"github.com/larkstream/larkstream/shared/native/ggml"
+	"github.com/larkstream/larkstream/shared/native/nativetest"
+)
+
+func TestDeviceNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", "cpu", "auto", "ggml-cpu", "cuda", "cuda:1", "vulkan:0", "metal", "vulkan:12"} {
+		require.True(t, validDevice(name), name)
+	}
+	for _, name := range []string{"gpu", "cuda1", "cuda:", "cuda:x", "metal:100", "CUDA", "auto:1", " cpu", "ggml-cpu:1"} {
+		require.False(t, validDevice(name), name)
+	}
+	cuda, igpu, cpu := ggml.Device{Name: "CUDA1", Kind: ggml.GPU}, ggml.Device{Name: "Vulkan0", Kind: ggml.Integrated}, ggml.Device{Name: "CPU", Kind: ggml.CPU}
+	for name, want := range map[string][]bool{
+		"cuda": {false, false, false}, "cuda:1": {true, false, false}, "vulkan": {false, true, false}, "vulkan:1": {false, false, false},
+		"auto": {true, true, false}, "ggml-cpu": {false, false, true}, "metal": {false, false, false},
+	} {
+		require.Equal(t, want, []bool{matches(name, cuda), matches(name, igpu), matches(name, cpu)}, name)
+	}
+}
+
+// The same bundle gives the same frames with ggml's kernels as with ours.
+func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Common: commonOf(jukeboxBundle(t)), Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}
+	e, err := OpenEngine(cfg)
+	require.NoError(t, err)
+	got, err := e.Encode(t.Context(), tone(44100))
+	require.NoError(t, err)
+	_, err = e.Encode(t.Context(), tone(4351))
+	require.ErrorIs(t, err, ErrTooShort)
+	require.NoError(t, e.Close())
+
+	cfg.Device = DeviceCPU
+	reference, err := OpenEngine(cfg)
+	require.NoError(t, err)
+	want, err := reference.Encode(t.Context(), tone(44100))
+	require.NoError(t, err)
+	require.NoError(t, reference.Close())
+	require.Equal(t, want.Rows, got.Rows)
+	require.InDeltaSlice(t, want.Data, got.Data, 2e-5)
+}
+
+// A device that is named must be there; auto takes the processor where there is no other, and says why.
+func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
+	t.Parallel()
+	b, err := model.Load(jukeboxBundle(t))
+	require.NoError(t, err)
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	dir := nativetest.Dir(t)
+
+	cfg := Config{Device: "cuda:7", NativeDir: dir}
+	_, err = cfg.open(t.Context(), b, Device{Log: log})
+	require.ErrorContains(t, err, "opening device cuda:7: the libraries in")
+	require.ErrorContains(t, err, "find only")
+	require.ErrorContains(t, err, "CPU (")
+	require.ErrorContains(t, err, "docs/gpu.md")
+
+	cfg.NativeDir = t.TempDir()
+	_, err = cfg.open(t.Context(), b, Device{Log: log})
+	require.Error(t, err, "another folder than the loaded one, or an empty one")
+
+	cfg.Device = DeviceAuto
+	e, err := cfg.open(t.Context(), b, Device{Log: log})
+	require.NoError(t, err)
+	require.Contains(t, text.String(), "no GPU can be used, the encoder runs on the processor")
+	_, err = e.Encode(t.Context(), tone(5000))
+	require.NoError(t, err)
+	require.NoError(t, e.Close())
+
+	_, err = OpenJukeboxOn(t.Context(), b, JukeboxOptions{}, Device{Name: "tpu"})
+	require.ErrorContains(t, err, `"tpu" is not cpu, auto, cuda`)
+	cfg = Config{Common: commonOf(nanoBundle), Device: "vulkan"}
+	_, err = OpenEngine(cfg)
+	require.ErrorContains(t, err, "engine nano runs on the processor, not on device vulkan")
+}
+
+func TestFolderOfADevicesLibraries(t *testing.T) {
+	t.Parallel()
+	fallback, err := native.Dir("")
+	require.NoError(t, err)
+	require.Equal(t, "/opt/native", librariesOf("cuda", "/opt/native"))
+	require.Empty(t, librariesOf("cuda", ""), "there is no %s/../cuda", fallback)
+}
