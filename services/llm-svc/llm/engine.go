@@ -3,9 +3,11 @@ package llm
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/llamacpp"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tagger"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/testengine"
 	"github.com/larkstream/larkstream/shared/model"
@@ -30,19 +32,19 @@ func OpenEngine(c Config) (Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.open(bundle)
+	return c.open(bundle, slog.New(slog.DiscardHandler))
 }
 
 // open opens the decoder, behind the tagger if it cannot hold its answers to tags.
-func (c *Config) open(b *model.Bundle) (Engine, error) {
-	e, err := c.openDecoder(b)
+func (c *Config) open(b *model.Bundle, log *slog.Logger) (Engine, error) {
+	e, err := c.openDecoder(b, log)
 	if err != nil {
 		return nil, err
 	}
 	return tagger.Wrap(e), nil
 }
 
-func (c *Config) openDecoder(b *model.Bundle) (Engine, error) {
+func (c *Config) openDecoder(b *model.Bundle, log *slog.Logger) (Engine, error) {
 	switch name := c.engineName(b); name {
 	case EngineTest:
 		return testengine.New(b.LLM.Hidden, c.TestDelay), nil
@@ -51,6 +53,10 @@ func (c *Config) openDecoder(b *model.Bundle) (Engine, error) {
 			return nil, err
 		}
 		return llama.Open(b, llama.Config{MaxBatch: c.MaxBatch, Positions: c.Positions})
+	case EngineLlamaCPP:
+		return llamacpp.Open(b, llamacpp.Config{
+			NativeDir: c.NativeDir, Device: c.Device, Threads: c.Threads, MaxBatch: c.MaxBatch, Positions: c.Positions,
+		}, llamacpp.Deps{Log: log})
 	default:
 		return nil, fmt.Errorf("opening the decoder: the bundle %s asks for engine %q, which this program does not have", b.Name, name)
 	}

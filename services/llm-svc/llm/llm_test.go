@@ -217,9 +217,9 @@ func TestConfig(t *testing.T) {
 	cfg, err := llm.DefaultConfig()
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
-	cfg.Engine, cfg.Concurrency, cfg.TestDelay, cfg.LogLevel = "abacus", 0, -1, "loud"
+	cfg.Engine, cfg.Concurrency, cfg.TestDelay, cfg.LogLevel, cfg.Device = "abacus", 0, -1, "loud", "tpu"
 	err = cfg.Validate()
-	for _, want := range []string{"abacus", "concurrency", "test_delay", "loud"} {
+	for _, want := range []string{"abacus", "concurrency", "test_delay", "loud", "device"} {
 		require.ErrorContains(t, err, want)
 	}
 }

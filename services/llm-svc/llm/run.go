@@ -34,7 +34,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	eng, err := cfg.open(w.Bundle)
+	eng, err := cfg.open(w.Bundle, w.Log)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ type Rows struct {
 	Scores  bool
 }
 
-// Vocabulary turns text into tokens and back. It is safe for concurrent use.
+// Vocabulary turns text into tokens and back. It is safe for concurrent use, until the Backend is closed.
 type Vocabulary interface {
 	Size() int
 	// SpecialAt gives the longest special token whose name text begins with, and the length of that name; 0 if there is none.
@@ -60,7 +60,7 @@ type Vocabulary interface {
 	tokenizer.Pieces
 }
 
-// Grammars is a Vocabulary, or goes with one, that can hold answers to a form.
+// Grammars can hold answers to a form. It is safe for concurrent use, until the Backend is closed.
 type Grammars interface {
 	// Constrain makes the constraint of one answer that follows schema (engine.SchemaTags).
 	Constrain(schema string) (Constraint, error)
@@ -71,8 +71,8 @@ type Constraint interface {
 	// Allows tells whether id may come next.
 	Allows(id int) bool
 	// Mask sets the scores of all tokens that may not come next to negative infinity.
-	Mask(scores []float32)
-	// Accept takes id as the next token.
-	Accept(id int)
+	Mask(scores []float32) error
+	// Accept takes id, which is allowed, as the next token.
+	Accept(id int) error
 	Close()
 }

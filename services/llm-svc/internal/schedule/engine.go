@@ -13,8 +13,8 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 )
 
-// defaultBatch is how many answers are decoded in one step unless Config says otherwise.
-const defaultBatch = 16
+// DefaultBatch is how many answers are decoded in one step unless Config says otherwise.
+const DefaultBatch = 16
 
 // Config bounds the engine.
 type Config struct {
@@ -44,6 +44,9 @@ type Engine struct {
 	close  sync.Once
 	ended  chan struct{} // closed when the scheduler has returned
 	fault  error         // of the backend's Close; read after ended
+
+	life sync.RWMutex // held by users of the vocabulary, which ends with the backend
+	shut bool
 
 	prefixes, steps, widest, used, sequences, promised atomic.Int64
 }
@@ -87,7 +90,7 @@ func New(cfg Config, d Deps) (*Engine, error) {
 func newEngine(cfg Config, d Deps) (*Engine, error) {
 	shape := d.Backend.Shape()
 	if cfg.MaxBatch == 0 {
-		cfg.MaxBatch = defaultBatch
+		cfg.MaxBatch = DefaultBatch
 	}
 	switch {
 	case d.Vocabulary.Size() != shape.Vocab:
@@ -116,7 +119,9 @@ func (e *Engine) Close() error {
 
 // Constrains implements engine.Constrainer.
 func (e *Engine) Constrains(schema string) bool {
-	if e.Grammars == nil {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.Grammars == nil || e.shut {
 		return false
 	}
 	c, err := e.Grammars.Constrain(schema)
@@ -135,19 +140,9 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 	if req.Schema != "" && e.Grammars == nil {
 		return nil, fmt.Errorf("answering in the form %q: %w", req.Schema, engine.ErrSchema)
 	}
-	results := make([]engine.Result, len(req.Questions))
-	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
-	for i, q := range req.Questions {
-		results[i].Index = q.Index
-		a, err := e.newAnswer(r, &results[i], q)
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		r.answers = append(r.answers, a)
-	}
-	if len(r.answers) == 0 {
-		return results, nil
+	r, results, err := e.prepare(ctx, req)
+	if err != nil || len(r.answers) == 0 {
+		return results, err
 	}
 	select {
 	case e.submit <- r:
@@ -161,6 +156,27 @@ func (e *Engine) Answer(ctx context.Context, req engine.Request) ([]engine.Resul
 		return nil, r.err
 	}
 	return results, nil
+}
+
+// prepare turns questions into tokens. Those that cannot be answered have their error in their result.
+func (e *Engine) prepare(ctx context.Context, req engine.Request) (*request, []engine.Result, error) {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.shut {
+		return nil, nil, engine.ErrClosed
+	}
+	results := make([]engine.Result, len(req.Questions))
+	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
+	for i, q := range req.Questions {
+		results[i].Index = q.Index
+		a, err := e.newAnswer(r, &results[i], q)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.answers = append(r.answers, a)
+	}
+	return r, results, nil
 }
 
 // newAnswer prepares a question, or says why it cannot be answered.

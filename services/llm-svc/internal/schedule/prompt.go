@@ -3,6 +3,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,6 +23,7 @@ type Prompt struct {
 	suffix    []int // after the frames, up to the text that the question is part of
 	question  segment
 	end       []int // after that text
+	audioEnd  int   // the special token after the frames, or None
 	stop      map[int]bool
 	stopTexts []string
 	maxTokens int
@@ -40,17 +42,24 @@ type part struct {
 	text    string
 }
 
-// NewPrompt reads a template and checks that the frames stand between two special tokens.
+// NewPrompt reads a template and checks that the frames stand between two special tokens, or alone if neither stands there.
 func NewPrompt(p model.Prompt, v Vocabulary) (*Prompt, error) {
-	out := &Prompt{vocab: v, stop: map[int]bool{}, maxTokens: p.MaxTokens}
+	out := &Prompt{vocab: v, stop: map[int]bool{}, maxTokens: p.MaxTokens, audioEnd: None}
 	trained := p.Whitespace == model.Trained
 	head, tail, _ := strings.Cut(p.Suffix+p.Question, model.Question)
 	before, after := split(v, head), split(v, tail)
 	prefix := split(v, p.Prefix)
-	if len(prefix) == 0 || len(before) == 0 || !prefix[len(prefix)-1].special || !before[0].special {
-		return nil, errors.New("reading the prompt: prompt.prefix must end and prompt.suffix must begin with a special token of the tokenizer, between which the frames stand, such as <audio_start> and <audio_end>")
+	if err := checkNames(prefix, before, after); err != nil {
+		return nil, err
 	}
-	if n := len(before); !before[n-1].special {
+	opens := len(prefix) > 0 && prefix[len(prefix)-1].special
+	if opens != (len(before) > 0 && before[0].special) {
+		return nil, errors.New("reading the prompt: the frames must stand between two special tokens of the tokenizer, such as <audio_start> at the end of prompt.prefix and <audio_end> at the beginning of prompt.suffix, or between none")
+	}
+	if opens {
+		out.audioEnd = before[0].id
+	}
+	if n := len(before); n > 0 && !before[n-1].special {
 		out.question.head, before = before[n-1].text, before[:n-1]
 	}
 	if len(after) > 0 && !after[0].special {
@@ -58,11 +67,25 @@ func NewPrompt(p model.Prompt, v Vocabulary) (*Prompt, error) {
 	}
 	out.question.trimFront, out.question.trimBack = trained, trained && len(after) > 0
 	var faults [4]error
-	out.prefix, faults[0] = encode(v, prefix, trained, false)
-	out.suffix, faults[1] = encode(v, before, trained, false)
-	out.end, faults[2] = encode(v, after, trained, true)
+	out.prefix, faults[0] = encode(v, prefix, trained, atStart)
+	out.suffix, faults[1] = encode(v, before, trained, inside)
+	out.end, faults[2] = encode(v, after, trained, atEnd)
 	faults[3] = out.readStops(p.Stop)
 	return out, errors.Join(faults[:]...)
+}
+
+// named is how special tokens are spelled.
+var named = regexp.MustCompile(`<[|/]?[A-Za-z0-9_]+[|]?>`)
+
+// checkNames refuses names of special tokens that the tokenizer does not have: as plain text they would not mean what the
+// model was trained on.
+func checkNames(templates ...[]part) error {
+	for _, p := range slices.Concat(templates...) {
+		if name := named.FindString(p.text); name != "" {
+			return fmt.Errorf("reading the prompt: %s is not a token of the tokenizer, which does not belong to this bundle's prompt", name)
+		}
+	}
+	return nil
 }
 
 // readStops tells stop tokens from stop texts.
@@ -74,6 +97,9 @@ func (p *Prompt) readStops(stops []string) error {
 		if id, size := p.vocab.SpecialAt(name); size > 0 && size == len(name) {
 			p.stop[id] = true
 			continue
+		}
+		if err := checkNames([]part{{text: name}}); err != nil {
+			return err
 		}
 		p.stopTexts = append(p.stopTexts, name)
 	}
@@ -106,15 +132,26 @@ func split(v Vocabulary, template string) []part {
 	return parts
 }
 
-// encode turns parts into ids. last says that the prompt ends with them.
-func encode(v Vocabulary, parts []part, trained, last bool) ([]int, error) {
+// place is where parts stand in the prompt.
+type place int
+
+const (
+	atStart place = iota // nothing stands before the first part
+	inside               // special tokens or the frames stand before and after
+	atEnd                // nothing stands after the last part
+)
+
+// encode turns parts into ids.
+func encode(v Vocabulary, parts []part, trained bool, at place) ([]int, error) {
 	var ids []int
 	for i, p := range parts {
 		if p.special {
 			ids = append(ids, p.id)
 			continue
 		}
-		s := segment{head: p.text, trimFront: trained && i > 0, trimBack: trained && (!last || i < len(parts)-1)}
+		s := segment{
+			head: p.text, trimFront: trained && (at != atStart || i > 0), trimBack: trained && (at != atEnd || i < len(parts)-1),
+		}
 		text, err := s.encode(v, "")
 		if err != nil {
 			return nil, err
@@ -164,7 +201,7 @@ func (p *Prompt) After(question string) ([]int, error) {
 // reference implementation does (LLark, m2t/models/llamav2.py).
 func (p *Prompt) checkSplice(n, before int, after []int) error {
 	start := len(p.prefix) - 1
-	if before != start+n+1 || len(after) == 0 || after[0] != p.suffix[0] {
+	if p.audioEnd != None && (before != start+n+1 || len(after) == 0 || after[0] != p.audioEnd) {
 		return fmt.Errorf("splicing %d frames: the token that ends the audio does not stand at position %d", n, start+n+1)
 	}
 	return nil

@@ -115,11 +115,30 @@ func TestFramesStandBetweenSpecialTokens(t *testing.T) {
 		func(p *model.Prompt) { p.Suffix = "" },
 		func(p *model.Prompt) { p.Suffix = " <audio_end>" },
 		func(p *model.Prompt) { p.Suffix, p.Question = "", "{question}" },
+		func(p *model.Prompt) { p.Prefix = "<s>x" },
 	} {
 		p := larks("")
 		broken(&p)
 		_, err := NewPrompt(p, letters{})
 		require.ErrorContains(t, err, "<audio_start>")
+	}
+	for whitespace, want := range map[string]string{model.Verbatim: "<s>_x >_\nkey?", model.Trained: "<s>_x>_key?"} {
+		p, err := NewPrompt(model.Prompt{Prefix: "<s>x ", Suffix: "\n", Question: "{question}", Whitespace: whitespace}, letters{})
+		require.NoError(t, err, "frames alone")
+		after, err := p.After("Key?")
+		require.NoError(t, err)
+		require.Equal(t, want, spell(p.Prefix())+">"+spell(after))
+		require.NoError(t, p.checkSplice(5, p.Before(5), after))
+	}
+	for _, broken := range []func(*model.Prompt){
+		func(p *model.Prompt) { p.Prefix, p.Suffix = "<s><Audio>", "</Audio>" },
+		func(p *model.Prompt) { p.Question += "<|end|>" },
+		func(p *model.Prompt) { p.Stop = []string{"###", "<eos>"} },
+	} {
+		p := larks("")
+		broken(&p)
+		_, err := NewPrompt(p, letters{})
+		require.ErrorContains(t, err, "is not a token of the tokenizer")
 	}
 	m := larks("")
 	m.Stop = []string{""}
@@ -208,11 +227,11 @@ func TestSizesThatDoNotBelongTogether(t *testing.T) {
 	require.NoError(t, err)
 	good := Shape{Hidden: 4, Vocab: tok.Size(), Context: 10, Positions: 10, Sequences: 20, Chunk: 4}
 	for want, broken := range map[string]func(*Shape, *Config){
-		"do not belong together":   func(s *Shape, _ *Config) { s.Vocab++ },
-		"cannot hold one context":  func(s *Shape, _ *Config) { s.Positions-- },
-		"max_batch 16 must be":     func(s *Shape, _ *Config) { s.Sequences = 16 },
-		"max_batch -1 must be":     func(_ *Shape, c *Config) { c.MaxBatch = -1 },
-		"between which the frames": func(_ *Shape, c *Config) { c.Prompt.Prefix = "" },
+		"do not belong together":  func(s *Shape, _ *Config) { s.Vocab++ },
+		"cannot hold one context": func(s *Shape, _ *Config) { s.Positions-- },
+		"max_batch 16 must be":    func(s *Shape, _ *Config) { s.Sequences = 16 },
+		"max_batch -1 must be":    func(_ *Shape, c *Config) { c.MaxBatch = -1 },
+		"the frames must stand":   func(_ *Shape, c *Config) { c.Prompt.Prefix = "" },
 	} {
 		shape, cfg := good, Config{Prompt: modeltest.Manifest().Prompt}
 		broken(&shape, &cfg)

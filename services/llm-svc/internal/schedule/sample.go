@@ -36,7 +36,9 @@ func (s *sampler) choose(scores []float32, c Constraint) (int, error) {
 	}
 	best := argmax(scores)
 	if c != nil && (s.temperature > 0 || !c.Allows(best)) {
-		c.Mask(scores)
+		if err := c.Mask(scores); err != nil {
+			return 0, err
+		}
 		if best = argmax(scores); math.IsInf(float64(scores[best]), -1) {
 			return 0, errors.New("choosing a token: the form of the answer allows no token of the model")
 		}

@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ func (e *Engine) run() {
 	for _, r := range s.inHand() {
 		s.end(r, engine.ErrClosed)
 	}
+	e.life.Lock()
+	defer e.life.Unlock()
+	e.shut = true
 	e.fault = e.Backend.Close()
 }
 
@@ -291,10 +295,10 @@ func (s *scheduler) accept(a *answer, scores []float32) {
 	a.token = id
 	a.result.OutputTokens++
 	if a.constraint != nil {
-		a.constraint.Accept(id)
+		err = a.constraint.Accept(id)
 	}
-	part, stopped, err := a.text.Push(id)
-	if err != nil {
+	part, stopped, textErr := a.text.Push(id)
+	if err = errors.Join(err, textErr); err != nil {
 		s.finish(a, "", err)
 		return
 	}

@@ -1,0 +1,143 @@
+// Package llamacpp is the decoder on llama.cpp's libraries: a GGUF of any Llama-like model, on the processor or a device.
+package llamacpp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/native/llama"
+)
+
+// Values of Config.Device.
+const (
+	DeviceAuto = "auto" // the devices that the libraries find, else the processor
+	DeviceCPU  = "cpu"
+)
+
+// Config bounds the engine.
+type Config struct {
+	// NativeDir is the folder of the libraries. Empty: native/cpu beside the executable.
+	NativeDir string
+	// Device is DeviceAuto or DeviceCPU. Empty: DeviceAuto.
+	Device string
+	// Threads on the processor. 0: as many as Go uses.
+	Threads int
+	// MaxBatch is how many answers are decoded in one step. 0: 16.
+	MaxBatch int
+	// Positions is the budget of keys and values that are held at a time, in positions; at least the model's context.
+	// 0: 4 contexts.
+	Positions int
+	// Chunk is the most rows of a prompt that are read in one piece. 0: 128.
+	Chunk int
+	// ExactKV holds keys and values in float32 instead of float16, at twice the memory.
+	ExactKV bool
+}
+
+// Deps are what the engine needs of ours.
+type Deps struct {
+	// Log receives the libraries' warnings and errors.
+	Log *slog.Logger
+}
+
+// Open loads the libraries and the decoder of a bundle and starts its scheduler. It returns when the model is loaded.
+// Without libraries the error is native.ErrMissing.
+func Open(b *model.Bundle, cfg Config, deps Deps) (*schedule.Engine, error) {
+	backend, d, err := open(b, cfg, deps)
+	if err != nil {
+		return nil, fmt.Errorf("opening the decoder %s: %w", b.LLMPath(), err)
+	}
+	d.Backend = backend
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, d)
+}
+
+// open gives the backend, and the vocabulary that goes with it: that of the GGUF, which can be constrained, unless the
+// bundle has a tokenizer of ours.
+func open(b *model.Bundle, cfg Config, deps Deps) (*Backend, schedule.Deps, error) {
+	var d schedule.Deps
+	backend, err := OpenBackend(b, cfg, deps)
+	if err != nil {
+		return nil, d, err
+	}
+	if b.LLM.Tokenizer == "" {
+		var v *vocabulary
+		v, err = newVocabulary(backend.model.Vocab())
+		d.Vocabulary, d.Grammars = v, v
+	} else {
+		d.Vocabulary, err = tokenizer.Open(b.TokenizerPath())
+	}
+	if err != nil {
+		return nil, d, errors.Join(err, backend.Close())
+	}
+	return backend, d, nil
+}
+
+// OpenBackend loads the libraries and the model, and compares it with what the manifest says.
+func OpenBackend(b *model.Bundle, cfg Config, deps Deps) (*Backend, error) {
+	if deps.Log == nil {
+		return nil, errors.New("a log is needed")
+	}
+	lib, err := llama.Open(cfg.NativeDir, deps.Log)
+	if err != nil {
+		return nil, err
+	}
+	m, err := lib.LoadModel(b.LLMPath(), llama.ModelOptions{CPUOnly: cfg.Device == DeviceCPU})
+	if err != nil {
+		return nil, err
+	}
+	if err := check(b.LLM, m); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	backend, err := newBackend(lib, m, b.LLM, cfg.withDefaults(b.LLM))
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return backend, nil
+}
+
+func (c Config) withDefaults(l model.LLM) Config {
+	if c.Threads == 0 {
+		c.Threads = runtime.GOMAXPROCS(0)
+	}
+	if c.Positions == 0 {
+		c.Positions = 4 * l.Context
+	}
+	if c.Chunk == 0 {
+		c.Chunk = 128
+	}
+	if c.MaxBatch == 0 {
+		c.MaxBatch = schedule.DefaultBatch
+	}
+	return c
+}
+
+// check compares the model with the manifest: whatever else was made for the one does not fit the other.
+func check(l model.LLM, m *llama.Model) error {
+	s := m.Shape()
+	var faults []error
+	for _, v := range []struct {
+		name        string
+		want, found int
+	}{
+		{"hidden", l.Hidden, m.Width()},
+		{"layers", l.Layers, s.Layers},
+		{"heads", l.Heads, s.Heads},
+		{"kv_heads", l.KVHeads, s.HeadsKV},
+		{"vocab", l.Vocab, s.Tokens},
+	} {
+		if v.want != v.found {
+			faults = append(faults, fmt.Errorf("llm.%s is %d in model.yaml, but the file has %d", v.name, v.want, v.found))
+		}
+	}
+	if l.Context > s.Context {
+		faults = append(faults, fmt.Errorf("llm.context is %d in model.yaml, but the file's model was trained for %d positions", l.Context, s.Context))
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("checking the model: %w; file and manifest do not belong together, import the model again", errors.Join(faults...))
+	}
+	return nil
+}
