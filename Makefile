@@ -120,8 +120,12 @@ bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the s
 	bin/lark bench pipeline $(ARGS)
 
 .PHONY: bench-encoder
-bench-encoder: build ## measure the Jukebox encoder part by part against this machine's ceiling (ARGS="--model DIR")
-	bin/lark bench encoder $(ARGS)
+bench-encoder: build ## measure the Jukebox encoder beside PyTorch (ARGS="--model DIR [--layers N]"; PEER=off leaves PyTorch out)
+	@.ci/deps python
+	@peer=; if [ "$(PEER)" != off ]; then \
+		if training/peers/venv; then peer="training/build/torch/bin/python training/peers/jukebox_torch.py"; \
+		else echo "PyTorch could not be installed: measuring without it" >&2; fi; fi; \
+	bin/lark bench encoder --peer "$$peer" $(ARGS)
 
 .PHONY: train-nano
 train-nano: ## train lark-nano again; hours, see training/README.md

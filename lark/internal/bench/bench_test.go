@@ -79,8 +79,10 @@ func TestQuantile(t *testing.T) {
 
 func TestPeakMemory(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, int64(2048<<10), parsePeak("Name:\tlark\nVmPeak:\t 9999 kB\nVmHWM:\t    2048 kB\n"))
-	require.Zero(t, parsePeak("Name:\tlark\n"))
+	require.Equal(t, Memory{Peak: 2048 << 10, Anonymous: 1024 << 10, File: 512 << 10},
+		parseMemory("Name:\tlark 1 kB\nVmPeak:\t 9999 kB\nVmHWM:\t    2048 kB\nRssAnon:\t    1024 kB\nRssFile:\t     512 kB\n"))
+	require.Zero(t, parseMemory("Name:\tlark\n"))
+	require.Equal(t, Memory{3, 5, 6}, Memory{3, 2, 6}.max(Memory{1, 5, 4}))
 	if _, err := os.Stat("/proc/self/status"); err == nil {
 		require.Greater(t, peakRSS("self"), int64(1<<20))
 	}

@@ -1,19 +1,22 @@
 package bench
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
-	"runtime"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
-	"time"
+	"strconv"
+	"strings"
 
-	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
 	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // EncoderConfig says what to measure.
@@ -23,157 +26,199 @@ type EncoderConfig struct {
 	Seconds float64
 	// Layers to run, from the first; 0 is all.
 	Layers int
+	// Precisions to run, in turns, in each of Rounds rounds.
+	Precisions []string
+	Rounds     int
+	// Peer is the command of another implementation, which gets --model, --precision, --layers, --audio, --codes and --frames, encodes one
+	// window and prints an EncoderRun; empty runs none. It is asked for PeerPrecisions only.
+	Peer []string
+	// Executable is the lark binary.
+	Executable string
+	// Scratch is a folder for the results; they are removed.
+	Scratch string
+	// Log takes what the processes have to say.
+	Log io.Writer
+	// Progress is told what is being measured.
+	Progress func(what string)
 }
 
-// EncoderPart is what a part of the work took.
-type EncoderPart struct {
-	Name        string  `json:"name"`
-	CoreSeconds float64 `json:"core_seconds"`
-	GFLOP       float64 `json:"gflop"`
+// PeerPrecisions are those that a peer has.
+func PeerPrecisions() []string { return []string{"f32", "bf16"} }
+
+// encoderBench is one measurement.
+type encoderBench struct {
+	cfg EncoderConfig
+	dir string
 }
 
-// EncoderReport is the result: processor time, which other work on the machine changes little, and the machine's ceiling from the same
-// run.
-type EncoderReport struct {
-	Model   string `json:"model"`
-	Machine string `json:"machine"`
-	// Ceiling is what a core reaches on operands in its first-level cache, GFLOP/s: the mean of before and after.
-	Ceiling      float64       `json:"ceiling_gflops_per_core"`
-	Precision    string        `json:"precision"`
-	AudioSeconds float64       `json:"audio_seconds"`
-	Layers       int           `json:"layers"`
-	AllLayers    int           `json:"all_layers"`
-	Parts        []EncoderPart `json:"parts"`
-	WallSeconds  float64       `json:"wall_seconds"`
-	// PeakRSS is in bytes; 0 where the system does not tell.
-	PeakRSS int64 `json:"peak_rss"`
-}
-
-// ceilingRounds are about a second's work.
-const ceilingRounds = 1_000_000
-
-// RunEncoder encodes one clip of music-like sound and measures it part by part.
+// RunEncoder encodes the same clip with every precision and with the peer in turns, each time in a process of its own.
 func RunEncoder(ctx context.Context, cfg EncoderConfig) (r EncoderReport, err error) {
 	bundle, err := model.Load(cfg.ModelDir)
 	if err != nil {
 		return r, err
 	}
-	all, ok := bundle.Encoder.Config["layers"].(int)
-	if cfg.Layers > 0 {
-		if !ok || cfg.Layers > all {
-			return r, fmt.Errorf("measuring the encoder: it has no %d layers", cfg.Layers)
+	layers, all, err := depth(bundle, cfg.Layers)
+	if err != nil {
+		return r, err
+	}
+	cfg.Layers = layers
+	b := encoderBench{cfg: cfg}
+	if b.dir, err = os.MkdirTemp(cfg.Scratch, "lark-bench-"); err != nil {
+		return r, fmt.Errorf("making a scratch folder: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if err := writeClip(b.audio(), chirp(int(cfg.Seconds*sampleRate))); err != nil {
+		return r, err
+	}
+	r = newEncoderReport(cfg, bundle, all)
+	for round := range cfg.Rounds {
+		if err := b.round(ctx, &r, round); err != nil {
+			return r, err
 		}
-		bundle.Encoder.Config["layers"] = cfg.Layers
-	} else {
-		cfg.Layers = all
 	}
-	clock := &partClock{seconds: map[encoder.JukeboxPart]float64{}}
-	engine, err := encoder.OpenJukebox(bundle, encoder.JukeboxOptions{Mark: clock.mark})
+	return r, b.memory(ctx, &r)
+}
+
+func (b *encoderBench) audio() string { return filepath.Join(b.dir, "clip.wav") }
+
+// round runs every system once, and in the first one compares the results.
+func (b *encoderBench) round(ctx context.Context, r *EncoderReport, round int) error {
+	var reference result
+	for _, precision := range b.cfg.Precisions {
+		commands := [][]string{b.own(precision, b.cfg.Layers, 1)}
+		if len(b.cfg.Peer) > 0 && slices.Contains(PeerPrecisions(), precision) {
+			commands = append(commands, b.peer(precision))
+		}
+		for i, command := range commands {
+			b.cfg.Progress(fmt.Sprintf("round %d of %d: %s %s", round+1, b.cfg.Rounds, []string{"larkstream", "peer"}[i], precision))
+			name := filepath.Join(b.dir, fmt.Sprintf("%d-%s-%d", round, precision, i))
+			run, err := b.run(ctx, append(command, "--codes", name+".codes", "--frames", name+".frames"))
+			if err != nil {
+				return err
+			}
+			got, err := readResult(name)
+			if err != nil {
+				return err
+			}
+			if reference.frames == nil {
+				reference = got
+			}
+			r.add(run, got.differs(reference))
+		}
+	}
+	return nil
+}
+
+// own is the command of a process that encodes that many windows at once.
+func (b *encoderBench) own(precision string, layers, windows int) []string {
+	return []string{
+		b.cfg.Executable, "bench", "window", "--model", b.cfg.ModelDir, "--precision", precision, "--layers", strconv.Itoa(layers),
+		"--seconds", fmt.Sprint(b.cfg.Seconds), "--windows", strconv.Itoa(windows),
+	}
+}
+
+func (b *encoderBench) peer(precision string) []string {
+	return append(slices.Clone(b.cfg.Peer), "--model", b.cfg.ModelDir, "--precision", precision, "--layers", strconv.Itoa(b.cfg.Layers), "--audio", b.audio())
+}
+
+// run runs a process that prints an EncoderRun.
+func (b *encoderBench) run(ctx context.Context, command []string) (EncoderRun, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stderr = b.cfg.Log
+	// It makes current builds of OpenBLAS slower where it is set for old ones.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OPENBLAS_CORETYPE=") })
+	out, err := cmd.Output()
 	if err != nil {
-		return r, err
+		return EncoderRun{}, fmt.Errorf("running %s: %w", strings.Join(command[:min(len(command), 3)], " "), err)
 	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
-	pcm := chirp(int(cfg.Seconds * 44100))
-	before, err := ceiling()
-	if err != nil {
-		return r, err
-	}
-	begun := time.Now()
-	if _, err := engine.Encode(ctx, pcm); err != nil {
-		return r, err
-	}
-	clock.mark("")
-	wall := time.Since(begun).Seconds()
-	after, err := ceiling()
-	if err = errors.Join(err, clock.err); err != nil {
-		return r, err
-	}
-	r = EncoderReport{
-		Model: bundle.DisplayName(), Machine: machine(), Ceiling: (before + after) / 2, Precision: bundle.Encoder.Precision, WallSeconds: wall,
-		AudioSeconds: float64(min(len(pcm), engine.WindowSamples())) / 44100, Layers: cfg.Layers, AllLayers: all, PeakRSS: peakRSS("self"),
-	}
-	flops := engine.Flops(len(pcm))
-	for _, part := range slices.Sorted(maps.Keys(flops)) {
-		r.Parts = append(r.Parts, EncoderPart{Name: string(part), CoreSeconds: clock.seconds[part], GFLOP: flops[part] / 1e9})
+	var r EncoderRun
+	if err := json.Unmarshal(out, &r); err != nil {
+		return r, fmt.Errorf("reading what %s printed: %w", command[0], err)
 	}
 	return r, nil
 }
 
-func machine() string {
-	kernel, _ := tensor.Kernel() // a kernel asked for in vain is told by lark doctor
-	return fmt.Sprintf("%s/%s, %d processors, %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), kernel)
-}
-
-// ceiling is GFLOP/s of a core.
-func ceiling() (float64, error) {
-	begun, err := processorSeconds()
-	if err != nil {
-		return 0, err
-	}
-	flops := tensor.TileFlops(tensor.F32, ceilingRounds)
-	ended, err := processorSeconds()
-	return flops / (ended - begun) / 1e9, err
-}
-
-// partClock adds processor time up by part.
-type partClock struct {
-	part    encoder.JukeboxPart
-	since   float64
-	seconds map[encoder.JukeboxPart]float64
-	err     error
-}
-
-func (c *partClock) mark(next encoder.JukeboxPart) {
-	now, err := processorSeconds()
-	c.err = errors.Join(c.err, err)
-	if c.part != "" {
-		c.seconds[c.part] += now - c.since
-	}
-	c.part, c.since = next, now
-}
-
-// chirp is a sound whose pitch and loudness change.
-func chirp(samples int) []int16 {
-	pcm := make([]int16, samples)
-	for i := range pcm {
-		t := float64(i) / 44100
-		pcm[i] = int16(9000 * (1 + math.Sin(3*t)) * math.Sin(2*math.Pi*(200*t+40*t*t)))
-	}
-	return pcm
-}
-
-// Write prints the report as Markdown.
-func (r EncoderReport) Write(w io.Writer) {
-	fmt.Fprintf(w, "Model %s, %s. %s.\nCommand: `lark bench encoder`; %.3f s of audio, %d of %d layers.\n\n", r.Model, r.Precision, r.Machine, r.AudioSeconds, r.Layers, r.AllLayers)
-	fmt.Fprintf(w, "| part | core-seconds | GFLOP | GFLOP/s per core | of the ceiling |\n| --- | --- | --- | --- | --- |\n")
-	fmt.Fprintf(w, "| ceiling | | | %.1f | |\n", r.Ceiling)
-	all, whole := EncoderPart{Name: "all"}, EncoderPart{Name: fmt.Sprintf("for %d layers", r.AllLayers)}
-	for _, p := range r.Parts {
-		r.row(w, p)
-		all.CoreSeconds, all.GFLOP = all.CoreSeconds+p.CoreSeconds, all.GFLOP+p.GFLOP
-		times := float64(r.AllLayers) / float64(r.Layers)
-		if p.Name == "vq-vae" {
-			times = 1
+// memory measures what a second window in flight takes. It depends on no layer but the first.
+func (b *encoderBench) memory(ctx context.Context, r *EncoderReport) error {
+	for _, precision := range b.cfg.Precisions {
+		b.cfg.Progress("memory of a second window: " + precision)
+		var took [2]int64
+		for i := range took {
+			run, err := b.run(ctx, b.own(precision, 1, i+1))
+			if err != nil {
+				return err
+			}
+			took[i] = run.Memory.Anonymous
 		}
-		whole.CoreSeconds, whole.GFLOP = whole.CoreSeconds+times*p.CoreSeconds, whole.GFLOP+times*p.GFLOP
+		r.SecondWindow[precision] = took[1] - took[0]
 	}
-	r.row(w, all)
-	if r.Layers < r.AllLayers {
-		r.row(w, whole)
-	}
-	fmt.Fprintf(w, "\nWall time %.1f s. ", r.WallSeconds)
-	if r.PeakRSS == 0 {
-		fmt.Fprintf(w, "This system does not tell the peak resident memory.\n")
-		return
-	}
-	fmt.Fprintf(w, "Peak resident memory %.0f MiB, mapped weights included.\n", mib(r.PeakRSS))
+	return nil
 }
 
-func (r EncoderReport) row(w io.Writer, p EncoderPart) {
-	if p.GFLOP == 0 || p.CoreSeconds == 0 {
-		fmt.Fprintf(w, "| %s | %.2f | | | |\n", p.Name, p.CoreSeconds)
-		return
+// result is what an encoder gives.
+type result struct {
+	codes  []int32
+	frames []float32
+}
+
+func readResult(name string) (r result, err error) {
+	if r.codes, err = readValues[int32](name + ".codes"); err != nil {
+		return r, err
 	}
-	rate := p.GFLOP / p.CoreSeconds
-	fmt.Fprintf(w, "| %s | %.2f | %.1f | %.1f | %.0f %% |\n", p.Name, p.CoreSeconds, p.GFLOP, rate, 100*rate/r.Ceiling)
+	r.frames, err = readValues[float32](name + ".frames")
+	return r, err
+}
+
+func readValues[T int32 | float32](path string) ([]T, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a result: %w", err)
+	}
+	values := make([]T, len(raw)/4)
+	if _, err := binary.Decode(raw, binary.LittleEndian, values); err != nil {
+		return nil, fmt.Errorf("reading a result: %w", err)
+	}
+	return values, nil
+}
+
+// Difference is how far a result is from the first one of its round.
+type Difference struct {
+	// Codes that differ.
+	Codes int `json:"codes"`
+	// Frames is the length of the frames' difference, as a share of their length.
+	Frames float64 `json:"frames"`
+}
+
+func (r result) differs(reference result) Difference {
+	d := Difference{Codes: max(len(r.codes), len(reference.codes)) - min(len(r.codes), len(reference.codes))}
+	for i := range min(len(r.codes), len(reference.codes)) {
+		if r.codes[i] != reference.codes[i] {
+			d.Codes++
+		}
+	}
+	if len(r.frames) != len(reference.frames) {
+		d.Frames = 1
+		return d
+	}
+	var apart, length float64
+	for i, want := range reference.frames {
+		apart += math.Pow(float64(r.frames[i])-float64(want), 2)
+		length += math.Pow(float64(want), 2)
+	}
+	d.Frames = math.Sqrt(apart / length)
+	return d
+}
+
+// writeClip writes a 16-bit mono wav.
+func writeClip(path string, pcm []int16) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("making the clip: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	out := bufio.NewWriter(file)
+	if err := errors.Join(writeWavHeader(out, len(pcm)), binary.Write(out, binary.LittleEndian, pcm), out.Flush()); err != nil {
+		return fmt.Errorf("writing the clip: %w", err)
+	}
+	return nil
 }

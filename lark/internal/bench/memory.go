@@ -7,14 +7,44 @@ import (
 	"strings"
 )
 
-// peakRSS is the largest resident size that a process (its id, or self) has had, in bytes: VmHWM of /proc. It is 0 where there
-// is no /proc.
-func peakRSS(pid string) int64 {
+// Memory is resident memory in bytes; 0 where there is no /proc.
+type Memory struct {
+	// Peak is the largest resident size, pages of mapped files included.
+	Peak int64 `json:"peak_bytes"`
+	// Anonymous is the process's own part of it, and File that of mapped files, which the system may drop at any time: the most seen of
+	// each, at different times perhaps.
+	Anonymous int64 `json:"anonymous_bytes"`
+	File      int64 `json:"file_bytes"`
+}
+
+// max takes the larger of each size.
+func (m Memory) max(o Memory) Memory {
+	return Memory{max(m.Peak, o.Peak), max(m.Anonymous, o.Anonymous), max(m.File, o.File)}
+}
+
+// resident is the memory of a process (its id, or self): so far at most, and now.
+func resident(pid string) Memory {
 	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
-		return 0
+		return Memory{}
 	}
-	return parsePeak(string(text))
+	return parseMemory(string(text))
+}
+
+// peakRSS is the largest resident size that a process has had, in bytes.
+func peakRSS(pid string) int64 { return resident(pid).Peak }
+
+func parseMemory(status string) Memory {
+	var m Memory
+	sizes := map[string]*int64{"VmHWM:": &m.Peak, "RssAnon:": &m.Anonymous, "RssFile:": &m.File}
+	for line := range strings.Lines(status) {
+		var name string
+		var kib int64
+		if _, err := fmt.Sscanf(line, "%s %d kB", &name, &kib); err == nil && sizes[name] != nil {
+			*sizes[name] = kib << 10
+		}
+	}
+	return m
 }
 
 // loadAverage is the system's, over the last minute; 0 where there is no /proc.
@@ -33,14 +63,4 @@ func parseLoad(text string) float64 {
 		return 0
 	}
 	return load
-}
-
-func parsePeak(status string) int64 {
-	for line := range strings.Lines(status) {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	return 0
 }

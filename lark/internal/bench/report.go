@@ -35,12 +35,16 @@ type Report struct {
 }
 
 func newReport(cfg Config) Report {
-	kernel, _ := tensor.Kernel() // a kernel asked for in vain is told by lark doctor
 	return Report{
 		Load:    loadAverage(),
-		Machine: fmt.Sprintf("%s/%s, %d processors, %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), kernel),
+		Machine: machine(),
 		Command: fmt.Sprintf("lark bench pipeline --windows %d --rounds %d --jobs %d", cfg.Windows, cfg.Rounds, cfg.Jobs),
 	}
+}
+
+func machine() string {
+	kernel, _ := tensor.Kernel() // a kernel asked for in vain is told by lark doctor
+	return fmt.Sprintf("%s/%s, %d processors, %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), kernel)
 }
 
 // Rates are windows a second over all rounds.

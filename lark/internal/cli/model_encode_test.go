@@ -70,12 +70,40 @@ func TestModelEncodeSaysWhatIsWrong(t *testing.T) {
 	require.Contains(t, errs, "model bundle")
 }
 
-func TestBenchEncoderPrintsEveryPart(t *testing.T) {
+// One process of the benchmark of the encoder: 1 s are 344 codes and 10 frames of 64 values.
+func TestBenchWindowTellsEveryPart(t *testing.T) {
 	t.Parallel()
-	code, out, errs := run(t, "bench", "encoder", "--model", smallJukebox(t), "--seconds", "1", "--layers", "3")
+	dir := t.TempDir()
+	codes, frames := filepath.Join(dir, "codes"), filepath.Join(dir, "frames")
+	code, out, errs := run(t, "bench", "window", "--model", smallJukebox(t), "--seconds", "1", "--layers", "3", "--codes", codes, "--frames", frames)
 	require.Equal(t, exitOK, code, errs)
-	for _, part := range []string{"ceiling", "vq-vae", "projections", "attention", "mlp", "rest", "all", "for 6 layers", "Peak resident memory"} {
-		require.Contains(t, out, part)
+	var got bench.EncoderRun
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	require.Equal(t, 3, got.Layers)
+	names, seconds := map[string]bool{}, 0.0
+	for _, p := range got.Parts {
+		names[p.Name] = true
+		seconds += p.CoreSeconds
+		require.Equal(t, p.Name != "rest", p.GFLOP > 0, p.Name)
+	}
+	require.Equal(t, map[string]bool{"vq-vae": true, "projections": true, "attention": true, "mlp": true, "rest": true}, names)
+	require.Positive(t, seconds)
+	require.LessOrEqual(t, seconds, got.CoreSeconds+0.01)
+	for _, p := range bench.Precisions() {
+		require.Positive(t, got.Ceilings[p], p)
+	}
+	require.Len(t, read(t, codes), 8192*4)
+	require.Len(t, read(t, frames), 10*64*4)
+	code, _, errs = run(t, "bench", "window", "--model", smallJukebox(t), "--layers", "7")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "it has 6 layers, not 7")
+}
+
+func TestBenchEncoderRefusesWhatItCannotMeasure(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{}, {"--model", "x", "--rounds", "0"}, {"--model", "x", "--layers", "-1"}, {"--model", "x", "--precision", "int8"}} {
+		code, _, _ := run(t, append([]string{"bench", "encoder"}, args...)...)
+		require.Equal(t, exitUsage, code, args)
 	}
 }
 
