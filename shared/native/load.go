@@ -90,6 +90,9 @@ func (l *Library) loadChecked(paths [3]string) error {
 }
 
 func (l *Library) load(part Part, path string) error {
+	if err := whole(path); err != nil {
+		return fmt.Errorf("loading %s: %w", filepath.Base(path), err)
+	}
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		return fmt.Errorf("loading %s: %w", filepath.Base(path), explain(err))

@@ -24,7 +24,13 @@ type sink struct {
 
 	mu       sync.Mutex
 	level    int32 // of the last line, for its continuations
-	captures []*[]string
+	captures []*[]report
+}
+
+// report is one line of the log.
+type report struct {
+	level int32
+	text  string
 }
 
 // receive is ggml_log_callback. The libraries call it from any of their threads.
@@ -38,38 +44,50 @@ func (s *sink) receive(level int32, text *byte, _ uintptr) {
 	if level < levelWarn || text == nil {
 		return
 	}
-	line := strings.TrimSpace(goString(text, maxLogLine))
-	switch {
-	case line == "" || strings.Trim(line, ".") == "": // progress dots
-	case level == levelError && len(s.captures) > 0:
-		for _, lines := range s.captures {
-			if len(*lines) < maxCapture {
-				*lines = append(*lines, line)
-			}
+	line := report{level, strings.TrimSpace(goString(text, maxLogLine))}
+	if strings.Trim(line.text, ".") == "" { // progress is shown as dots
+		return
+	}
+	if len(s.captures) == 0 {
+		s.write(line)
+	}
+	for _, lines := range s.captures {
+		if len(*lines) < maxCapture {
+			*lines = append(*lines, line)
 		}
-	case level == levelError:
-		s.log.Error("llama.cpp reports an error", "text", line)
-	default:
-		s.log.Warn("llama.cpp warns", "text", line)
 	}
 }
 
-// capture collects the errors reported while f runs. Captures that run at the same time each get all of them: a report
-// does not tell which call it belongs to.
-func (s *sink) capture(f func()) string {
-	lines := new([]string)
+func (s *sink) write(r report) {
+	if r.level == levelError {
+		s.log.Error("llama.cpp reports an error", "text", r.text)
+		return
+	}
+	s.log.Warn("llama.cpp warns", "text", r.text)
+}
+
+// capture collects what is reported while f runs: it is logged if f goes well, else returned. Captures that run at the
+// same time each get all of it: a report does not tell which call it belongs to.
+func (s *sink) capture(f func() bool) string {
+	lines := new([]report)
 	s.mu.Lock()
 	s.captures = append(s.captures, lines)
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.captures = slices.DeleteFunc(s.captures, func(l *[]string) bool { return l == lines })
-	}()
-	f()
+	ok := f()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Join(*lines, "; ")
+	s.captures = slices.DeleteFunc(s.captures, func(l *[]report) bool { return l == lines })
+	var texts []string
+	for _, r := range *lines {
+		if ok {
+			s.write(r)
+		}
+		texts = append(texts, r.text)
+	}
+	if ok {
+		return ""
+	}
+	return strings.Join(texts, "; ")
 }
 
 // goString copies a C string of at most limit bytes.

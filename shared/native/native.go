@@ -31,6 +31,13 @@ const (
 	GGMLVersion  = abi.GGMLVersion
 )
 
+// Config is the part of a service's configuration that names the libraries. Services that use them embed it with
+// `yaml:",inline"`.
+type Config struct {
+	// NativeDir is the folder of llama.cpp's libraries; empty takes native/cpu beside the executable.
+	NativeDir string `yaml:"native_dir" env:"LARK_NATIVE_DIR" flag:"native-dir" help:"folder of llama.cpp's libraries; empty: native/cpu beside the executable"`
+}
+
 // Deps is what Open needs of ours.
 type Deps struct {
 	// Log receives the libraries' own warnings and errors.
@@ -96,9 +103,9 @@ func Open(dir string, deps Deps) (*Library, error) {
 	return l, nil
 }
 
-// Explain runs f and returns what the libraries reported as errors meanwhile, on one line; these reports are not logged.
-// Use it around calls that tell only that they went wrong.
-func (l *Library) Explain(f func()) string { return l.logs.capture(f) }
+// Explain runs a call that tells only whether it went well. If f returns false, Explain returns what the libraries
+// reported meanwhile, on one line, and does not log it.
+func (l *Library) Explain(f func() bool) string { return l.logs.capture(f) }
 
 func absolute(dir string) (string, error) {
 	path, err := filepath.Abs(dir)

@@ -107,7 +107,10 @@ func (d Device) Backend() (*Backend, error) {
 		return nil, errors.New("opening device: there is none")
 	}
 	var c uintptr
-	reason := d.lib.native.Explain(func() { c = d.lib.c.devInit(d.c, 0) })
+	reason := d.lib.native.Explain(func() bool {
+		c = d.lib.c.devInit(d.c, 0)
+		return c != 0
+	})
 	if c == 0 {
 		return nil, fmt.Errorf("opening device %s: %s", d.Name, orUnknown(reason))
 	}
@@ -149,7 +152,10 @@ func (b *Backend) Compute(g *Graph) error {
 		return errors.New("computing graph: the backend or the context is closed")
 	}
 	var status int32
-	reason := b.Device.lib.native.Explain(func() { status = b.Device.lib.c.compute(b.c, g.c) })
+	reason := b.Device.lib.native.Explain(func() bool {
+		status = b.Device.lib.c.compute(b.c, g.c)
+		return status == 0
+	})
 	return computed(status, reason)
 }
 

@@ -1,7 +1,6 @@
 package ggml_test
 
 import (
-	"log/slog"
 	"math"
 	"testing"
 
@@ -13,7 +12,7 @@ import (
 
 func open(t *testing.T) *ggml.Library {
 	t.Helper()
-	l, err := ggml.Open(nativetest.Dir(t), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l, err := ggml.Bind(nativetest.Open(t))
 	require.NoError(t, err)
 	return l
 }

@@ -60,7 +60,10 @@ func (x *Context) Alloc(m Memory) (*Buffer, error) {
 		return nil, x.err
 	}
 	var c uintptr
-	reason := x.lib.native.Explain(func() { c = x.lib.c.allocIn(x.c, m.c) })
+	reason := x.lib.native.Explain(func() bool {
+		c = x.lib.c.allocIn(x.c, m.c)
+		return c != 0
+	})
 	if c == 0 {
 		return nil, fmt.Errorf("allocating tensors in %s: %s", m.Name(), orUnknown(reason))
 	}
@@ -101,7 +104,10 @@ func (l *Library) NewPlan(m Memory) (*Plan, error) {
 // Alloc gives memory to the tensors of the graph that have none. Inputs are set after it.
 func (p *Plan) Alloc(g *Graph) error {
 	ok := false
-	reason := p.lib.native.Explain(func() { ok = p.lib.c.planAlloc(p.c, g.c) })
+	reason := p.lib.native.Explain(func() bool {
+		ok = p.lib.c.planAlloc(p.c, g.c)
+		return ok
+	})
 	if !ok {
 		return fmt.Errorf("allocating graph: %s", orUnknown(reason))
 	}
@@ -150,7 +156,10 @@ func (l *Library) NewScheduler(nodes int, backends ...*Backend) (*Scheduler, err
 func (s *Scheduler) Alloc(g *Graph) error {
 	ok := false
 	s.lib.c.schedReset(s.c)
-	reason := s.lib.native.Explain(func() { ok = s.lib.c.schedAlloc(s.c, g.c) })
+	reason := s.lib.native.Explain(func() bool {
+		ok = s.lib.c.schedAlloc(s.c, g.c)
+		return ok
+	})
 	if !ok {
 		return fmt.Errorf("allocating graph: %s", orUnknown(reason))
 	}
@@ -160,7 +169,10 @@ func (s *Scheduler) Alloc(g *Graph) error {
 // Compute computes the graph that was allocated last.
 func (s *Scheduler) Compute(g *Graph) error {
 	var status int32
-	reason := s.lib.native.Explain(func() { status = s.lib.c.schedCompute(s.c, g.c) })
+	reason := s.lib.native.Explain(func() bool {
+		status = s.lib.c.schedCompute(s.c, g.c)
+		return status == 0
+	})
 	return computed(status, reason)
 }
 

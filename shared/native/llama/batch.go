@@ -16,7 +16,6 @@ type Batch struct {
 	width    int // 0 for tokens
 	seqs     int
 	maxSeq   int32 // highest sequence in the batch
-	outputs  int
 	closed   bool
 }
 
@@ -55,7 +54,7 @@ func (b *Batch) Close() {
 }
 
 // Reset empties the batch.
-func (b *Batch) Reset() { b.c.Tokens, b.maxSeq, b.outputs = 0, 0, 0 }
+func (b *Batch) Reset() { b.c.Tokens, b.maxSeq = 0, 0 }
 
 // Len is how many entries the batch holds.
 func (b *Batch) Len() int { return int(b.c.Tokens) }
@@ -116,7 +115,6 @@ func (b *Batch) add(pos int, output bool, seqs []int) (int, error) {
 	*flag = 0
 	if output {
 		*flag = 1
-		b.outputs++
 	}
 	b.c.Tokens++
 	return i, nil

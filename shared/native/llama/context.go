@@ -81,7 +81,10 @@ func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	l.c.flagSet(x.flag, false)
 	params := o.params()
 	params.Abort, params.AbortData = l.cancel, x.flag
-	reason := l.native.Explain(func() { x.c = l.c.initFromModel(m.c, params) })
+	reason := l.native.Explain(func() bool {
+		x.c = l.c.initFromModel(m.c, params)
+		return x.c != 0
+	})
 	if x.c == 0 {
 		l.c.flagFree(x.flag)
 		return nil, fmt.Errorf("making context: %s", orUnknown(reason))
@@ -175,11 +178,12 @@ func (x *Context) Decode(b *Batch) error {
 	}
 	x.decoded = 0
 	var rc int32
-	reason := x.model.lib.native.Explain(func() {
+	reason := x.model.lib.native.Explain(func() bool {
 		rc = x.model.lib.c.decode(x.c, b.c)
 		if rc == 0 {
 			x.model.lib.c.synchronize(x.c)
 		}
+		return rc == 0
 	})
 	switch rc {
 	case 0:
@@ -208,8 +212,6 @@ func (x *Context) check(b *Batch) error {
 		return fmt.Errorf("%w: its vectors have %d values, the model takes %d", ErrBatch, b.width, x.model.Width())
 	case int(b.maxSeq) >= x.sequences:
 		return fmt.Errorf("%w: sequence %d, the context has %d", ErrBatch, b.maxSeq, x.sequences)
-	case b.outputs == 0:
-		return nil
 	}
 	return nil
 }
@@ -224,7 +226,10 @@ func (x *Context) Logits(i int) ([]float32, error) {
 		return nil, fmt.Errorf("reading logits: entry %d of a batch of %d", i, x.decoded)
 	}
 	var row *float32
-	reason := x.model.lib.native.Explain(func() { row = x.model.lib.c.logits(x.c, int32(i)) })
+	reason := x.model.lib.native.Explain(func() bool {
+		row = x.model.lib.c.logits(x.c, int32(i))
+		return row != nil
+	})
 	if row == nil {
 		return nil, fmt.Errorf("reading logits: %s", orUnknown(reason))
 	}

@@ -3,7 +3,6 @@ package llama_test
 import (
 	"bytes"
 	"encoding/binary"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -19,7 +18,7 @@ import (
 
 func open(t *testing.T) *llama.Library {
 	t.Helper()
-	l, err := llama.Open(nativetest.Dir(t), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l, err := llama.Bind(nativetest.Open(t))
 	require.NoError(t, err)
 	return l
 }

@@ -46,7 +46,10 @@ func (l *Library) LoadModel(path string, o ModelOptions) (*Model, error) {
 		params.GPULayers = 0
 	}
 	var c uintptr
-	reason := l.native.Explain(func() { c = l.c.modelLoad(path, params) })
+	reason := l.native.Explain(func() bool {
+		c = l.c.modelLoad(path, params)
+		return c != 0
+	})
 	if c == 0 {
 		return nil, fmt.Errorf("loading model %s: %s", path, orUnknown(reason))
 	}

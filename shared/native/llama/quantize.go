@@ -36,7 +36,10 @@ func (l *Library) Quantize(in, out string, o QuantizeOptions) error {
 	params := abi.DefaultQuantize()
 	params.FileType, params.Threads, params.AllowRequantize = int32(o.Type), int32(o.Threads), o.Requantize
 	var rc uint32
-	reason := l.native.Explain(func() { rc = l.c.quantize(in, out, &params) })
+	reason := l.native.Explain(func() bool {
+		rc = l.c.quantize(in, out, &params)
+		return rc == 0
+	})
 	if rc != 0 {
 		return fmt.Errorf("quantizing %s: %s", in, orUnknown(reason))
 	}

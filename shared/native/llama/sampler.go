@@ -138,7 +138,10 @@ func (v *Vocab) NewGrammar(grammar, root string) (*Grammar, error) {
 		return nil, errors.New("parsing grammar: it is empty or has a NUL byte")
 	}
 	var c uintptr
-	reason := v.lib.native.Explain(func() { c = v.lib.c.samplerGrammar(v.c, grammar, root) })
+	reason := v.lib.native.Explain(func() bool {
+		c = v.lib.c.samplerGrammar(v.c, grammar, root)
+		return c != 0
+	})
 	if c == 0 {
 		return nil, fmt.Errorf("parsing grammar: %s", orUnknown(reason))
 	}

@@ -2,6 +2,7 @@
 package nativetest
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,14 @@ func Dir(t testing.TB) string {
 		t.Skipf("no llama.cpp libraries in %s: %s", dir, native.Remedy)
 	}
 	return dir
+}
+
+// Open opens the libraries of Dir. They are the process's: their log goes to standard error, not to one test.
+func Open(t testing.TB) *native.Library {
+	t.Helper()
+	l, err := native.Open(Dir(t), native.Deps{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	require.NoError(t, err)
+	return l
 }
 
 // Variant is the folder of another variant, such as "vulkan", in the work tree, as Dir. Tests that need it are skipped
