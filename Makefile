@@ -19,6 +19,8 @@ LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VE
 # The race detector needs a C compiler.
 RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
 JUKEBOX := github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox
+# Where llama.cpp's libraries are pinned for, the tests that need them must run.
+NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
 E2E_FLAGS := -count=1 -timeout 20m
 
@@ -27,8 +29,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## install what helps and is missing: ffmpeg, redis-server, a C compiler, Java, Maven
-	@.ci/deps ffmpeg redis gcc java maven
+deps: ## install what helps and is missing: ffmpeg, redis-server, a C compiler, Java, Maven, npm
+	@.ci/deps ffmpeg redis gcc java maven node
 	go mod download
 
 .PHONY: build
@@ -53,11 +55,13 @@ native-%: # another variant, see shared/native/internal/fetch/packages.json
 	@.ci/deps node
 	@go run ./shared/native/cmd/fetch-native -variant $* -out bin/native
 
+test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
+
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
-test-unit: deps-test ## run the tests of every package
+test-unit: deps-test $(NATIVE) ## run the tests of every package
 	go test $(RACE) -shuffle=on -timeout 20m $$(go list $(PACKAGES) | grep -v -e '/lark/e2e' -e '$(JUKEBOX)$$')
 	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
 	go test $(RACE) -shuffle=on -timeout 20m -run 'Context|Memory' $(JUKEBOX)
@@ -76,7 +80,7 @@ test-devices: native-vulkan ## run the encoder's graph on the first Vulkan devic
 		go test -count=1 -timeout 10m ./services/encoder-svc/internal/ggmljukebox
 
 .PHONY: test-e2e
-test-e2e: deps-test ## run the end-to-end suite through the binaries on the embedded broker
+test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: test-training
@@ -86,7 +90,7 @@ test-training: ## run the trainer's tests
 		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
 
 .PHONY: test-integration
-test-integration: ## run the end-to-end suite against a real Kafka and a real Redis
+test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka and a real Redis
 	@.ci/deps ffmpeg redis java maven
 	LARK_E2E_KAFKA=real go test $(E2E_FLAGS) $(E2E)
 

@@ -52,11 +52,7 @@ func (l *Library) Address(part Part, symbol string) (uintptr, error) {
 // BindAddress gives the function at address, which a library named, to target.
 func BindAddress(target any, address uintptr) { purego.RegisterFunc(target, address) }
 
-func open(dir string, log *slog.Logger) (*Library, error) {
-	paths, err := files(dir)
-	if err != nil {
-		return nil, err
-	}
+func open(dir string, paths [3]string, log *slog.Logger) (*Library, error) {
 	l := &Library{Dir: dir, logs: &sink{log: log}}
 	if err := l.loadChecked(paths); err != nil {
 		l.unload()

@@ -24,6 +24,6 @@ func (l *Library) Address(Part, string) (uintptr, error) { return 0, ErrUnsuppor
 // BindAddress is not supported here; nothing can be opened whose functions it could bind.
 func BindAddress(any, uintptr) {}
 
-func open(string, *slog.Logger) (*Library, error) {
+func open(string, [3]string, *slog.Logger) (*Library, error) {
 	return nil, fmt.Errorf("%w: %s/%s", ErrUnsupported, runtime.GOOS, runtime.GOARCH)
 }

@@ -31,13 +31,6 @@ const (
 	GGMLVersion  = abi.GGMLVersion
 )
 
-// Config is the part of a service's configuration that names the libraries. Services that use them embed it with
-// `yaml:",inline"`.
-type Config struct {
-	// NativeDir is the folder of llama.cpp's libraries; empty takes native/cpu beside the executable.
-	NativeDir string `yaml:"native_dir" env:"LARK_NATIVE_DIR" flag:"native-dir" help:"folder of llama.cpp's libraries; empty: native/cpu beside the executable"`
-}
-
 // Deps is what Open needs of ours.
 type Deps struct {
 	// Log receives the libraries' own warnings and errors.
@@ -89,13 +82,18 @@ func Open(dir string, deps Deps) (*Library, error) {
 	}
 	process.Lock()
 	defer process.Unlock()
-	if l := process.library; l != nil {
-		if l.Dir != dir {
-			return nil, fmt.Errorf("opening llama.cpp's libraries in %s: those of %s are loaded already, and a process holds one set", dir, l.Dir)
-		}
-		return l, nil
+	loaded := process.library
+	if loaded != nil && loaded.Dir == dir {
+		return loaded, nil
 	}
-	l, err := open(dir, deps.Log)
+	paths, err := files(dir)
+	if err == nil && loaded != nil {
+		err = fmt.Errorf("those of %s are loaded already, and a process holds one set", loaded.Dir)
+	}
+	var l *Library
+	if err == nil {
+		l, err = open(dir, paths, deps.Log)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening llama.cpp's libraries in %s: %w", dir, err)
 	}

@@ -32,7 +32,7 @@ func wholeELF(path string, size uint64) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	want := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}[runtime.GOARCH]
 	if f.Type != elf.ET_DYN || f.Machine != want {
 		return fmt.Errorf("it is %s for %s, not a library for %s", f.Type, f.Machine, want)
@@ -50,7 +50,7 @@ func wholeMachO(path string, size uint64) error {
 	if err != nil {
 		return err // files for several platforms too: no package holds one
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	want := map[string]macho.Cpu{"amd64": macho.CpuAmd64, "arm64": macho.CpuArm64}[runtime.GOARCH]
 	if f.Type != macho.TypeDylib || f.Cpu != want {
 		return fmt.Errorf("it is %s for %s, not a library for %s", f.Type, f.Cpu, want)

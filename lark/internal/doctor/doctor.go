@@ -40,6 +40,8 @@ type Finding struct {
 	Detail string `json:"detail"`
 	// Remedy says what to do; empty when State is OK.
 	Remedy string `json:"remedy,omitempty"`
+	// Devices are what llama.cpp's libraries compute on.
+	Devices []Device `json:"devices,omitempty"`
 }
 
 // Config says what to look at.
@@ -57,7 +59,7 @@ const checkTimeout = 5 * time.Second
 // Run makes every check, each in bounded time.
 func Run(ctx context.Context, cfg Config) []Finding {
 	checks := []func(context.Context, Config) Finding{
-		runtimeInfo, kernels, ffmpeg, modelBundle, dataFolder, diskSpace, gatewayAddr, kafkaBrokers, redisServer, blobStore,
+		runtimeInfo, kernels, nativeLibraries, ffmpeg, modelBundle, dataFolder, diskSpace, gatewayAddr, kafkaBrokers, redisServer, blobStore,
 	}
 	findings := make([]Finding, 0, len(checks))
 	for _, check := range checks {

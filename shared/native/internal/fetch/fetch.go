@@ -61,6 +61,10 @@ func Fetch(ctx context.Context, dir, variant, platform string, download Download
 	if err := json.Unmarshal(pins, &p); err != nil {
 		return false, fmt.Errorf("reading the pinned packages: %w", err)
 	}
+	return p.fetch(ctx, dir, variant, platform, download)
+}
+
+func (p pinned) fetch(ctx context.Context, dir, variant, platform string, download Download) (bool, error) {
 	v, err := p.choose(variant, platform)
 	if err != nil {
 		return false, err
