@@ -207,6 +207,9 @@ func (g *gateway) models() ([]client.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.SetPrecision(g.cfg.EncoderPrecision); err != nil {
+		return nil, err
+	}
 	return []client.Model{{
 		ID: b.DisplayName(), Digest: b.Digest, Licence: b.Licence, Encoder: b.EncoderID, WindowS: b.Encoder.SpanS, Random: b.Random, Quality: b.Quality,
 	}}, nil

@@ -167,6 +167,20 @@ func digestOf(path string, watch io.Writer) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
+// SetPrecision replaces the encoder's arithmetic; digest and keys follow, so that results of different precisions never mix. Empty
+// keeps the bundle's. Which names there are is for the encoder's engine to say.
+func (b *Bundle) SetPrecision(name string) error {
+	if name == "" || name == b.Encoder.Precision {
+		return nil
+	}
+	if b.Encoder.Engine != Jukebox {
+		return fmt.Errorf("setting the encoder's precision: the encoder of engine %q has %s only", b.Encoder.Engine, b.Encoder.Precision)
+	}
+	b.Encoder.Precision = name
+	b.Digest = b.digest()
+	return nil
+}
+
 // DisplayName is the model's name in outcomes: name and version, marked when the weights are random.
 func (b *Bundle) DisplayName() string {
 	name := b.Name

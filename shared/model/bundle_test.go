@@ -52,6 +52,33 @@ func TestDigestFollowsTheParts(t *testing.T) {
 	require.Equal(t, first.Digest, b.Digest, "a name changes no answer")
 }
 
+func TestDigestAndKeysFollowThePrecision(t *testing.T) {
+	t.Parallel()
+	m := modeltest.Manifest()
+	m.Encoder.Engine = model.Jukebox
+	b, err := model.Load(modeltest.Write(t, m))
+	require.NoError(t, err)
+	digest, key, prompt := b.Digest, b.EmbeddingKey("w"), b.PromptKey("w")
+	for _, same := range []string{"", "f32"} {
+		require.NoError(t, b.SetPrecision(same))
+		require.Equal(t, []string{digest, key, prompt}, []string{b.Digest, b.EmbeddingKey("w"), b.PromptKey("w")})
+	}
+	require.NoError(t, b.SetPrecision("bf16"))
+	require.NotEqual(t, digest, b.Digest)
+	require.Equal(t, strings.Replace(key, "/f32/", "/bf16/", 1), b.EmbeddingKey("w"))
+	require.NotEqual(t, prompt, b.PromptKey("w"))
+
+	m.Encoder.Precision = "bf16" // a bundle that says so itself is the same
+	said, err := model.Load(modeltest.Write(t, m))
+	require.NoError(t, err)
+	require.Equal(t, said.Digest, b.Digest)
+	require.Equal(t, said.EmbeddingKey("w"), b.EmbeddingKey("w"))
+
+	nano, err := model.Load(modeltest.Write(t, modeltest.Manifest()))
+	require.NoError(t, err)
+	require.ErrorContains(t, nano.SetPrecision("bf16"), `engine "nano" has f32 only`)
+}
+
 func TestDamagedBundlesNameTheFileAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	_, err := model.Load(t.TempDir())

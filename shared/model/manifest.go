@@ -20,6 +20,9 @@ import (
 // Question is the placeholder of the user's text in Prompt.Question.
 const Question = "{question}"
 
+// Jukebox is encoder.engine of a bundle whose encoder is Jukebox's.
+const Jukebox = "jukebox"
+
 // LlamaCPP is llm.engine of a bundle whose decoder is a GGUF file.
 const LlamaCPP = "llamacpp"
 

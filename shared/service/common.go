@@ -10,6 +10,7 @@ import (
 
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Common is the part of the configuration that every service has. Services embed it with
@@ -26,6 +27,9 @@ type Common struct {
 	BlobURL config.Secret `yaml:"blob_url" env:"BLOB_URL" flag:"blob-url" default:"file://./data/blobs" help:"object store: file:///dir, file://./relative/dir or s3://bucket?endpoint=..."`
 	// ModelDir is the folder of the model bundle.
 	ModelDir string `yaml:"model_dir" env:"LARK_MODEL_DIR" flag:"model-dir" default:"models/lark-nano" help:"folder of the model bundle"`
+	// EncoderPrecision is the arithmetic of a Jukebox encoder: f32, bf16x2 or bf16; empty is the bundle's. It is part of the model's digest,
+	// so that stages which disagree refuse each other's records.
+	EncoderPrecision string `yaml:"encoder_precision" env:"LARK_ENCODER_PRECISION" flag:"encoder-precision" help:"f32, bf16x2 or bf16, for a Jukebox encoder, the same in every service; empty: the bundle's"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level" env:"LARK_LOG_LEVEL" flag:"log-level" default:"info" help:"debug, info, warn or error"`
 	// LogFormat is text or json.
@@ -59,6 +63,9 @@ func (c Common) Validate() error {
 	}
 	if c.BlobURL == "" {
 		fault("blob_url: is empty")
+	}
+	if _, err := tensor.ParsePrecision(c.EncoderPrecision); c.EncoderPrecision != "" && err != nil {
+		fault("encoder_precision: %w", err)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("log_level: %q is not debug, info, warn or error", c.LogLevel)

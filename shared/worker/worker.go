@@ -53,6 +53,9 @@ func Open(ctx context.Context, common service.Common, name string, load func(dir
 	if w.Bundle, err = load(common.ModelDir); err != nil {
 		return nil, err
 	}
+	if err = w.Bundle.SetPrecision(common.EncoderPrecision); err != nil {
+		return nil, err
+	}
 	if w.Blobs, err = blob.Open(ctx, common.BlobURL.Reveal()); err != nil {
 		return nil, err
 	}

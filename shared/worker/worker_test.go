@@ -81,6 +81,11 @@ func TestWhatWasOpenedIsClosedWhenOpeningFails(t *testing.T) {
 	require.ErrorContains(t, err, "model.yaml")
 
 	common = setup(t)
+	common.EncoderPrecision = "bf16"
+	_, err = worker.Open(t.Context(), common, "test-svc", model.Load)
+	require.ErrorContains(t, err, "has f32 only", "the bundle follows the configuration")
+
+	common = setup(t)
 	common.BlobURL = "ftp://nowhere"
 	_, err = worker.Open(t.Context(), common, "test-svc", model.Load)
 	require.Error(t, err)

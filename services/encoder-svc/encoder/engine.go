@@ -31,6 +31,9 @@ func OpenEngine(c Config) (Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := bundle.SetPrecision(c.EncoderPrecision); err != nil {
+		return nil, err
+	}
 	return c.open(context.Background(), bundle, Device{Log: slog.New(slog.DiscardHandler)})
 }
 

@@ -59,6 +59,30 @@ func TestJukeboxEngine(t *testing.T) {
 	require.NoError(t, e.Close())
 }
 
+func TestConfigurationChoosesThePrecision(t *testing.T) {
+	t.Parallel()
+	dir := jukeboxBundle(t)
+	frames := map[string][]float32{}
+	for _, precision := range []string{"", "f32", "bf16x2", "bf16"} {
+		common := commonOf(dir)
+		common.EncoderPrecision = precision
+		e, err := OpenEngine(Config{Common: common})
+		require.NoError(t, err)
+		out, err := e.Encode(t.Context(), tone(44100))
+		require.NoError(t, err)
+		frames[precision] = out.Data
+		require.NoError(t, e.Close())
+	}
+	require.Equal(t, frames[""], frames["f32"], "the bundle's")
+	require.NotEqual(t, frames["f32"], frames["bf16"])
+	require.NotEqual(t, frames["f32"], frames["bf16x2"])
+	require.InDeltaSlice(t, frames["f32"], frames["bf16x2"], 1e-4)
+	common := commonOf(nanoBundle)
+	common.EncoderPrecision = "bf16"
+	_, err := OpenEngine(Config{Common: common})
+	require.ErrorContains(t, err, `engine "nano" has f32 only`)
+}
+
 func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(m *model.Manifest){

@@ -12,7 +12,7 @@ import (
 
 const (
 	// Engine is encoder.engine of the bundles.
-	Engine = "jukebox"
+	Engine = model.Jukebox
 	// File is the name of the weights in a bundle.
 	File = "encoder.safetensors"
 
