@@ -23,8 +23,11 @@ const Question = "{question}"
 // Jukebox is encoder.engine of a bundle whose encoder is Jukebox's.
 const Jukebox = "jukebox"
 
-// LlamaCPP is llm.engine of a bundle whose decoder is a GGUF file.
-const LlamaCPP = "llamacpp"
+// Values of LLM.Engine whose decoder may be a GGUF file with its tokenizer inside.
+const (
+	LlamaCPP = "llamacpp"
+	VLLM     = "vllm" // a server decodes; of the file only the tokenizer and the token embeddings are read
+)
 
 // Values of Prompt.Whitespace.
 const (
@@ -70,8 +73,8 @@ type Projector struct {
 	Out    int    `yaml:"out"`
 }
 
-// LLM describes the decoder, in the terms of Hugging Face's Llama configuration. With the engine llamacpp, File is a GGUF
-// and the tokenizer may be absent: then that of the GGUF is used.
+// LLM describes the decoder, in the terms of Hugging Face's Llama configuration. With the engines llamacpp and vllm, File may be
+// a GGUF, and the tokenizer absent: then that of the GGUF is used.
 type LLM struct {
 	Engine          string  `yaml:"engine"`
 	File            string  `yaml:"file"`
@@ -121,7 +124,7 @@ func (m *Manifest) parts() []part {
 	switch {
 	case m.EncoderOnly():
 		return all[:1]
-	case m.LLM.Engine == LlamaCPP && m.LLM.Tokenizer == "":
+	case (m.LLM.Engine == LlamaCPP || m.LLM.Engine == VLLM) && m.LLM.Tokenizer == "":
 		return all[:3]
 	}
 	return all

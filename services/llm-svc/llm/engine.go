@@ -10,6 +10,7 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llamacpp"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tagger"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/testengine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/vllm"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
 )
@@ -48,6 +49,8 @@ func (c *Config) openDecoder(b *model.Bundle, log *slog.Logger) (Engine, error) 
 	switch name := c.engineName(b); name {
 	case EngineTest:
 		return testengine.New(b.LLM.Hidden, c.TestDelay), nil
+	case EngineVLLM:
+		return vllm.Open(b, c.vllm(), vllm.Deps{Log: log})
 	case EngineReference, EngineNano:
 		if _, err := tensor.Kernel(); err != nil {
 			return nil, err

@@ -218,10 +218,15 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
 	cfg.Engine, cfg.Concurrency, cfg.TestDelay, cfg.LogLevel, cfg.Device = "abacus", 0, -1, "loud", "tpu"
+	cfg.VLLMURL, cfg.VLLMInFlight = "gpu-1", 0
 	err = cfg.Validate()
-	for _, want := range []string{"abacus", "concurrency", "test_delay", "loud", "device"} {
+	for _, want := range []string{"abacus", "concurrency", "test_delay", "loud", "device", "vllm_url", "vllm_in_flight"} {
 		require.ErrorContains(t, err, want)
 	}
+	cfg, err = llm.DefaultConfig()
+	require.NoError(t, err)
+	cfg.Engine = llm.EngineVLLM
+	require.ErrorContains(t, cfg.Validate(), `vllm_url: ""`)
 }
 
 func TestCommandRefusesAMissingBundle(t *testing.T) {

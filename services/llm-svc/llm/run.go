@@ -46,10 +46,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	server := newServer(eng, w.Log)
 	return w.Serve(ctx, worker.Work{
 		Stage: handler.Stage, Topic: event.TopicPrompts, Handle: h.Handle, Model: cfg.modelName(w.Bundle),
 		Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
 		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
 		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,
+		Parts:       server.parts(), After: server.ready,
 	})
 }

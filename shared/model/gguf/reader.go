@@ -180,6 +180,21 @@ func (f *File) Read(ctx context.Context, name string, emit func(piece []byte) er
 	return nil
 }
 
+// ReadAt fills p with bytes of a tensor, from an offset in it.
+func (f *File) ReadAt(name string, p []byte, offset int64) error {
+	t, ok := f.Tensor(name)
+	if !ok {
+		return fmt.Errorf("reading the GGUF file %s: it has no tensor %q", f.path, name)
+	}
+	if offset < 0 || offset > t.Bytes()-int64(len(p)) {
+		return fmt.Errorf("reading tensor %q of %s: %d bytes from %d on are not inside its %d", name, f.path, len(p), offset, t.Bytes())
+	}
+	if _, err := f.file.ReadAt(p, t.offset+offset); err != nil {
+		return fmt.Errorf("reading tensor %q of %s: %w", name, f.path, err)
+	}
+	return nil
+}
+
 // F32 reads the values of a tensor of type F32, F16, BF16 or Q8_0.
 func (f *File) F32(ctx context.Context, name string) ([]float32, error) {
 	t, _ := f.Tensor(name)

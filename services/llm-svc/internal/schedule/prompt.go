@@ -3,6 +3,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -181,6 +182,12 @@ func (s segment) encode(v Vocabulary, question string) ([]int, error) {
 
 // isSpace is Python's str.isspace for one character, which also holds the four separators of ASCII.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || 0x1c <= r && r <= 0x1f }
+
+// StopTokens end an answer and are not part of it, in ascending order.
+func (p *Prompt) StopTokens() []int { return slices.Sorted(maps.Keys(p.stop)) }
+
+// StopTexts end an answer, which then also loses the white space in front of them.
+func (p *Prompt) StopTexts() []string { return slices.Clone(p.stopTexts) }
 
 // Prefix gives the ids before the frames.
 func (p *Prompt) Prefix() []int { return slices.Clone(p.prefix) }

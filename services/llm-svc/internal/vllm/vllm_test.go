@@ -1,0 +1,442 @@
+package vllm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/engine/enginetest"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/vllm/vllmtest"
+	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/model/modeltest"
+	"github.com/larkstream/larkstream/shared/tags"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// setup starts a server, and an engine before it with a random bundle.
+func setup(t *testing.T, serve func(*vllmtest.Config), change func(*Config)) (*Engine, *vllmtest.Server) {
+	t.Helper()
+	b := modeltest.Bundle(t)
+	sc := vllmtest.Config{Model: b.Name, Context: b.LLM.Context, Hidden: b.LLM.Hidden}
+	serve(&sc)
+	server := vllmtest.Start(t, sc)
+	cfg := Config{URL: server.URL, InFlight: 8, MaxWaiting: 4, Timeout: time.Minute}
+	change(&cfg)
+	e, err := Open(b, cfg, Deps{Log: quiet})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e, server
+}
+
+func same(*vllmtest.Config) {}
+func plain(*Config)         {}
+
+func ask(questions ...string) engine.Request {
+	req := engine.Request{Soft: enginetest.Soft(1, 20, 32)}
+	for i, q := range questions {
+		req.Questions = append(req.Questions, engine.Question{Index: i, Text: q})
+	}
+	return req
+}
+
+// answering serves an answer from fixed tokens.
+func answering(tokens ...string) func(*vllmtest.Config) {
+	return func(c *vllmtest.Config) {
+		c.Answer = func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			s := vllmtest.NewStream(w, req)
+			for _, token := range tokens {
+				if !s.Token(token) {
+					return
+				}
+			}
+			s.Stop("null")
+		}
+	}
+}
+
+func TestBehaviour(t *testing.T) {
+	t.Parallel()
+	enginetest.Run(t, 32, func(t *testing.T) engine.Engine {
+		e, _ := setup(t, same, plain)
+		return e
+	})
+}
+
+// TestSameAnswersAsTheReference puts the plain-Go decoder behind the server, which is given nothing but the embeddings: the answers are
+// those of the plain-Go engine, so the prompt was whole and in order.
+func TestSameAnswersAsTheReference(t *testing.T) {
+	t.Parallel()
+	bundle := modeltest.Bundle(t)
+	reference, err := llama.Open(bundle, llama.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, reference.Close()) })
+	bare := modeltest.Manifest() // the same weights; nothing is put around the frames but the last token, which a decoder must be given
+	bare.Prompt.Prefix, bare.Prompt.Suffix, bare.Prompt.Question = "", "", "{question}<a>"
+	rows, err := model.Load(modeltest.Write(t, bare))
+	require.NoError(t, err)
+	behind, err := llama.Open(rows, llama.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, behind.Close()) })
+
+	e, server := setup(t, func(c *vllmtest.Config) {
+		c.Answer = func(w http.ResponseWriter, r *http.Request, req vllmtest.Request) { decode(t, behind, w, r, req) }
+	}, plain)
+	for seed := range 4 {
+		req := engine.Request{Soft: enginetest.Soft(seed, 5+9*seed, 32), Decode: engine.Decode{MaxTokens: 6 * seed}}
+		for i, text := range []string{"what is the tempo", "<s>é</s> <audio_end>", "", "what key?"} {
+			req.Questions = append(req.Questions, engine.Question{Index: i, Text: text})
+		}
+		want, err := reference.Answer(t.Context(), req)
+		require.NoError(t, err)
+		got, err := e.Answer(t.Context(), req)
+		require.NoError(t, err)
+		for i := range want {
+			require.Equal(t, want[i].Text, got[i].Text)
+			require.Equal(t, want[i].Finish, got[i].Finish)
+			require.Equal(t, want[i].PromptTokens, got[i].PromptTokens)
+			require.Equal(t, want[i].OutputTokens, got[i].OutputTokens)
+		}
+	}
+	end, err := e.prompts.table.rows([]int{6})
+	require.NoError(t, err)
+	for _, r := range server.Requests() {
+		require.Equal(t, end, r.Tensor.Raw[len(r.Tensor.Raw)-len(end):])
+	}
+}
+
+// decode answers from the rows of a prompt, all but the last of which are given as frames.
+func decode(t *testing.T, behind engine.Engine, w http.ResponseWriter, r *http.Request, req vllmtest.Request) {
+	t.Helper()
+	rows := req.Tensor.Rows - 1
+	s := vllmtest.NewStream(w, req)
+	results, err := behind.Answer(r.Context(), engine.Request{
+		Soft:      cache.Tensor{Rows: rows, Cols: 32, Data: req.Tensor.Values[:rows*32]},
+		Questions: []engine.Question{{}}, Decode: engine.Decode{MaxTokens: req.MaxTokens},
+		OnToken: func(_ int, text string) { s.Text(text) },
+	})
+	if err != nil {
+		s.Fail(http.StatusInternalServerError, err.Error())
+		return
+	}
+	tokens := results[0].OutputTokens
+	if results[0].Finish == engine.FinishStop {
+		tokens++
+	}
+	s.End("", strconv.Quote(results[0].Finish), "null", tokens)
+}
+
+func TestTheRequest(t *testing.T) {
+	t.Parallel()
+	e, server := setup(t, func(c *vllmtest.Config) { c.APIKey = "sesame" }, func(c *Config) { c.APIKey = "sesame" })
+	req := ask("what is the key", "what is the tempo")
+	_, err := e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	for _, r := range server.Requests() {
+		require.Zero(t, r.Temperature)
+		require.InDelta(t, 1, r.TopP, 0)
+		require.Nil(t, r.Seed)
+		require.Equal(t, 24, r.MaxTokens, "the bundle's limit")
+		require.Equal(t, []int{2}, r.StopTokenIDs, "</s>")
+		require.Empty(t, r.Stop)
+		require.Nil(t, r.StructuredOutputs)
+		require.Equal(t, "FloatStorage", r.Tensor.Storage, "as the bundle's embeddings")
+	}
+	seen := len(server.Requests())
+	for range 2 {
+		req.Decode = engine.Decode{MaxTokens: 7, Temperature: 0.5, TopP: 0.9, Seed: 3}
+		_, err = e.Answer(t.Context(), req)
+		require.NoError(t, err)
+	}
+	seeds := map[int64]int{}
+	for _, r := range server.Requests()[seen:] {
+		require.InDelta(t, 0.5, r.Temperature, 1e-6)
+		require.InDelta(t, 0.9, r.TopP, 1e-6)
+		require.Equal(t, 7, r.MaxTokens)
+		seeds[*r.Seed]++
+	}
+	require.Len(t, seeds, 2, "a seed for each question, the same again")
+	for _, n := range seeds {
+		require.Equal(t, 2, n)
+	}
+}
+
+func TestAStopThatIsNoTokenIsSentAsText(t *testing.T) {
+	t.Parallel()
+	m := modeltest.Manifest()
+	m.Prompt.Stop = []string{"###", "</s>"}
+	b, err := model.Load(modeltest.Write(t, m))
+	require.NoError(t, err)
+	server := vllmtest.Start(t, vllmtest.Config{
+		Model: "llark", Context: 160, Hidden: 32,
+		Answer: func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			s := vllmtest.NewStream(w, req)
+			for _, token := range []string{" Jazz", ", ", "", "slow.", "\n", "\n"} {
+				if !s.Token(token) {
+					return
+				}
+			}
+			s.Stop(`"###"`)
+		},
+	})
+	e, err := Open(b, Config{URL: server.URL, Model: "llark", InFlight: 1, Timeout: time.Minute}, Deps{Log: quiet})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	results, err := e.Answer(t.Context(), ask("genre"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"###"}, server.Requests()[0].Stop)
+	require.Equal(t, []int{2}, server.Requests()[0].StopTokenIDs)
+	require.Equal(t, "Jazz, slow.", results[0].Text)
+	require.Equal(t, engine.FinishStop, results[0].Finish)
+	require.Equal(t, 7, results[0].OutputTokens, "those of a stop text count")
+
+	req := ask("genre")
+	req.Decode.MaxTokens = 5
+	results, err = e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, "Jazz, slow.\n", results[0].Text, "white space that no stop text follows stays")
+}
+
+func TestTagsAreAskedForBySchema(t *testing.T) {
+	t.Parallel()
+	answer := tags.Tags{TempoBPM: 120, Key: tags.Keys()[0]}.String()
+	e, server := setup(t, answering(answer), plain)
+	require.True(t, e.Constrains(engine.SchemaTags))
+	req := ask("tags")
+	req.Schema = engine.SchemaTags
+	results, err := e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, answer, results[0].Text)
+	require.JSONEq(t, string(tags.JSONSchema()), string(server.Requests()[0].StructuredOutputs.JSON))
+	require.True(t, server.Requests()[0].StructuredOutputs.DisableAnyWhitespace)
+}
+
+func TestAPromptThatDoesNotFitFailsAlone(t *testing.T) {
+	t.Parallel()
+	e, server := setup(t, same, plain)
+	results, err := e.Answer(t.Context(), ask("what", strings.Repeat("x ", 200), strings.Repeat("the ", 160-20-5-1), strings.Repeat("the ", 160-20-5)))
+	require.NoError(t, err)
+	require.NoError(t, results[0].Err)
+	require.ErrorIs(t, results[1].Err, engine.ErrPromptTooLong)
+	require.NoError(t, results[2].Err)
+	require.Equal(t, 159, results[2].PromptTokens)
+	require.Equal(t, 1, results[2].OutputTokens)
+	require.ErrorIs(t, results[3].Err, engine.ErrPromptTooLong)
+	require.Equal(t, 160, results[3].PromptTokens)
+	require.Len(t, server.Requests(), 2)
+}
+
+func TestWhatTheServerRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer  func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request)
+		alone   bool
+		message string
+	}{
+		"bad request": {fail(400, "top_p must be in (0, 1]"), true, `400 Bad Request: "top_p must be`},
+		"bad request in the stream": {func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			vllmtest.NewStream(w, req).Fail(400, "no such thing")
+		}, true, "no such thing"},
+		"too large":      {fail(413, "too large"), true, "too large"},
+		"unknown model":  {fail(404, "no such model"), false, "vllm_model"},
+		"wrong key":      {fail(401, "who are you"), false, "vllm_api_key"},
+		"internal error": {fail(500, strings.Repeat("x", 10_000)), false, strings.Repeat("x", maxMessage) + `"`},
+		"redirect": {func(w http.ResponseWriter, r *http.Request, _ vllmtest.Request) {
+			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusTemporaryRedirect)
+		}, false, "307"},
+		"no event stream": {func(w http.ResponseWriter, _ *http.Request, _ vllmtest.Request) {
+			_, _ = io.WriteString(w, "<html>welcome</html>")
+		}, false, "no text/event-stream"},
+		"garbage": {events("{"), false, "not the JSON of a completion"},
+		"error after text": {func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			s := vllmtest.NewStream(w, req)
+			s.Token("The")
+			s.Fail(500, "the engine died")
+		}, false, "broke off"},
+		"an end midway": {func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			vllmtest.NewStream(w, req).Token("The")
+		}, false, "broke off"},
+		"aborted":     {events(`{"choices":[{"index":0,"text":"","finish_reason":"abort"}]}`), false, `"abort"`},
+		"two answers": {events(`{"choices":[{"index":1,"text":"a"}]}`), false, "more than the one answer"},
+		"no usage":    {events(`{"choices":[{"index":0,"text":"a","finish_reason":"stop"}]}`, "[DONE]"), false, "include_usage"},
+		"negative":    {events(`{"choices":[],"usage":{"completion_tokens":-1}}`), false, "below 0"},
+		"an endless line": {func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			vllmtest.NewStream(w, req).Event(strings.Repeat("x", 2*maxLine))
+		}, false, "longer than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, server := setup(t, func(s *vllmtest.Config) { s.Answer = c.answer }, plain)
+			results, err := e.Answer(t.Context(), ask("what"))
+			if c.alone {
+				require.NoError(t, err)
+				err = results[0].Err
+			}
+			require.ErrorContains(t, err, c.message)
+			require.Less(t, len(err.Error()), 1000)
+			require.Len(t, server.Requests(), 1, "asking again would not help, or would repeat what was streamed")
+		})
+	}
+}
+
+func fail(status int, message string) func(http.ResponseWriter, *http.Request, vllmtest.Request) {
+	return func(w http.ResponseWriter, _ *http.Request, _ vllmtest.Request) { vllmtest.Fail(w, status, message) }
+}
+
+func events(list ...string) func(http.ResponseWriter, *http.Request, vllmtest.Request) {
+	return func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+		s := vllmtest.NewStream(w, req)
+		for _, e := range list {
+			s.Event(e)
+		}
+	}
+}
+
+func TestABusyServerIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	n := 0
+	e, server := setup(t, func(c *vllmtest.Config) {
+		c.Answer = func(w http.ResponseWriter, _ *http.Request, req vllmtest.Request) {
+			n++
+			switch n {
+			case 1:
+				w.Header().Set("Retry-After", "0")
+				vllmtest.Fail(w, http.StatusTooManyRequests, "busy")
+			case 2:
+				vllmtest.NewStream(w, req).Event(`{"choices":[{"index":0,"text":"","finish_reason":null}]}`) // breaks off before any text
+			default:
+				answering("The", " key.")(c)
+				c.Answer(w, nil, req)
+			}
+		}
+	}, plain)
+	results, err := e.Answer(t.Context(), ask("what"))
+	require.NoError(t, err)
+	require.Equal(t, "The key.", results[0].Text)
+	require.Len(t, server.Requests(), 3)
+}
+
+func TestAServerThatIsNotThereIsAnErrorOfTheRequest(t *testing.T) {
+	t.Parallel()
+	e, server := setup(t, same, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	server.Close()
+	_, err := e.Answer(t.Context(), ask("what"))
+	require.Error(t, err)
+	require.Error(t, e.Check(t.Context()))
+}
+
+func TestASilentServerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	e, _ := setup(t, func(c *vllmtest.Config) {
+		c.Answer = func(_ http.ResponseWriter, r *http.Request, _ vllmtest.Request) { <-r.Context().Done() }
+	}, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	_, err := e.Answer(t.Context(), ask("what"))
+	require.ErrorContains(t, err, "no answer within 50ms")
+}
+
+func TestCancellingClosesTheStream(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	e, _ := setup(t, func(c *vllmtest.Config) {
+		c.Answer = func(w http.ResponseWriter, r *http.Request, req vllmtest.Request) {
+			vllmtest.NewStream(w, req).Token("The")
+			<-r.Context().Done()
+			close(gone)
+		}
+	}, plain)
+	cause := errors.New("the user has gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	req := ask("what")
+	req.OnToken = func(int, string) { cancel(cause) }
+	_, err := e.Answer(ctx, req)
+	require.ErrorIs(t, err, cause)
+	<-gone
+}
+
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	e, _ := setup(t, answering("The", " key."), plain)
+	results, err := e.Answer(t.Context(), ask("what"))
+	require.NoError(t, err)
+	r := results[0]
+	require.Positive(t, r.FirstToken)
+	require.Positive(t, r.Prefill)
+	require.GreaterOrEqual(t, r.FirstToken, r.Prefill)
+	require.Equal(t, r.Ended.Sub(r.Began), r.Prefill+r.Decode)
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		serve   func(*vllmtest.Config)
+		change  func(*Config)
+		message string
+	}{
+		"healthy":       {same, plain, ""},
+		"loading":       {func(s *vllmtest.Config) { s.Health = func() int { return 503 } }, plain, "503"},
+		"other model":   {func(s *vllmtest.Config) { s.Model = "gemma" }, plain, `it serves ["gemma"], not "tiny"`},
+		"short context": {func(s *vllmtest.Config) { s.Context = 100 }, plain, "--max-model-len 160"},
+		"no embeddings": {func(s *vllmtest.Config) { s.Answer = fail(400, "You must set `--enable-prompt-embeds`") }, plain, "enable-prompt-embeds"},
+		"missing key":   {func(s *vllmtest.Config) { s.APIKey = "sesame" }, plain, "vllm_api_key"},
+		"right key":     {func(s *vllmtest.Config) { s.APIKey = "sesame" }, func(c *Config) { c.APIKey = "sesame" }, ""},
+		"model by name": {func(s *vllmtest.Config) { s.Model = "llark" }, func(c *Config) { c.Model = "llark" }, ""},
+		"other server":  {same, func(c *Config) { c.URL += "/elsewhere" }, "404"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, _ := setup(t, c.serve, c.change)
+			err := e.Check(t.Context())
+			if c.message == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.message)
+			}
+			if e.cfg.APIKey != "" {
+				require.NotContains(t, fmt.Sprint(err), "sesame")
+			}
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	b := modeltest.Bundle(t)
+	good := Config{URL: "http://gpu-1:8000", InFlight: 1, Timeout: time.Second}
+	for want, change := range map[string]func(*Config){
+		"vllm_url: \"\"":          func(c *Config) { c.URL = "" },
+		"vllm_url: \"gpu-1\"":     func(c *Config) { c.URL = "gpu-1" },
+		"without user":            func(c *Config) { c.URL = "http://me:secret@gpu-1" },
+		"vllm_url: \"ftp://gpu\"": func(c *Config) { c.URL = "ftp://gpu" },
+		"vllm_in_flight":          func(c *Config) { c.InFlight = 0 },
+		"vllm_max_waiting":        func(c *Config) { c.MaxWaiting = -1 },
+		"vllm_timeout":            func(c *Config) { c.Timeout = 0 },
+	} {
+		cfg := good
+		change(&cfg)
+		_, err := Open(b, cfg, Deps{Log: quiet})
+		require.ErrorContains(t, err, want)
+	}
+	_, err := Open(b, good, Deps{})
+	require.ErrorContains(t, err, "dependency")
+	e, err := Open(b, good, Deps{Log: quiet})
+	require.NoError(t, err)
+	_, err = e.Answer(t.Context(), engine.Request{Soft: enginetest.Soft(1, 3, 32), Schema: "poem"})
+	require.ErrorIs(t, err, engine.ErrSchema)
+	require.False(t, e.Constrains("poem"))
+	require.NoError(t, e.Close())
+}
