@@ -189,7 +189,7 @@ func (l *Library) start() error {
 // without a word.
 func (l *Library) unusedBackends() (problems []string) {
 	for _, name := range []string{"cuda", "vulkan", "metal"} {
-		path := filepath.Join(l.Dir, "libggml-"+name+extension())
+		path := filepath.Join(l.Dir, "libggml-"+name+".so") // on macOS too
 		if _, err := os.Stat(path); err != nil {
 			continue
 		}

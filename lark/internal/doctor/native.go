@@ -27,7 +27,7 @@ func (d Device) String() string {
 
 // nativeLibraries looks for llama.cpp's libraries, which GGUF models and GPUs need and nothing else.
 func nativeLibraries(_ context.Context, cfg Config) Finding {
-	f := Finding{Check: "llama.cpp", State: OK}
+	f := Finding{Check: "native", State: OK}
 	dir := cfg.Env("LARK_NATIVE_DIR")
 	libraries, err := ggml.Open(dir, slog.New(slog.DiscardHandler))
 	switch {

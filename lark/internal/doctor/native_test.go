@@ -12,19 +12,19 @@ import (
 
 func TestLibrariesAreNotNeeded(t *testing.T) {
 	t.Parallel()
-	f := find(t, setup(t, nil), "llama.cpp") // beside the test's executable there are none
+	f := find(t, setup(t, nil), "native") // beside the test's executable there are none
 	require.Equal(t, OK, f.State)
 	require.Contains(t, f.Detail, "make native")
 	require.Empty(t, f.Devices)
 
-	f = find(t, setup(t, map[string]string{"LARK_NATIVE_DIR": t.TempDir()}), "llama.cpp")
+	f = find(t, setup(t, map[string]string{"LARK_NATIVE_DIR": t.TempDir()}), "native")
 	require.Equal(t, Fail, f.State, "a folder that was named must hold them")
 	require.Contains(t, f.Remedy, "make native")
 }
 
 func TestDevicesAreListed(t *testing.T) {
 	t.Parallel()
-	f := find(t, setup(t, map[string]string{"LARK_NATIVE_DIR": nativetest.Dir(t)}), "llama.cpp")
+	f := find(t, setup(t, map[string]string{"LARK_NATIVE_DIR": nativetest.Dir(t)}), "native")
 	require.Equal(t, OK, f.State)
 	require.Contains(t, f.Detail, native.GGMLVersion)
 	require.Contains(t, f.Detail, "CPU (")
