@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
 	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
@@ -24,7 +25,7 @@ type Set struct {
 	llm     llm.Engine
 }
 
-// Open opens the engines of a model bundle.
+// Open opens the engines of a model bundle, with the libraries of llama.cpp that LARK_NATIVE_DIR names, if it does.
 func Open(modelDir string) (s *Set, err error) {
 	s = &Set{}
 	defer func() {
@@ -46,7 +47,8 @@ func Open(modelDir string) (s *Set, err error) {
 	if err != nil {
 		return s, err
 	}
-	encoderCfg.ModelDir = modelDir
+	native := os.Getenv("LARK_NATIVE_DIR")
+	encoderCfg.ModelDir, encoderCfg.NativeDir = modelDir, native
 	if s.encoder, err = encoder.OpenEngine(encoderCfg); err != nil {
 		return s, err
 	}
@@ -57,7 +59,7 @@ func Open(modelDir string) (s *Set, err error) {
 	if err != nil {
 		return s, err
 	}
-	llmCfg.ModelDir = modelDir
+	llmCfg.ModelDir, llmCfg.NativeDir = modelDir, native
 	s.llm, err = llm.OpenEngine(llmCfg)
 	return s, err
 }

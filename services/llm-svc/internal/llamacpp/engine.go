@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
+	"strconv"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
@@ -19,13 +21,17 @@ const (
 	DeviceCPU  = "cpu"
 )
 
+// manyThreads is from how many bytes of weights on more than one thread is used.
+const manyThreads = 64 << 20
+
 // Config bounds the engine.
 type Config struct {
 	// NativeDir is the folder of the libraries. Empty: native/cpu beside the executable.
 	NativeDir string
 	// Device is DeviceAuto or DeviceCPU. Empty: DeviceAuto.
 	Device string
-	// Threads on the processor. 0: as many as Go uses.
+	// Threads on the processor. 0: as many as Go uses, and one for a model of less than 64 MB, whose steps would mostly be
+	// waiting for one another.
 	Threads int
 	// MaxBatch is how many answers are decoded in one step. 0: 16.
 	MaxBatch int
@@ -92,16 +98,19 @@ func OpenBackend(b *model.Bundle, cfg Config, deps Deps) (*Backend, error) {
 	if err := check(b.LLM, m); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	backend, err := newBackend(lib, m, b.LLM, cfg.withDefaults(b.LLM))
+	backend, err := newBackend(lib, m, b.LLM, cfg.withDefaults(b.LLM, m.Shape().Bytes))
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return backend, nil
 }
 
-func (c Config) withDefaults(l model.LLM) Config {
+func (c Config) withDefaults(l model.LLM, bytes uint64) Config {
 	if c.Threads == 0 {
-		c.Threads = runtime.GOMAXPROCS(0)
+		c.Threads = 1
+		if bytes >= manyThreads {
+			c.Threads = runtime.GOMAXPROCS(0)
+		}
 	}
 	if c.Positions == 0 {
 		c.Positions = 4 * l.Context
@@ -136,8 +145,28 @@ func check(l model.LLM, m *llama.Model) error {
 	if l.Context > s.Context {
 		faults = append(faults, fmt.Errorf("llm.context is %d in model.yaml, but the file's model was trained for %d positions", l.Context, s.Context))
 	}
+	faults = append(faults, checkMeta(l, m)...)
 	if len(faults) > 0 {
 		return fmt.Errorf("checking the model: %w; file and manifest do not belong together, import the model again", errors.Join(faults...))
 	}
 	return nil
+}
+
+// checkMeta compares what only the file's metadata tell; a file need not have them.
+func checkMeta(l model.LLM, m *llama.Model) (faults []error) {
+	arch, _ := m.Meta("general.architecture")
+	for _, v := range []struct {
+		name, key string
+		want      float64
+	}{
+		{"ffn", ".feed_forward_length", float64(l.FFN)},
+		{"rope_base", ".rope.freq_base", l.RopeBase},
+		{"norm_eps", ".attention.layer_norm_rms_epsilon", l.NormEps},
+	} {
+		text, ok := m.Meta(arch + v.key)
+		if found, err := strconv.ParseFloat(text, 64); ok && err == nil && math.Abs(found-v.want) > 1e-3*v.want {
+			faults = append(faults, fmt.Errorf("llm.%s is %v in model.yaml, but the file has %v", v.name, v.want, found))
+		}
+	}
+	return faults
 }
