@@ -9,7 +9,8 @@ import (
 
 // Grammar is the form in GBNF, the grammar notation of llama.cpp, with the root rule "root". It leaves nothing open that a
 // decoder could spin in: no white space outside the description, the fields in one order, and every repetition bounded. The
-// description has no escapes, so neither quotes, backslashes nor control characters. Whatever it derives, Parse reads.
+// description has no escapes, so neither quotes, backslashes nor control characters. Whatever it derives, Parse reads. (llama.cpp
+// also lets bytes through that are no UTF-8, such as overlong forms; engines write U+FFFD for them, and Parse drops it.)
 func Grammar() string {
 	var b strings.Builder
 	var members []string

@@ -17,8 +17,8 @@ import (
 const MaxBytes = 8 << 10
 
 // Parse reads one JSON object of tags and nothing else. Every field must be there once, under its exact name, with a value of
-// its vocabulary and bounds, or null. Words named twice count once, and white space within the description counts as one
-// space; an empty list or a blank description says as little as null.
+// its vocabulary and bounds, or null. Words named twice count once. In the description white space counts as one space, and
+// U+FFFD, which decoders write for bytes that are no text, goes. An empty list or a blank description says as little as null.
 func Parse(raw []byte) (Tags, error) {
 	if len(raw) > MaxBytes {
 		return Tags{}, fmt.Errorf("reading tags: %d bytes, limit %d", len(raw), MaxBytes)
@@ -172,10 +172,11 @@ func line(v *string) (string, error) {
 	if v == nil {
 		return "", nil
 	}
-	if n := utf8.RuneCountInString(*v); n > MaxDescription {
+	text := strings.ReplaceAll(*v, string(utf8.RuneError), "")
+	if n := utf8.RuneCountInString(text); n > MaxDescription {
 		return "", fmt.Errorf("description has %d characters, limit %d", n, MaxDescription)
 	}
-	text := strings.Join(strings.Fields(*v), " ")
+	text = strings.Join(strings.Fields(text), " ")
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		return "", errors.New("description holds a control character")
 	}

@@ -54,6 +54,7 @@ func TestParseSettlesWhatMeansTheSame(t *testing.T) {
 		strings.Replace(full, `["happy"]`, `["happy","calm","happy"]`, 1):                                                       strings.Replace(full, `["happy"]`, `["happy","calm"]`, 1),
 		strings.Replace(full, `["happy"]`, `[]`, 1):                                                                             strings.Replace(full, `["happy"]`, `null`, 1),
 		strings.Replace(full, "A <piece> & more.", `  A\n<piece>\u0020&  more.`, 1):                                             full,
+		strings.Replace(full, "<piece>", "\uFFFD<pie\uFFFD\\ud800ce>", 1):                                                       full,
 		strings.Replace(full, `"A <piece> & more."`, `" \t "`, 1):                                                               strings.Replace(full, `"A <piece> & more."`, `null`, 1),
 		`{"description":null,"tempo_bpm":null,"mood":null,"key":null,"mode":null,"metre":null,"instruments":null,"genre":null}`: empty,
 	} {
