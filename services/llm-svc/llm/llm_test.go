@@ -36,6 +36,8 @@ type world struct {
 	answers chan *eventpb.Outcome
 	windows chan *eventpb.WindowReady
 	tokens  chan *eventpb.TokenDelta
+	// schema is the form of the answers that ask asks for.
+	schema string
 }
 
 func setup(t *testing.T, change func(*llm.Config)) *world {
@@ -127,6 +129,7 @@ func (w *world) ask(t *testing.T, index, frames int, questions ...string) {
 		JobId: "job-1", Track: &eventpb.Track{Sha256: strings.Repeat("cd", 32), DurationS: 600},
 		Window: &eventpb.Window{Index: uint32(index), Hash: hash, BlobKey: event.PCMKey(hash), Span: &eventpb.Span{EndS: 25}, HeardS: 25, Samples: 1102500},
 		Cache:  eventpb.Cache_CACHE_MISS, CreatedUnixMs: time.Now().UnixMilli(), ModelDigest: w.bundle.Digest,
+		ResponseSchema: w.schema,
 	}
 	for i, q := range questions {
 		task.Questions = append(task.Questions, &eventpb.Question{Index: uint32(i), Text: q})
