@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -261,6 +263,34 @@ func TestSurvivesReopening(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"q"}, got.Questions)
 	require.NoError(t, second.Ping(t.Context()))
+}
+
+// TestJobsFromBeforeSchemas opens a database that an earlier version has left.
+func TestJobsFromBeforeSchemas(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	old, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	first, err := os.ReadFile("migrations/0001_jobs.sql")
+	require.NoError(t, err)
+	for _, statement := range append(store.Statements(string(first)),
+		`CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, applied_ms BIGINT NOT NULL)`,
+		`INSERT INTO schema_migrations VALUES ('0001_jobs.sql', 1)`,
+		`INSERT INTO jobs VALUES ('j1', 'queued', '00ff', 'audio/00ff', 7, 'a.wav', 'all', '[]', '{}', '', 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0)`,
+	) {
+		_, err := old.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+	require.NoError(t, old.Close())
+	s := open(t, "sqlite://"+path)
+	got, err := s.Peek(t.Context(), "j1")
+	require.NoError(t, err)
+	require.Equal(t, "a.wav", got.Audio.Name)
+	require.Empty(t, got.ResponseSchema)
+	create(t, s, newJob("j2", "q"))
+	got, err = s.Peek(t.Context(), "j2")
+	require.NoError(t, err)
+	require.Equal(t, "tags", got.ResponseSchema)
 }
 
 func TestOpenRefusesOtherDatabases(t *testing.T) {

@@ -43,7 +43,7 @@ func TestEveryEngineGivesTags(t *testing.T) {
 					answered++
 					got, err := tags.Parse([]byte(o.GetAnswer()))
 					require.NoError(t, err)
-					require.Equal(t, got.String(), o.GetAnswer()) //nolint:testifylint // the compact form itself
+					require.Equal(t, got.String(), o.GetAnswer())
 					continue
 				}
 				require.Equal(t, event.CodeSchema, o.GetError().GetCode(), o.GetError().GetMessage())
