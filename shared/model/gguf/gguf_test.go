@@ -130,6 +130,24 @@ func TestReadPassesWholeBlocks(t *testing.T) {
 
 // testdata/q8_0.bin is what ggml_quantize_chunk of ggml 0.25.1 made of q8_0.f32: blocks of zeros, of halves between two steps,
 // of subnormals, and of random values of 40 magnitudes.
+func TestReadAt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	require.NoError(t, os.WriteFile(path, encode(t, meta, shapes), 0o600))
+	f, err := Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	want, err := Encode(nil, F16, count(10))
+	require.NoError(t, err)
+	row := make([]byte, 10)
+	require.NoError(t, f.ReadAt("half", row, 10))
+	require.Equal(t, want[10:], row)
+	require.ErrorContains(t, f.ReadAt("half", row, 11), "not inside its 20")
+	require.ErrorContains(t, f.ReadAt("half", row, -1), "not inside")
+	require.ErrorContains(t, f.ReadAt("half", make([]byte, 21), 0), "not inside")
+	require.ErrorContains(t, f.ReadAt("whole", row, 0), "no tensor")
+}
+
 func TestQ8EqualsTheReference(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join("testdata", "q8_0.f32"))

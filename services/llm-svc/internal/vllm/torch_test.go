@@ -3,11 +3,13 @@ package vllm
 import (
 	"archive/zip"
 	"bytes"
+	"flag"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +41,24 @@ func TestTorchSave(t *testing.T) {
 		for i, v := range awkward {
 			require.InEpsilon(t, float64(v)+1, float64(got.Values[i])+1, 0.01, "%s of %v", name, v)
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata/*.pt anew; then run testdata/torch_load.py")
+
+// TestTorchSaveWritesWhatTorchHasRead: testdata/torch_load.py has loaded these files with PyTorch and found the values in them.
+func TestTorchSaveWritesWhatTorchHasRead(t *testing.T) {
+	t.Parallel()
+	for name, e := range elements {
+		file, err := torchSave(e, 3, 4, e.encode(awkward))
+		require.NoError(t, err)
+		path := filepath.Join("testdata", strings.ToLower(name)+".pt")
+		if *update {
+			require.NoError(t, os.WriteFile(path, file, 0o600))
+		}
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, want, file)
 	}
 }
 
