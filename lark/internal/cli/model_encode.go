@@ -29,9 +29,9 @@ type encodeRun struct {
 
 func (a *app) encodeCommand() *cobra.Command {
 	var r encodeRun
-	var modelDir, precision string
+	var modelDir, precision, device string
 	cmd := &cobra.Command{
-		Use: "encode --model FOLDER [--precision NAME] [--codes FILE] [--out FILE] AUDIO...", Short: "Run a Jukebox encoder on audio files", Args: cobra.MinimumNArgs(1),
+		Use: "encode --model FOLDER [--precision NAME] [--device NAME] [--codes FILE] [--out FILE] AUDIO...", Short: "Run a Jukebox encoder on audio files", Args: cobra.MinimumNArgs(1),
 		Long: `Runs the encoder of a bundle alone on the start of each file: 23.777 s of it are heard, and loudness is normalised by the peak of
 the whole file, as the reference does. --out takes the frames [n, width] in float32, --codes the codes of the VQ-VAE in
 int32, both as NumPy reads them. With several files they name folders, in which each file's array gets its name.`,
@@ -48,7 +48,8 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 			if err != nil {
 				return err
 			}
-			if r.jukebox, err = encoder.OpenJukebox(bundle, options); err != nil {
+			r.jukebox, err = encoder.OpenJukeboxOn(cmd.Context(), bundle, options, encoder.Device{Name: device, NativeDir: os.Getenv("LARK_NATIVE_DIR"), Log: a.log})
+			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.jukebox.Close()) }()
@@ -62,6 +63,7 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 	f := cmd.Flags()
 	f.StringVar(&modelDir, "model", "", "`folder` of the bundle")
 	f.StringVar(&precision, "precision", "", "`name` of the arithmetic: f32, bf16x2 or bf16; default: the bundle's")
+	f.StringVar(&device, "device", encoder.DeviceCPU, "`name` of the device: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu, all but cpu with the libraries in\nLARK_NATIVE_DIR or beside the program, see docs/gpu.md")
 	f.StringVar(&r.codes, "codes", "", "`file` for the codes, .npy")
 	f.StringVar(&r.out, "out", "", "`file` for the frames, .npy")
 	return cmd

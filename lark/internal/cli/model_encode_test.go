@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/shared/native/nativetest"
 )
 
 const jukeboxData = "../../../services/encoder-svc/internal/jukebox/testdata"
@@ -49,6 +50,17 @@ func TestModelEncodeOfSeveralFiles(t *testing.T) {
 	sameFrames(t, filepath.Join(jukeboxData, "short_pooled.npy"), filepath.Join(to, "short.wav.npy"))
 	sameFrames(t, filepath.Join(jukeboxData, "edge_pooled.npy"), filepath.Join(to, "edge.wav.npy"))
 	require.Equal(t, read(t, filepath.Join(to, "short.wav.npy")), read(t, filepath.Join(to, "short_float32.wav.npy")))
+}
+
+func TestModelEncodeOnADevice(t *testing.T) { //nolint:paralleltest // it sets LARK_NATIVE_DIR
+	t.Setenv("LARK_NATIVE_DIR", nativetest.Dir(t))
+	frames := filepath.Join(t.TempDir(), "frames.npy")
+	code, _, errs := run(t, "model", "encode", "--model", smallJukebox(t), "--device", "ggml-cpu", "--out", frames, filepath.Join(jukeboxData, "edge.wav"))
+	require.Equal(t, exitOK, code, errs)
+	sameFrames(t, filepath.Join(jukeboxData, "edge_pooled.npy"), frames)
+	code, _, errs = run(t, "model", "encode", "--model", smallJukebox(t), "--device", "metal:9", "x.wav")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "opening device metal:9")
 }
 
 func TestModelEncodeSaysWhatIsWrong(t *testing.T) {
