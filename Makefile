@@ -73,11 +73,16 @@ test-kernels: ## run the encoders' arithmetic on the kernels that other machines
 	@# float32 is the same with and without bfloat16 in hardware.
 	LARK_KERNEL=avx512 go test -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
-.PHONY: test-devices
+.PHONY: test-devices test-devices-cuda
 test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
 	@.ci/deps vulkan
-	LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/vulkan GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=Vulkan0 \
-		go test -count=1 -timeout 10m ./services/encoder-svc/internal/ggmljukebox
+	$(call test-device,vulkan,Vulkan0)
+test-devices-cuda: native-cuda ## run the encoder's graph on the first CUDA device
+	$(call test-device,cuda,CUDA0)
+
+# $(1) is the variant of the libraries, $(2) ggml's name of the device.
+test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=$(2) \
+	go test -count=1 -timeout 10m ./services/encoder-svc/internal/ggmljukebox
 
 .PHONY: test-e2e
 test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker

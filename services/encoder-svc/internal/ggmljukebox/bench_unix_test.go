@@ -26,7 +26,7 @@ import (
 func BenchmarkFullWidth(b *testing.B) {
 	frames, err := strconv.Atoi(cmp.Or(os.Getenv("LARK_BENCH_FRAMES"), "60"))
 	require.NoError(b, err)
-	front := fullWidth(b)
+	front := fullWidth(b, frames)
 	pcm := make([]int16, frames*modeljukebox.PoolFrames*modeljukebox.Hop)
 	for i := range pcm {
 		pcm[i] = int16(8000*math.Sin(float64(i)/15) + 8000*math.Sin(float64(i)*float64(i)/1e7))
@@ -61,7 +61,6 @@ func BenchmarkFullWidth(b *testing.B) {
 				got = all[0]
 			}))
 		}
-		b.Logf("memory: weights %d MB, state %d MB, intermediate values %d MB", e.weights.buffer.Bytes()>>20, e.state.buffer.Bytes()>>20, e.plan.Bytes()>>20)
 	})
 	worst, squares := 0.0, 0.0
 	for i, v := range want {
@@ -70,11 +69,12 @@ func BenchmarkFullWidth(b *testing.B) {
 	b.Logf("largest difference %.2g, root mean square %.3g", worst, math.Sqrt(squares/float64(len(want))))
 }
 
-func fullWidth(b *testing.B) *jukebox.Encoder {
+// fullWidth is an encoder of random weights with as many positions as the frames need.
+func fullWidth(b *testing.B, frames int) *jukebox.Encoder {
 	b.Helper()
-	dir := b.TempDir()
+	dir, blocks := b.TempDir(), (frames*modeljukebox.PoolFrames+63)/64
 	c := jukebox.Config{Config: modeljukebox.Config{
-		Layers: 3, Heads: 8, Blocks: 128, Context: 8192, Width: 4800, State: 1200, MLP: 4800, Bins: 2048, CodeWidth: 64, ConvWidth: 32, Genres: 2, Artists: 2,
+		Layers: 3, Heads: 8, Blocks: blocks, Context: 64 * blocks, Width: 4800, State: 1200, MLP: 4800, Bins: 2048, CodeWidth: 64, ConvWidth: 32, Genres: 2, Artists: 2,
 	}}
 	_, err := modeljukebox.RandomOf(b.Context(), c.Config, modeljukebox.RandomConfig{Seed: 3, Out: dir}, func(int64, int64) {})
 	require.NoError(b, err)

@@ -55,28 +55,23 @@ type Encoder struct {
 
 // New uploads the weights of front, which computes codes, and takes the memory for o.Windows windows. Before that it asks the device for
 // every operation, and returns an error that names the first that it lacks.
-func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.Device, o Options) (e *Encoder, err error) {
+func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.Device, o Options) (*Encoder, error) {
 	if o.Progress == nil {
 		o.Progress = func(int, int) {}
 	}
-	e = &Encoder{
+	e := &Encoder{
 		front: front, config: front.Config(), library: l, device: d, windows: max(o.Windows, 1),
 		arithmetic: arithmetic{split: d.Kind != ggml.CPU, rounded: front.Block(0).Attn.Weight.Precision == tensor.BF16},
 		jobs:       make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), after: func(int) {},
 	}
-	defer func() {
-		if err != nil {
-			e.release()
-			err = fmt.Errorf("opening the encoder on %s: %w", d.Name, err)
-		}
-	}()
 	for _, step := range []func() error{
 		e.describe, e.supported, e.allocate,
 		func() error { return e.weights.upload(ctx, front, o.Progress) },
 		func() error { return e.state.prepare(e.config) },
 	} {
 		if err := step(); err != nil {
-			return nil, err
+			e.release()
+			return nil, fmt.Errorf("opening the encoder on %s: %w", d.Name, err)
 		}
 	}
 	go e.loop()

@@ -135,15 +135,20 @@ func TestADeviceThatLacksAnOperationIsRefused(t *testing.T) { //nolint:parallelt
 	require.ErrorContains(t, err, "the device cannot run CPY of shape [256 1 1 1]")
 }
 
-func TestUploadEndsWithItsContext(t *testing.T) { //nolint:paralleltest // one device
-	e := golden(t, jukebox.Options{})
+func TestOpeningEndsWithItsContext(t *testing.T) { //nolint:paralleltest // one device
+	open, err := bundle()
+	require.NoError(t, err)
+	front, err := open(jukebox.Options{CodesOnly: true})
+	require.NoError(t, err)
+	l, d := device(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := 0
-	err := e.weights.upload(ctx, e.front, func(n, _ int) {
+	_, err = New(ctx, front, l, d, Options{Progress: func(n, _ int) {
 		done = n
 		cancel()
-	})
+	}})
 	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "opening the encoder on "+d.Name+": uploading the weights")
 	require.Equal(t, 1, done)
 }
 
