@@ -53,7 +53,7 @@ func (d Device) processor() bool { return d.Name == "" || d.Name == DeviceCPU }
 
 // find opens ggml's libraries and finds the device.
 func (d Device) find() (*ggml.Library, ggml.Device, error) {
-	l, err := ggml.Open(librariesOf(d.Name, d.NativeDir), d.Log)
+	l, err := ggml.Open(d.libraries(), d.Log)
 	if err != nil {
 		return nil, ggml.Device{}, fmt.Errorf("opening device %s: %w", d.Name, err)
 	}
@@ -69,16 +69,20 @@ func (d Device) find() (*ggml.Library, ggml.Device, error) {
 		strings.Join(names, ", "), because(l.Native().Problems))
 }
 
-// librariesOf is the folder to load: dir if it is named, else the first there is of those for the device, beside the one for
-// processors, else empty for that one.
-func librariesOf(device, dir string) string {
+// libraries is the folder to load: the one that was named, else that of the device beside the one for processors, else empty for that one.
+func (d Device) libraries() string {
 	beside, err := native.Dir("")
-	if dir != "" || err != nil || device == DeviceGGMLCPU {
-		return dir
+	if d.NativeDir != "" || err != nil {
+		return d.NativeDir
 	}
+	return variantFor(d.Name, filepath.Dir(beside))
+}
+
+// variantFor is the first folder in beside of libraries for a device, empty if there is none.
+func variantFor(device, beside string) string {
 	kind, _, _ := strings.Cut(device, ":")
 	for _, variant := range []string{"cuda", "cuda12", "metal", "vulkan"} {
-		path := filepath.Join(filepath.Dir(beside), variant)
+		path := filepath.Join(beside, variant)
 		if _, err := os.Stat(path); err == nil && (device == DeviceAuto || strings.HasPrefix(variant, kind)) {
 			return path
 		}

@@ -2,13 +2,15 @@ package encoder
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/native"
 	"github.com/larkstream/larkstream/shared/native/ggml"
 	"github.com/larkstream/larkstream/shared/native/nativetest"
 )
@@ -36,7 +38,7 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	cfg := Config{Common: commonOf(jukeboxBundle(t)), Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}
 	e, err := OpenEngine(cfg)
 	require.NoError(t, err)
-	got, err := e.Encode(t.Context(), tone(44100))
+	got, err := e.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
 	_, err = e.Encode(t.Context(), tone(4351))
 	require.ErrorIs(t, err, ErrTooShort)
@@ -45,7 +47,7 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	cfg.Device = DeviceCPU
 	reference, err := OpenEngine(cfg)
 	require.NoError(t, err)
-	want, err := reference.Encode(t.Context(), tone(44100))
+	want, err := reference.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
 	require.NoError(t, reference.Close())
 	require.Equal(t, want.Rows, got.Rows)
@@ -87,10 +89,35 @@ func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
 	require.ErrorContains(t, err, "engine nano runs on the processor, not on device vulkan")
 }
 
+func TestLoadingTellsWhatIsOnTheDevice(t *testing.T) {
+	t.Parallel()
+	b, err := model.Read(jukeboxBundle(t))
+	require.NoError(t, err)
+	l := newLoading(&Config{Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}, b, slog.New(slog.DiscardHandler))
+	l.uploaded.Store(30)
+	require.ErrorContains(t, l.Ready(), "30 % of it are on the device")
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- l.Run(ctx) }()
+	<-l.opened
+	require.Equal(t, int64(100), l.uploaded.Load())
+	cancel()
+	require.NoError(t, <-ran)
+	require.NoError(t, l.Close())
+}
+
 func TestFolderOfADevicesLibraries(t *testing.T) {
 	t.Parallel()
-	fallback, err := native.Dir("")
-	require.NoError(t, err)
-	require.Equal(t, "/opt/native", librariesOf("cuda", "/opt/native"))
-	require.Empty(t, librariesOf("cuda", ""), "there is no %s/../cuda", fallback)
+	beside := t.TempDir()
+	for _, variant := range []string{"cpu", "cuda12", "vulkan"} {
+		require.NoError(t, os.Mkdir(filepath.Join(beside, variant), 0o750))
+	}
+	for device, want := range map[string]string{
+		"cuda": "cuda12", "cuda:3": "cuda12", "vulkan": "vulkan", "auto": "cuda12", "metal": "", "ggml-cpu": "", "metal:1": "",
+	} {
+		if want != "" {
+			want = filepath.Join(beside, want)
+		}
+		require.Equal(t, want, variantFor(device, beside), device)
+	}
 }
