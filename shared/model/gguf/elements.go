@@ -2,15 +2,20 @@ package gguf
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
 	"github.com/larkstream/larkstream/shared/tensor"
 )
 
-const q8Block = 32
+const (
+	q8Block  = 32
+	infinite = 0x7c00 // in F16
+)
 
-// Encode appends values as elements of type F32, F16, BF16 or Q8_0 (then in whole blocks of 32) and returns the longer slice.
+// Encode appends finite values as elements of type F32, F16, BF16 or Q8_0 (then in whole blocks of 32) and returns the longer slice. It refuses
+// values that F16, or the scales of Q8_0, would make infinite.
 func Encode(raw []byte, t Type, values []float32) ([]byte, error) {
 	switch t {
 	case F32:
@@ -19,7 +24,11 @@ func Encode(raw []byte, t Type, values []float32) ([]byte, error) {
 		}
 	case F16:
 		for _, v := range values {
-			raw = binary.LittleEndian.AppendUint16(raw, tensor.F32ToF16(v))
+			h := tensor.F32ToF16(v)
+			if h&^(1<<15) >= infinite {
+				return nil, fmt.Errorf("encoding %v as F16, which reaches 65504: BF16 and F32 hold it", v)
+			}
+			raw = binary.LittleEndian.AppendUint16(raw, h)
 		}
 	case BF16:
 		for _, v := range values {
@@ -30,7 +39,11 @@ func Encode(raw []byte, t Type, values []float32) ([]byte, error) {
 			return nil, fmt.Errorf("encoding %d values in blocks of %d", len(values), q8Block)
 		}
 		for ; len(values) > 0; values = values[q8Block:] {
+			at := len(raw)
 			raw = appendQ8(raw, (*[q8Block]float32)(values))
+			if binary.LittleEndian.Uint16(raw[at:]) >= infinite {
+				return nil, errors.New("encoding values above 8 million as Q8_0: BF16 and F32 hold them")
+			}
 		}
 	default:
 		return nil, fmt.Errorf("encoding elements of %s, where F32, F16, BF16 or Q8_0 is expected", t)

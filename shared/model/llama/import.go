@@ -33,7 +33,7 @@ type ImportConfig struct {
 	Name string
 }
 
-const licence = "as the weights that it was made of; Meta's Llama 2 community licence covers models made of Llama 2"
+const licence = "decoder and projector: as the weights that they were made of; Meta's community licence covers models made of Llama 2"
 
 // Import writes a bundle with LLark's prompt. It reads the weights in pieces: memory does not grow with the model. Every name, shape and
 // value is checked; the first tensor that is missing or wrong is named. An interrupted import is continued by the next call.
@@ -72,7 +72,7 @@ func importFolder(ctx context.Context, cfg ImportConfig, progress Progress) (m m
 	if llm.SHA256, err = d.quantised(ctx, cfg.Out, cfg.Quant, cfg.Quantize, progress); err != nil {
 		return m, err
 	}
-	b.manifest.Licence = licence
+	b.manifest.Licence = licence + "; encoder: " + b.manifest.Licence
 	return b.seal(name, llm, llark(f.vocab.begin(), audio, f.shape.Context))
 }
 

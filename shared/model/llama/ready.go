@@ -41,7 +41,7 @@ func importGGUF(ctx context.Context, cfg ImportConfig) (m model.Manifest, err er
 			return m, err
 		}
 	}
-	b.manifest.Licence = licence
+	b.manifest.Licence = licence + "; encoder: " + b.manifest.Licence
 	return b.seal(bundleName(cfg.Name, cfg.GGUF), llm, llark(words.begin(), words.audio(), llm.Context))
 }
 
@@ -52,10 +52,8 @@ func describe(f *gguf.File) (model.LLM, error) {
 	if err != nil {
 		return l, err
 	}
-	if f.Has("split.count") {
-		if n, err := f.Int("split.count"); err != nil || n > 1 {
-			return l, fmt.Errorf("checking %s: it is one of several parts: join them with llama.cpp's llama-gguf-split --merge", f.Path())
-		}
+	if n, err := f.Int("split.count"); f.Has("split.count") && (err != nil || n > 1) {
+		return l, fmt.Errorf("checking %s: it is one of several parts: join them with llama.cpp's llama-gguf-split --merge", f.Path())
 	}
 	var faults []error
 	for key, to := range map[string]*int{

@@ -16,13 +16,8 @@ type tokenizerJSON struct {
 		Vocab        map[string]int  `json:"vocab"`
 		Merges       json.RawMessage `json:"merges"`
 	} `json:"model"`
-	Normalizer   json.RawMessage `json:"normalizer"`
-	PreTokenizer json.RawMessage `json:"pre_tokenizer"`
-	AddedTokens  []struct {
-		ID      int    `json:"id"`
-		Content string `json:"content"`
-		Special bool   `json:"special"`
-	} `json:"added_tokens"`
+	Normalizer   *step `json:"normalizer"`
+	PreTokenizer *step `json:"pre_tokenizer"`
 }
 
 // parseTokenizerJSON reads tokenizer.json of a tokenizer that was made of a SentencePiece model, as Llama-2's. Such a file lists, in the order of
@@ -63,34 +58,22 @@ func parseTokenizerJSON(raw []byte) (*vocab, error) {
 // ready is the way out for what is not read here.
 const ready = "convert the model with llama.cpp's convert_hf_to_gguf.py and import it with --gguf"
 
-// spaces demands that spaces become ▁ and nothing else changes, and tells whether one is put before a text.
+// step is a normalizer or pre-tokenizer, or a sequence of normalizers.
+type step struct {
+	Type        string          `json:"type"`
+	Prepend     string          `json:"prepend"`
+	Content     string          `json:"content"`
+	Pattern     json.RawMessage `json:"pattern"`
+	Scheme      string          `json:"prepend_scheme"`
+	Add         *bool           `json:"add_prefix_space"`
+	Normalizers []step          `json:"normalizers"`
+}
+
+// spaces demands that spaces become ▁ and nothing else changes, and tells whether one is put before a text. Llama-2's files have
+// a sequence of normalizers, or the pre-tokenizer Metaspace.
 func (f *tokenizerJSON) spaces() (prefix bool, err error) {
-	type step struct {
-		Type        string          `json:"type"`
-		Prepend     string          `json:"prepend"`
-		Content     string          `json:"content"`
-		Pattern     json.RawMessage `json:"pattern"`
-		Scheme      string          `json:"prepend_scheme"`
-		Add         *bool           `json:"add_prefix_space"`
-		Normalizers []step          `json:"normalizers"`
-	}
-	parse := func(raw json.RawMessage) (s step, err error) {
-		if len(raw) > 0 {
-			err = json.Unmarshal(raw, &s)
-		}
-		return s, err
-	}
-	normalizer, err1 := parse(f.Normalizer)
-	splitter, err2 := parse(f.PreTokenizer)
-	if err := errors.Join(err1, err2); err != nil {
-		return false, fmt.Errorf("parsing the normalizer: %w", err)
-	}
-	steps := normalizer.Normalizers
-	if normalizer.Type != "" && normalizer.Type != "Sequence" {
-		steps = []step{normalizer}
-	}
 	replaced := false
-	for _, s := range steps {
+	for _, s := range f.Normalizer.steps() {
 		switch {
 		case s.Type == "Prepend" && s.Prepend == space:
 			prefix = true
@@ -100,15 +83,25 @@ func (f *tokenizerJSON) spaces() (prefix bool, err error) {
 			return false, fmt.Errorf("its normalizer has a step %q, which Llama-2's has not: %s", s.Type, ready)
 		}
 	}
-	if splitter.Type == "Metaspace" {
-		replaced, prefix = true, prefix || (splitter.Scheme != "never" && (splitter.Add == nil || *splitter.Add))
-	} else if splitter.Type != "" {
-		return false, fmt.Errorf("its pre-tokenizer is %q, which Llama-2 has not: %s", splitter.Type, ready)
+	if s := f.PreTokenizer; s != nil && s.Type == "Metaspace" {
+		replaced, prefix = true, prefix || (s.Scheme != "never" && (s.Add == nil || *s.Add))
+	} else if s != nil {
+		return false, fmt.Errorf("its pre-tokenizer is %q, which Llama-2 has not: %s", s.Type, ready)
 	}
 	if !replaced {
 		return false, fmt.Errorf("it does not turn spaces into %s as Llama-2's does: %s", space, ready)
 	}
 	return prefix, nil
+}
+
+func (s *step) steps() []step {
+	switch {
+	case s == nil:
+		return nil
+	case s.Type == "Sequence":
+		return s.Normalizers
+	}
+	return []step{*s}
 }
 
 // fromIDs makes a vocabulary of pieces with their ids, which must be 0, 1, 2, ...

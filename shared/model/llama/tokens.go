@@ -72,7 +72,13 @@ func readAdded(dir string) (map[int]added, error) {
 			Special bool   `json:"special"`
 		} `json:"added_tokens_decoder"`
 	}
-	var file tokenizerJSON
+	var file struct {
+		Added []struct {
+			ID      int    `json:"id"`
+			Content string `json:"content"`
+			Special bool   `json:"special"`
+		} `json:"added_tokens"`
+	}
 	_, err1 := readJSON(dir, "added_tokens.json", maxConfig, &byText)
 	_, err2 := readJSON(dir, "tokenizer_config.json", maxTokenizer, &settings)
 	_, err3 := readJSON(dir, "tokenizer.json", maxTokenizer, &file)
@@ -84,7 +90,7 @@ func readAdded(dir string) (map[int]added, error) {
 		id, err := strconv.Atoi(key)
 		faults = append(faults, err, add(id, t.Content, t.Special))
 	}
-	for _, t := range file.AddedTokens {
+	for _, t := range file.Added {
 		faults = append(faults, add(t.ID, t.Content, t.Special))
 	}
 	return all, errors.Join(faults...)
