@@ -319,3 +319,29 @@ func TestTheProjectorMayLieApart(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 }
+
+// A file that stands in the way of the link, as another file system would, makes it a copy, which is compared with its digest.
+func TestTheEncoderIsCopiedWhereItCannotBeLinked(t *testing.T) {
+	t.Parallel()
+	encoder, dir := modeltest.Bundle(t), folder(t, "F32", 1)
+	out := t.TempDir()
+	inTheWay := func() {
+		require.NoError(t, os.WriteFile(filepath.Join(out, encoder.Encoder.File), []byte("x"), 0o600))
+	}
+	inTheWay()
+	_, err := llama.Import(t.Context(), llama.ImportConfig{Folder: dir, Quant: "f32", Encoder: encoder.Dir, Out: out}, quiet)
+	require.NoError(t, err)
+	_, err = model.LoadComplete(out)
+	require.NoError(t, err)
+	from, err := os.Stat(encoder.EncoderPath())
+	require.NoError(t, err)
+	to, err := os.Stat(filepath.Join(out, encoder.Encoder.File))
+	require.NoError(t, err)
+	require.False(t, os.SameFile(from, to))
+
+	remove(t, out, model.ManifestFile)
+	inTheWay()
+	require.NoError(t, os.WriteFile(encoder.EncoderPath(), []byte("damaged"), 0o600))
+	_, err = llama.Import(t.Context(), llama.ImportConfig{Folder: dir, Quant: "f32", Encoder: encoder.Dir, Out: out}, quiet)
+	require.ErrorContains(t, err, "it is damaged, fetch it again")
+}
