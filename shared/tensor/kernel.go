@@ -23,12 +23,21 @@ type kernel struct {
 	weigh func(dst, weights, rows []float32)
 	// exp replaces every value of x by its exponential, with a relative error below 3e-7.
 	exp func(x []float32)
+	// swish divides x by 1 + e^(slope·x).
+	swish func(x []float32, slope float32)
+	// deviations and squares sum x - mean and its square; they are the same in every kernel.
+	deviations, squares func(x []float32, mean float64) float64
+	// standardise sets dst to (x - mean)·scale·weight + bias.
+	standardise func(dst, x, weight, bias []float32, mean, scale float32)
 	// halves converts as many little-endian halves of src as dst has room for.
 	halves func(dst []float32, src []byte)
 }
 
 func goKernel() *kernel {
-	return &kernel{name: "go", tiles: tiles[float32]{2, 4, 1, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo}
+	return &kernel{
+		name: "go", tiles: tiles[float32]{2, 4, 1, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
+		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo,
+	}
 }
 
 // Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the

@@ -31,7 +31,8 @@ func avx2() *kernel {
 	return &kernel{
 		name: "avx2", tiles: tiles[float32]{6, 16, 1, tileAVX2},
 		dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
-		halves: vectorHalves(halvesAVX2, 8),
+		halves: vectorHalves(halvesAVX2, 8), swish: vectorSwish(swishAVX2, 8),
+		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX2, 8),
 	}
 }
 
@@ -39,7 +40,8 @@ func avx512(name string, p *pairs) *kernel {
 	return &kernel{
 		name: name, tiles: tiles[float32]{12, 32, 1, tileAVX512}, pairs: p,
 		dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
-		halves: vectorHalves(halvesAVX512, 16),
+		halves: vectorHalves(halvesAVX512, 16), swish: vectorSwish(swishAVX512, 16),
+		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX512, 16),
 	}
 }
 
@@ -96,6 +98,47 @@ func vectorExp(exp func(x []float32, vectors int), lanes int) func(x []float32) 
 		whole := len(x) / lanes
 		exp(x, whole)
 		expGo(x[whole*lanes:])
+	}
+}
+
+// vectorSwish runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorSwish(swish func(x []float32, slope float32, vectors int), lanes int) func(x []float32, slope float32) {
+	return func(x []float32, slope float32) {
+		whole := len(x) / lanes
+		swish(x, slope, whole)
+		swishGo(x[whole*lanes:], slope)
+	}
+}
+
+// vectorDeviations adds what follows whole vectors to the first sum, as plain Go does.
+func vectorDeviations(x []float32, mean float64) float64 {
+	var sums [4]float64
+	whole := len(x) / 4
+	deviations(sums[:], x, mean, whole)
+	for _, v := range x[4*whole:] {
+		sums[0] += float64(v) - mean
+	}
+	return sums[0] + sums[1] + sums[2] + sums[3]
+}
+
+func vectorSquares(x []float32, mean float64) float64 {
+	var sums [4]float64
+	whole := len(x) / 4
+	squares(sums[:], x, mean, whole)
+	for _, v := range x[4*whole:] {
+		sums[0] += (float64(v) - mean) * (float64(v) - mean)
+	}
+	return sums[0] + sums[1] + sums[2] + sums[3]
+}
+
+// vectorStandardise runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorStandardise(f func(dst, x, weight, bias []float32, mean, scale float32, vectors int), lanes int) func(dst, x, weight, bias []float32, mean, scale float32) {
+	return func(dst, x, weight, bias []float32, mean, scale float32) {
+		dst, weight, bias = dst[:len(x)], weight[:len(x)], bias[:len(x)]
+		whole := len(x) / lanes
+		f(dst, x, weight, bias, mean, scale, whole)
+		rest := whole * lanes
+		standardiseGo(dst[rest:], x[rest:], weight[rest:], bias[rest:], mean, scale)
 	}
 }
 

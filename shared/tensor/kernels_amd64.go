@@ -4,6 +4,16 @@
 
 package tensor
 
+// deviations sets dst[i] to the sum of x - mean over the values i, i+4, ... of the first 4·vectors of x.
+//
+//go:noescape
+func deviations(dst []float64, x []float32, mean float64, vectors int)
+
+// squares sets dst[i] to the sum of (x - mean)² over the values i, i+4, ... of the first 4·vectors of x.
+//
+//go:noescape
+func squares(dst []float64, x []float32, mean float64, vectors int)
+
 // tileAVX512 adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; a holds depth groups of 12 values, b of 32.
 //
 //go:noescape
@@ -24,10 +34,20 @@ func weighAVX512(dst []float32, weights []float32, rows []float32, steps int, st
 //go:noescape
 func expAVX512(x []float32, vectors int)
 
+// swishAVX512 divides the first 16·vectors values of x by 1 + e^(slope·x).
+//
+//go:noescape
+func swishAVX512(x []float32, slope float32, vectors int)
+
 // halvesAVX512 converts 16·vectors little-endian halves to float32.
 //
 //go:noescape
 func halvesAVX512(dst []float32, src []byte, vectors int)
+
+// standardiseAVX512 sets the first 16·vectors values of dst to (x - mean)·scale·weight + bias.
+//
+//go:noescape
+func standardiseAVX512(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
 
 // tileAVX2 adds a·b to the 6 x 16 tile at c, whose rows lie stride apart; a holds depth groups of 6 values, b of 16.
 //
@@ -49,10 +69,20 @@ func weighAVX2(dst []float32, weights []float32, rows []float32, steps int, stri
 //go:noescape
 func expAVX2(x []float32, vectors int)
 
+// swishAVX2 divides the first 8·vectors values of x by 1 + e^(slope·x).
+//
+//go:noescape
+func swishAVX2(x []float32, slope float32, vectors int)
+
 // halvesAVX2 converts 8·vectors little-endian halves to float32.
 //
 //go:noescape
 func halvesAVX2(dst []float32, src []byte, vectors int)
+
+// standardiseAVX2 sets the first 8·vectors values of dst to (x - mean)·scale·weight + bias.
+//
+//go:noescape
+func standardiseAVX2(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
 
 // tilePairsAVX512 adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.
 //

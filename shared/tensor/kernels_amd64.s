@@ -4,6 +4,55 @@
 
 #include "textflag.h"
 
+// func deviations(dst []float64, x []float32, mean float64, vectors int)
+// Requires: AVX
+TEXT ·deviations(SB), NOSPLIT, $0-64
+	MOVQ         x_base+24(FP), AX
+	MOVQ         vectors+56(FP), CX
+	VBROADCASTSD mean+48(FP), Y0
+	VXORPD       Y1, Y1, Y1
+
+deviationsLoop:
+	TESTQ     CX, CX
+	JE        deviationsDone
+	VCVTPS2PD (AX), Y2
+	VSUBPD    Y0, Y2, Y2
+	VADDPD    Y2, Y1, Y1
+	ADDQ      $0x10, AX
+	DECQ      CX
+	JMP       deviationsLoop
+
+deviationsDone:
+	MOVQ    dst_base+0(FP), AX
+	VMOVUPD Y1, (AX)
+	VZEROUPPER
+	RET
+
+// func squares(dst []float64, x []float32, mean float64, vectors int)
+// Requires: AVX
+TEXT ·squares(SB), NOSPLIT, $0-64
+	MOVQ         x_base+24(FP), AX
+	MOVQ         vectors+56(FP), CX
+	VBROADCASTSD mean+48(FP), Y0
+	VXORPD       Y1, Y1, Y1
+
+squaresLoop:
+	TESTQ     CX, CX
+	JE        squaresDone
+	VCVTPS2PD (AX), Y2
+	VSUBPD    Y0, Y2, Y2
+	VMULPD    Y2, Y2, Y2
+	VADDPD    Y2, Y1, Y1
+	ADDQ      $0x10, AX
+	DECQ      CX
+	JMP       squaresLoop
+
+squaresDone:
+	MOVQ    dst_base+0(FP), AX
+	VMOVUPD Y1, (AX)
+	VZEROUPPER
+	RET
+
 // func tileAVX512(depth int, a []float32, b []float32, c []float32, stride int)
 // Requires: AVX, AVX512DQ, AVX512F, MMX+
 TEXT ·tileAVX512(SB), NOSPLIT, $0-88
@@ -533,6 +582,7 @@ expAVX512Loop:
 	JE           expAVX512Done
 	VMOVUPS      (AX), Z0
 	VMOVUPS      expAVX512Constants<>+0(SB), Z1
+	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
 	VMOVUPS      expAVX512Constants<>+64(SB), Z1
 	VMINPS       Z0, Z1, Z0
@@ -558,6 +608,47 @@ expAVX512Done:
 	VZEROUPPER
 	RET
 
+// func swishAVX512(x []float32, slope float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·swishAVX512(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         vectors+32(FP), CX
+	VBROADCASTSS slope+24(FP), Z0
+
+swishAVX512Loop:
+	TESTQ        CX, CX
+	JE           swishAVX512Done
+	VMOVUPS      (AX), Z3
+	VMULPS       Z0, Z3, Z1
+	VMOVUPS      expAVX512Constants<>+0(SB), Z2
+	VMOVAPS      Z1, Z1
+	VMAXPS       Z1, Z2, Z1
+	VMOVUPS      expAVX512Constants<>+64(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMULPS       expAVX512Constants<>+128(SB), Z1, Z2
+	VRNDSCALEPS  $0x00, Z2, Z2
+	VFNMADD231PS expAVX512Constants<>+192(SB), Z2, Z1
+	VFNMADD231PS expAVX512Constants<>+256(SB), Z2, Z1
+	VMOVUPS      expAVX512Constants<>+320(SB), Z4
+	VFMADD213PS  expAVX512Constants<>+384(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+448(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+512(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+576(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+640(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+704(SB), Z1, Z4
+	VFMADD213PS  expAVX512Constants<>+768(SB), Z1, Z4
+	VSCALEFPS    Z2, Z4, Z4
+	VADDPS       expAVX512Constants<>+768(SB), Z4, Z4
+	VDIVPS       Z4, Z3, Z3
+	VMOVUPS      Z3, (AX)
+	ADDQ         $0x40, AX
+	DECQ         CX
+	JMP          swishAVX512Loop
+
+swishAVX512Done:
+	VZEROUPPER
+	RET
+
 // func halvesAVX512(dst []float32, src []byte, vectors int)
 // Requires: AVX, AVX512F
 TEXT ·halvesAVX512(SB), NOSPLIT, $0-56
@@ -576,6 +667,37 @@ halvesAVX512Loop:
 	JMP       halvesAVX512Loop
 
 halvesAVX512Done:
+	VZEROUPPER
+	RET
+
+// func standardiseAVX512(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·standardiseAVX512(SB), NOSPLIT, $0-112
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         weight_base+48(FP), DX
+	MOVQ         bias_base+72(FP), BX
+	MOVQ         vectors+104(FP), SI
+	VBROADCASTSS mean+96(FP), Z0
+	VBROADCASTSS scale+100(FP), Z1
+
+standardiseAVX512Loop:
+	TESTQ   SI, SI
+	JE      standardiseAVX512Done
+	VMOVUPS (CX), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMULPS  Z1, Z2, Z2
+	VMULPS  (DX), Z2, Z2
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (AX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	ADDQ    $0x40, BX
+	ADDQ    $0x40, AX
+	DECQ    SI
+	JMP     standardiseAVX512Loop
+
+standardiseAVX512Done:
 	VZEROUPPER
 	RET
 
@@ -916,8 +1038,9 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-32
 expAVX2Loop:
 	TESTQ        CX, CX
 	JE           expAVX2Done
-	VMOVUPS      (AX), Y0
+	VMOVUPS      (AX), Y2
 	VMOVUPS      expAVX2Constants<>+0(SB), Y1
+	VMOVAPS      Y2, Y0
 	VMAXPS       Y0, Y1, Y2
 	VMOVUPS      expAVX2Constants<>+32(SB), Y1
 	VMINPS       Y2, Y1, Y2
@@ -947,6 +1070,51 @@ expAVX2Done:
 	VZEROUPPER
 	RET
 
+// func swishAVX2(x []float32, slope float32, vectors int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·swishAVX2(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         vectors+32(FP), CX
+	VBROADCASTSS slope+24(FP), Y0
+
+swishAVX2Loop:
+	TESTQ        CX, CX
+	JE           swishAVX2Done
+	VMOVUPS      (AX), Y5
+	VMULPS       Y0, Y5, Y3
+	VMOVUPS      expAVX2Constants<>+0(SB), Y2
+	VMOVAPS      Y3, Y1
+	VMAXPS       Y1, Y2, Y3
+	VMOVUPS      expAVX2Constants<>+32(SB), Y2
+	VMINPS       Y3, Y2, Y3
+	VMULPS       expAVX2Constants<>+64(SB), Y3, Y2
+	VROUNDPS     $0x00, Y2, Y2
+	VFNMADD231PS expAVX2Constants<>+96(SB), Y2, Y3
+	VFNMADD231PS expAVX2Constants<>+128(SB), Y2, Y3
+	VMOVUPS      expAVX2Constants<>+160(SB), Y4
+	VFMADD213PS  expAVX2Constants<>+192(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+224(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+256(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+288(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+320(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+352(SB), Y3, Y4
+	VFMADD213PS  expAVX2Constants<>+384(SB), Y3, Y4
+	VCVTPS2DQ    Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       Y2, Y4, Y4
+	VCMPPS       $0x11, expAVX2Constants<>+0(SB), Y1, Y1
+	VANDNPS      Y4, Y1, Y4
+	VADDPS       expAVX2Constants<>+384(SB), Y4, Y4
+	VDIVPS       Y4, Y5, Y5
+	VMOVUPS      Y5, (AX)
+	ADDQ         $0x20, AX
+	DECQ         CX
+	JMP          swishAVX2Loop
+
+swishAVX2Done:
+	VZEROUPPER
+	RET
+
 // func halvesAVX2(dst []float32, src []byte, vectors int)
 // Requires: AVX, F16C
 TEXT ·halvesAVX2(SB), NOSPLIT, $0-56
@@ -965,6 +1133,37 @@ halvesAVX2Loop:
 	JMP       halvesAVX2Loop
 
 halvesAVX2Done:
+	VZEROUPPER
+	RET
+
+// func standardiseAVX2(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
+// Requires: AVX
+TEXT ·standardiseAVX2(SB), NOSPLIT, $0-112
+	MOVQ         dst_base+0(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         weight_base+48(FP), DX
+	MOVQ         bias_base+72(FP), BX
+	MOVQ         vectors+104(FP), SI
+	VBROADCASTSS mean+96(FP), Y0
+	VBROADCASTSS scale+100(FP), Y1
+
+standardiseAVX2Loop:
+	TESTQ   SI, SI
+	JE      standardiseAVX2Done
+	VMOVUPS (CX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMULPS  (DX), Y2, Y2
+	VADDPS  (BX), Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    $0x20, CX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, AX
+	DECQ    SI
+	JMP     standardiseAVX2Loop
+
+standardiseAVX2Done:
 	VZEROUPPER
 	RET
 

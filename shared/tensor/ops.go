@@ -58,17 +58,24 @@ func LayerNorm(dst, x, weight, bias []float32, rows int, eps float32) {
 	width := len(weight)
 	for r := range rows {
 		in, out := x[r*width:][:width], dst[r*width:][:width]
-		mean := deviation(in, 0) / float64(width)
-		squares := variance(in, mean)
+		kr := active()
+		mean := kr.deviations(in, 0) / float64(width)
+		squares := kr.squares(in, mean)
 		scale := float32(1 / math.Sqrt(squares/float64(width)+float64(eps)))
-		for i, v := range in {
-			out[i] = (v-float32(mean))*scale*weight[i] + bias[i]
-		}
+		kr.standardise(out, in, weight, bias, float32(mean), scale)
 	}
 }
 
-// deviation sums x - mean in four independent chains, which the processor can overlap.
-func deviation(x []float32, mean float64) float64 {
+// standardiseGo sets dst to (x - mean)·scale·weight + bias.
+func standardiseGo(dst, x, weight, bias []float32, mean, scale float32) {
+	dst, weight, bias = dst[:len(x)], weight[:len(x)], bias[:len(x)]
+	for i, v := range x {
+		dst[i] = (v-mean)*scale*weight[i] + bias[i]
+	}
+}
+
+// deviationsGo sums x - mean in four independent chains, which the processor can overlap.
+func deviationsGo(x []float32, mean float64) float64 {
 	var s0, s1, s2, s3 float64
 	for ; len(x) >= 4; x = x[4:] {
 		s0, s1, s2, s3 = s0+(float64(x[0])-mean), s1+(float64(x[1])-mean), s2+(float64(x[2])-mean), s3+(float64(x[3])-mean)
@@ -79,8 +86,8 @@ func deviation(x []float32, mean float64) float64 {
 	return s0 + s1 + s2 + s3
 }
 
-// variance sums the squares of x - mean in the same way.
-func variance(x []float32, mean float64) float64 {
+// squaresGo sums the squares of x - mean in the same way.
+func squaresGo(x []float32, mean float64) float64 {
 	var s0, s1, s2, s3 float64
 	for ; len(x) >= 4; x = x[4:] {
 		d0, d1, d2, d3 := float64(x[0])-mean, float64(x[1])-mean, float64(x[2])-mean, float64(x[3])-mean
@@ -93,7 +100,7 @@ func variance(x []float32, mean float64) float64 {
 }
 
 // SiLU sets x to x · sigmoid(x) in place (arXiv:1702.03118).
-func SiLU(x []float32) { gate(x, func(v float32) float32 { return v }) }
+func SiLU(x []float32) { active().swish(x, -1) }
 
 // GELUTanh sets x to the tanh approximation of GELU in place: 0.5·x·(1 + tanh(u)) with u = √(2/π)·(x + 0.044715·x³), which
 // equals x · sigmoid(2u).
@@ -103,7 +110,14 @@ func GELUTanh(x []float32) {
 }
 
 // QuickGELU sets x to x · sigmoid(1.702·x) in place, the fast approximation of GELU (arXiv:1606.08415, section 2).
-func QuickGELU(x []float32) { gate(x, func(v float32) float32 { return 1.702 * v }) }
+func QuickGELU(x []float32) { active().swish(x, -1.702) }
+
+// swishGo divides x by 1 + e^(slope·x).
+func swishGo(x []float32, slope float32) {
+	for i, v := range x {
+		x[i] = v / (1 + float32(math.Exp(float64(slope*v))))
+	}
+}
 
 // gate multiplies each value of x by sigmoid(of(x)).
 func gate(x []float32, of func(float32) float32) {

@@ -22,6 +22,7 @@ type isa struct {
 
 func main() {
 	ConstraintExpr("amd64")
+	deviations()
 	for _, s := range []isa{
 		{"AVX512", 16, 12, ZMM}, // 24 sums of 32 registers
 		{"AVX2", 8, 6, YMM},     // 12 sums of 16 registers
@@ -31,6 +32,7 @@ func main() {
 		weigh(s)
 		exp(s)
 		halves(s)
+		standardise(s)
 	}
 	pairsTile()
 	matrixTile()
@@ -195,15 +197,10 @@ func exp(s isa) {
 	}
 	table := vectors(name+"Constants", s, constants)
 
-	TEXT(name, NOSPLIT, "func(x []float32, vectors int)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("%s replaces the first %d·vectors values of x by their exponentials.", name, s.lanes))
-	at := Load(Param("x").Base(), GP64())
-	count := Load(Param("vectors"), GP64())
-	x, k, r, p := s.vector(), s.vector(), s.vector(), s.vector()
-	loop(name, count, func() {
-		VMOVUPS(Mem{Base: at}, x)
+	// of turns r into its exponential in p; x and k are registers to work in.
+	of := func(r, p, x, k VecVirtual) {
 		VMOVUPS(table(0), k)
+		VMOVAPS(r, x)
 		VMAXPS(x, k, r) // x comes first where it is NaN
 		VMOVUPS(table(1), k)
 		VMINPS(r, k, r)
@@ -216,7 +213,48 @@ func exp(s isa) {
 			VFMADD213PS(table(i), r, p)
 		}
 		scale(s, p, k, x, table(0))
+	}
+	exponentials(s, name, of)
+	swish(s, table(len(constants)-1), of)
+}
+
+func exponentials(s isa, name string, of func(r, p, x, k VecVirtual)) {
+	TEXT(name, NOSPLIT, "func(x []float32, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s replaces the first %d·vectors values of x by their exponentials.", name, s.lanes))
+	at := Load(Param("x").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	x, k, r, p := s.vector(), s.vector(), s.vector(), s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: at}, r)
+		of(r, p, x, k)
 		VMOVUPS(p, Mem{Base: at})
+		ADDQ(Imm(uint64(4*s.lanes)), at)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// swish divides x by 1 + e^(slope·x); one is where ones are stored.
+func swish(s isa, one Mem, of func(r, p, x, k VecVirtual)) {
+	name := "swish" + s.suffix
+	TEXT(name, NOSPLIT, "func(x []float32, slope float32, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s divides the first %d·vectors values of x by 1 + e^(slope·x).", name, s.lanes))
+	at := Load(Param("x").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	slope := s.vector()
+	if m, err := Param("slope").Resolve(); err == nil {
+		VBROADCASTSS(m.Addr, slope)
+	}
+	x, k, r, p, value := s.vector(), s.vector(), s.vector(), s.vector(), s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: at}, value)
+		VMULPS(slope, value, r)
+		of(r, p, x, k)
+		VADDPS(one, p, p)
+		VDIVPS(p, value, value)
+		VMOVUPS(value, Mem{Base: at})
 		ADDQ(Imm(uint64(4*s.lanes)), at)
 	})
 	VZEROUPPER()
