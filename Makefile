@@ -136,6 +136,11 @@ bench-encoder: build ## measure the Jukebox encoder beside PyTorch (ARGS="--mode
 		else echo "PyTorch could not be installed: measuring without it" >&2; fi; fi; \
 	bin/lark bench encoder --peer "$$peer" $(ARGS)
 
+.PHONY: bench-llm
+bench-llm: build native ## measure the decoder on llama.cpp beside a bare loop, on random weights of 7B (7 GB; ARGS=...)
+	@test -f build/random-7b/model.yaml || bin/lark model random llama --preset 7b --quant q8_0 --out build/random-7b
+	bin/lark bench llm --model build/random-7b $(ARGS)
+
 .PHONY: train-nano
 train-nano: ## train lark-nano again; hours, see training/README.md
 	training/train.sh

@@ -17,7 +17,7 @@ import (
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure this system on this machine"}
-	cmd.AddCommand(a.benchPipeline(), a.benchEncoder(), a.benchWindow(), a.benchPrecisions(), a.benchPlain())
+	cmd.AddCommand(a.benchPipeline(), a.benchEncoder(), a.benchWindow(), a.benchPrecisions(), a.benchPlain(), a.benchLLM(), a.benchSoak())
 	return cmd
 }
 

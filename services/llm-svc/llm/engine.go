@@ -2,12 +2,14 @@ package llm
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llamacpp"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tagger"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/testengine"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/vllm"
@@ -22,7 +24,12 @@ type (
 	Question = engine.Question
 	Decode   = engine.Decode
 	Result   = engine.Result
+	// Stats are the scheduler's counts; see internal/schedule.
+	Stats = schedule.Stats
 )
+
+// SchemaTags is the Request.Schema of structured tags.
+const SchemaTags = engine.SchemaTags
 
 // ErrPromptTooLong is the error of a question that leaves no room for an answer.
 var ErrPromptTooLong = engine.ErrPromptTooLong
@@ -34,6 +41,31 @@ func OpenEngine(c Config) (Engine, error) {
 		return nil, err
 	}
 	return c.open(bundle, slog.New(slog.DiscardHandler))
+}
+
+// Decoder is a decoder whose work can be counted.
+type Decoder interface {
+	Engine
+	Stats() Stats
+	// Constrains tells whether answers can be held to a schema.
+	Constrains(schema string) bool
+}
+
+// OpenDecoder is OpenEngine for those who measure: without the tagger, and only for engines with a scheduler.
+func OpenDecoder(c Config) (Decoder, error) {
+	bundle, err := model.LoadComplete(c.ModelDir)
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.openDecoder(bundle, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	d, ok := e.(Decoder)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("opening the decoder: engine %q has no scheduler to measure", c.engineName(bundle)), e.Close())
+	}
+	return d, nil
 }
 
 // open opens the decoder, behind the tagger if it cannot hold its answers to tags.

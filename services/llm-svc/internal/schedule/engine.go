@@ -48,7 +48,7 @@ type Engine struct {
 	life sync.RWMutex // held by users of the vocabulary, which ends with the backend
 	shut bool
 
-	prefixes, steps, widest, used, sequences, promised atomic.Int64
+	prefixes, steps, widest, used, sequences, promised, busy, computing atomic.Int64
 }
 
 // Stats counts what the engine has done since it was opened, and what it holds.
@@ -56,6 +56,9 @@ type Stats struct {
 	Prefixes int64 // windows whose prefix was computed
 	Steps    int64 // calls of the backend
 	Widest   int64 // most answers decoded in one step
+	// Busy is the time spent with requests in hand, and Computing that part of it which the backend took. What is between
+	// them is scheduling and choosing tokens.
+	Busy, Computing time.Duration
 	// What is held when the last request ended: positions in the backend, sequences, and positions promised to requests.
 	// All are 0 when no request is in hand.
 	Used, Sequences, Promised int64
@@ -65,6 +68,7 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	return Stats{
 		Prefixes: e.prefixes.Load(), Steps: e.steps.Load(), Widest: e.widest.Load(),
+		Busy: time.Duration(e.busy.Load()), Computing: time.Duration(e.computing.Load()),
 		Used: e.used.Load(), Sequences: e.sequences.Load(), Promised: e.promised.Load(),
 	}
 }

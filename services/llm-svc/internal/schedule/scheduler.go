@@ -30,10 +30,11 @@ func (e *Engine) run() {
 		s.seqs = append(s.seqs, seq)
 	}
 	for s.take() {
+		began := time.Now()
 		s.dropEnded()
 		s.grant()
 		s.begin()
-		s.step()
+		s.step(began)
 	}
 	for _, r := range s.inHand() {
 		s.end(r, engine.ErrClosed)
@@ -199,8 +200,9 @@ func (s *scheduler) sequence() int {
 	return seq
 }
 
-// step decodes one token of every active answer and reads the next pieces of prompts, all as one batch.
-func (s *scheduler) step() {
+// step decodes one token of every active answer and reads the next pieces of prompts, all as one batch. The preparations
+// for it began at since.
+func (s *scheduler) step(since time.Time) {
 	decoding := slices.Clone(s.active)
 	var rows []Rows
 	for _, a := range decoding {
@@ -215,6 +217,8 @@ func (s *scheduler) step() {
 	scores, err := s.Backend.Extend(rows)
 	took := time.Since(began)
 	s.steps.Add(1)
+	s.computing.Add(int64(took))
+	defer func() { s.busy.Add(int64(time.Since(since))) }()
 	s.widest.Store(max(s.widest.Load(), int64(len(decoding))))
 	if err != nil {
 		s.fail(decoding, readers, err)

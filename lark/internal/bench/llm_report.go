@@ -1,0 +1,45 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+)
+
+// Write prints the report as Markdown.
+func (r LLMReport) Write(w io.Writer) {
+	fmt.Fprintf(w, "Model %s. %s. Prompts with %d frames, answers of %d tokens.\nCommand: `%s`\n\n", r.Model, r.Machine, r.Frames, r.Tokens, r.Command)
+	if r.Load > float64(runtime.NumCPU())/4 {
+		fmt.Fprintf(w, "The machine was busy with other work (load average %.1f before the run): measure again.\n\n", r.Load)
+	}
+	fmt.Fprintf(w, "| measure | engine | bare loop | engine : bare |\n| --- | --- | --- | --- |\n")
+	for _, rate := range r.Rates {
+		engine, bare := middle(rate.Engine), middle(rate.Bare)
+		fmt.Fprintf(w, "| tokens/s, %s | %.2f (rounds: %s) | %.2f (rounds: %s) | %.2f |\n", sequences(rate.Sequences), engine,
+			rounds(rate.Engine, same), bare, rounds(rate.Bare, same), engine/bare)
+	}
+	n := r.Rates[len(r.Rates)-1].Sequences
+	fmt.Fprintf(w, "\n| measure | value |\n| --- | --- |\n")
+	fmt.Fprintf(w, "| %d questions on one window, in one request | %.1f s, the window read %d times |\n", n, r.Together, r.Prefixes[0])
+	fmt.Fprintf(w, "| the same, one request after the other | %.1f s, the window read %d times |\n", r.Apart, r.Prefixes[1])
+	fmt.Fprintf(w, "| scheduling and choosing tokens, %s | %.3f ms of a step's %.1f ms |\n", sequences(n), r.Overhead, r.Step)
+}
+
+func sequences(n int) string {
+	if n == 1 {
+		return "1 answer"
+	}
+	return fmt.Sprintf("%d answers", n)
+}
+
+func same(v float64) float64 { return v }
+
+// middle is the median.
+func middle(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
