@@ -14,6 +14,10 @@ const (
 	levelError    = 4
 	levelContinue = 5
 
+	// sharedMemory is in the warning that a context's memory is larger than the model's context. It means nothing where
+	// many sequences share the memory.
+	sharedMemory = "possible training context overflow"
+
 	maxLogLine = 4 << 10 // bytes
 	maxCapture = 8       // lines
 )
@@ -46,6 +50,9 @@ func (s *sink) receive(level int32, text *byte, _ uintptr) {
 	}
 	line := report{level, strings.TrimSpace(goString(text, maxLogLine))}
 	if strings.Trim(line.text, ".") == "" { // progress is shown as dots
+		return
+	}
+	if strings.Contains(line.text, sharedMemory) {
 		return
 	}
 	if len(s.captures) == 0 {

@@ -30,7 +30,7 @@ const (
 // ContextOptions say how large a context is. Zero values take llama.cpp's defaults, but for those marked.
 type ContextOptions struct {
 	Cells      int // positions in memory over all sequences; needed
-	Batch      int // most entries of one Decode; needed
+	Batch      int // most entries of one Decode, at least Sequences; needed
 	Microbatch int // most entries computed at once; 0: as Batch
 	Sequences  int // how many sequences; needed
 	Threads    int // for steps of one token; 0: 4
@@ -63,6 +63,9 @@ type Context struct {
 func (m *Model) NewContext(o ContextOptions) (*Context, error) {
 	if o.Cells < 1 || o.Cells > 1<<24 || o.Batch < 1 || o.Batch > 1<<20 || o.Sequences < 1 || o.Sequences > MaxSequences {
 		return nil, fmt.Errorf("making context: %d cells, batches of %d and %d sequences are out of range", o.Cells, o.Batch, o.Sequences)
+	}
+	if o.Batch < o.Sequences { // llama.cpp makes room for one output of each, and aborts if a batch has less
+		return nil, fmt.Errorf("making context: a batch of %d is smaller than the %d sequences", o.Batch, o.Sequences)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -103,6 +103,8 @@ func TestClosing(t *testing.T) {
 	x, err := m.NewContext(llama.ContextOptions{Cells: 64, Batch: 8, Sequences: 1})
 	require.NoError(t, err)
 	require.ErrorContains(t, m.Close(), "1 contexts are open")
+	_, err = m.NewContext(llama.ContextOptions{Cells: 64, Batch: 3, Sequences: 4})
+	require.ErrorContains(t, err, "a batch of 3 is smaller than the 4 sequences")
 	x.Close()
 	x.Close()
 	x.Abort()

@@ -29,16 +29,17 @@ type text struct {
 }
 
 func newBackend(lib *llama.Library, m *llama.Model, l model.LLM, cfg Config) (b *Backend, err error) {
+	sequences := min(llama.MaxSequences, 4*cfg.MaxBatch) // answers, and the prefixes of as many windows three times
 	b = &Backend{model: m, texts: map[int]*text{}, shape: schedule.Shape{
-		Hidden: l.Hidden, Vocab: l.Vocab, Context: l.Context, Positions: cfg.Positions, Sequences: llama.MaxSequences, Chunk: cfg.Chunk,
+		Hidden: l.Hidden, Vocab: l.Vocab, Context: l.Context, Positions: cfg.Positions, Sequences: sequences, Chunk: cfg.Chunk,
 	}}
-	rows := cfg.MaxBatch + 2*cfg.Chunk // what one step of the scheduler holds
+	rows := max(cfg.MaxBatch+2*cfg.Chunk, sequences) // what one step of the scheduler holds
 	kv := llama.KVF16
 	if cfg.ExactKV {
 		kv = llama.KVF32
 	}
 	b.ctx, err = m.NewContext(llama.ContextOptions{
-		Cells: cfg.Positions, Batch: rows, Sequences: llama.MaxSequences, Threads: cfg.Threads, KV: kv,
+		Cells: cfg.Positions, Batch: rows, Sequences: sequences, Threads: cfg.Threads, KV: kv,
 	})
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@
 package llamacpp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/native/ggml"
 	"github.com/larkstream/larkstream/shared/native/llama"
 )
 
@@ -38,7 +40,8 @@ type Config struct {
 	// Positions is the budget of keys and values that are held at a time, in positions; at least the model's context.
 	// 0: 4 contexts.
 	Positions int
-	// Chunk is the most rows of a prompt that are read in one piece. 0: 128.
+	// Chunk is the most rows of a prompt that are read in one piece. 0: 256 with a device, and 32 on the processor, where
+	// larger pieces cost as much per row and would stall the answers under way for longer.
 	Chunk int
 	// ExactKV holds keys and values in float32 instead of float16, at twice the memory.
 	ExactKV bool
@@ -98,14 +101,37 @@ func OpenBackend(b *model.Bundle, cfg Config, deps Deps) (*Backend, error) {
 	if err := check(b.LLM, m); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	backend, err := newBackend(lib, m, b.LLM, cfg.withDefaults(b.LLM, m.Shape().Bytes))
+	device, err := cfg.device(lib)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
+	cfg = cfg.withDefaults(b.LLM, m.Shape().Bytes, device != "")
+	backend, err := newBackend(lib, m, b.LLM, cfg)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	deps.Log.Info("decoder loaded", "model", m.Shape().Name, "device", cmp.Or(device, DeviceCPU), "threads", cfg.Threads, "positions", cfg.Positions)
 	return backend, nil
 }
 
-func (c Config) withDefaults(l model.LLM, bytes uint64) Config {
+// device names the first one that the libraries compute on; it is empty for the processor alone.
+func (c Config) device(lib *llama.Library) (string, error) {
+	if c.Device == DeviceCPU {
+		return "", nil
+	}
+	g, err := ggml.Bind(lib.Native())
+	if err != nil {
+		return "", err
+	}
+	for _, d := range g.Devices() {
+		if d.Kind == ggml.GPU || d.Kind == ggml.Integrated {
+			return d.Name, nil
+		}
+	}
+	return "", nil
+}
+
+func (c Config) withDefaults(l model.LLM, bytes uint64, device bool) Config {
 	if c.Threads == 0 {
 		c.Threads = 1
 		if bytes >= manyThreads {
@@ -116,7 +142,10 @@ func (c Config) withDefaults(l model.LLM, bytes uint64) Config {
 		c.Positions = 4 * l.Context
 	}
 	if c.Chunk == 0 {
-		c.Chunk = 128
+		c.Chunk = 32
+		if device {
+			c.Chunk = 256
+		}
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = schedule.DefaultBatch

@@ -89,6 +89,34 @@ func TestBehaviour(t *testing.T) {
 	}
 }
 
+// TestBatchesOfEverySize answers with the smallest and the largest ones, in equal words.
+func TestBatchesOfEverySize(t *testing.T) {
+	t.Parallel()
+	b := random(t)
+	req := engine.Request{Soft: enginetest.Soft(4, 30, b.LLM.Hidden), Decode: engine.Decode{MaxTokens: 6}}
+	for i := range 5 {
+		req.Questions = append(req.Questions, engine.Question{Index: i, Text: "Which key?"[i:]})
+	}
+	var want []engine.Result
+	for _, cfg := range []Config{{}, {MaxBatch: 1, Chunk: 1, Positions: 512}, {MaxBatch: 3, Chunk: 7}, {MaxBatch: 255, Chunk: 512}} {
+		size := exact(t)
+		size.MaxBatch, size.Chunk, size.Positions = cfg.MaxBatch, cfg.Chunk, cfg.Positions
+		got, err := start(t, b, size).Answer(t.Context(), req)
+		require.NoError(t, err)
+		if want == nil {
+			want = got
+		}
+		for i := range want {
+			require.Equal(t, want[i].Text, got[i].Text)
+			require.Equal(t, want[i].OutputTokens, got[i].OutputTokens)
+		}
+	}
+	size := exact(t)
+	size.MaxBatch = 256
+	_, err := Open(b, size, deps())
+	require.ErrorContains(t, err, "max_batch 256 must be between 1 and 255")
+}
+
 func TestBackend(t *testing.T) {
 	t.Parallel()
 	b := random(t)

@@ -56,10 +56,10 @@ func (s *sampler) choose(scores []float32, c Constraint) (int, error) {
 }
 
 func argmax(scores []float32) int {
-	best := 0
+	best, high := 0, scores[0]
 	for i, v := range scores {
-		if v > scores[best] {
-			best = i
+		if v > high {
+			best, high = i, v
 		}
 	}
 	return best

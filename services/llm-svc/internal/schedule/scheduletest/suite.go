@@ -89,7 +89,7 @@ func Difference(t *testing.T, want, got [][]float32) float64 {
 	return worst
 }
 
-// Run shows the behaviour on backends of at least 100 positions that open makes. The largest difference of scores between
+// Run shows the behaviour on backends of at least 400 positions and 60 sequences that open makes. The largest difference of scores between
 // runs that should be equal is tolerance; 0 demands equal bits.
 func Run(t *testing.T, tolerance float64, open func(t *testing.T) schedule.Backend) {
 	t.Helper()
@@ -189,10 +189,10 @@ func (s suite) shared(t *testing.T) {
 		require.NoError(t, b.Open(1+i, 0, len(x.After)))
 		got := extend(t, b, schedule.Rows{Seq: 1 + i, Tokens: x.After, Scores: true})
 
-		require.NoError(t, b.Open(100, schedule.None, before+len(x.After)))
-		want := extend(t, b, schedule.Rows{Seq: 100, Tokens: x.Prefix}, schedule.Rows{Seq: 100, Vectors: x.Soft},
-			schedule.Rows{Seq: 100, Tokens: x.After, Scores: true})
-		b.Free(100)
+		require.NoError(t, b.Open(50, schedule.None, before+len(x.After)))
+		want := extend(t, b, schedule.Rows{Seq: 50, Tokens: x.Prefix}, schedule.Rows{Seq: 50, Vectors: x.Soft},
+			schedule.Rows{Seq: 50, Tokens: x.After, Scores: true})
+		b.Free(50)
 		// Alone, a text may be computed by other products, in another order of sums.
 		require.Less(t, Difference(t, want, got), max(s.tolerance, 1e-4), "question %d", i)
 		once += len(x.After)
