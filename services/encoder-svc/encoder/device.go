@@ -137,6 +137,9 @@ func OpenJukeboxOn(ctx context.Context, b *model.Bundle, o JukeboxOptions, d Dev
 	if err != nil {
 		return nil, errors.Join(err, j.weights.Close())
 	}
+	if e.Windows() < o.Windows {
+		d.Log.Warn("the device has room for fewer windows at once", "windows", e.Windows(), "concurrency", o.Windows)
+	}
 	j.frames, j.stop = e.Encode, e.Close
 	return j, nil
 }

@@ -10,9 +10,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/native/ggml"
 	"github.com/larkstream/larkstream/shared/native/nativetest"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 func TestDeviceNames(t *testing.T) {
@@ -52,6 +55,18 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	require.NoError(t, reference.Close())
 	require.Equal(t, want.Rows, got.Rows)
 	require.InDeltaSlice(t, want.Data, got.Data, 2e-5)
+}
+
+func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
+	rig := stagetest.New(t)
+	svc := rig.Start(t, Command, jukeboxBundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
+	for i := range 3 {
+		rig.Publish(t, window(t, rig, "job", i))
+	}
+	for _, m := range stagetest.Of[*eventpb.EmbeddingReady](t, rig.Await(t, event.TopicEmbeddings, 3)) {
+		require.Equal(t, uint32(10), m.GetFrames())
+	}
+	require.NoError(t, svc.Stop())
 }
 
 // A device that is named must be there; auto takes the processor where there is no other, and says why.

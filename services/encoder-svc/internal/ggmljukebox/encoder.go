@@ -25,7 +25,8 @@ var (
 
 // Options are the choices of whoever opens an encoder.
 type Options struct {
-	// Windows is how many windows the device runs at once at most; 0 is 1. Memory for as many whole windows is taken at the start.
+	// Windows is how many windows the device runs at once at most; 0 is 1. Memory for as many whole windows is taken at the start, or for
+	// half of them, and so on, if the device has not as much.
 	Windows int
 	// Progress is called with the blocks whose weights are on the device. It may be nil.
 	Progress func(done, total int)
@@ -65,7 +66,7 @@ func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.De
 		jobs:       make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), after: func(int) {},
 	}
 	for _, step := range []func() error{
-		e.describe, e.supported, e.allocate,
+		e.describe, e.open, e.fit,
 		func() error { return e.weights.upload(ctx, front, o.Progress) },
 		func() error { return e.state.prepare(e.config) },
 	} {
@@ -78,17 +79,14 @@ func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.De
 	return e, nil
 }
 
-// describe lists the tensors that stay on the device.
+// describe lists the weights' tensors.
 func (e *Encoder) describe() (err error) {
 	matrices := ggml.F16
 	if !e.split {
 		// With halves, ggml's CPU backend rounds the other operand to halves too, and on some processors sums in them.
 		matrices = ggml.F32
 	}
-	if e.weights, err = describe(e.library, e.config, matrices); err != nil {
-		return err
-	}
-	e.state, err = describeState(e.library, e.config, e.weights, e.windows)
+	e.weights, err = describe(e.library, e.config, matrices)
 	return err
 }
 
@@ -151,21 +149,44 @@ func (e *Encoder) supports(write writer) error {
 	})
 }
 
-// allocate takes the memory of the device: weights, state, and intermediate values of the largest batch.
-func (e *Encoder) allocate() (err error) {
+// open opens the device and takes the memory of the weights.
+func (e *Encoder) open() (err error) {
 	if e.backend, err = e.device.Backend(); err != nil {
 		return err
 	}
 	if err := e.backend.SetThreads(runtime.GOMAXPROCS(0)); err != nil {
 		return err
 	}
-	memory := e.device.Memories()[0]
-	if e.weights.buffer, err = e.weights.Alloc(memory); err != nil {
+	if e.weights.buffer, err = e.weights.Alloc(e.device.Memories()[0]); err != nil {
 		return fmt.Errorf("taking memory for the weights: %w", err)
 	}
 	e.weights.buffer.Weights()
+	return nil
+}
+
+// fit takes the memory of as many windows as the device has room for, at least one.
+func (e *Encoder) fit() error {
+	for {
+		err := e.take()
+		if err == nil || e.windows == 1 {
+			return err
+		}
+		e.drop()
+		e.windows /= 2
+	}
+}
+
+// take asks the device whether it can run batches of e.windows windows, and takes the memory of their state and intermediate values.
+func (e *Encoder) take() (err error) {
+	if e.state, err = describeState(e.library, e.config, e.weights, e.windows); err != nil {
+		return err
+	}
+	if err := e.supported(); err != nil {
+		return err
+	}
+	memory := e.device.Memories()[0]
 	if e.state.buffer, err = e.state.Alloc(memory); err != nil {
-		return e.tooMany(err)
+		return fmt.Errorf("taking memory for %d windows: %w", e.windows, err)
 	}
 	if e.plan, err = e.library.NewPlan(memory); err != nil {
 		return err
@@ -173,15 +194,22 @@ func (e *Encoder) allocate() (err error) {
 	return e.parts(func(_ int, write writer) error {
 		return e.with(e.fullest(), write, func(g *ggml.Graph) error {
 			if err := e.plan.Alloc(g); err != nil {
-				return e.tooMany(err)
+				return fmt.Errorf("taking memory for the activations of %d windows: %w", e.windows, err)
 			}
 			return nil
 		})
 	})
 }
 
-func (e *Encoder) tooMany(err error) error {
-	return fmt.Errorf("taking memory for %d windows at once, of which fewer take less: %w", e.windows, err)
+// drop gives up what take took.
+func (e *Encoder) drop() {
+	if e.plan != nil {
+		e.plan.Close()
+	}
+	if e.state != nil {
+		e.state.close()
+	}
+	e.plan, e.state = nil, nil
 }
 
 // run computes the frames of a batch. gone is asked before each block.
@@ -215,8 +243,8 @@ func (e *Encoder) run(codes [][]int32, gone func() bool) ([][]float32, error) {
 	return e.state.read(e.config, l)
 }
 
-// Config is the encoder's shape.
-func (e *Encoder) Config() jukebox.Config { return e.config }
+// Windows is how many windows the device runs at once at most.
+func (e *Encoder) Windows() int { return e.windows }
 
 // Encode is jukebox.Encoder's: it turns 44.1 kHz mono PCM into frames [n, Width].
 func (e *Encoder) Encode(ctx context.Context, pcm []int16) (frames []float32, n int, err error) {
@@ -254,12 +282,7 @@ func (e *Encoder) Close() {
 
 // release frees what the encoder holds on the device, last taken first.
 func (e *Encoder) release() {
-	if e.plan != nil {
-		e.plan.Close()
-	}
-	if e.state != nil {
-		e.state.close()
-	}
+	e.drop()
 	if e.weights != nil {
 		e.weights.close()
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox"
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox/jukeboxtest"
@@ -24,6 +26,25 @@ func TestFromAudioToFrames(t *testing.T) { //nolint:paralleltest // one device
 	jukeboxtest.Near(t, jukeboxtest.Array[float32](t, "short_pooled"), frames, pooledTolerance, "short")
 	_, _, err = e.Encode(t.Context(), jukeboxtest.Clip(t, "too_short"))
 	require.ErrorIs(t, err, jukebox.ErrTooShort)
+}
+
+// Windows that come at once each get their own frames, whichever run together.
+func TestSeveralWindowsAtOnce(t *testing.T) { //nolint:paralleltest // one device
+	e := golden(t, jukebox.Options{Windows: 2})
+	names := []string{"edge", "short", "edge"}
+	got := make([][]float32, len(names))
+	group, ctx := errgroup.WithContext(t.Context())
+	for i, name := range names {
+		pcm := jukeboxtest.Clip(t, name)
+		group.Go(func() (err error) {
+			got[i], _, err = e.Encode(ctx, pcm)
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
+	for i, name := range names {
+		jukeboxtest.Near(t, jukeboxtest.Array[float32](t, name+"_pooled"), got[i], pooledTolerance, name)
+	}
 }
 
 // At the real head dimension of 150, frames are those of the Go engine, which is itself compared
@@ -124,6 +145,19 @@ func TestWindowsThatWaitRunTogether(t *testing.T) {
 		require.Len(t, e.collect(&job{}), 2)
 		require.Len(t, e.collect(&job{}), 1)
 	})
+}
+
+// A device with room for fewer windows than asked for runs fewer at once. A buffer of lavapipe's holds 128 MiB, the weights of a
+// block's attention of 32 windows.
+func TestFewerWindowsWhereThereIsLessRoom(t *testing.T) { //nolint:paralleltest // one device
+	e := golden(t, jukebox.Options{Windows: 100})
+	want := 100
+	if strings.Contains(e.device.Description, "llvmpipe") {
+		want = 25
+	}
+	require.Equal(t, want, e.Windows())
+	frames := e.now(t, kept(t, "edge", 1))[0]
+	jukeboxtest.Near(t, jukeboxtest.Array[float32](t, "edge_pooled"), frames, pooledTolerance, "edge")
 }
 
 func TestADeviceThatLacksAnOperationIsRefused(t *testing.T) { //nolint:paralleltest // one device
