@@ -1,6 +1,26 @@
 package jukebox
 
-import "github.com/larkstream/larkstream/shared/tensor"
+import (
+	"sync"
+
+	"github.com/larkstream/larkstream/shared/tensor"
+)
+
+// buffers are memory that work items use again: as garbage it would double the memory of a window.
+type buffers struct{ free sync.Pool }
+
+// take gives n values, which may hold anything. The caller gives them back.
+func (b *buffers) take(n int) *[]float32 {
+	buf, ok := b.free.Get().(*[]float32)
+	if !ok || cap(*buf) < n {
+		fresh := make([]float32, n)
+		return &fresh
+	}
+	*buf = (*buf)[:n]
+	return buf
+}
+
+func (b *buffers) give(buf *[]float32) { b.free.Put(buf) }
 
 // conv is a convolution over time: out[t] = bias + Σ weight[tap] · in[t·stride + tap·dilation - pad], zero beyond the ends. Signals
 // are time-major, [time, channels].
@@ -38,14 +58,15 @@ func (c conv) length(inputs int) int {
 }
 
 // apply computes the whole signal dst [length(n), out] from src [n, in].
-func (c conv) apply(dst, src []float32, n int) {
+func (c conv) apply(dst, src []float32, n int, memory *buffers) {
 	total := c.length(n)
 	tensor.Parallel((total+convRows-1)/convRows, total*len(c.weight), func(item int) {
 		first := item * convRows
 		rows := min(convRows, total-first)
-		columns := make([]float32, rows*c.taps*c.in)
-		c.gather(columns, src, n, first, rows)
-		c.multiply(dst[first*c.out:], columns, rows)
+		columns := memory.take(rows * c.taps * c.in)
+		defer memory.give(columns)
+		c.gather(*columns, src, n, first, rows)
+		c.multiply(dst[first*c.out:], *columns, rows)
 	})
 }
 
@@ -74,13 +95,14 @@ func (c conv) multiply(dst, columns []float32, rows int) {
 type residual struct{ wide, narrow conv }
 
 // apply computes dst [n, width] from src [n, width]; dst must not be src.
-func (u residual) apply(dst, src []float32, n int) {
+func (u residual) apply(dst, src []float32, n int, memory *buffers) {
 	width := u.wide.in
 	tensor.Parallel((n+convRows-1)/convRows, n*len(u.wide.weight), func(item int) {
 		first := item * convRows
 		rows := min(convRows, n-first)
-		buf := make([]float32, rows*(u.wide.taps*width+u.wide.out))
-		columns, hidden := buf[:rows*u.wide.taps*width], buf[rows*u.wide.taps*width:]
+		buf := memory.take(rows * (u.wide.taps*width + u.wide.out))
+		defer memory.give(buf)
+		columns, hidden := (*buf)[:rows*u.wide.taps*width], (*buf)[rows*u.wide.taps*width:]
 		u.wide.gather(columns, src, n, first, rows)
 		tensor.ReLU(columns)
 		u.wide.multiply(hidden, columns, rows)

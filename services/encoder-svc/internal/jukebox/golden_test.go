@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -194,4 +195,20 @@ func TestOneWindowAfterAnotherInTheSameMemory(t *testing.T) {
 	again, _, err := e.Encode(t.Context(), pcm)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
+}
+
+// What is left behind as garbage doubles the memory of a window, as the collector waits for as much again.
+func TestAWindowLeavesLittleGarbage(t *testing.T) { //nolint:paralleltest // all of the process is measured
+	if raceDetector {
+		t.Skip("pools drop memory under the race detector")
+	}
+	e := goldenEncoder(t)
+	pcm := clip(t, "long")
+	var before, after runtime.MemStats
+	for _, m := range []*runtime.MemStats{&before, &after} {
+		_, err := e.Codes(t.Context(), pcm)
+		require.NoError(t, err)
+		runtime.ReadMemStats(m)
+	}
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
 }

@@ -21,6 +21,7 @@ type vqvae struct {
 	steps    []step
 	codebook []float32 // [bins, width]
 	norms    []float32 // squared length of each entry
+	memory   buffers
 }
 
 // step is one convolution or one residual unit.
@@ -73,10 +74,10 @@ func (v *vqvae) encode(ctx context.Context, samples, a, b []float32) ([]float32,
 		}
 		to := buffers[i%2]
 		if s.conv != nil {
-			s.conv.apply(to, from, n)
+			s.conv.apply(to, from, n, &v.memory)
 			n = s.conv.length(n)
 		} else {
-			s.unit.apply(to, from, n)
+			s.unit.apply(to, from, n, &v.memory)
 		}
 		from = to
 	}
@@ -92,7 +93,9 @@ func (v *vqvae) quantise(codes []int32, latents []float32) {
 		first := item * quantiseRows
 		rows := min(quantiseRows, len(codes)-first)
 		bins := len(v.norms)
-		products := make([]float32, rows*bins)
+		buf := v.memory.take(rows * bins)
+		defer v.memory.give(buf)
+		products := *buf
 		part := latents[first*v.width:][:rows*v.width]
 		tensor.MatMulT(products, part, v.codebook, rows, bins, v.width)
 		for i := range rows {
