@@ -3,6 +3,7 @@ package llm_test
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/model/llama"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
+	"github.com/larkstream/larkstream/shared/native/nativetest"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -139,12 +142,26 @@ func (w *world) ask(t *testing.T, index, frames int, questions ...string) {
 	require.NoError(t, w.send.Publish(t.Context(), rec))
 }
 
+// export writes a bundle's decoder as GGUF and gives the new bundle's folder.
+func export(t *testing.T, dir string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "gguf")
+	_, err := llama.Export(t.Context(), llama.ExportConfig{Model: dir, Quant: "f32", Out: out}, func(int64, int64) {})
+	require.NoError(t, err)
+	return out
+}
+
 // TestQuestionsAreAnsweredThroughKafka is not parallel: it looks at trace ids, and the tracer of a process ends with the
 // first service that ends.
 func TestQuestionsAreAnsweredThroughKafka(t *testing.T) {
-	for _, engine := range []string{"", llm.EngineTest} {
+	for _, engine := range []string{"", llm.EngineTest, llm.EngineLlamaCPP} {
 		t.Run("engine="+engine, func(t *testing.T) {
-			w := setup(t, func(c *llm.Config) { c.Engine = engine })
+			w := setup(t, func(c *llm.Config) {
+				c.Engine = engine
+				if engine == llm.EngineLlamaCPP {
+					c.NativeDir, c.ModelDir = nativetest.Dir(t), export(t, c.ModelDir)
+				}
+			})
 			for i := range 10 {
 				w.ask(t, i, 20, "what is the tempo", "what is the key", strings.Repeat("x ", 2000))
 			}
@@ -158,12 +175,12 @@ func TestQuestionsAreAnsweredThroughKafka(t *testing.T) {
 					continue
 				}
 				require.Equal(t, eventpb.State_STATE_ANSWERED, o.GetState(), o.GetError().GetMessage())
-				require.Contains(t, o.GetModel(), "tiny 0")
+				require.Regexp(t, "^tiny(-gguf)? 0", o.GetModel())
 				require.Equal(t, engine == llm.EngineTest, strings.Contains(o.GetModel(), "test engine"))
 				require.Greater(t, o.GetTokens().GetPrompt(), uint32(20))
 				require.NotEmpty(t, o.GetTraceId())
 			}
-			if engine == "" {
+			if engine != llm.EngineTest {
 				require.Equal(t, 10, tooLong)
 			}
 			require.NotNil(t, <-w.tokens)
