@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config) (_ Report, err error) {
 }
 
 func prepare(ctx context.Context, cfg Config, dir string, r *Report) (_ []string, err error) {
-	set, err := engines.Open(cfg.ModelDir)
+	set, err := engines.Open(ctx, cfg.ModelDir)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ type Plain struct {
 // RunPlain cuts, encodes, projects and answers every window of the tracks in this process: as many windows are encoded at
 // once as there are processors, and as many answered as llm-svc does.
 func RunPlain(ctx context.Context, modelDir string, paths, questions []string) (_ Plain, err error) {
-	set, err := engines.Open(modelDir)
+	set, err := engines.Open(ctx, modelDir)
 	if err != nil {
 		return Plain{}, err
 	}

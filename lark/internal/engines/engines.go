@@ -26,7 +26,7 @@ type Set struct {
 }
 
 // Open opens the engines of a model bundle, with the libraries of llama.cpp that LARK_NATIVE_DIR names, if it does.
-func Open(modelDir string) (s *Set, err error) {
+func Open(ctx context.Context, modelDir string) (s *Set, err error) {
 	s = &Set{}
 	defer func() {
 		if err != nil {
@@ -49,7 +49,7 @@ func Open(modelDir string) (s *Set, err error) {
 	}
 	native := os.Getenv("LARK_NATIVE_DIR")
 	encoderCfg.ModelDir, encoderCfg.NativeDir = modelDir, native
-	if s.encoder, err = encoder.OpenEngine(encoderCfg); err != nil {
+	if s.encoder, err = encoder.OpenEngine(ctx, encoderCfg); err != nil {
 		return s, err
 	}
 	if s.project, err = projector.Open(s.Bundle); err != nil {

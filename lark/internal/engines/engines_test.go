@@ -24,10 +24,10 @@ func TestAnExportedDecoderAnswersTheSame(t *testing.T) {
 	nano, out := filepath.Join(models, "lark-nano"), filepath.Join(t.TempDir(), "gguf")
 	_, err := llama.Export(t.Context(), llama.ExportConfig{Model: nano, Quant: "f32", Out: out}, func(int64, int64) {})
 	require.NoError(t, err)
-	plain, err := Open(nano)
+	plain, err := Open(t.Context(), nano)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, plain.Close()) }()
-	native, err := Open(out)
+	native, err := Open(t.Context(), out)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, native.Close()) }()
 

@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	set, err := engines.Open(cfg.ModelDir)
+	set, err := engines.Open(ctx, cfg.ModelDir)
 	if err != nil {
 		return Report{}, err
 	}

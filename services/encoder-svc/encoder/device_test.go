@@ -39,7 +39,7 @@ func TestDeviceNames(t *testing.T) {
 func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Common: commonOf(jukeboxBundle(t)), Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}
-	e, err := OpenEngine(cfg)
+	e, err := OpenEngine(t.Context(), cfg)
 	require.NoError(t, err)
 	got, err := e.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	require.NoError(t, e.Close())
 
 	cfg.Device = DeviceCPU
-	reference, err := OpenEngine(cfg)
+	reference, err := OpenEngine(t.Context(), cfg)
 	require.NoError(t, err)
 	want, err := reference.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
@@ -100,7 +100,7 @@ func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
 	_, err = OpenJukeboxOn(t.Context(), b, JukeboxOptions{}, Device{Name: "tpu"})
 	require.ErrorContains(t, err, `"tpu" is not cpu, auto, cuda`)
 	cfg = Config{Common: commonOf(nanoBundle), Device: "vulkan"}
-	_, err = OpenEngine(cfg)
+	_, err = OpenEngine(t.Context(), cfg)
 	require.ErrorContains(t, err, "engine nano runs on the processor, not on device vulkan")
 }
 

@@ -72,7 +72,7 @@ func TestJobsOnOneTrackEncodeOnce(t *testing.T) { //nolint:paralleltest // telem
 
 func TestNanoEngine(t *testing.T) {
 	t.Parallel()
-	e, err := OpenEngine(Config{Engine: EngineNano, Common: commonOf(nanoBundle)})
+	e, err := OpenEngine(t.Context(), Config{Engine: EngineNano, Common: commonOf(nanoBundle)})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
 	pcm := make([]int16, 2*44100)
@@ -95,13 +95,13 @@ func TestNanoEngine(t *testing.T) {
 func TestOpenEngineRefusesWhatItCannotRun(t *testing.T) {
 	t.Parallel()
 	tiny := modeltest.Write(t, modeltest.Manifest())
-	_, err := OpenEngine(Config{Engine: "mp3", Common: commonOf(tiny)})
+	_, err := OpenEngine(t.Context(), Config{Engine: "mp3", Common: commonOf(tiny)})
 	require.ErrorContains(t, err, `engine "mp3" is not nano, jukebox or test`)
-	_, err = OpenEngine(Config{Common: commonOf(tiny)})
+	_, err = OpenEngine(t.Context(), Config{Common: commonOf(tiny)})
 	require.ErrorContains(t, err, "loading the encoder", "the random bundle holds no lark-nano encoder")
-	_, err = OpenEngine(Config{Common: commonOf(t.TempDir())})
+	_, err = OpenEngine(t.Context(), Config{Common: commonOf(t.TempDir())})
 	require.ErrorContains(t, err, "model bundle")
-	e, err := OpenEngine(Config{Engine: EngineTest, Common: commonOf(tiny)})
+	e, err := OpenEngine(t.Context(), Config{Engine: EngineTest, Common: commonOf(tiny)})
 	require.NoError(t, err)
 	require.NoError(t, e.Close())
 }

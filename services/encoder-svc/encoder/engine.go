@@ -25,8 +25,8 @@ var (
 	ErrTooLong  = handle.ErrTooLong
 )
 
-// OpenEngine loads the bundle that the configuration names and opens its encoder. The caller closes it.
-func OpenEngine(c Config) (Engine, error) {
+// OpenEngine loads the bundle that the configuration names and opens its encoder, unless ctx ends before. The caller closes it.
+func OpenEngine(ctx context.Context, c Config) (Engine, error) {
 	bundle, err := model.Load(c.ModelDir)
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func OpenEngine(c Config) (Engine, error) {
 	if err := bundle.SetPrecision(c.EncoderPrecision); err != nil {
 		return nil, err
 	}
-	return c.open(context.Background(), bundle, Device{Log: slog.New(slog.DiscardHandler)})
+	return c.open(ctx, bundle, Device{Log: slog.New(slog.DiscardHandler)})
 }
 
 // engineName is the engine in use: the configuration's, else the bundle's.

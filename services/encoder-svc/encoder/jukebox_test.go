@@ -39,7 +39,7 @@ func tone(samples int) []int16 {
 
 func TestJukeboxEngine(t *testing.T) {
 	t.Parallel()
-	e, err := OpenEngine(Config{Common: commonOf(jukeboxBundle(t))})
+	e, err := OpenEngine(t.Context(), Config{Common: commonOf(jukeboxBundle(t))})
 	require.NoError(t, err)
 	frames, err := e.Encode(t.Context(), tone(44100))
 	require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestConfigurationChoosesThePrecision(t *testing.T) {
 	for _, precision := range []string{"", "f32", "bf16x2", "bf16"} {
 		common := commonOf(dir)
 		common.EncoderPrecision = precision
-		e, err := OpenEngine(Config{Common: common})
+		e, err := OpenEngine(t.Context(), Config{Common: common})
 		require.NoError(t, err)
 		out, err := e.Encode(t.Context(), tone(44100))
 		require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestConfigurationChoosesThePrecision(t *testing.T) {
 	require.InDeltaSlice(t, frames["f32"], frames["bf16x2"], 1e-4)
 	common := commonOf(nanoBundle)
 	common.EncoderPrecision = "bf16"
-	_, err := OpenEngine(Config{Common: common})
+	_, err := OpenEngine(t.Context(), Config{Common: common})
 	require.ErrorContains(t, err, `engine "nano" has f32 only`)
 }
 
@@ -99,7 +99,7 @@ func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 		require.NoError(t, err)
 		change(&b.Manifest)
 		require.NoError(t, b.Write(dir))
-		_, err = OpenEngine(Config{Common: commonOf(dir)})
+		_, err = OpenEngine(t.Context(), Config{Common: commonOf(dir)})
 		require.ErrorContains(t, err, want)
 	}
 	b, err := model.Read(nanoBundle)
