@@ -6,5 +6,5 @@
 //     and each service's own binary. The suite starts and stops all of them on loopback.
 //
 // Stages run with their test engines (fast, deterministic, with a delay) except where a test says that it
-// runs lark-nano. go test -short skips the suite.
+// runs lark-nano or llama.cpp. go test -short skips the suite.
 package e2e

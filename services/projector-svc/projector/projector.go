@@ -42,6 +42,9 @@ func Open(b *model.Bundle) (p *Projector, err error) {
 	if p.bias, err = file.F32(biasName, p.out); err != nil {
 		return nil, fmt.Errorf("opening projector: %w", err)
 	}
+	if !tensor.Finite(p.weight) || !tensor.Finite(p.bias) {
+		return nil, fmt.Errorf("opening projector: %s holds NaN or infinity: it is damaged, import the model again", b.ProjectorPath())
+	}
 	return p, nil
 }
 

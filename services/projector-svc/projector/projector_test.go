@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -75,6 +76,14 @@ func TestOpenReadsTheBundle(t *testing.T) {
 	}))
 	_, err = Open(b)
 	require.ErrorContains(t, err, weightName)
+	bias := make([]float32, b.Projector.Out)
+	bias[1] = float32(math.NaN())
+	require.NoError(t, model.WriteSafetensors(b.ProjectorPath(), []model.Tensor{
+		{Name: weightName, DType: "F32", Shape: []int{b.Projector.Out, b.Projector.In}, Data: make([]float32, b.Projector.Out*b.Projector.In)},
+		{Name: biasName, DType: "F32", Shape: []int{b.Projector.Out}, Data: bias},
+	}))
+	_, err = Open(b)
+	require.ErrorContains(t, err, "NaN or infinity")
 	require.NoError(t, os.Remove(b.ProjectorPath()))
 	_, err = Open(b)
 	require.ErrorContains(t, err, "opening projector")
