@@ -58,7 +58,11 @@ func TestHalfProductsMatchFloat64OnOddShapes(t *testing.T) {
 	t.Parallel()
 	eachPrecision(t, func(t *testing.T, kr *kernel, p Precision) {
 		r := rand.New(rand.NewPCG(1, 2))
-		for _, s := range halfShapes {
+		shapes := halfShapes
+		if p != F32 && kr.pairs == nil {
+			shapes = halfShapes[:7] // rounding is all that is added to float32
+		}
+		for _, s := range shapes {
 			productsMatch(t, r, kr, p, s)
 		}
 	})
@@ -156,7 +160,7 @@ func TestHalfProductOfARowDoesNotDependOnItsNeighbours(t *testing.T) {
 		w.Precision = p
 		x, together, alone := random(r, m*k), make([]float32, m*n), make([]float32, n)
 		kr.matMulHalf(together, x, w, m, k, Fused{})
-		for i := range m {
+		for i := 0; i < m; i += 5 { // of every place in a tile, whose rows have no factor of 5
 			kr.matMulHalf(alone, x[i*k:], w, 1, k, Fused{})
 			require.Equal(t, alone, together[i*n:(i+1)*n], "row %d", i)
 		}

@@ -44,7 +44,7 @@ func goKernel() *kernel {
 // fastest available one is used then.
 func Kernel() (string, error) {
 	if want := os.Getenv(KernelEnv); want != "" && want != active().name {
-		return active().name, fmt.Errorf("choosing the matrix kernel: %s=%q is not available here (have %v)", KernelEnv, want, kernelNames())
+		return active().name, fmt.Errorf("choosing the matrix kernel: %s=%q is not available here (have %v)", KernelEnv, want, Kernels())
 	}
 	return active().name, nil
 }
@@ -67,7 +67,8 @@ func choose(name string) *kernel {
 	return have[0]
 }
 
-func kernelNames() []string {
+// Kernels names those that this machine can run, fastest first.
+func Kernels() []string {
 	var names []string
 	for _, k := range kernels() {
 		names = append(names, k.name)

@@ -187,12 +187,12 @@ func TestKernelNamesTheOneInUse(t *testing.T) {
 	t.Setenv(KernelEnv, "") // the tests may run with a kernel that this machine does not have
 	name, err := Kernel()
 	require.NoError(t, err)
-	require.Contains(t, kernelNames(), name)
+	require.Contains(t, Kernels(), name)
 	t.Setenv(KernelEnv, "abacus")
 	_, err = Kernel()
 	require.ErrorContains(t, err, "abacus")
 	require.Equal(t, kernels()[0].name, choose("abacus").name)
-	for _, name := range kernelNames() {
+	for _, name := range Kernels() {
 		require.Equal(t, name, choose(name).name)
 	}
 }

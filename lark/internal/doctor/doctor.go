@@ -82,7 +82,8 @@ func runtimeInfo(context.Context, Config) Finding {
 
 func kernels(context.Context, Config) Finding {
 	name, err := tensor.Kernel()
-	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s; the processor has: %s", name, strings.Join(cpuFeatures(), " "))}
+	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s, of %s; the processor has: %s",
+		name, strings.Join(tensor.Kernels(), " "), strings.Join(cpuFeatures(), " "))}
 	if refused := tensor.Refused(); refused != nil {
 		f.State, f.Detail, f.Remedy = Warn, f.Detail+"; "+refused.Error(), "answers are right, only slower; allow AMX in the virtual machine or container, or take a newer kernel of the system"
 	}
