@@ -23,7 +23,7 @@ func processor(t *testing.T) *ggml.Backend {
 	require.NoError(t, err)
 	b, err := d.Backend()
 	require.NoError(t, err)
-	require.NoError(t, b.SetThreads(2))
+	require.NoError(t, b.SetThreads(1))
 	t.Cleanup(b.Close)
 	return b
 }

@@ -170,7 +170,7 @@ func model(t *testing.T) (*llama.Model, []float32) {
 
 func context(t *testing.T, m *llama.Model, o llama.ContextOptions) *llama.Context {
 	t.Helper()
-	o.Threads = 2
+	o.Threads = 1 // more would spin waiting for one another, beside the other packages' tests
 	x, err := m.NewContext(o)
 	require.NoError(t, err)
 	t.Cleanup(x.Close)
