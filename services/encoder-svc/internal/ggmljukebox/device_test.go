@@ -72,7 +72,7 @@ func start(t *testing.T, front *jukebox.Encoder, windows int) *Encoder {
 	t.Helper()
 	l, d := device(t)
 	blocks := 0
-	e, err := New(t.Context(), front, l, d, Options{Windows: windows, Progress: func(done, total int) {
+	e, err := New(t.Context(), front, l, d, Options{Windows: windows, Threads: 1, Progress: func(done, total int) {
 		require.Equal(t, front.Config().Layers, total)
 		blocks = done
 	}})

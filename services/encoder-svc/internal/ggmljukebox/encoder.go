@@ -4,6 +4,7 @@
 package ggmljukebox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ type Options struct {
 	// Windows is how many windows the device runs at once at most; 0 is 1. Memory for as many whole windows is taken at the start, or for
 	// half of them, and so on, if the device has not as much.
 	Windows int
+	// Threads of ggml's processor; 0 is as many as Go uses. They wait for one another in loops, which costs dearly beside other work.
+	Threads int
 	// Progress is called with the blocks whose weights are on the device. It may be nil.
 	Progress func(done, total int)
 }
@@ -39,6 +42,7 @@ type Encoder struct {
 	library *ggml.Library
 	device  ggml.Device
 	windows int
+	threads int
 	arithmetic
 
 	backend *ggml.Backend
@@ -61,7 +65,7 @@ func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.De
 		o.Progress = func(int, int) {}
 	}
 	e := &Encoder{
-		front: front, config: front.Config(), library: l, device: d, windows: max(o.Windows, 1),
+		front: front, config: front.Config(), library: l, device: d, windows: max(o.Windows, 1), threads: cmp.Or(o.Threads, runtime.GOMAXPROCS(0)),
 		arithmetic: arithmetic{split: d.Kind != ggml.CPU, rounded: front.Block(0).Attn.Weight.Precision == tensor.BF16},
 		jobs:       make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), after: func(int) {},
 	}
@@ -154,7 +158,7 @@ func (e *Encoder) open() (err error) {
 	if e.backend, err = e.device.Backend(); err != nil {
 		return err
 	}
-	if err := e.backend.SetThreads(runtime.GOMAXPROCS(0)); err != nil {
+	if err := e.backend.SetThreads(e.threads); err != nil {
 		return err
 	}
 	if e.weights.buffer, err = e.weights.Alloc(e.device.Memories()[0]); err != nil {

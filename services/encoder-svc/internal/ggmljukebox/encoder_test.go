@@ -177,7 +177,7 @@ func TestOpeningEndsWithItsContext(t *testing.T) { //nolint:paralleltest // one 
 	l, d := device(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := 0
-	_, err = New(ctx, front, l, d, Options{Progress: func(n, _ int) {
+	_, err = New(ctx, front, l, d, Options{Threads: 1, Progress: func(n, _ int) {
 		done = n
 		cancel()
 	}})
