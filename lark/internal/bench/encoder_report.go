@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // EncoderReport is the result of a measurement of the encoder.
@@ -131,7 +132,10 @@ func (r EncoderRun) whole(times float64) EncoderPart {
 	return all
 }
 
-const partVQVAE = "vq-vae"
+const (
+	partVQVAE     = "vq-vae"
+	partAttention = "attention"
+)
 
 // Write prints the report as Markdown.
 func (r EncoderReport) Write(w io.Writer) {
@@ -152,13 +156,14 @@ func (r EncoderReport) Write(w io.Writer) {
 	r.writeMemory(w)
 }
 
-// writeSystem prints a system's parts. The VQ-VAE is float32 in every precision, and is compared with that ceiling.
+// writeSystem prints a system's parts. VQ-VAE and attention are compared with the ceiling of float32, in which they are in every
+// precision of ours.
 func (r EncoderReport) writeSystem(w io.Writer, s EncoderSystem) {
 	fmt.Fprintf(w, "\n%s, %s:\n\n| part | core-seconds | GFLOP | GFLOP/s per core | of the ceiling |\n| --- | --- | --- | --- | --- |\n", s.System, s.Precision)
 	ceiling := r.Ceilings[s.Precision]
 	for _, p := range s.Parts {
-		if p.Name == partVQVAE {
-			p.row(w, cmp.Or(r.Ceilings["f32"], ceiling))
+		if p.Name == partVQVAE || p.Name == partAttention {
+			p.row(w, cmp.Or(r.Ceilings[string(tensor.F32)], ceiling))
 		} else {
 			p.row(w, ceiling)
 		}
