@@ -190,6 +190,9 @@ func (p EncoderPart) row(w io.Writer, ceiling float64) {
 
 // writeRatios prints how many times as fast each of ours is as each of the peer's.
 func (r EncoderReport) writeRatios(w io.Writer) {
+	if !slices.ContainsFunc(r.Systems, func(s EncoderSystem) bool { return s.Ceilings == nil }) {
+		return // no peer
+	}
 	times := float64(r.AllLayers) / float64(r.Layers)
 	estimated := ""
 	if r.Layers < r.AllLayers {

@@ -93,6 +93,10 @@ func TestSystemsRunInTurns(t *testing.T) {
 	} {
 		require.Contains(t, text.String(), want)
 	}
+	r.Systems = r.Systems[:1]
+	text.Reset()
+	r.Write(&text)
+	require.NotContains(t, text.String(), "| speed |", "there is no peer")
 	entries, err := filepath.Glob(filepath.Join(cfg.Scratch, "lark-bench-*"))
 	require.NoError(t, err)
 	require.Empty(t, entries)
