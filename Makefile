@@ -20,6 +20,8 @@ LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VE
 # The race detector needs a C compiler.
 RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
 JUKEBOX := github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox
+# Tests of the command line that encode whole windows.
+WHOLE_WINDOWS := ^Test(ModelEncode|BenchWindow|BenchPrecisions)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
 NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
@@ -63,10 +65,11 @@ test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test $(NATIVE) ## run the tests of every package
-	go test $(RACE) -shuffle=on -timeout 20m $$(go list $(PACKAGES) | grep -v -e '/lark/e2e' -e '$(JUKEBOX)$$')
+	go test $(RACE) -shuffle=on -timeout 20m -skip '$(WHOLE_WINDOWS)' $$(go list $(PACKAGES) | grep -v -e '/lark/e2e' -e '$(JUKEBOX)$$')
 	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
 	go test $(RACE) -shuffle=on -timeout 20m -run 'Context|Memory' $(JUKEBOX)
 	go test -shuffle=on -timeout 20m $(JUKEBOX)
+	go test -shuffle=on -timeout 20m -run '$(WHOLE_WINDOWS)' ./lark/internal/cli
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose

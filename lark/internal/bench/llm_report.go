@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
 )
 
 // Write prints the report as Markdown.
@@ -15,7 +14,7 @@ func (r LLMReport) Write(w io.Writer) {
 	}
 	fmt.Fprintf(w, "| measure | engine | bare loop | engine : bare |\n| --- | --- | --- | --- |\n")
 	for _, rate := range r.Rates {
-		engine, bare := middle(rate.Engine), middle(rate.Bare)
+		engine, bare := quantile(rate.Engine, 0.5), quantile(rate.Bare, 0.5)
 		fmt.Fprintf(w, "| tokens/s, %s | %.2f (rounds: %s) | %.2f (rounds: %s) | %.2f |\n", sequences(rate.Sequences), engine,
 			rounds(rate.Engine, same), bare, rounds(rate.Bare, same), engine/bare)
 	}
@@ -34,12 +33,3 @@ func sequences(n int) string {
 }
 
 func same(v float64) float64 { return v }
-
-// middle is the median.
-func middle(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
-}

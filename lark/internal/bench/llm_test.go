@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func TestTheDecoderIsMeasuredBesideABareLoop(t *testing.T) {
 	for _, rate := range r.Rates {
 		require.Len(t, rate.Engine, 2)
 		require.Len(t, rate.Bare, 2)
-		require.Positive(t, min(middle(rate.Engine), middle(rate.Bare)))
+		require.Positive(t, min(slices.Min(rate.Engine), slices.Min(rate.Bare)))
 	}
 	require.Equal(t, [2]int64{1, 3}, r.Prefixes, "a window is read once for all of its questions")
 	require.Positive(t, min(r.Together, r.Apart, r.Overhead))
