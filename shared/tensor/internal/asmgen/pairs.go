@@ -71,8 +71,11 @@ func matrixTile() {
 	config := GLOBL(name+"Config", RODATA|NOPTR)
 	DATA(0, U64(1)) // palette 1, from the first row
 	DATA(8, U64(0))
-	for at := 16; at < 48; at += 8 {
+	for at := 16; at < 32; at += 8 { // two bytes for each of the eight tiles
 		DATA(at, U64(tileBytes*0x0001000100010001))
+	}
+	for at := 32; at < 48; at += 8 { // reserved: LDTILECFG faults unless these bytes are zero
+		DATA(at, U64(0))
 	}
 	DATA(48, U64(tileRows*0x0101010101010101))
 	DATA(56, U64(0))
