@@ -16,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // defaultHTTPAddr is where the gateway listens: unlike the stages, it is what people open.
@@ -84,7 +85,7 @@ func DefaultConfig() (Config, error) {
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Common.Validate()}
+	faults := []error{worker.Validate(c.Common)}
 	positive := func(name string, v int64) {
 		if v <= 0 {
 			faults = append(faults, fmt.Errorf("%s: must be above 0", name))

@@ -20,6 +20,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tags"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // testLlamaTags asks random weights for tags: only the grammar makes tags of what they say.
@@ -71,10 +72,10 @@ func (s *stack) testPoisonedPrompt(t *testing.T, bundle string) {
 	key := b.PromptKey(good.Window.Hash)
 	soft, err := prompts.Get(t.Context(), key)
 	require.NoError(t, err)
-	poisoned := cache.Tensor{Rows: soft.Rows, Cols: soft.Cols, Data: append([]float32{float32(math.NaN())}, soft.Data[1:]...)}
-	narrow := cache.Tensor{Rows: soft.Rows, Cols: 1, Data: make([]float32, soft.Rows)}
+	poisoned := tensor.Matrix{Rows: soft.Rows, Cols: soft.Cols, Data: append([]float32{float32(math.NaN())}, soft.Data[1:]...)}
+	narrow := tensor.Matrix{Rows: soft.Rows, Cols: 1, Data: make([]float32, soft.Rows)}
 	for _, v := range []struct {
-		soft  cache.Tensor
+		soft  tensor.Matrix
 		cause string
 	}{{poisoned, "NaN or infinity"}, {narrow, "the decoder's width is 128"}} {
 		require.NoError(t, prompts.Put(t.Context(), key, v.soft))

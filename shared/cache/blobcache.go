@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 type blobCache struct {
@@ -18,19 +19,19 @@ var _ Cache = blobCache{}
 // NewBlob returns a cache in an object store, which stays the caller's to close.
 func NewBlob(store *blob.Store, dtype DType) Cache { return blobCache{store: store, dtype: dtype} }
 
-func (c blobCache) Get(ctx context.Context, key string) (Tensor, error) {
+func (c blobCache) Get(ctx context.Context, key string) (tensor.Matrix, error) {
 	raw, err := c.store.GetBytes(ctx, key, MaxEncoded)
 	switch {
 	case errors.Is(err, blob.ErrNotFound):
-		return Tensor{}, miss(key)
+		return tensor.Matrix{}, miss(key)
 	case errors.Is(err, blob.ErrTooLarge):
-		return Tensor{}, c.discard(ctx, key, err)
+		return tensor.Matrix{}, c.discard(ctx, key, err)
 	case err != nil:
-		return Tensor{}, err
+		return tensor.Matrix{}, err
 	}
 	t, err := Decode(raw)
 	if err != nil {
-		return Tensor{}, c.discard(ctx, key, err)
+		return tensor.Matrix{}, c.discard(ctx, key, err)
 	}
 	return t, nil
 }
@@ -43,7 +44,7 @@ func (c blobCache) discard(ctx context.Context, key string, why error) error {
 	return fmt.Errorf("%w: %w", miss(key), why)
 }
 
-func (c blobCache) Put(ctx context.Context, key string, t Tensor) error {
+func (c blobCache) Put(ctx context.Context, key string, t tensor.Matrix) error {
 	raw, err := Encode(t, c.dtype)
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", key, err)

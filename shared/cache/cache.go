@@ -12,6 +12,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // ErrMiss is returned for a key that is not in the cache.
@@ -21,9 +22,9 @@ var ErrMiss = errors.New("not in the cache")
 // never comes back changed. Methods are safe for concurrent use; a returned tensor is the caller's own.
 type Cache interface {
 	// Get returns a tensor or ErrMiss. A stored value that cannot be read counts as a miss.
-	Get(ctx context.Context, key string) (Tensor, error)
+	Get(ctx context.Context, key string) (tensor.Matrix, error)
 	// Put stores a tensor, rounded to the cache's number format.
-	Put(ctx context.Context, key string, t Tensor) error
+	Put(ctx context.Context, key string, t tensor.Matrix) error
 	// Has reports whether Get would find the key now.
 	Has(ctx context.Context, key string) (bool, error)
 	// Close releases what the cache itself opened.
@@ -87,7 +88,7 @@ type counted struct {
 	metrics *telemetry.CacheMetrics
 }
 
-func (c counted) Get(ctx context.Context, key string) (Tensor, error) {
+func (c counted) Get(ctx context.Context, key string) (tensor.Matrix, error) {
 	t, err := c.Cache.Get(ctx, key)
 	c.metrics.Request(ctx, c.tier, lookupResult(err))
 	return t, err
@@ -103,7 +104,7 @@ func (c counted) Has(ctx context.Context, key string) (bool, error) {
 	return ok, err
 }
 
-func (c counted) Put(ctx context.Context, key string, t Tensor) error {
+func (c counted) Put(ctx context.Context, key string, t tensor.Matrix) error {
 	err := c.Cache.Put(ctx, key, t)
 	result := telemetry.ResultOK
 	if err != nil {

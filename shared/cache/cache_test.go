@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -89,8 +90,8 @@ func each(t *testing.T, test func(t *testing.T, c cache.Cache, spoil func(string
 const key = "emb/v1/nano-v0@0123456789abcdef/f16/aaaabbbb"
 
 // ramp is a tensor with a different value in each place.
-func ramp(rows, cols int) cache.Tensor {
-	t := cache.Tensor{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+func ramp(rows, cols int) tensor.Matrix {
+	t := tensor.Matrix{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
 	for i := range t.Data {
 		t.Data[i] = float32(i)/8 - 3
 	}
@@ -138,7 +139,7 @@ func TestPutReplaces(t *testing.T) {
 
 func TestBadTensorIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, c cache.Cache, _ func(string, []byte)) {
-		for _, bad := range []cache.Tensor{{}, {Rows: 1, Cols: 2, Data: []float32{1}}, {Rows: -1, Cols: -1, Data: []float32{1}}, {Rows: 1, Data: nil}} {
+		for _, bad := range []tensor.Matrix{{}, {Rows: 1, Cols: 2, Data: []float32{1}}, {Rows: -1, Cols: -1, Data: []float32{1}}, {Rows: 1, Data: nil}} {
 			require.ErrorContains(t, c.Put(t.Context(), key, bad), "encoding tensor")
 		}
 		_, err := c.Get(t.Context(), key)

@@ -10,13 +10,6 @@ import (
 	"github.com/larkstream/larkstream/shared/tensor"
 )
 
-// Tensor is a matrix, row by row: an embedding of Rows frames by Cols features.
-type Tensor struct {
-	Rows, Cols int
-	// Data has Rows·Cols values.
-	Data []float32
-}
-
 // DType is how numbers are stored.
 type DType uint8
 
@@ -47,7 +40,7 @@ var ErrCorrupt = errors.New("not a stored tensor")
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode stores a tensor. It is an error if the shape is empty, does not fit the data, or is too large.
-func Encode(t Tensor, dtype DType) ([]byte, error) {
+func Encode(t tensor.Matrix, dtype DType) ([]byte, error) {
 	if t.Rows <= 0 || t.Cols <= 0 || t.Rows > math.MaxInt32 || t.Cols > math.MaxInt32 || int64(t.Rows)*int64(t.Cols) != int64(len(t.Data)) {
 		return nil, fmt.Errorf("encoding tensor: shape %d x %d with %d values", t.Rows, t.Cols, len(t.Data))
 	}
@@ -73,27 +66,27 @@ func Encode(t Tensor, dtype DType) ([]byte, error) {
 
 // Decode reads a stored tensor. Any fault is ErrCorrupt with its reason. Memory is bounded by a small
 // multiple of len(raw).
-func Decode(raw []byte) (Tensor, error) {
+func Decode(raw []byte) (tensor.Matrix, error) {
 	if len(raw) < headerSize || len(raw) > MaxEncoded {
-		return Tensor{}, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(raw))
+		return tensor.Matrix{}, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(raw))
 	}
 	if string(raw[:4]) != magic || raw[4] != version || raw[6] != codecNone || raw[7] != 0 {
-		return Tensor{}, fmt.Errorf("%w: header %x", ErrCorrupt, raw[:8])
+		return tensor.Matrix{}, fmt.Errorf("%w: header %x", ErrCorrupt, raw[:8])
 	}
 	dtype := DType(raw[5])
 	width, err := dtype.width()
 	if err != nil {
-		return Tensor{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	rows, cols := uint64(binary.LittleEndian.Uint32(raw[8:])), uint64(binary.LittleEndian.Uint32(raw[12:]))
 	values := uint64((len(raw) - headerSize) / width)
 	if rows == 0 || cols == 0 || rows*cols != values || (len(raw)-headerSize)%width != 0 {
-		return Tensor{}, fmt.Errorf("%w: shape %d x %d in %d bytes", ErrCorrupt, rows, cols, len(raw))
+		return tensor.Matrix{}, fmt.Errorf("%w: shape %d x %d in %d bytes", ErrCorrupt, rows, cols, len(raw))
 	}
 	if checksum(raw) != binary.LittleEndian.Uint32(raw[crcOffset:]) {
-		return Tensor{}, fmt.Errorf("%w: checksum differs", ErrCorrupt)
+		return tensor.Matrix{}, fmt.Errorf("%w: checksum differs", ErrCorrupt)
 	}
-	t := Tensor{Rows: int(rows), Cols: int(cols), Data: make([]float32, values)}
+	t := tensor.Matrix{Rows: int(rows), Cols: int(cols), Data: make([]float32, values)}
 	getValues(t.Data, raw[headerSize:], dtype)
 	return t, nil
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // The stored form is read by later versions, so it may never change.
 func TestStoredForm(t *testing.T) {
 	t.Parallel()
-	in := cache.Tensor{Rows: 1, Cols: 3, Data: []float32{0, 1, -2.5}}
+	in := tensor.Matrix{Rows: 1, Cols: 3, Data: []float32{0, 1, -2.5}}
 	for dtype, want := range map[cache.DType]string{
 		cache.F32: "4c4b5431" + "01010000" + "01000000" + "03000000" + "55cb1a3c" + "00000000" + "0000803f" + "000020c0",
 		cache.F16: "4c4b5431" + "01020000" + "01000000" + "03000000" + "27536946" + "0000" + "003c" + "00c1",
@@ -31,7 +32,7 @@ func TestStoredForm(t *testing.T) {
 
 func TestF16Rounds(t *testing.T) {
 	t.Parallel()
-	in := cache.Tensor{Rows: 1, Cols: 4, Data: []float32{0.1, 65504, float32(math.Inf(1)), -1e-9}}
+	in := tensor.Matrix{Rows: 1, Cols: 4, Data: []float32{0.1, 65504, float32(math.Inf(1)), -1e-9}}
 	raw, err := cache.Encode(in, cache.F16)
 	require.NoError(t, err)
 	require.Len(t, raw, 20+2*4)
@@ -44,7 +45,7 @@ func TestF16Rounds(t *testing.T) {
 
 func TestF16FallsBackRatherThanOverflow(t *testing.T) {
 	t.Parallel()
-	in := cache.Tensor{Rows: 2, Cols: 1, Data: []float32{1, -70_000}}
+	in := tensor.Matrix{Rows: 2, Cols: 1, Data: []float32{1, -70_000}}
 	raw, err := cache.Encode(in, cache.F16)
 	require.NoError(t, err)
 	out, err := cache.Decode(raw)
@@ -55,7 +56,7 @@ func TestF16FallsBackRatherThanOverflow(t *testing.T) {
 func TestNaNStaysNaN(t *testing.T) {
 	t.Parallel()
 	for _, dtype := range []cache.DType{cache.F32, cache.F16} {
-		raw, err := cache.Encode(cache.Tensor{Rows: 1, Cols: 1, Data: []float32{float32(math.NaN())}}, dtype)
+		raw, err := cache.Encode(tensor.Matrix{Rows: 1, Cols: 1, Data: []float32{float32(math.NaN())}}, dtype)
 		require.NoError(t, err)
 		out, err := cache.Decode(raw)
 		require.NoError(t, err)
@@ -67,9 +68,9 @@ func TestEncodeRefuses(t *testing.T) {
 	t.Parallel()
 	_, err := cache.Encode(ramp(1, 1), 9)
 	require.ErrorContains(t, err, "number format 9")
-	_, err = cache.Encode(cache.Tensor{Rows: 1 << 12, Cols: 1 << 12, Data: make([]float32, 1<<24)}, cache.F32)
+	_, err = cache.Encode(tensor.Matrix{Rows: 1 << 12, Cols: 1 << 12, Data: make([]float32, 1<<24)}, cache.F32)
 	require.ErrorContains(t, err, "is over")
-	_, err = cache.Encode(cache.Tensor{Rows: math.MaxInt, Cols: math.MaxInt, Data: []float32{1}}, cache.F32)
+	_, err = cache.Encode(tensor.Matrix{Rows: math.MaxInt, Cols: math.MaxInt, Data: []float32{1}}, cache.F32)
 	require.ErrorContains(t, err, "shape")
 }
 

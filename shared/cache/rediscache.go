@@ -12,6 +12,7 @@ import (
 
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const (
@@ -43,28 +44,28 @@ func NewRedis(url config.Secret, ttl time.Duration, dtype DType, deps Deps) (Cac
 	return &redisCache{client: redis.NewClient(opts), ttl: ttl, dtype: dtype}, nil
 }
 
-func (c *redisCache) Get(ctx context.Context, key string) (Tensor, error) {
+func (c *redisCache) Get(ctx context.Context, key string) (tensor.Matrix, error) {
 	if err := blob.CheckKey(key); err != nil {
-		return Tensor{}, err
+		return tensor.Matrix{}, err
 	}
 	raw, err := c.client.Get(ctx, redisPrefix+key).Bytes()
 	if errors.Is(err, redis.Nil) {
-		return Tensor{}, miss(key)
+		return tensor.Matrix{}, miss(key)
 	}
 	if err != nil {
-		return Tensor{}, fmt.Errorf("reading %s from Redis: %w", key, err)
+		return tensor.Matrix{}, fmt.Errorf("reading %s from Redis: %w", key, err)
 	}
 	t, err := Decode(raw)
 	if err == nil {
 		return t, nil
 	}
 	if del := c.client.Del(ctx, redisPrefix+key).Err(); del != nil {
-		return Tensor{}, fmt.Errorf("discarding %s from Redis: %w", key, del)
+		return tensor.Matrix{}, fmt.Errorf("discarding %s from Redis: %w", key, del)
 	}
-	return Tensor{}, fmt.Errorf("%w: %w", miss(key), err)
+	return tensor.Matrix{}, fmt.Errorf("%w: %w", miss(key), err)
 }
 
-func (c *redisCache) Put(ctx context.Context, key string, t Tensor) error {
+func (c *redisCache) Put(ctx context.Context, key string, t tensor.Matrix) error {
 	if err := blob.CheckKey(key); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 // tiered asks a fast tier first and falls back on the truth.
 type tiered struct {
 	hot, truth Cache
-	breaker    *gobreaker.CircuitBreaker[Tensor]
+	breaker    *gobreaker.CircuitBreaker[tensor.Matrix]
 }
 
 var _ Cache = (*tiered)(nil)
@@ -33,8 +34,8 @@ func NewTiered(hot, truth Cache, deps Deps) Cache {
 }
 
 // newBreaker returns the circuit before the hot tier.
-func newBreaker(deps Deps) *gobreaker.CircuitBreaker[Tensor] {
-	return gobreaker.NewCircuitBreaker[Tensor](gobreaker.Settings{
+func newBreaker(deps Deps) *gobreaker.CircuitBreaker[tensor.Matrix] {
+	return gobreaker.NewCircuitBreaker[tensor.Matrix](gobreaker.Settings{
 		Timeout:      openTime,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= errorsToOpen },
 		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrMiss) },
@@ -49,20 +50,20 @@ func newBreaker(deps Deps) *gobreaker.CircuitBreaker[Tensor] {
 	})
 }
 
-func (c *tiered) Get(ctx context.Context, key string) (Tensor, error) {
-	t, err := c.breaker.Execute(func() (Tensor, error) { return c.hot.Get(ctx, key) })
+func (c *tiered) Get(ctx context.Context, key string) (tensor.Matrix, error) {
+	t, err := c.breaker.Execute(func() (tensor.Matrix, error) { return c.hot.Get(ctx, key) })
 	if err == nil {
 		return t, nil
 	}
 	t, err = c.truth.Get(ctx, key)
 	if err != nil {
-		return Tensor{}, err
+		return tensor.Matrix{}, err
 	}
 	c.warm(ctx, key, t)
 	return t, nil
 }
 
-func (c *tiered) Put(ctx context.Context, key string, t Tensor) error {
+func (c *tiered) Put(ctx context.Context, key string, t tensor.Matrix) error {
 	if err := c.truth.Put(ctx, key, t); err != nil {
 		return err
 	}
@@ -71,8 +72,8 @@ func (c *tiered) Put(ctx context.Context, key string, t Tensor) error {
 }
 
 // warm stores a tensor in the hot tier. Its errors are counted there and mean nothing here.
-func (c *tiered) warm(ctx context.Context, key string, t Tensor) {
-	_, _ = c.breaker.Execute(func() (Tensor, error) { return Tensor{}, c.hot.Put(ctx, key, t) })
+func (c *tiered) warm(ctx context.Context, key string, t tensor.Matrix) {
+	_, _ = c.breaker.Execute(func() (tensor.Matrix, error) { return tensor.Matrix{}, c.hot.Put(ctx, key, t) })
 }
 
 // Has asks the truth alone: a hint is no proof.

@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestTieredFillsRedisFromBlobs(t *testing.T) {
@@ -118,15 +119,15 @@ type flaky struct {
 	err   error
 }
 
-func (f *flaky) Get(context.Context, string) (cache.Tensor, error) {
+func (f *flaky) Get(context.Context, string) (tensor.Matrix, error) {
 	f.calls.Add(1)
 	if f.err != nil {
-		return cache.Tensor{}, f.err
+		return tensor.Matrix{}, f.err
 	}
-	return cache.Tensor{}, cache.ErrMiss
+	return tensor.Matrix{}, cache.ErrMiss
 }
 
-func (f *flaky) Put(context.Context, string, cache.Tensor) error {
+func (f *flaky) Put(context.Context, string, tensor.Matrix) error {
 	f.calls.Add(1)
 	return f.err
 }

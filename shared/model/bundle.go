@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/larkstream/larkstream/shared/tensor"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -172,6 +173,9 @@ func digestOf(path string, watch io.Writer) (string, error) {
 func (b *Bundle) SetPrecision(name string) error {
 	if name == "" || name == b.Encoder.Precision {
 		return nil
+	}
+	if _, err := tensor.ParsePrecision(name); err != nil {
+		return fmt.Errorf("setting the encoder's precision: %w", err)
 	}
 	if b.Encoder.Engine != Jukebox {
 		return fmt.Errorf("setting the encoder's precision: the encoder of engine %q has %s only", b.Encoder.Engine, b.Encoder.Precision)

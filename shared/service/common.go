@@ -10,7 +10,6 @@ import (
 
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Common is the part of the configuration that every service has. Services embed it with
@@ -63,9 +62,6 @@ func (c Common) Validate() error {
 	}
 	if c.BlobURL == "" {
 		fault("blob_url: is empty")
-	}
-	if _, err := tensor.ParsePrecision(c.EncoderPrecision); c.EncoderPrecision != "" && err != nil {
-		fault("encoder_precision: %w", err)
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("log_level: %q is not debug, info, warn or error", c.LogLevel)

@@ -344,8 +344,8 @@ func TestCommonLoadsCompletely(t *testing.T) {
 
 func TestCommonReportsAllFaults(t *testing.T) {
 	t.Parallel()
-	err := service.Common{HTTPAddr: "x", KafkaBrokers: []string{"nowhere"}, EncoderPrecision: "fp8", LogLevel: "loud", LogFormat: "xml"}.Validate()
-	for _, path := range []string{"http_addr", "kafka_brokers", "blob_url", "encoder_precision", "log_level", "log_format", "drain_timeout"} {
+	err := service.Common{HTTPAddr: "x", KafkaBrokers: []string{"nowhere"}, LogLevel: "loud", LogFormat: "xml"}.Validate()
+	for _, path := range []string{"http_addr", "kafka_brokers", "blob_url", "log_level", "log_format", "drain_timeout"} {
 		require.ErrorContains(t, err, path+":")
 	}
 	require.NoError(t, common(t).Validate())

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/larkstream/larkstream/services/llm-svc/llm"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // SoakConfig says how a decoder is kept busy.
@@ -225,8 +225,8 @@ func (s *soak) request(rng *rand.Rand, job string) llm.Request {
 }
 
 // noise is a soft prompt of normally distributed values.
-func noise(rng *rand.Rand, frames, width int) cache.Tensor {
-	t := cache.Tensor{Rows: frames, Cols: width, Data: make([]float32, frames*width)}
+func noise(rng *rand.Rand, frames, width int) tensor.Matrix {
+	t := tensor.Matrix{Rows: frames, Cols: width, Data: make([]float32, frames*width)}
 	for i := range t.Data {
 		t.Data[i] = float32(rng.NormFloat64() / math.Sqrt(float64(width)))
 	}

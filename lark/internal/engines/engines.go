@@ -11,9 +11,9 @@ import (
 	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
 	"github.com/larkstream/larkstream/services/llm-svc/llm"
 	"github.com/larkstream/larkstream/services/projector-svc/projector"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Set is a model's engines, opened. It is safe for concurrent use.
@@ -83,16 +83,16 @@ func (s *Set) Cut(ctx context.Context, path string, plan eventpb.PlanMode, each 
 }
 
 // Prompt makes the soft prompt of a window.
-func (s *Set) Prompt(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (s *Set) Prompt(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	frames, err := s.encoder.Encode(ctx, pcm)
 	if err != nil {
-		return cache.Tensor{}, fmt.Errorf("encoding window: %w", err)
+		return tensor.Matrix{}, fmt.Errorf("encoding window: %w", err)
 	}
 	return s.project.Project(frames)
 }
 
 // Answer answers questions about a window with greedy decoding, in their order.
-func (s *Set) Answer(ctx context.Context, prompt cache.Tensor, questions []string) ([]llm.Result, error) {
+func (s *Set) Answer(ctx context.Context, prompt tensor.Matrix, questions []string) ([]llm.Result, error) {
 	req := llm.Request{Soft: prompt}
 	for i, text := range questions {
 		req.Questions = append(req.Questions, llm.Question{Index: i, Text: text})

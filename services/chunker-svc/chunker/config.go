@@ -9,6 +9,7 @@ import (
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Config is the user's configuration of chunker-svc.
@@ -43,7 +44,7 @@ func DefaultConfig() (Config, error) {
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Common.Validate()}
+	faults := []error{worker.Validate(c.Common)}
 	if c.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/cut"
+	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -43,7 +44,7 @@ func OpenCutter(cfg Config, spanS float64) (*Cutter, error) {
 // ends it and comes back.
 func (c *Cutter) Cut(ctx context.Context, path string, mode eventpb.PlanMode, spans []*eventpb.Span, each func(Window) error) (float64, error) {
 	open := func() (io.ReadCloser, error) { return os.Open(path) }
-	info, err := c.cutter.Cut(ctx, open, plan.NewRule(mode, spans, c.spanS), func(w cut.Window) error {
+	info, err := c.cutter.Cut(ctx, open, handle.RuleOf(mode, spans, c.spanS), func(w cut.Window) error {
 		return each(Window{
 			Index: w.Index, Hash: w.Hash, StartS: plan.Seconds(w.Start), EndS: plan.Seconds(w.End), PCM: toSamples(w.PCM),
 		})

@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // MaxDecode is the longest track that Decode holds in memory, in samples: ten minutes.
@@ -25,7 +24,7 @@ func Decode(ctx context.Context, cfg Config, path string) ([]int16, error) {
 		pcm = append(pcm, block...)
 		return nil
 	})
-	if err != nil && audio.CodeOf(err) != event.CodeAudioTooShort {
+	if err != nil && audio.CodeOf(err) != audio.TooShort {
 		return nil, fmt.Errorf("decoding %s: %w", path, err)
 	}
 	if info.Samples > MaxDecode {

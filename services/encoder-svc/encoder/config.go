@@ -11,6 +11,7 @@ import (
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Engines that Config.Engine may name.
@@ -49,7 +50,7 @@ func DefaultConfig() (Config, error) {
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Common.Validate()}
+	faults := []error{worker.Validate(c.Common)}
 	if !slices.Contains([]string{"", EngineNano, EngineJukebox, EngineTest}, c.Engine) {
 		faults = append(faults, fmt.Errorf("engine: %q is not nano, jukebox or test", c.Engine))
 	}

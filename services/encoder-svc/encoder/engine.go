@@ -11,9 +11,9 @@ import (
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/nano"
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/testengine"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/features"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Engine turns a window of 44.1 kHz mono PCM into frames [n, width]. Its contract is in internal/handle.
@@ -78,17 +78,17 @@ func (c *Config) openJukebox(ctx context.Context, b *model.Bundle, d Device) (*J
 // nanoEngine gives lark-nano's encoder the shape of an Engine.
 type nanoEngine struct{ encoder *nano.Encoder }
 
-func (e nanoEngine) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (e nanoEngine) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	frames, n, width, err := e.encoder.Encode(ctx, pcm)
 	switch {
 	case errors.Is(err, features.ErrTooShort):
-		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooShort, err)
+		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrTooShort, err)
 	case errors.Is(err, features.ErrTooLong):
-		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooLong, err)
+		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrTooLong, err)
 	case err != nil:
-		return cache.Tensor{}, err
+		return tensor.Matrix{}, err
 	}
-	return cache.Tensor{Rows: n, Cols: width, Data: frames}, nil
+	return tensor.Matrix{Rows: n, Cols: width, Data: frames}, nil
 }
 
 func (nanoEngine) Close() error { return nil }

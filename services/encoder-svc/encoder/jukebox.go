@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
 )
@@ -57,15 +56,15 @@ func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
 }
 
 // Encode is that of Engine. Loudness is normalised by the peak of all of pcm, of which the first 23.777 s are heard.
-func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	frames, n, err := j.frames(ctx, pcm)
 	if errors.Is(err, jukebox.ErrTooShort) {
-		return cache.Tensor{}, fmt.Errorf("%w: %w", ErrTooShort, err)
+		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrTooShort, err)
 	}
 	if err != nil {
-		return cache.Tensor{}, err
+		return tensor.Matrix{}, err
 	}
-	return cache.Tensor{Rows: n, Cols: j.encoder.Config().Width, Data: frames}, nil
+	return tensor.Matrix{Rows: n, Cols: j.encoder.Config().Width, Data: frames}, nil
 }
 
 // Codes gives the VQ-VAE's codes of the whole window, one for 128 samples, those of the padding behind a short clip included.

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // loading is an engine that is opened while the service already answers questions about its health: reading gigabytes of weights to
@@ -63,10 +63,10 @@ func (l *loading) Ready() error {
 }
 
 // Encode implements Engine.
-func (l *loading) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (l *loading) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	select {
 	case <-ctx.Done():
-		return cache.Tensor{}, ctx.Err()
+		return tensor.Matrix{}, ctx.Err()
 	case <-l.opened:
 		return l.engine.Encode(ctx, pcm)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Engines that Config.Engine may name.
@@ -69,14 +70,14 @@ func DefaultConfig() (Config, error) {
 
 func (c *Config) vllm() vllm.Config {
 	return vllm.Config{
-		URL: c.VLLMURL, APIKey: c.VLLMAPIKey, Model: c.VLLMModel, InFlight: c.VLLMInFlight, MaxWaiting: c.VLLMMaxWaiting, Timeout: c.VLLMTimeout,
+		URL: c.VLLMURL, APIKey: c.VLLMAPIKey.Reveal(), Model: c.VLLMModel, InFlight: c.VLLMInFlight, MaxWaiting: c.VLLMMaxWaiting, Timeout: c.VLLMTimeout,
 		NativeDir: c.NativeDir,
 	}
 }
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Common.Validate()}
+	faults := []error{worker.Validate(c.Common)}
 	if !slices.Contains([]string{"", EngineReference, EngineNano, EngineLlamaCPP, EngineVLLM, EngineTest}, c.Engine) {
 		faults = append(faults, fmt.Errorf("engine: %q is not reference, nano, llamacpp, vllm or test", c.Engine))
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/native/nativetest"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,7 +123,7 @@ func (w *world) ask(t *testing.T, index, frames int, questions ...string) {
 	t.Helper()
 	hash := strings.Repeat(string("0123456789abcdef"[index%16]), 64)
 	if frames > 0 {
-		soft := cache.Tensor{Rows: frames, Cols: w.bundle.LLM.Hidden, Data: make([]float32, frames*w.bundle.LLM.Hidden)}
+		soft := tensor.Matrix{Rows: frames, Cols: w.bundle.LLM.Hidden, Data: make([]float32, frames*w.bundle.LLM.Hidden)}
 		for i := range soft.Data {
 			soft.Data[i] = float32((i*(index+3))%17)/8 - 1
 		}

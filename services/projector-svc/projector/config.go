@@ -6,6 +6,7 @@ import (
 
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Config is the user's configuration of projector-svc.
@@ -24,7 +25,7 @@ func DefaultConfig() (Config, error) {
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{c.Common.Validate()}
+	faults := []error{worker.Validate(c.Common)}
 	if c.Concurrency < 0 {
 		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
 )
@@ -52,9 +51,9 @@ func Open(b *model.Bundle) (p *Projector, err error) {
 func (p *Projector) Width() int { return p.out }
 
 // Project applies the layer to every frame; the error is ErrShape if the frames have another width.
-func (p *Projector) Project(e cache.Tensor) (cache.Tensor, error) {
+func (p *Projector) Project(e tensor.Matrix) (tensor.Matrix, error) {
 	if e.Cols != p.in || e.Rows <= 0 || len(e.Data) != e.Rows*e.Cols {
-		return cache.Tensor{}, fmt.Errorf("projecting %d x %d: %w of %d", e.Rows, e.Cols, ErrShape, p.in)
+		return tensor.Matrix{}, fmt.Errorf("projecting %d x %d: %w of %d", e.Rows, e.Cols, ErrShape, p.in)
 	}
 	out := make([]float32, e.Rows*p.out)
 	tensor.MatMulT(out, e.Data, p.weight, e.Rows, p.out, p.in)
@@ -64,5 +63,5 @@ func (p *Projector) Project(e cache.Tensor) (cache.Tensor, error) {
 			row[j] += b
 		}
 	}
-	return cache.Tensor{Rows: e.Rows, Cols: p.out, Data: out}, nil
+	return tensor.Matrix{Rows: e.Rows, Cols: p.out, Data: out}, nil
 }

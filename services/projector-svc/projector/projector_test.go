@@ -3,6 +3,7 @@ package projector
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var npyShape = regexp.MustCompile(`'descr': '<f4', 'fortran_order': False, 'shape': \((\d+), ?(\d*)\)`)
 
 // readNPY reads a little-endian float32 .npy file of one or two dimensions.
-func readNPY(t *testing.T, name string) cache.Tensor {
+func readNPY(t *testing.T, name string) tensor.Matrix {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", "splice", name+".npy"))
 	require.NoError(t, err)
@@ -43,7 +45,7 @@ func readNPY(t *testing.T, name string) cache.Tensor {
 		cols, err = strconv.Atoi(string(m[2]))
 		require.NoError(t, err)
 	}
-	out := cache.Tensor{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+	out := tensor.Matrix{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
 	data := raw[10+int(binary.LittleEndian.Uint16(raw[8:])):]
 	require.NoError(t, binary.Read(bytes.NewReader(data), binary.LittleEndian, out.Data))
 	return out
@@ -68,7 +70,7 @@ func TestOpenReadsTheBundle(t *testing.T) {
 	p, err := Open(b)
 	require.NoError(t, err)
 	require.Equal(t, b.LLM.Hidden, p.Width())
-	_, err = p.Project(cache.Tensor{Rows: 2, Cols: 5, Data: make([]float32, 10)})
+	_, err = p.Project(tensor.Matrix{Rows: 2, Cols: 5, Data: make([]float32, 10)})
 	require.ErrorIs(t, err, ErrShape)
 
 	require.NoError(t, model.WriteSafetensors(b.ProjectorPath(), []model.Tensor{
@@ -90,7 +92,7 @@ func TestOpenReadsTheBundle(t *testing.T) {
 }
 
 func ready(b *model.Bundle, i int) *eventpb.EmbeddingReady {
-	hash := event.WindowHash()
+	hash := sha256.New()
 	fmt.Fprint(hash, i)
 	window := event.HexSum(hash)
 	return &eventpb.EmbeddingReady{
@@ -110,7 +112,7 @@ func TestService(t *testing.T) { //nolint:paralleltest // telemetry is global
 	b, err := model.Load(modelDir)
 	require.NoError(t, err)
 	tensors := cache.NewBlob(rig.Blobs, cache.F32)
-	embedding := cache.Tensor{Rows: 3, Cols: b.Encoder.Width, Data: make([]float32, 3*b.Encoder.Width)}
+	embedding := tensor.Matrix{Rows: 3, Cols: b.Encoder.Width, Data: make([]float32, 3*b.Encoder.Width)}
 	for i := range embedding.Data {
 		embedding.Data[i] = float32(i%7) / 7
 	}

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // SampleRate of the PCM that comes out, in Hz.
@@ -30,21 +28,36 @@ const MinSeconds = 0.1
 
 // Limits bound the work on one file. Every limit must be positive.
 type Limits struct {
-	// FileBytes is the size of the largest file; a larger one is audio_too_large.
+	// FileBytes is the size of the largest file; a larger one is TooLarge.
 	FileBytes int64
-	// Duration of the longest track; a longer one is audio_too_long.
+	// Duration of the longest track; a longer one is TooLong.
 	Duration time.Duration
 	// DecodedBytes bounds frames x channels x 4 bytes over the whole file, which is what a
-	// decompression bomb grows; beyond it the file is audio_too_large.
+	// decompression bomb grows; beyond it the file is TooLarge.
 	DecodedBytes int64
-	// Timeout is the wall time of decoding one file; beyond it the file is audio_timeout.
+	// Timeout is the wall time of decoding one file; beyond it the file is Timeout.
 	Timeout time.Duration
 }
 
-// Error is a fault of the file (or of what is installed to read it), with one of the stable codes
-// of package event. Any other error of this package is a fault of the surroundings: try again.
+// Code says what is wrong with a file.
+type Code string
+
+// The faults of a file.
+const (
+	Undecodable Code = "undecodable"
+	Empty       Code = "empty"
+	TooShort    Code = "too short"
+	TooLong     Code = "too long"
+	TooLarge    Code = "too large"
+	Timeout     Code = "timeout"
+	// NeedsFFmpeg says that the format is read by ffmpeg, which is not installed.
+	NeedsFFmpeg Code = "needs ffmpeg"
+)
+
+// Error is a fault of the file (or of what is installed to read it). Any other error of this package is a fault of the
+// surroundings: try again.
 type Error struct {
-	Code string
+	Code Code
 	Err  error
 }
 
@@ -54,7 +67,7 @@ func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf returns the code of the Error in err's chain, or "".
-func CodeOf(err error) string {
+func CodeOf(err error) Code {
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Code
@@ -63,7 +76,7 @@ func CodeOf(err error) string {
 }
 
 func undecodable(format string, args ...any) error {
-	return &Error{Code: event.CodeAudioUndecodable, Err: fmt.Errorf(format, args...)}
+	return &Error{Code: Undecodable, Err: fmt.Errorf(format, args...)}
 }
 
 // errUnsupported marks a valid file of a variant that the Go decoder of its format does not read

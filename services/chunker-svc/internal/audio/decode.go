@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Config of a Decoder.
@@ -91,7 +89,7 @@ func (d *Decoder) explain(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	switch {
 	case errors.Is(cause, errTimeout):
-		return &Error{Code: event.CodeAudioTimeout, Err: fmt.Errorf("decoding took longer than %s", d.limits.Timeout)}
+		return &Error{Code: Timeout, Err: fmt.Errorf("decoding took longer than %s", d.limits.Timeout)}
 	case cause != nil:
 		return fmt.Errorf("decoding audio: %w", cause)
 	case errors.Is(err, errUnsupported):
@@ -167,7 +165,7 @@ func (in *input) Read(b []byte) (int, error) {
 	in.left -= int64(n)
 	switch {
 	case in.left < 0:
-		in.err = &Error{Code: event.CodeAudioTooLarge, Err: errors.New("the file is larger than the limit")}
+		in.err = &Error{Code: TooLarge, Err: errors.New("the file is larger than the limit")}
 		return 0, in.err
 	case err != nil && !errors.Is(err, io.EOF):
 		in.err = fmt.Errorf("reading audio: %w", err)

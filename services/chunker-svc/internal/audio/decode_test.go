@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 func TestDecodeWAV(t *testing.T) {
@@ -95,7 +93,7 @@ func TestDecodeCompressed(t *testing.T) {
 			d := newTestDecoder(t)
 			if !tc.inGo {
 				_, _, err := decodeBytes(t, newTestDecoder(t, withoutFFmpeg), testdata(t, name))
-				require.Equal(t, event.CodeNeedsFFmpeg, CodeOf(err), "%v", err)
+				require.Equal(t, NeedsFFmpeg, CodeOf(err), "%v", err)
 				require.ErrorContains(t, err, "apt install ffmpeg")
 				needFFmpeg(t, d)
 			}
@@ -224,7 +222,7 @@ func TestTimeoutHasItsCode(t *testing.T) {
 	t.Parallel()
 	d := newTestDecoder(t, func(c *Config) { c.Limits.Timeout = time.Nanosecond })
 	_, _, err := decodeBytes(t, d, toneFLAC(t, 1))
-	require.Equal(t, event.CodeAudioTimeout, CodeOf(err), "%v", err)
+	require.Equal(t, Timeout, CodeOf(err), "%v", err)
 }
 
 func TestSinkErrorsComeBack(t *testing.T) {
@@ -271,7 +269,7 @@ func TestOnlyTheBeginningIsKept(t *testing.T) {
 			require.Equal(t, whole[:len(kept)], kept)
 
 			_, err = d.Decode(context.Background(), opener(data[:2*len(data)/3]), SampleRate, func([]int16) error { return nil })
-			require.Equal(t, event.CodeAudioUndecodable, CodeOf(err), "%v", err)
+			require.Equal(t, Undecodable, CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, "truncated")
 		})
 	}

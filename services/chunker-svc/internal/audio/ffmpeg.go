@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Limits of one ffmpeg process beside the wall time: address space, CPU time, and no files written.
@@ -41,7 +39,7 @@ type ffmpeg struct {
 
 func (f ffmpeg) open(ctx context.Context, r io.Reader, ft format) (*source, error) {
 	if f.path == "" {
-		return nil, &Error{Code: event.CodeNeedsFFmpeg, Err: fmt.Errorf(
+		return nil, &Error{Code: NeedsFFmpeg, Err: fmt.Errorf(
 			"reading %s needs ffmpeg: install it (apt install ffmpeg, brew install ffmpeg) where chunker-svc runs", ft.name)}
 	}
 	file, err := f.copyIn(r)

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 func TestBadInput(t *testing.T) {
@@ -22,32 +20,32 @@ func TestBadInput(t *testing.T) {
 	flac := toneFLAC(t, 4)
 	for name, tc := range map[string]struct {
 		data []byte
-		code string
+		code Code
 		says string
 	}{
-		"empty":                     {nil, event.CodeAudioEmpty, "the file is empty"},
-		"only a tag":                {[]byte("ID3\x04\x00\x00\x00\x00\x00\x00"), event.CodeAudioEmpty, "the file is empty"},
-		"tag longer than the file":  {[]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7fxyz"), event.CodeAudioEmpty, "the file is empty"},
-		"text":                      {[]byte(strings.Repeat("It was a dark and stormy night. ", 1000)), event.CodeAudioUndecodable, "no audio format that is known"},
-		"html":                      {[]byte("<!doctype html><title>404</title>"), event.CodeAudioUndecodable, "no audio format that is known"},
-		"playlist":                  {[]byte("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n"), event.CodeAudioUndecodable, "no audio format that is known"},
-		"concatenation script":      {[]byte("ffconcat version 1.0\nfile /etc/passwd\n"), event.CodeAudioUndecodable, "no audio format that is known"},
-		"noise":                     {noise(1 << 16), event.CodeAudioUndecodable, ""},
-		"truncated flac":            {flac[:len(flac)/2], event.CodeAudioUndecodable, "truncated"},
-		"flac cut between frames":   {flac[:42+2*len(toneFLAC(t, 1)[42:])], event.CodeAudioUndecodable, "truncated: its header tells of 4.0 s, 2.0 s are there"},
-		"flac header alone":         {flac[:42], event.CodeAudioUndecodable, "truncated"},
-		"half a flac header":        {flac[:20], event.CodeAudioUndecodable, ""},
-		"damaged flac":              {damage(flac, len(flac)/2), event.CodeAudioUndecodable, ""},
-		"wav claims 4 GB":           {buildWAV(claims(4_000_000_000), tone), event.CodeAudioUndecodable, "truncated: its header tells of 45351.5 s, 1.0 s are there"},
-		"wav claims all but 1 byte": {buildWAV(claims(unknownSize-1), tone), event.CodeAudioUndecodable, "truncated"},
-		"wav without samples":       {buildWAV(pcm16, nil), event.CodeAudioEmpty, "holds no samples"},
-		"wav cut in its header":     {buildWAV(pcm16, nil)[:30], event.CodeAudioUndecodable, ""},
-		"wav with a huge chunk":     {[]byte("RIFF\xff\xff\xff\xffWAVEjunk\xff\xff\xff\xff"), event.CodeAudioUndecodable, ""},
-		"wav of 10 ms":              {buildWAV(pcm16, tone[:SampleRate/100]), event.CodeAudioTooShort, "lasts 0.010 s, the shortest accepted is 0.1 s"},
-		"wav at 0 Hz":               {buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 1}, tone), event.CodeAudioUndecodable, "sample rate 0 Hz"},
-		"wav at 4 GHz":              {patch(buildWAV(pcm16, tone), 24, 0xffffffff), event.CodeAudioUndecodable, "sample rate"},
-		"wav of 1000 channels":      {buildWAV(wavSpec{tag: wavPCM, bits: 8, channels: 1000, rate: 44100}, tone[:10]), event.CodeAudioUndecodable, "1000 channels"},
-		"wav of 12 bits":            {patch(buildWAV(pcm16, tone), 34, 12), event.CodeAudioUndecodable, "wav of 12 bits"},
+		"empty":                     {nil, Empty, "the file is empty"},
+		"only a tag":                {[]byte("ID3\x04\x00\x00\x00\x00\x00\x00"), Empty, "the file is empty"},
+		"tag longer than the file":  {[]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7fxyz"), Empty, "the file is empty"},
+		"text":                      {[]byte(strings.Repeat("It was a dark and stormy night. ", 1000)), Undecodable, "no audio format that is known"},
+		"html":                      {[]byte("<!doctype html><title>404</title>"), Undecodable, "no audio format that is known"},
+		"playlist":                  {[]byte("#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n"), Undecodable, "no audio format that is known"},
+		"concatenation script":      {[]byte("ffconcat version 1.0\nfile /etc/passwd\n"), Undecodable, "no audio format that is known"},
+		"noise":                     {noise(1 << 16), Undecodable, ""},
+		"truncated flac":            {flac[:len(flac)/2], Undecodable, "truncated"},
+		"flac cut between frames":   {flac[:42+2*len(toneFLAC(t, 1)[42:])], Undecodable, "truncated: its header tells of 4.0 s, 2.0 s are there"},
+		"flac header alone":         {flac[:42], Undecodable, "truncated"},
+		"half a flac header":        {flac[:20], Undecodable, ""},
+		"damaged flac":              {damage(flac, len(flac)/2), Undecodable, ""},
+		"wav claims 4 GB":           {buildWAV(claims(4_000_000_000), tone), Undecodable, "truncated: its header tells of 45351.5 s, 1.0 s are there"},
+		"wav claims all but 1 byte": {buildWAV(claims(unknownSize-1), tone), Undecodable, "truncated"},
+		"wav without samples":       {buildWAV(pcm16, nil), Empty, "holds no samples"},
+		"wav cut in its header":     {buildWAV(pcm16, nil)[:30], Undecodable, ""},
+		"wav with a huge chunk":     {[]byte("RIFF\xff\xff\xff\xffWAVEjunk\xff\xff\xff\xff"), Undecodable, ""},
+		"wav of 10 ms":              {buildWAV(pcm16, tone[:SampleRate/100]), TooShort, "lasts 0.010 s, the shortest accepted is 0.1 s"},
+		"wav at 0 Hz":               {buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 1}, tone), Undecodable, "sample rate 0 Hz"},
+		"wav at 4 GHz":              {patch(buildWAV(pcm16, tone), 24, 0xffffffff), Undecodable, "sample rate"},
+		"wav of 1000 channels":      {buildWAV(wavSpec{tag: wavPCM, bits: 8, channels: 1000, rate: 44100}, tone[:10]), Undecodable, "1000 channels"},
+		"wav of 12 bits":            {patch(buildWAV(pcm16, tone), 34, 12), Undecodable, "wav of 12 bits"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +72,7 @@ func TestBadInputForFFmpeg(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, _, err := decodeBytes(t, d, data)
-			require.Equal(t, event.CodeAudioUndecodable, CodeOf(err), "%v", err)
+			require.Equal(t, Undecodable, CodeOf(err), "%v", err)
 			require.NotContains(t, err.Error(), "lark-ffmpeg", "paths of the server are not the user's business")
 		})
 	}
@@ -86,12 +84,12 @@ func TestLimitsHoldForFFmpeg(t *testing.T) {
 	needFFmpeg(t, newTestDecoder(t))
 	for name, tc := range map[string]struct {
 		change func(*Limits)
-		code   string
+		code   Code
 	}{
-		"file":     {func(l *Limits) { l.FileBytes = 10_000 }, event.CodeAudioTooLarge},
-		"decoded":  {func(l *Limits) { l.DecodedBytes = 100_000 }, event.CodeAudioTooLarge},
-		"duration": {func(l *Limits) { l.Duration = time.Second }, event.CodeAudioTooLong},
-		"time":     {func(l *Limits) { l.Timeout = time.Millisecond }, event.CodeAudioTimeout},
+		"file":     {func(l *Limits) { l.FileBytes = 10_000 }, TooLarge},
+		"decoded":  {func(l *Limits) { l.DecodedBytes = 100_000 }, TooLarge},
+		"duration": {func(l *Limits) { l.Duration = time.Second }, TooLong},
+		"time":     {func(l *Limits) { l.Timeout = time.Millisecond }, Timeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,11 +139,11 @@ func TestLimits(t *testing.T) {
 	tone := buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 2, rate: SampleRate}, sine(3*SampleRate, 440, SampleRate, 0.5))
 	for name, tc := range map[string]struct {
 		change func(*Limits)
-		code   string
+		code   Code
 	}{
-		"file":     {func(l *Limits) { l.FileBytes = 100_000 }, event.CodeAudioTooLarge},
-		"decoded":  {func(l *Limits) { l.DecodedBytes = 100_000 }, event.CodeAudioTooLarge},
-		"duration": {func(l *Limits) { l.Duration = 2 * time.Second }, event.CodeAudioTooLong},
+		"file":     {func(l *Limits) { l.FileBytes = 100_000 }, TooLarge},
+		"decoded":  {func(l *Limits) { l.DecodedBytes = 100_000 }, TooLarge},
+		"duration": {func(l *Limits) { l.Duration = 2 * time.Second }, TooLong},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,9 +182,9 @@ func TestPanickingSourceIsContained(t *testing.T) {
 	t.Parallel()
 	s := &source{rate: 44100, channels: 1, next: func() ([]float32, error) { panic(errStop) }}
 	_, _, err := s.advance(false)
-	require.Equal(t, event.CodeAudioUndecodable, CodeOf(err))
+	require.Equal(t, Undecodable, CodeOf(err))
 	require.ErrorContains(t, err, "stop")
 	_, err = openContained(format{name: "x", open: nil}, nil)
-	require.Equal(t, event.CodeAudioUndecodable, CodeOf(err))
+	require.Equal(t, Undecodable, CodeOf(err))
 	require.Equal(t, int16(math.MaxInt16), toInt16(float32(math.Inf(1))))
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // memoryBound is what decoding one file may hold beyond what was held before, in bytes.
@@ -25,7 +23,7 @@ func TestMemoryIsBoundedWhateverTheFile(t *testing.T) { //nolint:paralleltest //
 	for name, tc := range map[string]struct {
 		open  func() io.Reader
 		limit time.Duration
-		code  string
+		code  Code
 	}{
 		"ten minutes": {func() io.Reader {
 			header := buildWAV(wavSpec{tag: wavPCM, bits: 16, channels: 2, rate: SampleRate, claim: long * SampleRate * 4}, nil)
@@ -35,12 +33,12 @@ func TestMemoryIsBoundedWhateverTheFile(t *testing.T) { //nolint:paralleltest //
 			header := buildWAV(wavSpec{tag: wavPCM, bits: 24, channels: 8, rate: 192000, extensible: true, claim: 5 * 192000 * 24}, nil)
 			return io.MultiReader(bytes.NewReader(header), io.LimitReader(rampReader{}, 5*192000*24))
 		}, 2 * time.Hour, ""},
-		"decompression bomb": {func() io.Reader { return repeat(bomb.header, bomb.frame) }, 20 * time.Minute, event.CodeAudioTooLong},
-		"endless mp3":        {func() io.Reader { return repeat(nil, testdata(t, "tone.mp3")) }, 30 * time.Second, event.CodeAudioTooLong},
-		"endless tags":       {func() io.Reader { return repeat(nil, []byte("ID3\x04\x00\x00\x00\x00\x00\x00")) }, time.Hour, event.CodeAudioUndecodable},
+		"decompression bomb": {func() io.Reader { return repeat(bomb.header, bomb.frame) }, 20 * time.Minute, TooLong},
+		"endless mp3":        {func() io.Reader { return repeat(nil, testdata(t, "tone.mp3")) }, 30 * time.Second, TooLong},
+		"endless tags":       {func() io.Reader { return repeat(nil, []byte("ID3\x04\x00\x00\x00\x00\x00\x00")) }, time.Hour, Undecodable},
 		"endless chunks": {func() io.Reader {
 			return repeat([]byte("RIFF\xff\xff\xff\xffWAVE"), []byte("junk\x04\x00\x00\x00abcd"))
-		}, time.Hour, event.CodeAudioTooLarge},
+		}, time.Hour, TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) { //nolint:paralleltest // as above
 			d := newTestDecoder(t, withoutFFmpeg, func(c *Config) {

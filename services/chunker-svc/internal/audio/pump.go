@@ -7,8 +7,6 @@ import (
 	"io"
 	"math"
 	"time"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // output is where samples go, and how many are wanted.
@@ -88,10 +86,10 @@ func (p *pump) enough() bool { return p.written >= p.out.keep }
 func (p *pump) push(n int64, block []float32) error {
 	p.frames += n
 	if time.Duration(p.seconds(p.frames)*float64(time.Second)) > p.limits.Duration {
-		return &Error{Code: event.CodeAudioTooLong, Err: fmt.Errorf("the track is longer than %s", p.limits.Duration)}
+		return &Error{Code: TooLong, Err: fmt.Errorf("the track is longer than %s", p.limits.Duration)}
 	}
 	if p.frames*int64(p.src.channels)*4 > p.limits.DecodedBytes {
-		return &Error{Code: event.CodeAudioTooLarge, Err: fmt.Errorf("the track decodes to more than %d bytes", p.limits.DecodedBytes)}
+		return &Error{Code: TooLarge, Err: fmt.Errorf("the track decodes to more than %d bytes", p.limits.DecodedBytes)}
 	}
 	if p.enough() {
 		return nil
@@ -154,9 +152,9 @@ func toInt16(v float32) int16 {
 func (p *pump) longEnough() error {
 	switch {
 	case p.frames == 0:
-		return &Error{Code: event.CodeAudioEmpty, Err: errors.New("the file holds no samples")}
+		return &Error{Code: Empty, Err: errors.New("the file holds no samples")}
 	case p.seconds(p.frames) < MinSeconds:
-		return &Error{Code: event.CodeAudioTooShort, Err: fmt.Errorf("the track lasts %.3f s, the shortest accepted is %g s", p.seconds(p.frames), MinSeconds)}
+		return &Error{Code: TooShort, Err: fmt.Errorf("the track lasts %.3f s, the shortest accepted is %g s", p.seconds(p.frames), MinSeconds)}
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // format is what a file is by its content: the Go decoder that reads it, if any, and the ffmpeg
@@ -63,7 +61,7 @@ func sniff(r *bufio.Reader) (format, error) {
 		return format{}, err
 	}
 	if len(head) == 0 {
-		return format{}, &Error{Code: event.CodeAudioEmpty, Err: errors.New("the file is empty")}
+		return format{}, &Error{Code: Empty, Err: errors.New("the file is empty")}
 	}
 	if hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "WAVE") {
 		return format{name: "wav", demuxer: "wav", open: openWAV}, nil

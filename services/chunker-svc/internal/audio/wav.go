@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Format tags of a WAVE fmt chunk (RFC 2361).
@@ -101,7 +99,7 @@ func (f *wavFormat) source(r io.Reader, size uint32) (*source, error) {
 	}
 	frameBytes := f.channels * f.bits / 8
 	if size == 0 {
-		return nil, &Error{Code: event.CodeAudioEmpty, Err: errors.New("the wav file holds no samples")}
+		return nil, &Error{Code: Empty, Err: errors.New("the wav file holds no samples")}
 	}
 	if size != unknownSize {
 		s.declared = int64(size) / int64(frameBytes)

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 const sampleBytes = 2
@@ -116,7 +116,7 @@ func (s *spool) cut(index int, r plan.Range, each func(Window) error) error {
 	if _, err := s.file.ReadAt(pcm, r.Start*sampleBytes); err != nil {
 		return fmt.Errorf("reading scratch file: %w", err)
 	}
-	h := event.WindowHash()
+	h := audio.WindowHash()
 	h.Write(pcm)
-	return each(Window{Index: index, Range: r, Hash: event.HexSum(h), PCM: pcm})
+	return each(Window{Index: index, Range: r, Hash: hex.EncodeToString(h.Sum(nil)), PCM: pcm})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -16,8 +17,6 @@ import (
 
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
-	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -60,12 +59,12 @@ func TestWindowsHoldTheSamplesOfTheirRange(t *testing.T) {
 	scratch := t.TempDir()
 	c := newCutter(t, scratch)
 	seconds := []float64{3, 5.5, 0, 1, 4, 8.25}
-	var spans []*eventpb.Span
+	var spans []plan.Span
 	for i := 0; i < len(seconds); i += 2 {
-		spans = append(spans, &eventpb.Span{StartS: seconds[i], EndS: seconds[i+1]})
+		spans = append(spans, plan.Span{StartS: seconds[i], EndS: seconds[i+1]})
 	}
 	n := 0
-	info, err := c.Cut(t.Context(), rampWAV(10*plan.SampleRate), plan.NewRule(eventpb.PlanMode_PLAN_MODE_EXPLICIT, spans, 25), func(w Window) error {
+	info, err := c.Cut(t.Context(), rampWAV(10*plan.SampleRate), plan.NewRule(plan.Explicit, spans, 25), func(w Window) error {
 		require.Equal(t, n, w.Index)
 		require.Equal(t, plan.FromSpan(spans[n]), w.Range)
 		require.Len(t, w.PCM, int(2*w.Len()))
@@ -74,9 +73,9 @@ func TestWindowsHoldTheSamplesOfTheirRange(t *testing.T) {
 				require.FailNow(t, "wrong sample", "window %d, sample %d", n, i)
 			}
 		}
-		hash := event.WindowHash()
+		hash := audio.WindowHash()
 		hash.Write(w.PCM)
-		require.Equal(t, event.HexSum(hash), w.Hash)
+		require.Equal(t, hex.EncodeToString(hash.Sum(nil)), w.Hash)
 		left, err := os.ReadDir(scratch)
 		require.NoError(t, err)
 		require.Empty(t, left, "the scratch file has no name, so that a crash leaves nothing")
@@ -91,7 +90,7 @@ func TestWindowsHoldTheSamplesOfTheirRange(t *testing.T) {
 func TestErrorsEndTheCutting(t *testing.T) {
 	t.Parallel()
 	c := newCutter(t, t.TempDir())
-	all := plan.NewRule(eventpb.PlanMode_PLAN_MODE_ALL, nil, 1)
+	all := plan.NewRule(plan.All, nil, 1)
 	enough := errors.New("enough")
 	_, err := c.Cut(t.Context(), rampWAV(5*plan.SampleRate), all, func(Window) error { return enough })
 	require.ErrorIs(t, err, enough)
@@ -121,7 +120,7 @@ func TestMemoryDoesNotGrowWithTheTrack(t *testing.T) { //nolint:paralleltest // 
 	}
 	c := newCutter(t, t.TempDir())
 	before, peak, n := live(), int64(0), 0
-	_, err := c.Cut(t.Context(), rampWAV(600*plan.SampleRate), plan.NewRule(eventpb.PlanMode_PLAN_MODE_ALL, nil, 25), func(Window) error {
+	_, err := c.Cut(t.Context(), rampWAV(600*plan.SampleRate), plan.NewRule(plan.All, nil, 25), func(Window) error {
 		n++
 		peak = max(peak, live()-before)
 		return nil

@@ -79,7 +79,7 @@ func (h *Handler) foreign(digest string) bool { return digest != "" && digest !=
 func (h *Handler) job(ctx context.Context, job *eventpb.Job) ([]event.Record, error) {
 	begun := time.Now()
 	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: "started"})
-	rule := plan.NewRule(job.GetPlan(), job.GetSpans(), h.Bundle.Encoder.SpanS)
+	rule := RuleOf(job.GetPlan(), job.GetSpans(), h.Bundle.Encoder.SpanS)
 	track, err := h.planned(ctx, job, rule)
 	if err != nil {
 		return nil, classify(err)
@@ -143,7 +143,7 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 
 func (h *Handler) window(w cut.Window) *knownWindow {
 	return &knownWindow{pb: &eventpb.Window{
-		Index: uint32(w.Index), Hash: w.Hash, BlobKey: event.PCMKey(w.Hash), Span: w.Span(), Samples: w.Len(),
+		Index: uint32(w.Index), Hash: w.Hash, BlobKey: event.PCMKey(w.Hash), Span: spanOf(w.Range), Samples: w.Len(),
 		HeardS: h.heard(w.Len()),
 	}}
 }
@@ -166,7 +166,7 @@ func (h *Handler) storePCM(ctx context.Context, w cut.Window) error {
 func (h *Handler) recut(ctx context.Context, m *eventpb.WindowReady) ([]event.Record, error) {
 	task := m.GetTask()
 	sha, want := task.GetTrack().GetSha256(), task.GetWindow().GetHash()
-	rule := plan.NewRule(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, h.Bundle.Encoder.SpanS)
+	rule := RuleOf(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, h.Bundle.Encoder.SpanS)
 	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha)}
 	t, err := h.decode(ctx, file, rule, func(hash string) bool { return hash == want })
 	if err != nil {
@@ -192,10 +192,22 @@ func (h *Handler) progress(ctx context.Context, jobID string, p *eventpb.Progres
 	}
 }
 
+// codes are the faults of a file by the names that outcomes give them.
+var codes = map[audio.Code]string{
+	audio.Undecodable: event.CodeAudioUndecodable,
+	audio.Empty:       event.CodeAudioEmpty,
+	audio.TooShort:    event.CodeAudioTooShort,
+	audio.TooLong:     event.CodeAudioTooLong,
+	audio.TooLarge:    event.CodeAudioTooLarge,
+	audio.Timeout:     event.CodeAudioTimeout,
+	audio.NeedsFFmpeg: event.CodeNeedsFFmpeg,
+}
+
 // classify makes faults of the file permanent; everything else is tried again.
 func classify(err error) error {
-	switch code := audio.CodeOf(err); {
-	case code != "":
+	code, ofFile := codes[audio.CodeOf(err)]
+	switch {
+	case ofFile:
 		return stage.Permanent(code, err)
 	case errors.Is(err, plan.ErrOutOfRange):
 		return stage.Permanent(event.CodePlanOutOfRange, err)

@@ -23,6 +23,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -156,7 +157,7 @@ func TestJobBecomesPlanAndWindows(t *testing.T) {
 		require.NoError(t, err)
 		from := 44 + 2*int(44100*want.start)
 		require.Equal(t, file[from:from+len(pcm)], pcm, "PCM of window %d", i)
-		hash := event.WindowHash()
+		hash := audio.WindowHash()
 		hash.Write(pcm)
 		require.Equal(t, event.HexSum(hash), w.GetHash())
 	}
@@ -170,7 +171,7 @@ func TestKnownEmbeddingsSkipTheEncoder(t *testing.T) {
 	out, err := f.handle(t, j)
 	require.NoError(t, err)
 	known := out[2].(*eventpb.WindowReady).GetTask().GetWindow().GetHash()
-	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(known), cache.Tensor{Rows: 3, Cols: 2, Data: make([]float32, 6)}))
+	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(known), tensor.Matrix{Rows: 3, Cols: 2, Data: make([]float32, 6)}))
 
 	out, err = f.handle(t, job(j.GetAudio(), eventpb.PlanMode_PLAN_MODE_ALL))
 	require.NoError(t, err)
@@ -197,7 +198,7 @@ func TestStoredPlanReplacesDecoding(t *testing.T) {
 
 	// With the PCM swept as well, an embedding is enough.
 	hash := again[1].(*eventpb.WindowReady).GetTask().GetWindow().GetHash()
-	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(hash), cache.Tensor{Rows: 1, Cols: 1, Data: []float32{1}}))
+	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(hash), tensor.Matrix{Rows: 1, Cols: 1, Data: []float32{1}}))
 	require.NoError(t, f.store.Delete(t.Context(), event.PCMKey(hash)))
 	hit, err := f.handle(t, job(j.GetAudio(), eventpb.PlanMode_PLAN_MODE_AUTO))
 	require.NoError(t, err)
@@ -214,7 +215,7 @@ func TestDamagedPlanIsMadeAgain(t *testing.T) {
 	j := job(f.put(t, wav(3)), eventpb.PlanMode_PLAN_MODE_AUTO)
 	want, err := f.handle(t, j)
 	require.NoError(t, err)
-	key := planKey(j.GetAudio().GetSha256(), ruleOf(f, j))
+	key := planKey(j.GetAudio().GetSha256(), jobRule(f, j))
 	require.NoError(t, f.store.PutBytes(t.Context(), key, []byte("\xff\xff nonsense")))
 	got, err := f.handle(t, j)
 	require.NoError(t, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/larkstream/larkstream/shared/stage"
 )
 
-func ruleOf(f *fixture, j *eventpb.Job) plan.Rule {
-	return plan.NewRule(j.GetPlan(), j.GetSpans(), f.bundle.Encoder.SpanS)
+func jobRule(f *fixture, j *eventpb.Job) plan.Rule {
+	return RuleOf(j.GetPlan(), j.GetSpans(), f.bundle.Encoder.SpanS)
 }
 
 func requirePermanent(t *testing.T, f *fixture, msg proto.Message, code string) {

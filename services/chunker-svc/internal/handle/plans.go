@@ -132,3 +132,23 @@ func (h *Handler) ready(job *eventpb.Job, t *track, w *knownWindow, ms float64) 
 		Task: task, Key: h.Bundle.EmbeddingKey(w.pb.GetHash()), Frames: uint32(w.frames), Width: uint32(w.width),
 	})
 }
+
+var modes = map[eventpb.PlanMode]plan.Mode{
+	eventpb.PlanMode_PLAN_MODE_AUTO:     plan.Auto,
+	eventpb.PlanMode_PLAN_MODE_ALL:      plan.All,
+	eventpb.PlanMode_PLAN_MODE_EXPLICIT: plan.Explicit,
+}
+
+// RuleOf is the rule of a job for an encoder that hears spanS seconds of a window.
+func RuleOf(mode eventpb.PlanMode, spans []*eventpb.Span, spanS float64) plan.Rule {
+	list := make([]plan.Span, len(spans))
+	for i, s := range spans {
+		list[i] = plan.Span{StartS: s.GetStartS(), EndS: s.GetEndS()}
+	}
+	return plan.NewRule(modes[mode], list, spanS)
+}
+
+func spanOf(r plan.Range) *eventpb.Span {
+	s := r.Span()
+	return &eventpb.Span{StartS: s.StartS, EndS: s.EndS}
+}

@@ -7,14 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
-	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
 )
 
 // Rates and lengths, in samples of 44.1 kHz mono PCM.
 const (
 	SampleRate = 44100
+	// MaxWindows is how many windows a track may have.
+	MaxWindows = 4096
 	// MaxWindow is the longest window: 25 s.
 	MaxWindow = 25 * SampleRate
 	// minWindow is the shortest window that a job may name: 0.1 s.
@@ -30,6 +32,22 @@ const (
 // ErrOutOfRange says that a named window does not lie in the track, or is longer than 25 s.
 var ErrOutOfRange = errors.New("window out of range")
 
+// Mode is how the windows of a track are chosen.
+type Mode string
+
+// The modes.
+const (
+	// Auto takes one window: seconds 30 to 55 of a track of at least 60 s, else the beginning.
+	Auto Mode = "auto"
+	// All takes windows one after another, the last one aligned to the end, so that all of the track is heard.
+	All Mode = "all"
+	// Explicit takes the windows that the job names.
+	Explicit Mode = "explicit"
+)
+
+// Span is a stretch of a track, in seconds.
+type Span struct{ StartS, EndS float64 }
+
 // Range is a stretch of a track, in samples: Start inclusive, End exclusive.
 type Range struct{ Start, End int64 }
 
@@ -37,16 +55,16 @@ type Range struct{ Start, End int64 }
 func (r Range) Len() int64 { return r.End - r.Start }
 
 // Span is the stretch in seconds.
-func (r Range) Span() *eventpb.Span {
-	return &eventpb.Span{StartS: Seconds(r.Start), EndS: Seconds(r.End)}
+func (r Range) Span() Span {
+	return Span{StartS: Seconds(r.Start), EndS: Seconds(r.End)}
 }
 
 // Seconds converts samples.
 func Seconds(samples int64) float64 { return float64(samples) / SampleRate }
 
 // FromSpan is the inverse of Range.Span, exact for its results.
-func FromSpan(s *eventpb.Span) Range {
-	return Range{Start: samples(s.GetStartS()), End: samples(s.GetEndS())}
+func FromSpan(s Span) Range {
+	return Range{Start: samples(s.StartS), End: samples(s.EndS)}
 }
 
 func samples(seconds float64) int64 {
@@ -55,27 +73,27 @@ func samples(seconds float64) int64 {
 
 // Rule is how the windows of a job are chosen.
 type Rule struct {
-	Mode eventpb.PlanMode
-	// Spans are the windows of PLAN_MODE_EXPLICIT.
-	Spans []*eventpb.Span
-	// Heard is how much of a window the encoder hears, in samples: with PLAN_MODE_ALL windows follow each other at
+	Mode Mode
+	// Spans are the windows of mode Explicit.
+	Spans []Span
+	// Heard is how much of a window the encoder hears, in samples: with mode All windows follow each other at
 	// that distance, so that all of the track is heard.
 	Heard int64
 }
 
 // NewRule makes the rule of a job for an encoder that hears spanS seconds of a window.
-func NewRule(mode eventpb.PlanMode, spans []*eventpb.Span, spanS float64) Rule {
+func NewRule(mode Mode, spans []Span, spanS float64) Rule {
 	return Rule{Mode: mode, Spans: spans, Heard: min(samples(spanS), MaxWindow)}
 }
 
 // Hash names the rule: with the digest of the audio it names the plan. It changes with the preprocessing.
 func (r Rule) Hash() string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %s", event.PreprocessingRevision, r.Mode)
+	fmt.Fprintf(h, "%s PLAN_MODE_%s", audio.Revision, strings.ToUpper(string(r.Mode)))
 	switch r.Mode {
-	case eventpb.PlanMode_PLAN_MODE_ALL:
+	case All:
 		fmt.Fprintf(h, " %d", r.Heard)
-	case eventpb.PlanMode_PLAN_MODE_EXPLICIT:
+	case Explicit:
 		for _, s := range r.Spans {
 			w := FromSpan(s)
 			fmt.Fprintf(h, " %d-%d", w.Start, w.End)
@@ -87,9 +105,9 @@ func (r Rule) Hash() string {
 // Keep is how many samples from the start of the track the windows can lie in.
 func (r Rule) Keep() int64 {
 	switch r.Mode {
-	case eventpb.PlanMode_PLAN_MODE_AUTO:
+	case Auto:
 		return autoStart + MaxWindow
-	case eventpb.PlanMode_PLAN_MODE_EXPLICIT:
+	case Explicit:
 		last := int64(0)
 		for _, s := range r.Spans {
 			last = max(last, FromSpan(s).End)
@@ -102,14 +120,14 @@ func (r Rule) Keep() int64 {
 // Windows are the windows of a track of total samples, which must be positive.
 func (r Rule) Windows(total int64) ([]Range, error) {
 	switch r.Mode {
-	case eventpb.PlanMode_PLAN_MODE_AUTO:
+	case Auto:
 		return []Range{autoWindow(total)}, nil
-	case eventpb.PlanMode_PLAN_MODE_ALL:
+	case All:
 		return r.all(total)
-	case eventpb.PlanMode_PLAN_MODE_EXPLICIT:
+	case Explicit:
 		return r.explicit(total)
 	}
-	return nil, fmt.Errorf("planning windows: mode %s is not known", r.Mode)
+	return nil, fmt.Errorf("planning windows: mode %q is not known", r.Mode)
 }
 
 // autoWindow is the rule of LLark's own preprocessing: seconds 30 to 55 of a track of at least 60 s, else the first 25 s
@@ -132,8 +150,8 @@ func (r Rule) all(total int64) ([]Range, error) {
 		windows = append(windows, Range{Start: start, End: start + r.Heard})
 	}
 	windows = append(windows, Range{Start: max(0, total-r.Heard), End: total})
-	if len(windows) > event.MaxWindows {
-		return nil, fmt.Errorf("%w: the track has %d windows, the most are %d", ErrOutOfRange, len(windows), event.MaxWindows)
+	if len(windows) > MaxWindows {
+		return nil, fmt.Errorf("%w: the track has %d windows, the most are %d", ErrOutOfRange, len(windows), MaxWindows)
 	}
 	return windows, nil
 }
@@ -158,4 +176,4 @@ func (r Rule) explicit(total int64) ([]Range, error) {
 	return windows, nil
 }
 
-func text(s *eventpb.Span) string { return fmt.Sprintf("%g to %g s", s.GetStartS(), s.GetEndS()) }
+func text(s Span) string { return fmt.Sprintf("%g to %g s", s.StartS, s.EndS) }

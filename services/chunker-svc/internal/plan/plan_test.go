@@ -5,23 +5,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 const (
-	auto     = eventpb.PlanMode_PLAN_MODE_AUTO
-	all      = eventpb.PlanMode_PLAN_MODE_ALL
-	explicit = eventpb.PlanMode_PLAN_MODE_EXPLICIT
-
 	jukeboxSpan = 1048576.0 / SampleRate // seconds that the reference encoder hears
 )
 
-func spans(times ...float64) []*eventpb.Span {
-	var out []*eventpb.Span
+func spans(times ...float64) []Span {
+	var out []Span
 	for i := 0; i < len(times); i += 2 {
-		out = append(out, &eventpb.Span{StartS: times[i], EndS: times[i+1]})
+		out = append(out, Span{StartS: times[i], EndS: times[i+1]})
 	}
 	return out
 }
@@ -37,24 +30,24 @@ func seconds(windows []Range) []float64 {
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		mode  eventpb.PlanMode
-		spans []*eventpb.Span
+		mode  Mode
+		spans []Span
 		heard float64
 		track float64
 		want  []float64
 	}{
-		"auto, long track":             {mode: auto, heard: 25, track: 200, want: []float64{30, 55}},
-		"auto, exactly a minute":       {mode: auto, heard: 25, track: 60, want: []float64{30, 55}},
-		"auto, just under a minute":    {mode: auto, heard: 25, track: 59.99, want: []float64{0, 25}},
-		"auto, short track":            {mode: auto, heard: 25, track: 3, want: []float64{0, 3}},
-		"auto, other encoder":          {mode: auto, heard: jukeboxSpan, track: 60, want: []float64{30, 55}},
-		"all, one window":              {mode: all, heard: 25, track: 25, want: []float64{0, 25}},
-		"all, short track":             {mode: all, heard: 25, track: 0.5, want: []float64{0, 0.5}},
-		"all, last aligned to the end": {mode: all, heard: 25, track: 60, want: []float64{0, 25, 25, 50, 35, 60}},
-		"all, whole windows":           {mode: all, heard: 25, track: 50, want: []float64{0, 25, 25, 50}},
-		"all, a sample more":           {mode: all, heard: 25, track: 25 + 1.0/SampleRate, want: []float64{0, 25, 1.0 / SampleRate, 25 + 1.0/SampleRate}},
-		"explicit":                     {mode: explicit, spans: spans(10, 20, 0, 25), heard: 25, track: 30, want: []float64{10, 20, 0, 25}},
-		"explicit, cut at the end":     {mode: explicit, spans: spans(10, 20.05), heard: 25, track: 20, want: []float64{10, 20}},
+		"Auto, long track":             {mode: Auto, heard: 25, track: 200, want: []float64{30, 55}},
+		"Auto, exactly a minute":       {mode: Auto, heard: 25, track: 60, want: []float64{30, 55}},
+		"Auto, just under a minute":    {mode: Auto, heard: 25, track: 59.99, want: []float64{0, 25}},
+		"Auto, short track":            {mode: Auto, heard: 25, track: 3, want: []float64{0, 3}},
+		"Auto, other encoder":          {mode: Auto, heard: jukeboxSpan, track: 60, want: []float64{30, 55}},
+		"All, one window":              {mode: All, heard: 25, track: 25, want: []float64{0, 25}},
+		"All, short track":             {mode: All, heard: 25, track: 0.5, want: []float64{0, 0.5}},
+		"All, last aligned to the end": {mode: All, heard: 25, track: 60, want: []float64{0, 25, 25, 50, 35, 60}},
+		"All, whole windows":           {mode: All, heard: 25, track: 50, want: []float64{0, 25, 25, 50}},
+		"All, a sample more":           {mode: All, heard: 25, track: 25 + 1.0/SampleRate, want: []float64{0, 25, 1.0 / SampleRate, 25 + 1.0/SampleRate}},
+		"explicit":                     {mode: Explicit, spans: spans(10, 20, 0, 25), heard: 25, track: 30, want: []float64{10, 20, 0, 25}},
+		"Explicit, cut at the end":     {mode: Explicit, spans: spans(10, 20.05), heard: 25, track: 20, want: []float64{10, 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,18 +60,18 @@ func TestWindows(t *testing.T) {
 
 func TestExplicitWindowsOutsideTheTrack(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string][]*eventpb.Span{
+	for name, s := range map[string][]Span{
 		"too long": spans(0, 25.1), "past the end": spans(10, 31), "after the end": spans(40, 50), "too short": spans(1, 1.05),
 		"second of two": spans(0, 10, 29, 31), "far away": spans(1e300, 1e301),
 	} {
-		_, err := NewRule(explicit, s, 25).Windows(30 * SampleRate)
+		_, err := NewRule(Explicit, s, 25).Windows(30 * SampleRate)
 		require.ErrorIs(t, err, ErrOutOfRange, name)
 	}
-	_, err := Rule{Mode: 77}.Windows(1)
+	_, err := Rule{Mode: "other"}.Windows(1)
 	require.ErrorContains(t, err, "not known")
-	_, err = Rule{Mode: all}.Windows(1)
+	_, err = Rule{Mode: All}.Windows(1)
 	require.ErrorContains(t, err, "hears 0 samples")
-	_, err = NewRule(all, nil, 0.001).Windows(3600 * SampleRate)
+	_, err = NewRule(All, nil, 0.001).Windows(3600 * SampleRate)
 	require.ErrorIs(t, err, ErrOutOfRange)
 }
 
@@ -87,7 +80,7 @@ func TestAllHearsEverything(t *testing.T) {
 	t.Parallel()
 	for _, span := range []float64{25, jukeboxSpan, 10, 3.3} {
 		for _, track := range []float64{0.1, span - 0.01, span, span + 0.01, 2 * span, 61.7, 3600} {
-			rule := NewRule(all, nil, span)
+			rule := NewRule(All, nil, span)
 			windows, err := rule.Windows(samples(track))
 			require.NoError(t, err)
 			heard := int64(0)
@@ -97,29 +90,29 @@ func TestAllHearsEverything(t *testing.T) {
 				heard = min(w.End, w.Start+samples(span))
 			}
 			require.Equal(t, samples(track), heard)
-			require.LessOrEqual(t, len(windows), event.MaxWindows)
+			require.LessOrEqual(t, len(windows), MaxWindows)
 		}
 	}
 }
 
 func TestKeepCoversTheWindows(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, int64(55*SampleRate), NewRule(auto, nil, 25).Keep())
-	require.Equal(t, int64(40*SampleRate), NewRule(explicit, spans(20, 40, 1, 5), 25).Keep())
-	require.Equal(t, int64(math.MaxInt64), NewRule(all, nil, 25).Keep())
+	require.Equal(t, int64(55*SampleRate), NewRule(Auto, nil, 25).Keep())
+	require.Equal(t, int64(40*SampleRate), NewRule(Explicit, spans(20, 40, 1, 5), 25).Keep())
+	require.Equal(t, int64(math.MaxInt64), NewRule(All, nil, 25).Keep())
 }
 
 func TestHashTellsRulesApart(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, r := range []Rule{
-		NewRule(auto, nil, 25), NewRule(all, nil, 25), NewRule(all, nil, jukeboxSpan),
-		NewRule(explicit, spans(0, 25), 25), NewRule(explicit, spans(0, 25, 0, 25), 25), NewRule(explicit, spans(0, 5, 5, 25), 25),
+		NewRule(Auto, nil, 25), NewRule(All, nil, 25), NewRule(All, nil, jukeboxSpan),
+		NewRule(Explicit, spans(0, 25), 25), NewRule(Explicit, spans(0, 25, 0, 25), 25), NewRule(Explicit, spans(0, 5, 5, 25), 25),
 	} {
 		require.False(t, seen[r.Hash()], "%+v", r)
 		seen[r.Hash()] = true
 	}
-	require.Equal(t, NewRule(auto, nil, 25).Hash(), NewRule(auto, nil, jukeboxSpan).Hash(), "the windows of auto are the same for every encoder")
+	require.Equal(t, NewRule(Auto, nil, 25).Hash(), NewRule(Auto, nil, jukeboxSpan).Hash(), "the windows of auto are the same for every encoder")
 }
 
 func TestSpansSurviveTheRecord(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
@@ -33,7 +34,7 @@ const (
 // Engine turns a window of 44.1 kHz mono PCM into frames [n, width]. Encode is called from several goroutines at once, returns
 // ErrTooShort or ErrTooLong for windows that the model does not take, and ends soon after ctx does.
 type Engine interface {
-	Encode(ctx context.Context, pcm []int16) (cache.Tensor, error)
+	Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error)
 	Close() error
 }
 
@@ -128,7 +129,7 @@ func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pc
 }
 
 // run is one run of the engine with its span and metrics.
-func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (cache.Tensor, error) {
+func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (tensor.Matrix, error) {
 	seconds := float64(len(pcm)) / sampleRate
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanEncode, trace.WithAttributes(
 		telemetry.AttrWindowHash.String(task.GetWindow().GetHash()), telemetry.AttrWindowIndex.Int(int(task.GetWindow().GetIndex())),
@@ -141,7 +142,7 @@ func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (cac
 	h.Metrics.Work(ctx, Stage, h.EngineName, time.Since(begun), seconds)
 	telemetry.Mark(span, err)
 	if err != nil {
-		return cache.Tensor{}, err
+		return tensor.Matrix{}, err
 	}
 	h.Metrics.EncoderRun(ctx, h.EngineName)
 	span.SetAttributes(telemetry.AttrFrames.Int(frames.Rows), telemetry.AttrWidth.Int(frames.Cols))
@@ -193,7 +194,7 @@ func classify(ctx context.Context, err error) error {
 	return stage.Coded(event.CodeEngineError, fmt.Errorf("encoding window: %w", err))
 }
 
-func (h *Handler) ready(task *eventpb.Task, key string, t cache.Tensor) ([]event.Record, error) {
+func (h *Handler) ready(task *eventpb.Task, key string, t tensor.Matrix) ([]event.Record, error) {
 	return encode(&eventpb.EmbeddingReady{Task: task, Key: key, Frames: uint32(t.Rows), Width: uint32(t.Cols)})
 }
 

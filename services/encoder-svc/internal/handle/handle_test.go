@@ -21,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,8 +41,8 @@ type failing struct {
 	width int
 }
 
-func (f failing) Encode(context.Context, []int16) (cache.Tensor, error) {
-	return cache.Tensor{Rows: 1, Cols: f.width, Data: make([]float32, f.width)}, f.err
+func (f failing) Encode(context.Context, []int16) (tensor.Matrix, error) {
+	return tensor.Matrix{Rows: 1, Cols: f.width, Data: make([]float32, f.width)}, f.err
 }
 
 func (failing) Close() error { return nil }
@@ -189,10 +190,10 @@ type cancelling struct {
 	cancel func()
 }
 
-func (c cancelling) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (c cancelling) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	c.cancel()
 	<-ctx.Done()
-	return cache.Tensor{}, ctx.Err()
+	return tensor.Matrix{}, ctx.Err()
 }
 
 func TestForeignRecords(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const sampleRate = 44100
@@ -34,19 +34,19 @@ func New(width int, rate float64, delay time.Duration) *Engine {
 func (e *Engine) Encoded() int64 { return e.encoded.Load() }
 
 // Encode returns at least one frame. It ends early with the cause of ctx.
-func (e *Engine) Encode(ctx context.Context, pcm []int16) (cache.Tensor, error) {
+func (e *Engine) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	if len(pcm) == 0 {
-		return cache.Tensor{}, errors.New("encoding a window: it has no samples")
+		return tensor.Matrix{}, errors.New("encoding a window: it has no samples")
 	}
 	timer := time.NewTimer(e.delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-		return cache.Tensor{}, context.Cause(ctx)
+		return tensor.Matrix{}, context.Cause(ctx)
 	}
 	rows := max(1, int(math.Floor(float64(len(pcm))/sampleRate*e.rate)))
-	out := cache.Tensor{Rows: rows, Cols: e.width, Data: make([]float32, rows*e.width)}
+	out := tensor.Matrix{Rows: rows, Cols: e.width, Data: make([]float32, rows*e.width)}
 	random := rand.New(rand.NewPCG(seed(pcm), 0)) //nolint:gosec // reproducible on purpose
 	for i := range out.Data {
 		out.Data[i] = 2*random.Float32() - 1

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/tensor"
 )
 
@@ -34,7 +33,7 @@ type Decode struct {
 // Request is a window's soft prompt with all of its questions.
 type Request struct {
 	// Soft is the soft prompt: frames x the decoder's width.
-	Soft      cache.Tensor
+	Soft      tensor.Matrix
 	Questions []Question
 	Decode    Decode
 	// Job is the job that asks; engines share their time between jobs, not between requests.
@@ -92,7 +91,7 @@ type Constrainer interface {
 var ErrSchema = errors.New("the engine cannot constrain its answers to this schema")
 
 // CheckSoft refuses a soft prompt that a decoder of the given width cannot read.
-func CheckSoft(s cache.Tensor, width int) error {
+func CheckSoft(s tensor.Matrix, width int) error {
 	switch {
 	case s.Cols != width || s.Rows < 1 || len(s.Data) != s.Rows*s.Cols:
 		return fmt.Errorf("checking the soft prompt: %d x %d with %d values, where the decoder's width is %d", s.Rows, s.Cols, len(s.Data), width)

@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // answer asks the engine and makes an outcome of each result.
-func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Tensor) ([]event.Record, error) {
+func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) ([]event.Record, error) {
 	began := time.Now()
 	h.progress(ctx, task, "started", 0)
 	n := len(task.GetQuestions())
@@ -47,7 +47,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft cache.Ten
 	return records, nil
 }
 
-func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft cache.Tensor) engine.Request {
+func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) engine.Request {
 	d := task.GetDecode()
 	req := engine.Request{
 		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(), Schema: task.GetResponseSchema(),

@@ -15,6 +15,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
@@ -73,7 +74,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 }
 
 // load reads the soft prompt; that it is gone is no fault of the span.
-func (h *Handler) load(ctx context.Context, key string) (cache.Tensor, error) {
+func (h *Handler) load(ctx context.Context, key string) (tensor.Matrix, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad)
 	defer span.End()
 	soft, err := h.Cache.Get(ctx, key)
@@ -89,7 +90,7 @@ func (h *Handler) load(ctx context.Context, key string) (cache.Tensor, error) {
 	return soft, err
 }
 
-func (h *Handler) checkSoft(soft cache.Tensor, msg *eventpb.PromptReady) error {
+func (h *Handler) checkSoft(soft tensor.Matrix, msg *eventpb.PromptReady) error {
 	if soft.Rows != int(msg.GetFrames()) {
 		return fmt.Errorf("checking the soft prompt: it has %d frames where the record says %d", soft.Rows, msg.GetFrames())
 	}

@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func tinyWeights(tb testing.TB) *weights {
@@ -19,13 +19,13 @@ func tinyWeights(tb testing.TB) *weights {
 }
 
 // soft is a random soft prompt for the tiny model.
-func soft(seed uint64, frames, width int) cache.Tensor {
+func soft(seed uint64, frames, width int) tensor.Matrix {
 	r := rand.New(rand.NewPCG(seed, 1))
 	data := make([]float32, frames*width)
 	for i := range data {
 		data[i] = float32(r.NormFloat64())
 	}
-	return cache.Tensor{Rows: frames, Cols: width, Data: data}
+	return tensor.Matrix{Rows: frames, Cols: width, Data: data}
 }
 
 func wide(x []float32, width int) [][]float64 {

@@ -14,7 +14,6 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/schedule/scheduletest"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/tokenizer"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/tensor"
 )
@@ -48,7 +47,7 @@ func loadGolden(t *testing.T) (*model.Bundle, golden, *model.Safetensors) {
 }
 
 // project applies the bundle's projector to frames [n, encoder width].
-func project(t *testing.T, b *model.Bundle, frames []float32, n int) cache.Tensor {
+func project(t *testing.T, b *model.Bundle, frames []float32, n int) tensor.Matrix {
 	t.Helper()
 	file, err := model.OpenSafetensors(b.ProjectorPath())
 	require.NoError(t, err)
@@ -60,7 +59,7 @@ func project(t *testing.T, b *model.Bundle, frames []float32, n int) cache.Tenso
 	out := make([]float32, n*b.Projector.Out)
 	tensor.MatMulT(out, frames, weight, n, b.Projector.Out, b.Projector.In)
 	tensor.AddBias(out, bias, n)
-	return cache.Tensor{Rows: n, Cols: b.Projector.Out, Data: out}
+	return tensor.Matrix{Rows: n, Cols: b.Projector.Out, Data: out}
 }
 
 // TestLogitsAgreeWithTheTrainer feeds the trainer's prompts and greedy answers and compares the scores of every token.

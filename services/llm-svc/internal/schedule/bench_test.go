@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
-	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // idle is a backend that computes nothing: its scores are always the same.
@@ -45,7 +45,7 @@ func BenchmarkStep(b *testing.B) {
 	cfg.Prompt.MaxTokens = shape.Context
 	e, err := New(cfg, Deps{Backend: backend, Vocabulary: many{}})
 	require.NoError(b, err)
-	req := engine.Request{Soft: cache.Tensor{Rows: 1, Cols: 4, Data: make([]float32, 4)}, Decode: engine.Decode{MaxTokens: b.N}}
+	req := engine.Request{Soft: tensor.Matrix{Rows: 1, Cols: 4, Data: make([]float32, 4)}, Decode: engine.Decode{MaxTokens: b.N}}
 	for i := range 8 {
 		req.Questions = append(req.Questions, engine.Question{Index: i})
 	}

@@ -15,8 +15,6 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-
-	"github.com/larkstream/larkstream/shared/config"
 )
 
 const (
@@ -31,7 +29,7 @@ const (
 // client speaks to one server.
 type client struct {
 	base *url.URL
-	key  config.Secret
+	key  string
 	http *http.Client
 }
 
@@ -71,7 +69,7 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) (*htt
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
+		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

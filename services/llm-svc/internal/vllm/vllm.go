@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
-	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/model"
 )
 
@@ -23,7 +22,7 @@ type Config struct {
 	// URL is the server's root, such as http://gpu-1:8000.
 	URL string
 	// APIKey is what the server was given as --api-key; empty: none.
-	APIKey config.Secret
+	APIKey string
 	// Model is the name under which the server knows the model (--served-model-name). Empty: the bundle's name.
 	Model string
 	// InFlight is how many answers are asked for at a time.

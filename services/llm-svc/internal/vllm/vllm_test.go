@@ -15,10 +15,10 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine/enginetest"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/llama"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/vllm/vllmtest"
-	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/tags"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -122,7 +122,7 @@ func decode(t *testing.T, behind engine.Engine, w http.ResponseWriter, r *http.R
 	rows := req.Tensor.Rows - 1
 	s := vllmtest.NewStream(w, req)
 	results, err := behind.Answer(r.Context(), engine.Request{
-		Soft:      cache.Tensor{Rows: rows, Cols: 32, Data: req.Tensor.Values[:rows*32]},
+		Soft:      tensor.Matrix{Rows: rows, Cols: 32, Data: req.Tensor.Values[:rows*32]},
 		Questions: []engine.Question{{}}, Decode: engine.Decode{MaxTokens: req.MaxTokens},
 		OnToken: func(_ int, text string) { s.Text(text) },
 	})

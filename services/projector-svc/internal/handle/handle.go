@@ -16,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
@@ -28,7 +29,7 @@ type Emitter interface {
 
 // Projector turns frames [n, in] into a soft prompt [n, out].
 type Projector interface {
-	Project(frames cache.Tensor) (cache.Tensor, error)
+	Project(frames tensor.Matrix) (tensor.Matrix, error)
 	Width() int
 }
 
@@ -110,7 +111,7 @@ func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows i
 }
 
 // project is the projection under its span.
-func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding cache.Tensor) (cache.Tensor, error) {
+func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding tensor.Matrix) (tensor.Matrix, error) {
 	_, span := telemetry.Tracer().Start(ctx, telemetry.SpanProject, trace.WithAttributes(
 		telemetry.AttrWindowHash.String(w.GetHash()), telemetry.AttrWindowIndex.Int(int(w.GetIndex()))))
 	defer span.End()

@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,12 +34,12 @@ type doubler struct {
 
 func (d *doubler) Width() int { return 4 }
 
-func (d *doubler) Project(e cache.Tensor) (cache.Tensor, error) {
+func (d *doubler) Project(e tensor.Matrix) (tensor.Matrix, error) {
 	d.runs++
 	if d.err != nil {
-		return cache.Tensor{}, d.err
+		return tensor.Matrix{}, d.err
 	}
-	return cache.Tensor{Rows: e.Rows, Cols: 2 * e.Cols, Data: append(e.Data, e.Data...)}, nil
+	return tensor.Matrix{Rows: e.Rows, Cols: 2 * e.Cols, Data: append(e.Data, e.Data...)}, nil
 }
 
 type fixture struct {
@@ -89,7 +90,7 @@ func TestPromptIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	m := f.ready()
-	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), cache.Tensor{Rows: 3, Cols: 2, Data: []float32{1, 2, 3, 4, 5, 6}}))
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), tensor.Matrix{Rows: 3, Cols: 2, Data: []float32{1, 2, 3, 4, 5, 6}}))
 	for range 2 {
 		got, err := f.handle(t, m)
 		require.NoError(t, err)
@@ -114,7 +115,7 @@ func TestEvictedEmbeddingGoesBack(t *testing.T) {
 
 	// The soft prompt alone is enough.
 	key := f.bundle.PromptKey(w.GetTask().GetWindow().GetHash())
-	require.NoError(t, f.Cache.Put(t.Context(), key, cache.Tensor{Rows: 3, Cols: 4, Data: make([]float32, 12)}))
+	require.NoError(t, f.Cache.Put(t.Context(), key, tensor.Matrix{Rows: 3, Cols: 4, Data: make([]float32, 12)}))
 	got, err = f.handle(t, f.ready())
 	require.NoError(t, err)
 	require.IsType(t, &eventpb.PromptReady{}, got)
@@ -134,7 +135,7 @@ func TestFaults(t *testing.T) {
 	require.ErrorContains(t, err, "not now")
 
 	m := f.ready()
-	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), cache.Tensor{Rows: 1, Cols: 1, Data: []float32{1}}))
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), tensor.Matrix{Rows: 1, Cols: 1, Data: []float32{1}}))
 	f.projector.err = errors.New("wrong width")
 	_, err = f.handle(t, m)
 	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)

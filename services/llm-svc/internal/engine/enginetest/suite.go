@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/services/llm-svc/internal/engine"
-	"github.com/larkstream/larkstream/shared/cache"
+	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Run shows the behaviour on engines made by open for soft prompts of the given width.
@@ -38,12 +38,12 @@ type suite struct {
 }
 
 // Soft is a soft prompt whose values depend on seed.
-func Soft(seed, frames, width int) cache.Tensor {
+func Soft(seed, frames, width int) tensor.Matrix {
 	data := make([]float32, frames*width)
 	for i := range data {
 		data[i] = float32(math.Sin(float64(i*7+seed*13+1))) * 1.5
 	}
-	return cache.Tensor{Rows: frames, Cols: width, Data: data}
+	return tensor.Matrix{Rows: frames, Cols: width, Data: data}
 }
 
 func (s suite) request(seed, questions int) engine.Request {
@@ -163,7 +163,7 @@ func (s suite) close(t *testing.T) {
 func (s suite) refuse(t *testing.T) {
 	t.Parallel()
 	e := s.open(t)
-	for name, soft := range map[string]cache.Tensor{
+	for name, soft := range map[string]tensor.Matrix{
 		"wider": Soft(1, 3, s.width+1), "empty": {Cols: s.width}, "short": {Rows: 3, Cols: s.width, Data: make([]float32, 5)},
 		"not a number": {Rows: 1, Cols: s.width, Data: append(make([]float32, s.width-1), float32(math.NaN()))},
 	} {
