@@ -12,14 +12,14 @@ GOVULNCHECK_VERSION   := v1.9.0
 
 TOOLS := $(CURDIR)/.tools
 BUF = $(TOOLS)/npm-buf-$(BUF_VERSION)/node_modules/.bin/buf
-MODULES := shared gateway lark services/chunker-svc services/encoder-svc services/projector-svc services/llm-svc
+MODULES := engine shared gateway lab lark services/chunker-svc services/encoder-svc services/projector-svc services/llm-svc
 MAINS := ./lark/cmd/lark ./gateway/cmd/gateway $(foreach s,chunker encoder projector llm,./services/$(s)-svc/cmd/$(s)-svc)
 PACKAGES := $(addsuffix /...,$(addprefix ./,$(MODULES)))
 VERSION ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VERSION)
 # The race detector needs a C compiler.
 RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
-JUKEBOX := github.com/larkstream/larkstream/services/encoder-svc/internal/jukebox
+JUKEBOX := github.com/larkstream/larkstream/engine/encoder/jukebox
 # Tests of the command line that encode whole windows.
 WHOLE_WINDOWS := ^Test(ModelEncode|BenchWindow|BenchPrecisions)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
@@ -52,11 +52,11 @@ up: deps-ffmpeg build ## run the whole system on this machine until Ctrl-C (ARGS
 .PHONY: native
 native: ## fetch llama.cpp's libraries for this processor (native-vulkan, native-cuda, native-cuda12: for GPUs)
 	@.ci/deps node
-	@go run ./shared/native/cmd/fetch-native -out bin/native
+	@go run ./engine/native/cmd/fetch-native -out bin/native
 
-native-%: # another variant, see shared/native/internal/fetch/packages.json
+native-%: # another variant, see engine/native/internal/fetch/packages.json
 	@.ci/deps node
-	@go run ./shared/native/cmd/fetch-native -variant $* -out bin/native
+	@go run ./engine/native/cmd/fetch-native -variant $* -out bin/native
 
 test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
 
@@ -73,7 +73,7 @@ test-unit: deps-test $(NATIVE) ## run the tests of every package
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
-	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./shared/tensor/... ./services/encoder-svc/internal/{jukebox,nano} || exit 1; done
+	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./engine/tensor/... ./engine/encoder/{jukebox,nano} || exit 1; done
 	@# float32 is the same with and without bfloat16 in hardware.
 	LARK_KERNEL=avx512 go test -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
@@ -86,7 +86,7 @@ test-devices-cuda: native-cuda ## run the encoder's graph on the first CUDA devi
 
 # $(1) is the variant of the libraries, $(2) ggml's name of the device.
 test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=$(2) \
-	go test -count=1 -timeout 10m ./services/encoder-svc/internal/ggmljukebox
+	go test -count=1 -timeout 10m ./engine/encoder/ggmljukebox
 
 .PHONY: test-e2e
 test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker
@@ -114,11 +114,11 @@ fmt: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## format the Go code (gofu
 .PHONY: generate
 generate: $(BUF) $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) ## re-generate the protobuf code and the matrix kernels
 	cd shared/event && PATH="$(TOOLS):$$PATH" $(BUF) generate
-	cd shared/tensor && go generate .
+	cd engine/tensor && go generate .
 
 .PHONY: generate-check
 generate-check: generate # generated code in the tree is what the generator makes
-	@git diff --exit-code --stat -- shared/event/eventpb shared/tensor || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
+	@git diff --exit-code --stat -- shared/event/eventpb engine/tensor || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
 
 .PHONY: standalone
 standalone: # each module builds without the workspace

@@ -2,18 +2,6 @@ module github.com/larkstream/larkstream/lark
 
 go 1.26.0
 
-replace github.com/larkstream/larkstream/shared => ../shared
-
-replace github.com/larkstream/larkstream/gateway => ../gateway
-
-replace github.com/larkstream/larkstream/services/chunker-svc => ../services/chunker-svc
-
-replace github.com/larkstream/larkstream/services/encoder-svc => ../services/encoder-svc
-
-replace github.com/larkstream/larkstream/services/projector-svc => ../services/projector-svc
-
-replace github.com/larkstream/larkstream/services/llm-svc => ../services/llm-svc
-
 require (
 	github.com/aws/aws-sdk-go-v2 v1.46.0 // indirect
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.20 // indirect
@@ -85,8 +73,8 @@ require (
 	go.opentelemetry.io/proto/otlp v1.11.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	gocloud.dev v0.47.0 // indirect
-	golang.org/x/net v0.59.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
+	golang.org/x/net v0.61.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
 	gonum.org/v1/gonum v0.17.0 // indirect
 	google.golang.org/api v0.297.0 // indirect
@@ -103,12 +91,6 @@ require (
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/ebitengine/purego v0.11.3 // indirect
-	github.com/larkstream/larkstream/gateway v0.0.0-00010101000000-000000000000
-	github.com/larkstream/larkstream/services/chunker-svc v0.0.0-00010101000000-000000000000
-	github.com/larkstream/larkstream/services/encoder-svc v0.0.0-00010101000000-000000000000
-	github.com/larkstream/larkstream/services/llm-svc v0.0.0-00010101000000-000000000000
-	github.com/larkstream/larkstream/services/projector-svc v0.0.0-00010101000000-000000000000
-	github.com/larkstream/larkstream/shared v0.0.0
 	github.com/segmentio/kafka-go v0.4.51
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.10
@@ -117,5 +99,27 @@ require (
 	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.46.0
+	golang.org/x/term v0.47.0
+)
+
+require (
+	github.com/larkstream/larkstream/engine v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/gateway v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/lab v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/chunker-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/encoder-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/llm-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/services/projector-svc v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/shared v0.0.0-00010101000000-000000000000
+)
+
+replace (
+	github.com/larkstream/larkstream/engine => ../engine
+	github.com/larkstream/larkstream/gateway => ../gateway
+	github.com/larkstream/larkstream/lab => ../lab
+	github.com/larkstream/larkstream/services/chunker-svc => ../services/chunker-svc
+	github.com/larkstream/larkstream/services/encoder-svc => ../services/encoder-svc
+	github.com/larkstream/larkstream/services/llm-svc => ../services/llm-svc
+	github.com/larkstream/larkstream/services/projector-svc => ../services/projector-svc
+	github.com/larkstream/larkstream/shared => ../shared
 )

@@ -35,7 +35,7 @@ generate() {
 }
 
 features() {
-    (cd ../shared && go build -o "$dir/features" ./features/cmd/features)
+    (cd ../engine && go build -o "$dir/features" ./encoder/features/cmd/features)
     local split
     for split in noise train; do "$dir/features" -remove -jobs 2 "$dir/data/$split"; done
     "$dir/features" -jobs 2 "$dir/data/test" # the audio stays: the evaluation hears it

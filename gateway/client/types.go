@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/larkstream/larkstream/shared/tags"
+	"github.com/larkstream/larkstream/engine/tags"
 )
 
 // Job states. The last four are terminal.

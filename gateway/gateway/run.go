@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
@@ -22,7 +23,6 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
-	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"

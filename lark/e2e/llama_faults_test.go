@@ -13,14 +13,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tags"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/tags"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // testLlamaTags asks random weights for tags: only the grammar makes tags of what they say.

@@ -9,12 +9,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/llamabundle"
+	"github.com/larkstream/larkstream/engine/native/nativetest"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/llama"
-	"github.com/larkstream/larkstream/shared/native/nativetest"
 )
 
 // The chaos: so many jobs of so many windows with so many questions each.
@@ -45,8 +45,8 @@ func TestLlama(t *testing.T) {
 func randomLlama(t *testing.T) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "llama")
-	shape := llama.Shape{Layers: 2, Hidden: 128, Heads: 4, KVHeads: 2, FFN: 256, Vocab: 512, Context: 2048, RopeBase: 10000, NormEps: 1e-5}
-	m, err := llama.RandomOf(t.Context(), shape, llama.RandomConfig{
+	shape := llamabundle.Shape{Layers: 2, Hidden: 128, Heads: 4, KVHeads: 2, FFN: 256, Vocab: 512, Context: 2048, RopeBase: 10000, NormEps: 1e-5}
+	m, err := llamabundle.RandomOf(t.Context(), shape, llamabundle.RandomConfig{
 		Seed: 5, Quant: "f32", Encoder: filepath.Join(world.root, "models", "lark-nano"), Out: out,
 	}, func(int64, int64) {})
 	require.NoError(t, err)

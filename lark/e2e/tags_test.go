@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // TestNanoTagsTheDemoTrack asks the real model for tags of the piece whose score is known.

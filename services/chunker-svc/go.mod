@@ -3,16 +3,13 @@ module github.com/larkstream/larkstream/services/chunker-svc
 go 1.26.0
 
 require (
-	github.com/hajimehoshi/go-mp3 v0.3.4
-	github.com/larkstream/larkstream/shared v0.0.0
-	github.com/mewkiz/flac v1.0.14
+	github.com/hajimehoshi/go-mp3 v0.3.4 // indirect
+	github.com/mewkiz/flac v1.0.14 // indirect
 	github.com/stretchr/testify v1.12.1
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.uber.org/goleak v1.3.0
 	google.golang.org/protobuf v1.36.12
 )
-
-replace github.com/larkstream/larkstream/shared => ../../shared
 
 require (
 	github.com/aws/aws-sdk-go-v2 v1.46.0 // indirect
@@ -77,13 +74,23 @@ require (
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	gocloud.dev v0.47.0 // indirect
-	golang.org/x/net v0.59.0 // indirect
+	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/text v0.42.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/xerrors v0.0.0-20240903120638-7835f813f4da // indirect
 	google.golang.org/api v0.297.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/grpc v1.84.0 // indirect
+)
+
+require (
+	github.com/larkstream/larkstream/engine v0.0.0-00010101000000-000000000000
+	github.com/larkstream/larkstream/shared v0.0.0-00010101000000-000000000000
+)
+
+replace (
+	github.com/larkstream/larkstream/engine => ../../engine
+	github.com/larkstream/larkstream/shared => ../../shared
 )

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 type blobCache struct {

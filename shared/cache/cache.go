@@ -9,10 +9,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // ErrMiss is returned for a key that is not in the cache.

@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"hash/crc32"
 	"math"
 
-	"github.com/larkstream/larkstream/shared/tensor"
+	"github.com/larkstream/larkstream/engine/tensor"
 )
 
 // DType is how numbers are stored.

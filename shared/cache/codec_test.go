@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/cache"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // The stored form is read by later versions, so it may never change.

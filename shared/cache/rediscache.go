@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 const (

@@ -14,10 +14,10 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestTieredFillsRedisFromBlobs(t *testing.T) {

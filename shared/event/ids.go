@@ -1,7 +1,6 @@
 package event
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -48,17 +47,6 @@ func eventID(m *eventpb.Event) string {
 }
 
 func itoa(v uint32) string { return strconv.FormatUint(uint64(v), 10) }
-
-// PreprocessingRevision names how PCM is made from a file (resampler, downmix). It is part of every
-// window's hash: a change here makes new windows and so new embeddings.
-const PreprocessingRevision = "pcm-1"
-
-// WindowHash starts the hash of a window: write the s16 little-endian PCM to it, then HexSum.
-func WindowHash() hash.Hash {
-	h := sha256.New()
-	h.Write([]byte(PreprocessingRevision + "\n"))
-	return h
-}
 
 // HexSum returns the hash in lower-case hex, as it stands in keys and records.
 func HexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }

@@ -22,7 +22,7 @@ const (
 	MaxNameBytes     = 512
 )
 
-// SchemaTags is the response_schema of structured tags, see shared/tags. Empty is free text.
+// SchemaTags is the response_schema of structured tags, see engine/tags. Empty is free text.
 const SchemaTags = "tags"
 
 var (

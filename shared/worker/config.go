@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/service"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Validate reports all faults of the settings that every stage has, joined.

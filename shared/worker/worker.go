@@ -9,11 +9,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
-	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"

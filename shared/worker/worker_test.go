@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
 )

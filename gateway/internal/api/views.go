@@ -5,12 +5,12 @@ import (
 	"sort"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // jobSummary is a job as it stands in lists.

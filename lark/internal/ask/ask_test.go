@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // slot is one question on one window.

@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/up"
-	"github.com/larkstream/larkstream/shared/model"
 )
 
 // serverFlags say which gateway to speak to.

@@ -2,15 +2,17 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/lab/bench"
 	"github.com/larkstream/larkstream/lark/internal/demo"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
@@ -76,6 +78,11 @@ func (a *app) benchConfig(cfg *bench.Config) error {
 		return fmt.Errorf("finding own binary: %w", err)
 	}
 	cfg.Log = a.Err
+	cfg.Start = func(ctx context.Context, dataDir string) (bench.Stack, error) {
+		return up.Start(ctx, up.Config{
+			Data: up.Folder(dataDir), Addr: "127.0.0.1:0", ModelDir: cfg.ModelDir, Env: os.Environ(), Executable: cfg.Executable,
+		}, up.Deps{Log: slog.New(slog.NewTextHandler(a.Err, nil))})
+	}
 	cfg.Progress = func(what string) { _, _ = fmt.Fprintln(a.Err, what) }
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/lark/internal/bench"
-	"github.com/larkstream/larkstream/shared/tensor"
+	"github.com/larkstream/larkstream/engine/tensor"
+	"github.com/larkstream/larkstream/lab/bench"
 )
 
 func (a *app) benchEncoder() *cobra.Command {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/lab/bench"
 )
 
 func (a *app) benchLLM() *cobra.Command {

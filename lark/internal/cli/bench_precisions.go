@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/lab/bench"
 )
 
 func (a *app) benchPrecisions() *cobra.Command {

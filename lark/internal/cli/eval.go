@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/lark/internal/eval"
+	"github.com/larkstream/larkstream/lab/eval"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/jukebox"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 )
 
 func (a *app) modelCommand() *cobra.Command {
@@ -27,7 +27,7 @@ func (a *app) modelCommand() *cobra.Command {
 }
 
 func (a *app) importJukeboxCommand() *cobra.Command {
-	var cfg jukebox.ImportConfig
+	var cfg jukeboxbundle.ImportConfig
 	cmd := &cobra.Command{
 		Use: "jukebox --vqvae FILE --prior FILE --out FOLDER", Short: "Import Jukebox's encoder", Args: cobra.NoArgs,
 		Long: `Reads the checkpoints vqvae.pth.tar and prior_level_2.pth.tar of Jukebox "5b" as they were published, zip checkpoints of
@@ -40,7 +40,7 @@ command.`,
 				return usage(errors.New("--vqvae, --prior and --out are needed"))
 			}
 			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
-				return jukebox.Import(ctx, cfg, p)
+				return jukeboxbundle.Import(ctx, cfg, p)
 			})
 		},
 	}
@@ -55,7 +55,7 @@ command.`,
 }
 
 func (a *app) randomJukeboxCommand() *cobra.Command {
-	var cfg jukebox.RandomConfig
+	var cfg jukeboxbundle.RandomConfig
 	cmd := &cobra.Command{
 		Use: "jukebox --out FOLDER", Short: "Make an encoder of Jukebox's shape", Args: cobra.NoArgs,
 		Long: `Writes a bundle with an encoder of Jukebox's shape and random weights: it costs what the real one costs, and what it hears
@@ -65,7 +65,7 @@ means nothing. The bundle and every answer's model name say so.`,
 				return usage(errors.New("--out is needed"))
 			}
 			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
-				return jukebox.Random(ctx, cfg, p)
+				return jukeboxbundle.Random(ctx, cfg, p)
 			})
 		},
 	}

@@ -10,10 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/lark/internal/bench"
+	"github.com/larkstream/larkstream/lab/bench"
 )
 
-const jukeboxData = "../../../services/encoder-svc/internal/jukebox/testdata"
+const jukeboxData = "../../../engine/encoder/jukebox/testdata"
 
 // smallJukebox imports the small checkpoints whose outputs lie in jukeboxData.
 func smallJukebox(t *testing.T) string {

@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/llama"
-	native "github.com/larkstream/larkstream/shared/native/llama"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/llamabundle"
+	"github.com/larkstream/larkstream/engine/native/llama"
 )
 
 func (a *app) importLlamaCommand() *cobra.Command {
-	var cfg llama.ImportConfig
+	var cfg llamabundle.ImportConfig
 	quant := "bf16"
 	cmd := &cobra.Command{
 		Use: "llama (--hf FOLDER | --gguf FILE) [--projector FILE] [--encoder FOLDER] --out FOLDER", Short: "Import a Llama-2-style model such as LLark's", Args: cobra.NoArgs,
@@ -39,7 +39,7 @@ is checked. An interrupted import is continued by the same command.
 				return err
 			}
 			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
-				return llama.Import(ctx, cfg, p)
+				return llamabundle.Import(ctx, cfg, p)
 			})
 		},
 	}
@@ -57,7 +57,7 @@ is checked. An interrupted import is continued by the same command.
 const quantHelp = "type of the matrices: bf16, q8_0, q4_k_m (by llama.cpp's libraries), f16 or f32"
 
 func (a *app) randomLlamaCommand() *cobra.Command {
-	var cfg llama.RandomConfig
+	var cfg llamabundle.RandomConfig
 	cmd := &cobra.Command{
 		Use: "llama --out FOLDER", Short: "Make a decoder of Llama-2's shape", Args: cobra.NoArgs,
 		Long: `Writes a bundle with a decoder of Llama-2's shape, random weights and a vocabulary that is made up: it costs what the real one costs,
@@ -70,7 +70,7 @@ and its answers mean nothing. The bundle and every answer's model name say so.`,
 				return err
 			}
 			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
-				return llama.Random(ctx, cfg, p)
+				return llamabundle.Random(ctx, cfg, p)
 			})
 		},
 	}
@@ -84,7 +84,7 @@ and its answers mean nothing. The bundle and every answer's model name say so.`,
 }
 
 func (a *app) exportGGUFCommand() *cobra.Command {
-	var cfg llama.ExportConfig
+	var cfg llamabundle.ExportConfig
 	cmd := &cobra.Command{
 		Use: "gguf --model FOLDER --out FOLDER", Short: "Make a bundle whose decoder runs on llama.cpp", Args: cobra.NoArgs,
 		Long: `Writes a bundle with the same encoder, projector, tokenizer and prompt, and the same decoder as a GGUF file.`,
@@ -96,7 +96,7 @@ func (a *app) exportGGUFCommand() *cobra.Command {
 				return err
 			}
 			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
-				return llama.Export(ctx, cfg, p)
+				return llamabundle.Export(ctx, cfg, p)
 			})
 		},
 	}
@@ -108,15 +108,15 @@ func (a *app) exportGGUFCommand() *cobra.Command {
 }
 
 // quantizer is what makes the quantisation if llama.cpp's libraries are needed for it, else nil. It is asked for before any work is done.
-func (a *app) quantizer(quant string) (llama.Quantize, error) {
-	if quant != llama.Q4KM {
+func (a *app) quantizer(quant string) (llamabundle.Quantize, error) {
+	if quant != llamabundle.Q4KM {
 		return nil, nil
 	}
-	library, err := native.Open(os.Getenv("LARK_NATIVE_DIR"), a.log)
+	library, err := llama.Open(os.Getenv("LARK_NATIVE_DIR"), a.log)
 	if err != nil {
 		return nil, fmt.Errorf("preparing %s: %w", quant, err)
 	}
 	return func(_ context.Context, in, out string) error {
-		return library.Quantize(in, out, native.QuantizeOptions{Type: native.FileQ4_K_M})
+		return library.Quantize(in, out, llama.QuantizeOptions{Type: llama.FileQ4_K_M})
 	}, nil
 }

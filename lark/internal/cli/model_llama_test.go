@@ -6,17 +6,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/llama"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/llamabundle"
 )
 
 func TestModelImportLlamaMakesABundle(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	from, random, to := filepath.Join(dir, "hf"), filepath.Join(dir, "random"), filepath.Join(dir, "to")
-	shape, err := llama.Preset("tiny")
+	shape, err := llamabundle.Preset("tiny")
 	require.NoError(t, err)
-	require.NoError(t, llama.RandomFolder(t.Context(), llama.FolderConfig{Shape: shape, Seed: 3, DType: "BF16", Width: 64, Shards: 2}, from))
+	require.NoError(t, llamabundle.RandomFolder(t.Context(), llamabundle.FolderConfig{Shape: shape, Seed: 3, DType: "BF16", Width: 64, Shards: 2}, from))
 	code, out, errs := run(t, "model", "random", "llama", "--preset", "tiny", "--seed", "3", "--out", random)
 	require.Equal(t, exitOK, code, errs)
 	require.Contains(t, out, "llama-2x64-random, sha256 ")

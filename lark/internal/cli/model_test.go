@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/shared/model"
+	"github.com/larkstream/larkstream/engine/model"
 )
 
 func run(t *testing.T, args ...string) (code int, out, errs string) {

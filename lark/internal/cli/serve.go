@@ -15,10 +15,10 @@ import (
 	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/lark/internal/broker"
 	"github.com/larkstream/larkstream/lark/internal/up"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
-	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
-	"github.com/larkstream/larkstream/services/llm-svc/llm"
-	"github.com/larkstream/larkstream/services/projector-svc/projector"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
+	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
+	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
+	"github.com/larkstream/larkstream/services/projector-svc/projectorsvc"
 )
 
 // orphanLimit is how long a child goes on after its supervisor's death, to finish in good order.
@@ -32,8 +32,8 @@ type command func(ctx context.Context, args []string) error
 
 func stages() map[string]command {
 	return map[string]command{
-		up.Broker: broker.Command, up.Chunker: chunker.Command, up.Encoder: encoder.Command,
-		up.Projector: projector.Command, up.LLM: llm.Command, up.Gateway: gateway.Command,
+		up.Broker: broker.Command, up.Chunker: chunkersvc.Command, up.Encoder: encodersvc.Command,
+		up.Projector: projectorsvc.Command, up.LLM: llmsvc.Command, up.Gateway: gateway.Command,
 	}
 }
 

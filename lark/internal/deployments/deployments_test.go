@@ -20,10 +20,10 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/larkstream/larkstream/gateway/gateway"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
-	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
-	"github.com/larkstream/larkstream/services/llm-svc/llm"
-	"github.com/larkstream/larkstream/services/projector-svc/projector"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
+	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
+	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
+	"github.com/larkstream/larkstream/services/projector-svc/projectorsvc"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -118,8 +118,8 @@ func TestVariablesAreKnown(t *testing.T) {
 // configs are the configurations of the services, by the prefix of the variables whose names come from keys.
 func configs() map[string]any {
 	return map[string]any{
-		"LARK_GATEWAY_": gateway.Config{}, "LARK_CHUNKER_": chunker.Config{}, "LARK_ENCODER_": encoder.Config{},
-		"LARK_PROJECTOR_": projector.Config{}, "LARK_LLM_": llm.Config{},
+		"LARK_GATEWAY_": gateway.Config{}, "LARK_CHUNKER_": chunkersvc.Config{}, "LARK_ENCODER_": encodersvc.Config{},
+		"LARK_PROJECTOR_": projectorsvc.Config{}, "LARK_LLM_": llmsvc.Config{},
 	}
 }
 

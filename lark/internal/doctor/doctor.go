@@ -14,13 +14,13 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/kafka"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // States of a finding.

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/larkstream/larkstream/shared/native"
-	"github.com/larkstream/larkstream/shared/native/ggml"
+	"github.com/larkstream/larkstream/engine/native"
+	"github.com/larkstream/larkstream/engine/native/ggml"
 )
 
 // Device is something that llama.cpp's libraries compute on.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/shared/native"
-	"github.com/larkstream/larkstream/shared/native/nativetest"
+	"github.com/larkstream/larkstream/engine/native"
+	"github.com/larkstream/larkstream/engine/native/nativetest"
 )
 
 func TestLibrariesAreNotNeeded(t *testing.T) {

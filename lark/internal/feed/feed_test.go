@@ -14,11 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

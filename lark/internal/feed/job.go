@@ -14,11 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/tags"
 )
 
 // Line is one job of the file.

@@ -242,6 +242,15 @@ func (s *Stack) Status(stage string) supervise.Status {
 	return child.Status()
 }
 
+// Processes gives the process id of every running stage, by its name.
+func (s *Stack) Processes() map[string]int {
+	pids := map[string]int{}
+	for _, stage := range s.Running() {
+		pids[stage] = s.Status(stage).PID
+	}
+	return pids
+}
+
 // Running lists the stages run here.
 func (s *Stack) Running() []string {
 	return slices.DeleteFunc(Stages(), func(stage string) bool { _, ok := s.children[stage]; return !ok })

@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/larkstream/larkstream/services/chunker-svc/chunker"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
-func main() { service.Main("chunker-svc", chunker.Command) }
+func main() { service.Main("chunker-svc", chunkersvc.Command) }

@@ -10,14 +10,14 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/cut"
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )

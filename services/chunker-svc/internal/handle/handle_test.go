@@ -15,15 +15,15 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/audio"
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/cut"
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/modeltest"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/larkstream/larkstream/services/chunker-svc/internal/plan"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 )

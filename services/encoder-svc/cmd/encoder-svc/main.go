@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/larkstream/larkstream/services/encoder-svc/encoder"
+	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
-func main() { service.Main("encoder-svc", encoder.Command) }
+func main() { service.Main("encoder-svc", encodersvc.Command) }

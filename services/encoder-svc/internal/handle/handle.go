@@ -11,14 +11,15 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
@@ -161,7 +162,7 @@ func (h *Handler) pcm(ctx context.Context, w *eventpb.Window) ([]int16, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading window: %w", err)
 	}
-	hash := event.WindowHash()
+	hash := audio.WindowHash()
 	hash.Write(raw)
 	if event.HexSum(hash) != w.GetHash() {
 		return nil, h.discard(ctx, w)

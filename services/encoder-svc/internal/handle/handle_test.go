@@ -12,16 +12,17 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/larkstream/larkstream/services/encoder-svc/internal/testengine"
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/encoder/testencoder"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/model"
-	"github.com/larkstream/larkstream/shared/model/modeltest"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,7 +51,7 @@ func (failing) Close() error { return nil }
 type fixture struct {
 	*Handler
 	store  *blob.Store
-	engine *testengine.Engine
+	engine *testencoder.Engine
 	events *statuses
 	bundle *model.Bundle
 }
@@ -61,7 +62,7 @@ func setup(t *testing.T) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	b := modeltest.Bundle(t)
-	f := &fixture{store: store, bundle: b, events: &statuses{}, engine: testengine.New(b.Encoder.Width, b.Encoder.FrameRateHz, 0)}
+	f := &fixture{store: store, bundle: b, events: &statuses{}, engine: testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, 0)}
 	f.Handler, err = New(Deps{
 		Engine: f.engine, EngineName: "test", Blobs: store, Cache: cache.NewBlob(store, cache.F32), Bundle: b, Events: f.events,
 		Metrics: telemetry.NewEngineMetrics(),
@@ -77,7 +78,7 @@ func (f *fixture) window(t *testing.T, job string) *eventpb.WindowReady {
 	for i := range sampleRate {
 		binary.LittleEndian.PutUint16(raw[2*i:], uint16(i%997))
 	}
-	hash := event.WindowHash()
+	hash := audio.WindowHash()
 	hash.Write(raw)
 	window := event.HexSum(hash)
 	require.NoError(t, f.store.PutBytes(t.Context(), event.PCMKey(window), raw))

@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/larkstream/larkstream/services/llm-svc/llm"
+	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
-func main() { service.Main("llm-svc", llm.Command) }
+func main() { service.Main("llm-svc", llmsvc.Command) }

@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/larkstream/larkstream/services/projector-svc/projector"
+	"github.com/larkstream/larkstream/services/projector-svc/projectorsvc"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
-func main() { service.Main("projector-svc", projector.Command) }
+func main() { service.Main("projector-svc", projectorsvc.Command) }

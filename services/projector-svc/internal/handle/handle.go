@@ -10,13 +10,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/model"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 )
 
 // Stage is the name of this stage in records, topics and metrics.

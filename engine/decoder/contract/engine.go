@@ -1,0 +1,102 @@
+// Package contract says what answers questions: the interface between the stage and its decoders.
+package contract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/engine/tensor"
+)
+
+// ErrPromptTooLong says that frames and question leave no room for an answer in the model's context.
+var ErrPromptTooLong = errors.New("prompt too long")
+
+// ErrClosed says that the engine was closed while the request waited or ran.
+var ErrClosed = errors.New("engine closed")
+
+// Question is one question on a window; Index is its place in the job.
+type Question struct {
+	Index int
+	Text  string
+}
+
+// Decode says how tokens are chosen. The zero value is greedy decoding up to the model's own limit.
+type Decode struct {
+	MaxTokens   int     // 0, or more than the model's limit: the model's limit
+	Temperature float32 // 0: greedy
+	TopP        float32 // 0: 1, all tokens
+	Seed        uint64
+}
+
+// Request is a window's soft prompt with all of its questions.
+type Request struct {
+	// Soft is the soft prompt: frames x the decoder's width.
+	Soft      tensor.Matrix
+	Questions []Question
+	Decode    Decode
+	// Job is the job that asks; engines share their time between jobs, not between requests.
+	Job string
+	// Schema names the form of the answers: empty is free text, SchemaTags a JSON object of tags.
+	Schema string
+	// OnToken, if not nil, is called with each new piece of an answer, in order, from one goroutine at a time. It must
+	// return at once.
+	OnToken func(index int, text string)
+}
+
+// SchemaTags is the Request.Schema of structured tags.
+const SchemaTags = "tags"
+
+// Result is the answer to one question.
+type Result struct {
+	Index        int
+	Text         string
+	PromptTokens int // positions before the answer, frames included
+	OutputTokens int // the stop token not included
+	Finish       string
+	// Began is when the engine took the question up (for the first of a window: its prefix), Ended when it was done.
+	Began, Ended time.Time
+	// Prefill is the work on the window's prefix, counted for each of its questions, and on the question. Decode is the
+	// time from then to the end. FirstToken is the wait from the call of Answer to the first token.
+	Prefill, Decode, FirstToken time.Duration
+	// Err says why this question has no answer; the others of the request are not touched by it.
+	Err error
+}
+
+// Values of Result.Finish.
+const (
+	FinishStop   = "stop"
+	FinishLength = "length"
+)
+
+// Engine answers questions about windows. It is safe for concurrent use.
+type Engine interface {
+	// Answer answers every question of the request, in the order given. Cancelling ctx ends it within one step; the error
+	// is then the context's cause. Other errors concern the whole request; those of one question are in its Result.
+	Answer(ctx context.Context, req Request) ([]Result, error)
+	// Close ends the requests in hand with ErrClosed and frees what the engine holds. It may be called twice.
+	Close() error
+}
+
+// Constrainer is an Engine that can hold its answers to a form while it decodes them. An Engine that does not implement it
+// can hold them to none: whoever needs the form wraps it.
+type Constrainer interface {
+	// Constrains tells whether a Request with this Schema gets only answers of that form. An answer that was cut off by its
+	// limit of tokens (FinishLength) is only the beginning of one.
+	Constrains(schema string) bool
+}
+
+// ErrSchema says that the engine cannot hold its answers to the schema asked for.
+var ErrSchema = errors.New("the engine cannot constrain its answers to this schema")
+
+// CheckSoft refuses a soft prompt that a decoder of the given width cannot read.
+func CheckSoft(s tensor.Matrix, width int) error {
+	switch {
+	case s.Cols != width || s.Rows < 1 || len(s.Data) != s.Rows*s.Cols:
+		return fmt.Errorf("checking the soft prompt: %d x %d with %d values, where the decoder's width is %d", s.Rows, s.Cols, len(s.Data), width)
+	case !tensor.Finite(s.Data):
+		return errors.New("checking the soft prompt: it holds NaN or infinity")
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package reference
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/schedule"
+	"github.com/larkstream/larkstream/engine/decoder/schedule/scheduletest"
+	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
+)
+
+// golden holds the trainer's outputs; docs/lark-nano.md section 9 describes the files.
+type golden struct {
+	Decoder []struct {
+		Name      string `json:"name"`
+		Frames    int    `json:"frames"`
+		Question  string `json:"question"`
+		PromptIDs []int  `json:"prompt_ids"`
+		AnswerIDs []int  `json:"answer_ids"`
+		Text      string `json:"text"`
+	} `json:"decoder"`
+}
+
+func loadGolden(t *testing.T) (*model.Bundle, golden, *model.Safetensors) {
+	t.Helper()
+	dir := filepath.Join("..", "..", "..", "models", "lark-nano")
+	b, err := model.Load(dir)
+	require.NoError(t, err)
+	raw, err := os.ReadFile(filepath.Join(dir, "golden", "golden.json"))
+	require.NoError(t, err)
+	var g golden
+	require.NoError(t, json.Unmarshal(raw, &g))
+	require.NotEmpty(t, g.Decoder)
+	values, err := model.OpenSafetensors(filepath.Join(dir, "golden", "golden.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, values.Close()) })
+	return b, g, values
+}
+
+// project applies the bundle's projector to frames [n, encoder width].
+func project(t *testing.T, b *model.Bundle, frames []float32, n int) tensor.Matrix {
+	t.Helper()
+	file, err := model.OpenSafetensors(b.ProjectorPath())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, file.Close()) })
+	weight, err := file.F32("model.mm_projector.weight", b.Projector.Out, b.Projector.In)
+	require.NoError(t, err)
+	bias, err := file.F32("model.mm_projector.bias", b.Projector.Out)
+	require.NoError(t, err)
+	out := make([]float32, n*b.Projector.Out)
+	tensor.MatMulT(out, frames, weight, n, b.Projector.Out, b.Projector.In)
+	tensor.AddBias(out, bias, n)
+	return tensor.Matrix{Rows: n, Cols: b.Projector.Out, Data: out}
+}
+
+// TestLogitsAgreeWithTheTrainer feeds the trainer's prompts and greedy answers and compares the scores of every token.
+func TestLogitsAgreeWithTheTrainer(t *testing.T) {
+	t.Parallel()
+	b, g, values := loadGolden(t)
+	backend, err := OpenBackend(b, 0)
+	require.NoError(t, err)
+	tok, err := tokenizer.Open(b.TokenizerPath())
+	require.NoError(t, err)
+	prompt, err := schedule.NewPrompt(b.Prompt, tok)
+	require.NoError(t, err)
+	e, err := Open(b, Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	for i, c := range g.Decoder {
+		frames, err := values.F32(fmt.Sprintf("decoder.%d.frames", i), c.Frames, b.Encoder.Width)
+		require.NoError(t, err)
+		want, err := values.F32(fmt.Sprintf("decoder.%d.logits", i))
+		require.NoError(t, err)
+		soft := project(t, b, frames, c.Frames)
+		after, err := prompt.After(c.Question)
+		require.NoError(t, err)
+		require.Equal(t, c.PromptIDs, after, c.Name)
+		rows := slices.Collect(slices.Chunk(want, b.LLM.Vocab))
+		got := scheduletest.Scores(t, backend, scheduletest.Text{
+			Prefix: prompt.Prefix(), Soft: soft.Data, After: after, Answer: c.AnswerIDs[:len(rows)-1],
+		})
+		worst := scheduletest.Difference(t, rows, got)
+		require.Less(t, worst, 1e-3, "%s: largest difference of a logit", c.Name)
+
+		results, err := e.Answer(t.Context(), contract.Request{
+			Soft: soft, Questions: []contract.Question{{Text: c.Question}}, Decode: contract.Decode{MaxTokens: len(c.AnswerIDs)},
+		})
+		require.NoError(t, err)
+		require.NoError(t, results[0].Err)
+		require.Equal(t, c.Text, results[0].Text, c.Name)
+		t.Logf("%s: largest difference %.1e, %q", c.Name, worst, results[0].Text)
+	}
+}

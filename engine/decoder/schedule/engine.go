@@ -1,0 +1,213 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
+	"github.com/larkstream/larkstream/engine/model"
+)
+
+// DefaultBatch is how many answers are decoded in one step unless Config says otherwise.
+const DefaultBatch = 16
+
+// Config bounds the engine.
+type Config struct {
+	// MaxBatch is how many answers are decoded in one step. 0: 16.
+	MaxBatch int
+	// Prompt is the bundle's template and limits.
+	Prompt model.Prompt
+}
+
+// Deps are what an Engine works with. Grammars may be nil: the engine then constrains nothing. The engine owns the backend.
+type Deps struct {
+	Backend    Backend
+	Vocabulary Vocabulary
+	Grammars   Grammars
+}
+
+// Engine answers with batched decoding: all answers in hand, of all windows, advance together by one token a step. The
+// prefix of a window (the prompt's beginning and the frames) is computed once and shared by all of its questions.
+type Engine struct {
+	Deps
+	shape    Shape
+	maxBatch int
+	prompt   *Prompt
+
+	submit chan *request
+	quit   chan struct{}
+	close  sync.Once
+	ended  chan struct{} // closed when the scheduler has returned
+	fault  error         // of the backend's Close; read after ended
+
+	life sync.RWMutex // held by users of the vocabulary, which ends with the backend
+	shut bool
+
+	prefixes, steps, widest, used, sequences, promised, busy, computing atomic.Int64
+}
+
+// Stats counts what the engine has done since it was opened, and what it holds.
+type Stats struct {
+	Prefixes int64 // windows whose prefix was computed
+	Steps    int64 // calls of the backend
+	Widest   int64 // most answers decoded in one step
+	// Busy is the time spent with requests in hand, and Computing that part of it which the backend took. What is between
+	// them is scheduling and choosing tokens.
+	Busy, Computing time.Duration
+	// What is held when the last request ended: positions in the backend, sequences, and positions promised to requests.
+	// All are 0 when no request is in hand.
+	Used, Sequences, Promised int64
+}
+
+// Stats may be called at any time.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		Prefixes: e.prefixes.Load(), Steps: e.steps.Load(), Widest: e.widest.Load(),
+		Busy: time.Duration(e.busy.Load()), Computing: time.Duration(e.computing.Load()),
+		Used: e.used.Load(), Sequences: e.sequences.Load(), Promised: e.promised.Load(),
+	}
+}
+
+var (
+	_ contract.Engine      = (*Engine)(nil)
+	_ contract.Constrainer = (*Engine)(nil)
+)
+
+// New starts the scheduler on a backend. It closes the backend if it returns an error.
+func New(cfg Config, d Deps) (*Engine, error) {
+	if d.Backend == nil || d.Vocabulary == nil {
+		return nil, errors.New("opening the decoder: a dependency is missing")
+	}
+	e, err := newEngine(cfg, d)
+	if err != nil {
+		return nil, fmt.Errorf("opening the decoder: %w", errors.Join(err, d.Backend.Close()))
+	}
+	go e.run()
+	return e, nil
+}
+
+func newEngine(cfg Config, d Deps) (*Engine, error) {
+	shape := d.Backend.Shape()
+	if cfg.MaxBatch == 0 {
+		cfg.MaxBatch = DefaultBatch
+	}
+	switch {
+	case d.Vocabulary.Size() != shape.Vocab:
+		return nil, fmt.Errorf("the tokenizer has %d tokens but the model has %d; they do not belong together", d.Vocabulary.Size(), shape.Vocab)
+	case shape.Positions < shape.Context:
+		return nil, fmt.Errorf("a budget of %d positions cannot hold one context of %d", shape.Positions, shape.Context)
+	case cfg.MaxBatch < 1 || cfg.MaxBatch >= shape.Sequences:
+		return nil, fmt.Errorf("max_batch %d must be between 1 and %d", cfg.MaxBatch, shape.Sequences-1)
+	}
+	p, err := NewPrompt(cfg.Prompt, d.Vocabulary)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{
+		Deps: d, shape: shape, maxBatch: cfg.MaxBatch, prompt: p,
+		submit: make(chan *request), quit: make(chan struct{}), ended: make(chan struct{}),
+	}, nil
+}
+
+// Close ends the requests in hand with contract.ErrClosed.
+func (e *Engine) Close() error {
+	e.close.Do(func() { close(e.quit) })
+	<-e.ended
+	return e.fault
+}
+
+// Constrains implements contract.Constrainer.
+func (e *Engine) Constrains(schema string) bool {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.Grammars == nil || e.shut {
+		return false
+	}
+	c, err := e.Grammars.Constrain(schema)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Answer implements contract.Engine. A question that does not fit into the context gets contract.ErrPromptTooLong.
+func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.Result, error) {
+	if err := contract.CheckSoft(req.Soft, e.shape.Hidden); err != nil {
+		return nil, err
+	}
+	if req.Schema != "" && e.Grammars == nil {
+		return nil, fmt.Errorf("answering in the form %q: %w", req.Schema, contract.ErrSchema)
+	}
+	r, results, err := e.prepare(ctx, req)
+	if err != nil || len(r.answers) == 0 {
+		return results, err
+	}
+	select {
+	case e.submit <- r:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-e.quit:
+		return nil, contract.ErrClosed
+	}
+	<-r.done // the scheduler ends every request it has taken, at the latest one step after ctx ends
+	if r.err != nil {
+		return nil, r.err
+	}
+	return results, nil
+}
+
+// prepare turns questions into tokens. Those that cannot be answered have their error in their result.
+func (e *Engine) prepare(ctx context.Context, req contract.Request) (*request, []contract.Result, error) {
+	e.life.RLock()
+	defer e.life.RUnlock()
+	if e.shut {
+		return nil, nil, contract.ErrClosed
+	}
+	results := make([]contract.Result, len(req.Questions))
+	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
+	for i, q := range req.Questions {
+		results[i].Index = q.Index
+		a, err := e.newAnswer(r, &results[i], q)
+		if err != nil {
+			results[i].Err = err
+			continue
+		}
+		r.answers = append(r.answers, a)
+	}
+	return r, results, nil
+}
+
+// newAnswer prepares a question, or says why it cannot be answered.
+func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Question) (*answer, error) {
+	ids, err := e.prompt.After(q.Text)
+	if err != nil {
+		return nil, err
+	}
+	before := e.prompt.Before(r.engine.Soft.Rows)
+	if err := e.prompt.checkSplice(r.engine.Soft.Rows, before, ids); err != nil {
+		return nil, err
+	}
+	result.PromptTokens = before + len(ids)
+	room := e.shape.Context - result.PromptTokens
+	if room < 1 {
+		return nil, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.shape.Context)
+	}
+	limit := min(e.prompt.maxTokens, room)
+	if n := r.engine.Decode.MaxTokens; n > 0 {
+		limit = min(limit, n)
+	}
+	stops := e.prompt.stopTexts
+	if r.engine.Schema != "" {
+		stops = nil // a form ends by itself, and may hold any text
+	}
+	return &answer{
+		request: r, result: result, prompt: ids, limit: limit, seq: None,
+		sampler: newSampler(r.engine.Decode, q.Index), text: newText(tokenizer.NewStream(e.Vocabulary), stops),
+	}, nil
+}

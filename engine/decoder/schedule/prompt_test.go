@@ -1,0 +1,259 @@
+package schedule
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
+)
+
+// letters is a vocabulary of bytes and a few special tokens from 256 on, in which white space can be seen.
+type letters struct{}
+
+var names = []string{"<s>", "</s>", "<audio_start>", "<audio_end>"}
+
+func (letters) Size() int                        { return 256 + len(names) }
+func (letters) Normalize(question string) string { return strings.ToLower(question) }
+func (letters) Stops() []int                     { return []int{257} }
+func (letters) Piece(id int) ([]byte, error)     { return []byte{byte(id)}, nil }
+
+func (letters) SpecialAt(text string) (id, size int) {
+	for i, name := range names {
+		if strings.HasPrefix(text, name) {
+			return 256 + i, len(name)
+		}
+	}
+	return 0, 0
+}
+
+func (letters) Plain(text string) ([]int, error) {
+	if strings.Contains(text, "\x00") {
+		return nil, fmt.Errorf("%q", text)
+	}
+	ids := []int{'_'}
+	for _, b := range []byte(text) {
+		ids = append(ids, int(b))
+	}
+	return ids, nil
+}
+
+func spell(ids []int) string {
+	var s strings.Builder
+	for _, id := range ids {
+		if id >= 256 {
+			s.WriteString(names[id-256])
+		} else {
+			s.WriteByte(byte(id))
+		}
+	}
+	return s.String()
+}
+
+var _ Vocabulary = letters{}
+
+// larks is LLark's prompt.
+func larks(whitespace string) model.Prompt {
+	return model.Prompt{
+		Revision: "1", Prefix: "<s>A chat.\n\n### Human: <audio_start>", Suffix: "<audio_end>", Question: "\n{question}\n### Assistant:",
+		Stop: []string{"###", "</s>"}, MaxTokens: 8, Whitespace: whitespace,
+	}
+}
+
+func TestPrompt(t *testing.T) {
+	t.Parallel()
+	const question = " \u00a0What <s> IS\n\x1c"
+	for whitespace, want := range map[string][2]string{
+		"":             {"<s>_A chat.\n\n### Human: <audio_start>", "<audio_end>_\n \u00a0what <s> is\n\x1c\n### Assistant:"},
+		model.Verbatim: {"<s>_A chat.\n\n### Human: <audio_start>", "<audio_end>_\n \u00a0what <s> is\n\x1c\n### Assistant:"},
+		model.Trained:  {"<s>_A chat.\n\n### Human:<audio_start>", "<audio_end>_what <s> is\n\x1c\n### Assistant:"},
+	} {
+		p, err := NewPrompt(larks(whitespace), letters{})
+		require.NoError(t, err)
+		after, err := p.After(question)
+		require.NoError(t, err)
+		require.Equal(t, want, [2]string{spell(p.Prefix()), spell(after)}, whitespace)
+		require.Len(t, p.Prefix(), p.Before(0))
+		require.Equal(t, map[int]bool{257: true}, p.stop)
+		require.Equal(t, []string{"###"}, p.stopTexts)
+		for _, id := range after[1:] {
+			require.Less(t, id, 256, "the user's text is no special token")
+		}
+		require.NoError(t, p.checkSplice(5, p.Before(5), after))
+		require.ErrorContains(t, p.checkSplice(5, p.Before(4), after), "splicing 5 frames")
+		require.ErrorContains(t, p.checkSplice(5, p.Before(5), after[1:]), "splicing 5 frames")
+		_, err = p.After("\x00")
+		require.ErrorContains(t, err, "encoding the prompt")
+	}
+}
+
+func TestPromptWithAQuestionBetweenSpecialTokens(t *testing.T) {
+	t.Parallel()
+	m := larks(model.Trained)
+	m.Suffix, m.Question = "<audio_end> Listen. <s> ", " {question} </s> And? "
+	p, err := NewPrompt(m, letters{})
+	require.NoError(t, err)
+	after, err := p.After("  Key?  ")
+	require.NoError(t, err)
+	require.Equal(t, "<audio_end>_Listen.<s>_key?</s>_And? ", spell(after))
+	after, err = p.After("  ")
+	require.NoError(t, err)
+	require.Equal(t, "<audio_end>_Listen.<s></s>_And? ", spell(after), "text of white space only is none")
+}
+
+func TestFramesStandBetweenSpecialTokens(t *testing.T) {
+	t.Parallel()
+	for _, broken := range []func(*model.Prompt){
+		func(p *model.Prompt) { p.Prefix = "" },
+		func(p *model.Prompt) { p.Prefix += "x" },
+		func(p *model.Prompt) { p.Suffix = "" },
+		func(p *model.Prompt) { p.Suffix = " <audio_end>" },
+		func(p *model.Prompt) { p.Suffix, p.Question = "", "{question}" },
+		func(p *model.Prompt) { p.Prefix = "<s>x" },
+	} {
+		p := larks("")
+		broken(&p)
+		_, err := NewPrompt(p, letters{})
+		require.ErrorContains(t, err, "<audio_start>")
+	}
+	for whitespace, want := range map[string]string{model.Verbatim: "<s>_x >_\nkey?", model.Trained: "<s>_x>_key?"} {
+		p, err := NewPrompt(model.Prompt{Prefix: "<s>x ", Suffix: "\n", Question: "{question}", Whitespace: whitespace}, letters{})
+		require.NoError(t, err, "frames alone")
+		after, err := p.After("Key?")
+		require.NoError(t, err)
+		require.Equal(t, want, spell(p.Prefix())+">"+spell(after))
+		require.NoError(t, p.checkSplice(5, p.Before(5), after))
+	}
+	for _, broken := range []func(*model.Prompt){
+		func(p *model.Prompt) { p.Prefix, p.Suffix = "<s><Audio>", "</Audio>" },
+		func(p *model.Prompt) { p.Question += "<|end|>" },
+		func(p *model.Prompt) { p.Stop = []string{"###", "<eos>"} },
+	} {
+		p := larks("")
+		broken(&p)
+		_, err := NewPrompt(p, letters{})
+		require.ErrorContains(t, err, "is not a token of the tokenizer")
+	}
+	m := larks("")
+	m.Stop = []string{""}
+	_, err := NewPrompt(m, letters{})
+	require.ErrorContains(t, err, "prompt.stop holds an empty text")
+	m = larks("")
+	m.Prefix = "\x00" + m.Prefix
+	_, err = NewPrompt(m, letters{})
+	require.ErrorContains(t, err, "encoding the prompt")
+}
+
+// streamed pushes ids of letters one by one and gives what came out, part by part, and whether a stop text came.
+func streamed(t *testing.T, answer string, stops ...string) (parts []string, stopped bool) {
+	t.Helper()
+	x := newText(tokenizer.NewStream(letters{}), stops)
+	for _, b := range []byte(answer) {
+		part, end, err := x.Push(int(b))
+		require.NoError(t, err)
+		if part != "" {
+			parts = append(parts, part)
+		}
+		if end {
+			require.Empty(t, x.End(true))
+			return parts, true
+		}
+	}
+	if part := x.End(false); part != "" {
+		parts = append(parts, part)
+	}
+	return parts, false
+}
+
+func TestStopTexts(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string][]string{
+		"ok\n###":         {"o", "k"},
+		"ok \n ### Human": {"o", "k"},
+		"###":             nil,
+		"a#b##c###":       {"a", "#b", "##c"},
+		"a####":           {"a"},
+		"a b\n":           {"a", " b", "\n"},
+		"F#":              {"F", "#"},
+		"é\xe2###":        {"é", "\uFFFD"},
+		"a STOP":          {"a"},
+		"a STO ##":        {"a", " STO", " ##"},
+	} {
+		parts, stopped := streamed(t, answer, "###", "STOP")
+		require.Equal(t, want, parts, "%q", answer)
+		require.Equal(t, strings.Contains(answer, "###") || strings.Contains(answer, "STOP"), stopped, "%q", answer)
+	}
+	parts, stopped := streamed(t, "a ###\n")
+	require.Equal(t, []string{"a", " ", "#", "#", "#", "\n"}, parts, "without stop texts nothing is held back")
+	require.False(t, stopped)
+	x := newText(tokenizer.NewStream(letters{}), []string{"###"})
+	part, _, err := x.Push('\n')
+	require.NoError(t, err)
+	require.Empty(t, part)
+	require.Empty(t, x.End(true), "a stop token ends the text like a stop text")
+}
+
+// FuzzStopTexts: what is streamed is the text up to the stop text without the white space before it, whatever the pieces.
+func FuzzStopTexts(f *testing.F) {
+	f.Add("some text\n### Human", "###")
+	f.Add("#a##b", "##b")
+	f.Fuzz(func(t *testing.T, answer, stop string) {
+		if stop == "" || !utf8.ValidString(stop) || len(answer) > 1000 {
+			return
+		}
+		whole, _ := streamed(t, answer) // as valid UTF-8
+		parts, stopped := streamed(t, answer, stop)
+		want, _, found := strings.Cut(strings.Join(whole, ""), stop)
+		if found != stopped { // only by a character that the end of the text made
+			require.Contains(t, stop, "\uFFFD")
+			return
+		}
+		if found {
+			want = strings.TrimRightFunc(want, unicode.IsSpace)
+		}
+		require.Equal(t, want, strings.Join(parts, ""))
+	})
+}
+
+func TestSizesThatDoNotBelongTogether(t *testing.T) {
+	t.Parallel()
+	tok, err := tokenizer.Parse(modeltest.Tokenizer(t))
+	require.NoError(t, err)
+	good := Shape{Hidden: 4, Vocab: tok.Size(), Context: 10, Positions: 10, Sequences: 20, Chunk: 4}
+	for want, broken := range map[string]func(*Shape, *Config){
+		"do not belong together":  func(s *Shape, _ *Config) { s.Vocab++ },
+		"cannot hold one context": func(s *Shape, _ *Config) { s.Positions-- },
+		"max_batch 16 must be":    func(s *Shape, _ *Config) { s.Sequences = 16 },
+		"max_batch -1 must be":    func(_ *Shape, c *Config) { c.MaxBatch = -1 },
+		"the frames must stand":   func(_ *Shape, c *Config) { c.Prompt.Prefix = "" },
+	} {
+		shape, cfg := good, Config{Prompt: modeltest.Manifest().Prompt}
+		broken(&shape, &cfg)
+		b := &closing{shape: shape}
+		_, err := New(cfg, Deps{Backend: b, Vocabulary: tok})
+		require.ErrorContains(t, err, want)
+		require.True(t, b.closed, "a backend that cannot be used is closed")
+	}
+	_, err = New(Config{}, Deps{})
+	require.ErrorContains(t, err, "a dependency is missing")
+}
+
+// closing is a backend that only knows its shape.
+type closing struct {
+	Backend
+	shape  Shape
+	closed bool
+}
+
+func (c *closing) Shape() Shape { return c.shape }
+
+func (c *closing) Close() error {
+	c.closed = true
+	return nil
+}

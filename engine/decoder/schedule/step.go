@@ -1,0 +1,139 @@
+package schedule
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/engine/decoder/contract"
+)
+
+// step decodes one token of every active answer and reads the next pieces of prompts, all as one batch. The preparations
+// for it began at since.
+func (s *scheduler) step(since time.Time) {
+	decoding := slices.Clone(s.active)
+	var rows []Rows
+	for _, a := range decoding {
+		rows = append(rows, Rows{Seq: a.seq, Tokens: []int{a.token}, Scores: true})
+	}
+	readers, pieces := s.nextPieces()
+	rows = append(rows, pieces...)
+	if len(rows) == 0 {
+		return
+	}
+	began := time.Now()
+	scores, err := s.Backend.Extend(rows)
+	took := time.Since(began)
+	s.steps.Add(1)
+	s.computing.Add(int64(took))
+	defer func() { s.busy.Add(int64(time.Since(since))) }()
+	s.widest.Store(max(s.widest.Load(), int64(len(decoding))))
+	if err != nil {
+		s.fail(decoding, readers, err)
+		return
+	}
+	for i, a := range decoding {
+		s.accept(a, scores[i])
+	}
+	done := len(decoding)
+	for _, r := range readers {
+		done += r.taken
+		r.took += took
+		if len(r.pieces) == 0 {
+			s.finishReading(r, scores[done-1])
+		}
+	}
+}
+
+// nextPieces takes pieces of the prompts being read, first come first served, until one chunk of rows is reached.
+func (s *scheduler) nextPieces() (readers []*reading, pieces []Rows) {
+	rows := 0
+	for _, r := range s.reading {
+		r.taken = 0
+		for len(r.pieces) > 0 && rows < s.shape.Chunk {
+			rows += r.pieces[0].rows(s.shape.Hidden)
+			pieces, r.pieces = append(pieces, r.pieces[0]), r.pieces[1:]
+			r.taken++
+		}
+		if r.taken > 0 {
+			readers = append(readers, r)
+		}
+	}
+	return readers, pieces
+}
+
+// fail ends the requests that a failed step was for.
+func (s *scheduler) fail(decoding []*answer, readers []*reading, err error) {
+	for _, a := range decoding {
+		s.end(a.request, err)
+	}
+	for _, r := range readers {
+		s.end(r.request, err)
+	}
+}
+
+// finishReading goes on after the last piece of a prompt: the questions of a prefix may begin, an answer has its first scores.
+func (s *scheduler) finishReading(r *reading, scores []float32) {
+	s.reading = without(s.reading, r)
+	if r.answer == nil {
+		s.prefixes.Add(1)
+		r.request.took = r.took
+		r.request.running--
+		s.turns.count(r.request.engine.Job, -1)
+		s.turns.again(r.request)
+		return
+	}
+	a := r.answer
+	a.decodes = time.Now()
+	a.result.Prefill = r.request.took + r.took
+	s.active = append(s.active, a)
+	s.accept(a, scores)
+}
+
+// accept chooses the next token of an answer and finishes the answer if it is the last.
+func (s *scheduler) accept(a *answer, scores []float32) {
+	id, err := a.sampler.choose(scores, a.constraint)
+	if err != nil {
+		s.finish(a, "", err)
+		return
+	}
+	if a.result.FirstToken == 0 {
+		a.result.FirstToken = time.Since(a.request.came)
+	}
+	if s.prompt.stop[id] {
+		s.finish(a, contract.FinishStop, nil)
+		return
+	}
+	a.token = id
+	a.result.OutputTokens++
+	if a.constraint != nil {
+		err = a.constraint.Accept(id)
+	}
+	part, stopped, textErr := a.text.Push(id)
+	if err = errors.Join(err, textErr); err != nil {
+		s.finish(a, "", err)
+		return
+	}
+	a.emit(part)
+	switch {
+	case stopped:
+		s.finish(a, contract.FinishStop, nil)
+	case a.result.OutputTokens >= a.limit:
+		s.finish(a, contract.FinishLength, nil)
+	}
+}
+
+// finish ends one answer and gives back what it holds; the last one ends its request.
+func (s *scheduler) finish(a *answer, how string, err error) {
+	a.emit(a.text.End(how == contract.FinishStop))
+	a.result.Finish, a.result.Err = how, err
+	a.result.Ended = time.Now()
+	a.result.Decode = a.result.Ended.Sub(a.decodes)
+	r := a.request
+	s.release(a)
+	r.running--
+	s.turns.count(r.engine.Job, -1)
+	if r.running == 0 && r.next == len(r.answers) {
+		s.end(r, nil)
+	}
+}

@@ -1,0 +1,149 @@
+// Package nano is the encoder of lark-nano in plain Go: a window of audio in, about 10.8 frames a second out.
+// docs/lark-nano.md, section 4, is its specification.
+package nano
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/larkstream/larkstream/engine/encoder/features"
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
+)
+
+// Width is the number of values in a frame.
+const Width = 192
+
+// File is the name of the weights in a bundle.
+const File = "encoder.safetensors"
+
+const (
+	normEps       = 1e-5
+	seen          = 72 // semitones that each pitch class sees
+	pitchClasses  = 12
+	qualities     = 3
+	stepFrames    = 4 // frames per harmony step
+	tempogramGain = 4
+	timbreIn      = features.Semitones + features.MelCols
+	timbreWidth   = 192
+	harmonyWidth  = 64
+	rhythmWidth1  = 32
+	rhythmWidth2  = 48
+	rhythmRows    = features.Lags / 2
+	rhythmOut     = 192
+	pooledWidth   = 128
+	keyWidth      = 2 * 2 * pitchClasses
+	globalWidth   = 256
+	hiddenWidth   = 256
+)
+
+// layers lists every linear layer: its inputs and outputs.
+var layers = map[string][2]int{
+	"timbre.conv": {3 * timbreIn, timbreWidth}, "timbre.hidden": {timbreWidth, timbreWidth}, "timbre.pool": {2 * timbreWidth, pooledWidth},
+	"harmony.conv": {3 * seen, harmonyWidth}, "harmony.chord": {harmonyWidth, qualities}, "harmony.hidden": {harmonyWidth, harmonyWidth},
+	"harmony.pool": {2 * harmonyWidth, harmonyWidth}, "harmony.key": {harmonyWidth, 2},
+	"rhythm.conv1": {7 * features.Groups, rhythmWidth1}, "rhythm.conv2": {7 * rhythmWidth1, rhythmWidth2}, "rhythm.dense": {rhythmRows * rhythmWidth2, rhythmOut},
+	"mix.global": {pooledWidth + keyWidth + rhythmOut, globalWidth}, "mix.local": {timbreWidth + qualities*pitchClasses, Width},
+	"mix.spread": {globalWidth, Width}, "mix.up": {Width, hiddenWidth}, "mix.down": {hiddenWidth, Width},
+}
+
+// layer is y = x Wᵀ + b.
+type layer struct {
+	in, out      int
+	weight, bias []float32
+}
+
+// apply returns the layer's output for x [rows, in].
+func (l layer) apply(x []float32, rows int) []float32 {
+	y := make([]float32, rows*l.out)
+	tensor.MatMulT(y, x, l.weight, rows, l.out, l.in)
+	tensor.AddBias(y, l.bias, rows)
+	return y
+}
+
+// activate returns gelu of the layer's output.
+func (l layer) activate(x []float32, rows int) []float32 {
+	y := l.apply(x, rows)
+	tensor.GELU(y)
+	return y
+}
+
+// Encoder holds the weights. It may be used by several goroutines.
+type Encoder struct {
+	extractor *features.Extractor
+	layers    map[string]layer
+	norm, out []float32 // weights of the two RMS norms
+}
+
+// Load reads the weights from dir/encoder.safetensors.
+func Load(dir string) (*Encoder, error) {
+	file, err := model.OpenSafetensors(filepath.Join(dir, File))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // only read
+	e := &Encoder{extractor: features.New(), layers: make(map[string]layer, len(layers))}
+	read := func(name string, shape ...int) []float32 {
+		if err != nil {
+			return nil
+		}
+		var values []float32
+		if values, err = file.F32(name, shape...); err == nil && !tensor.Finite(values) {
+			err = fmt.Errorf("reading %s of %s: it holds values that are not finite", name, dir)
+		}
+		return values
+	}
+	for name, size := range layers {
+		e.layers[name] = layer{in: size[0], out: size[1], weight: read(name+".weight", size[1], size[0]), bias: read(name+".bias", size[1])}
+	}
+	e.norm, e.out = read("mix.norm.weight", Width), read("mix.out.weight", Width)
+	if err != nil {
+		return nil, fmt.Errorf("loading the encoder: %w", err)
+	}
+	return e, nil
+}
+
+// errNotFinite reports a fault of the weights: features are bounded.
+var errNotFinite = errors.New("frames hold values that are not finite")
+
+// Encode returns n frames of width values each, row-major, of mono PCM at 44.1 kHz. Windows below 1 s give
+// features.ErrTooShort, above 25 s features.ErrTooLong. ctx is looked at between layers.
+func (e *Encoder) Encode(ctx context.Context, pcm []int16) (frames []float32, n, width int, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, 0, err
+	}
+	f, err := e.extractor.Extract(pcm)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("encoding a window: %w", err)
+	}
+	frames, err = e.forward(ctx, f)
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("encoding a window: %w", err)
+	}
+	return frames, f.Semitones.Rows, Width, nil
+}
+
+// forward returns frames [T, Width].
+func (e *Encoder) forward(ctx context.Context, f *features.Features) ([]float32, error) {
+	semitones := scaleSemitones(f.Semitones)
+	local, pooled := e.timbre(semitones, scaleMel(f.Mel))
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	chords, keys := e.harmony(semitones)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	rhythm := e.rhythm(f.Tempograms)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	global := append(append(pooled, keys...), rhythm...)
+	frames := e.mix(local, chords, global, f.Semitones.Rows)
+	if !tensor.Finite(frames) {
+		return nil, errNotFinite
+	}
+	return frames, nil
+}

@@ -1,0 +1,236 @@
+// Command asmgen writes the matrix kernels of package tensor in Go assembly. Run it with go generate in engine/tensor.
+//
+// Each kernel is written once for both vector widths; an isa says how many registers of which kind there are.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// isa is a vector instruction set and the tile that fits its registers.
+type isa struct {
+	suffix string
+	lanes  int // float32 values in a register
+	rows   int // of the tile; it is two registers wide
+	vector func() VecVirtual
+}
+
+func main() {
+	ConstraintExpr("amd64")
+	deviations()
+	for _, s := range []isa{
+		{"AVX512", 16, 12, ZMM}, // 24 sums of 32 registers
+		{"AVX2", 8, 6, YMM},     // 12 sums of 16 registers
+	} {
+		tile(s)
+		dot(s)
+		weigh(s)
+		exp(s)
+		halves(s)
+		standardise(s)
+	}
+	pairsTile()
+	matrixTile()
+	order := pairOrder()
+	for _, low := range []bool{false, true} {
+		packPairs(low)
+		packHalves(low, order)
+	}
+	Generate()
+}
+
+// tile adds a·b to a tile of c: for each of depth steps, rows values of a are each multiplied with two vectors of b.
+func tile(s isa) {
+	name := "tile" + s.suffix
+	TEXT(name, NOSPLIT, "func(depth int, a, b, c []float32, stride int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s adds a·b to the %d x %d tile at c, whose rows lie stride apart; a holds depth groups of %d values, b of %d.",
+		name, s.rows, 2*s.lanes, s.rows, 2*s.lanes))
+	depth := Load(Param("depth"), GP64())
+	a := Load(Param("a").Base(), GP64())
+	b := Load(Param("b").Base(), GP64())
+	c := Load(Param("c").Base(), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride) // in bytes
+	ahead := GP64()
+	prefetchTile(c, stride, ahead, s.rows, 8*s.lanes-4)
+	sums := zeroed(s, 2*s.rows)
+	left, right, value := s.vector(), s.vector(), s.vector()
+	loop(name, depth, func() {
+		VMOVUPS(Mem{Base: b}, left)
+		VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes}, right)
+		PREFETCHT0(Mem{Base: b, Disp: 32 * s.lanes}) // four steps ahead
+		for row := range s.rows {
+			VBROADCASTSS(Mem{Base: a, Disp: 4 * row}, value)
+			VFMADD231PS(left, value, sums[2*row])
+			VFMADD231PS(right, value, sums[2*row+1])
+		}
+		ADDQ(Imm(uint64(4*s.rows)), a)
+		ADDQ(Imm(uint64(8*s.lanes)), b)
+	})
+	for row := range s.rows {
+		for half := range 2 {
+			at := Mem{Base: c, Disp: half * 4 * s.lanes}
+			VADDPS(at, sums[2*row+half], sums[2*row+half])
+			VMOVUPS(sums[2*row+half], at)
+		}
+		ADDQ(stride, c)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// prefetchTile fetches the rows of a tile of c, of which each ends at byte last: of a large c none is in the cache when the sums are
+// ready, unless it is fetched now.
+func prefetchTile(c, stride, ahead Register, rows, last int) {
+	MOVQ(c, ahead)
+	for row := range rows {
+		if row > 0 {
+			ADDQ(stride, ahead)
+		}
+		PREFETCHT0(Mem{Base: ahead})
+		PREFETCHT0(Mem{Base: ahead, Disp: last})
+	}
+}
+
+// dot multiplies x with four rows of w at once, two vectors of x a pair so that each row has two independent sums.
+func dot(s isa) {
+	name := "dot4" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, x, w []float32, vectors, stride int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s sets dst[0..3] to the products of the first %d·vectors values of x with four rows of w that lie stride apart.", name, s.lanes))
+	x := Load(Param("x").Base(), GP64())
+	vectors := Load(Param("vectors"), GP64())
+	odd := GP64()
+	MOVQ(vectors, odd)
+	ANDQ(Imm(1), odd)
+	SHRQ(Imm(1), vectors)
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride)
+	rows := []Register{Load(Param("w").Base(), GP64()), GP64(), GP64(), GP64()}
+	for i := 1; i < 4; i++ {
+		LEAQ(Mem{Base: rows[i-1], Index: stride, Scale: 1}, rows[i])
+	}
+	sums := zeroed(s, 8)
+	first, second := s.vector(), s.vector()
+	loop(name+"Pairs", vectors, func() {
+		VMOVUPS(Mem{Base: x}, first)
+		VMOVUPS(Mem{Base: x, Disp: 4 * s.lanes}, second)
+		for i, row := range rows {
+			VFMADD231PS(Mem{Base: row}, first, sums[i])
+			VFMADD231PS(Mem{Base: row, Disp: 4 * s.lanes}, second, sums[4+i])
+		}
+		ADDQ(Imm(uint64(8*s.lanes)), x)
+		for _, row := range rows {
+			ADDQ(Imm(uint64(8*s.lanes)), row)
+		}
+	})
+	loop(name+"Odd", odd, func() {
+		VMOVUPS(Mem{Base: x}, first)
+		for i, row := range rows {
+			VFMADD231PS(Mem{Base: row}, first, sums[i])
+		}
+	})
+	quarters := make([]VecVirtual, 4)
+	for i := range quarters {
+		VADDPS(sums[4+i], sums[i], sums[i])
+		quarters[i] = fold(s, sums[i])
+	}
+	VHADDPS(quarters[1], quarters[0], quarters[0])
+	VHADDPS(quarters[3], quarters[2], quarters[2])
+	VHADDPS(quarters[2], quarters[0], quarters[0])
+	dst := Load(Param("dst").Base(), GP64())
+	VMOVUPS(quarters[0], Mem{Base: dst})
+	VZEROUPPER()
+	RET()
+}
+
+// weigh sums weighted rows in one vector's width, four rows a step with a sum each.
+func weigh(s isa) {
+	name := "weigh" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, weights, rows []float32, steps, stride int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s adds the first 4·steps rows, %d values of each, times their weights to dst; rows lie stride apart.", name, s.lanes))
+	weights := Load(Param("weights").Base(), GP64())
+	row := Load(Param("rows").Base(), GP64())
+	steps := Load(Param("steps"), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride)
+	sums := zeroed(s, 4)
+	value := s.vector()
+	loop(name, steps, func() {
+		for i, sum := range sums {
+			VBROADCASTSS(Mem{Base: weights, Disp: 4 * i}, value)
+			VFMADD231PS(Mem{Base: row}, value, sum)
+			ADDQ(stride, row)
+		}
+		ADDQ(Imm(16), weights)
+	})
+	VADDPS(sums[1], sums[0], sums[0])
+	VADDPS(sums[3], sums[2], sums[2])
+	VADDPS(sums[2], sums[0], sums[0])
+	dst := Load(Param("dst").Base(), GP64())
+	VADDPS(Mem{Base: dst}, sums[0], sums[0])
+	VMOVUPS(sums[0], Mem{Base: dst})
+	VZEROUPPER()
+	RET()
+}
+
+// halves converts IEEE 754 halves to float32, exactly.
+func halves(s isa) {
+	name := "halves" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst []float32, src []byte, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s converts %d·vectors little-endian halves to float32.", name, s.lanes))
+	dst := Load(Param("dst").Base(), GP64())
+	src := Load(Param("src").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	value := s.vector()
+	loop(name, count, func() {
+		VCVTPH2PS(Mem{Base: src}, value)
+		VMOVUPS(value, Mem{Base: dst})
+		ADDQ(Imm(uint64(2*s.lanes)), src)
+		ADDQ(Imm(uint64(4*s.lanes)), dst)
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// fold adds the parts of a vector into its lowest four values.
+func fold(s isa, v VecVirtual) VecVirtual {
+	if s.lanes == 16 {
+		upper := YMM()
+		VEXTRACTF64X4(Imm(1), v, upper)
+		VADDPS(upper, v.AsY(), v.AsY())
+	}
+	upper, low := XMM(), v.AsX()
+	VEXTRACTF128(Imm(1), v.AsY(), upper)
+	sum := XMM()
+	VADDPS(upper, low, sum)
+	return sum
+}
+
+func zeroed(s isa, n int) []VecVirtual {
+	sums := make([]VecVirtual, n)
+	for i := range sums {
+		sums[i] = s.vector()
+		VXORPS(sums[i], sums[i], sums[i])
+	}
+	return sums
+}
+
+// loop runs body count times; count may be 0.
+func loop(name string, count Register, body func()) {
+	begin, end := name+"Loop", name+"Done"
+	Label(begin)
+	TESTQ(count, count)
+	JE(LabelRef(end))
+	body()
+	DECQ(count)
+	JMP(LabelRef(begin))
+	Label(end)
+}

@@ -1,0 +1,56 @@
+package engines
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/engine/model/llamabundle"
+	"github.com/larkstream/larkstream/engine/native/nativetest"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var models = filepath.Join("..", "..", "models")
+
+// TestAnExportedDecoderAnswersTheSame hears the demo track with lark-nano, its decoder once in plain Go and once exported to
+// GGUF on llama.cpp.
+func TestAnExportedDecoderAnswersTheSame(t *testing.T) {
+	t.Setenv("LARK_NATIVE_DIR", nativetest.Dir(t))
+	nano, out := filepath.Join(models, "lark-nano"), filepath.Join(t.TempDir(), "gguf")
+	_, err := llamabundle.Export(t.Context(), llamabundle.ExportConfig{Model: nano, Quant: "f32", Out: out}, func(int64, int64) {})
+	require.NoError(t, err)
+	plain, err := Open(t.Context(), nano)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, plain.Close()) }()
+	native, err := Open(t.Context(), out)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, native.Close()) }()
+
+	questions := []string{
+		"What is the tempo?", "Which key is this in?", "Which instruments do you hear?", "Describe the music, please!", "Who wrote this song?",
+	}
+	windows := 0
+	err = plain.Cut(t.Context(), filepath.Join(models, "demo", "larksong.mp3"), eventpb.PlanMode_PLAN_MODE_ALL, func(w chunkersvc.Window) error {
+		windows++
+		prompt, err := plain.Prompt(t.Context(), w.PCM)
+		require.NoError(t, err)
+		want, err := plain.Answer(t.Context(), prompt, questions)
+		require.NoError(t, err)
+		got, err := native.Answer(t.Context(), prompt, questions)
+		require.NoError(t, err)
+		for i, q := range questions {
+			require.NotEmpty(t, want[i].Text)
+			require.Equal(t, want[i].Text, got[i].Text, q)
+			require.Equal(t, want[i].OutputTokens, got[i].OutputTokens)
+			t.Logf("%s %s", q, got[i].Text)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, windows, 1)
+}

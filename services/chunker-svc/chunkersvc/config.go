@@ -1,0 +1,65 @@
+// Package chunkersvc is the facade of chunker-svc: it decodes audio and cuts it into windows of 44.1 kHz mono PCM.
+package chunkersvc
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
+)
+
+// Config is the user's configuration of chunker-svc.
+type Config struct {
+	service.Common `yaml:",inline"`
+	Audio          AudioConfig `yaml:"audio"`
+	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors.
+	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors"`
+}
+
+// AudioConfig holds the limits of decoding. Memory for one track is about 16 MiB whatever its length.
+type AudioConfig struct {
+	// MaxFileBytes is the size of the largest file.
+	MaxFileBytes int64 `yaml:"max_file_bytes" env:"LARK_CHUNKER_MAX_FILE_BYTES" flag:"max-file-bytes" default:"1073741824" help:"largest audio file, in bytes"`
+	// MaxDuration of a track.
+	MaxDuration time.Duration `yaml:"max_duration" env:"LARK_CHUNKER_MAX_DURATION" flag:"max-duration" default:"2h" help:"longest track"`
+	// MaxDecodedBytes bounds what a file may decode to, as 32-bit samples of all its channels.
+	MaxDecodedBytes int64 `yaml:"max_decoded_bytes" env:"LARK_CHUNKER_MAX_DECODED_BYTES" flag:"max-decoded-bytes" default:"4294967296" help:"most bytes that a file may decode to (32-bit samples of all channels)"`
+	// Timeout of decoding one track.
+	Timeout time.Duration `yaml:"timeout" env:"LARK_CHUNKER_DECODE_TIMEOUT" flag:"decode-timeout" default:"5m" help:"longest time to decode a track"`
+	// FFmpeg is the program that reads formats other than wav, flac and mp3.
+	FFmpeg string `yaml:"ffmpeg" env:"LARK_FFMPEG" flag:"ffmpeg" help:"path of ffmpeg; empty: looked up in PATH; none: do without"`
+	// Scratch is the folder for temporary PCM, 5.3 MB for each minute of the tracks in hand.
+	Scratch string `yaml:"scratch" env:"LARK_CHUNKER_SCRATCH" flag:"scratch" help:"folder for temporary files; empty: the system's"`
+}
+
+// DefaultConfig is the configuration of an empty file and environment.
+func DefaultConfig() (Config, error) {
+	var c Config
+	return c, config.Defaults(&c)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{worker.Validate(c.Common)}
+	if c.Concurrency < 0 {
+		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
+	}
+	a := c.Audio
+	if a.MaxFileBytes <= 0 || a.MaxDuration <= 0 || a.MaxDecodedBytes <= 0 || a.Timeout <= 0 {
+		faults = append(faults, errors.New("audio: max_file_bytes, max_duration, max_decoded_bytes and timeout must be above 0"))
+	}
+	return errors.Join(faults...)
+}
+
+func (a AudioConfig) decoder() (*audio.Decoder, error) {
+	return audio.NewDecoder(audio.Config{
+		Limits: audio.Limits{
+			FileBytes: a.MaxFileBytes, Duration: a.MaxDuration, DecodedBytes: a.MaxDecodedBytes, Timeout: a.Timeout,
+		},
+		FFmpeg: a.FFmpeg, Scratch: a.Scratch,
+	})
+}

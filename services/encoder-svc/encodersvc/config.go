@@ -1,0 +1,85 @@
+// Package encodersvc is the facade of encoder-svc: it turns windows of audio into embeddings.
+package encodersvc
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/worker"
+)
+
+// Engines that Config.Engine may name.
+const (
+	// EngineNano is lark-nano's encoder in plain Go.
+	EngineNano = "nano"
+	// EngineJukebox is LLark's encoder, Jukebox-5B, in the precision that the bundle names.
+	EngineJukebox = "jukebox"
+	// EngineTest makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of
+	// the bundle's real encoder: give it a blob store and a Redis of its own.
+	EngineTest = "test"
+)
+
+// Config is the user's configuration of encoder-svc.
+type Config struct {
+	service.Common `yaml:",inline"`
+	// Engine is nano, jukebox or test; empty takes what the bundle names.
+	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox or test; empty: the bundle's"`
+	// Concurrency is how many windows are encoded at once; 0 takes the number of processors, 1 for jukebox, of which one window keeps
+	// them all busy and takes 0.4 GB, and 4 for jukebox on a GPU, where windows that wait run together.
+	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox, 4 for jukebox on a GPU"`
+	// Device runs jukebox's prior: cpu, a GPU as cuda, vulkan or metal (cuda:1 is the second), auto for the first GPU with cpu where there is
+	// none, or ggml-cpu. All but cpu need ggml's libraries, see docs/gpu.md; one that cannot be used stops the service, but for auto.
+	Device string `yaml:"device" env:"LARK_ENCODER_DEVICE" flag:"device" default:"cpu" help:"jukebox only: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu"`
+	// NativeDir is the folder of ggml's libraries; empty takes native/cuda, or as the device is called, beside the program, else native/cpu.
+	NativeDir string `yaml:"native_dir" env:"LARK_NATIVE_DIR" flag:"native-dir" help:"folder of the libraries of llama.cpp and ggml; empty: native/ beside the program"`
+	// TestDelay is the time that the test engine takes for one window.
+	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`
+}
+
+// DefaultConfig is the configuration of an empty file and environment.
+func DefaultConfig() (Config, error) {
+	var c Config
+	return c, config.Defaults(&c)
+}
+
+// Validate reports every fault at once.
+func (c *Config) Validate() error {
+	faults := []error{worker.Validate(c.Common)}
+	if !slices.Contains([]string{"", EngineNano, EngineJukebox, EngineTest}, c.Engine) {
+		faults = append(faults, fmt.Errorf("engine: %q is not nano, jukebox or test", c.Engine))
+	}
+	if c.Concurrency < 0 {
+		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
+	}
+	if !validDevice(c.Device) {
+		faults = append(faults, fmt.Errorf("device: %q is not %s", c.Device, deviceNames))
+	}
+	if c.TestDelay < 0 {
+		faults = append(faults, fmt.Errorf("test_delay: %s is below 0", c.TestDelay))
+	}
+	return errors.Join(faults...)
+}
+
+// windows is how many windows are encoded at once.
+func (c *Config) windows(b *model.Bundle) int {
+	switch {
+	case c.Concurrency > 0:
+		return c.Concurrency
+	case c.engineName(b) == EngineJukebox && c.onProcessor():
+		return 1
+	case c.engineName(b) == EngineJukebox:
+		return deviceWindows
+	}
+	return runtime.NumCPU()
+}
+
+// onProcessor tells whether the processor runs the encoder.
+func (c *Config) onProcessor() bool {
+	return slices.Contains([]string{"", DeviceCPU, DeviceGGMLCPU}, c.Device)
+}

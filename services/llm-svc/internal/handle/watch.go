@@ -1,0 +1,86 @@
+package handle
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// progress tells the watchers of the job; nothing depends on it.
+func (h *Handler) progress(ctx context.Context, task *eventpb.Task, status string, ms float64) {
+	if rec, err := event.Progress(Stage, task, status, ms); err == nil {
+		h.Events.Emit(ctx, rec)
+	}
+}
+
+// tokens gives the function that sends each new piece of text to the watchers. It is called by one goroutine at a time.
+func (h *Handler) tokens(ctx context.Context, task *eventpb.Task) func(index int, text string) {
+	sent := map[int]uint32{}
+	return func(index int, text string) {
+		rec, err := event.Encode(Stage, &eventpb.Event{
+			JobId: task.GetJobId(), AtUnixMs: time.Now().UnixMilli(),
+			Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{
+				QuestionIndex: uint32(index), WindowIndex: task.GetWindow().GetIndex(), Seq: sent[index], Text: text,
+			}},
+		})
+		if err == nil {
+			sent[index]++
+			h.Events.Emit(ctx, rec)
+		}
+	}
+}
+
+// observe records the spans and metrics of one question after the fact: the engine knows when its parts began and ended,
+// and works on many questions at once.
+func (h *Handler) observe(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r contract.Result) {
+	if r.Began.IsZero() { // never begun: its prompt was too long
+		r.Began = time.Now()
+		r.Ended = r.Began
+	}
+	prefilled := r.Ended.Add(-r.Decode)
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanAnswer, trace.WithTimestamp(r.Began), trace.WithAttributes(h.attributes(task, q, r)...))
+	if r.Err != nil {
+		span.RecordError(r.Err)
+	} else {
+		between(ctx, telemetry.SpanPrefill, r.Began, prefilled, telemetry.AttrGenAIInputTokens.Int(r.PromptTokens))
+		between(ctx, telemetry.SpanGenerate, prefilled, r.Ended, telemetry.AttrGenAIOutputTokens.Int(r.OutputTokens))
+		h.Metrics.FirstToken(ctx, h.Model, r.FirstToken)
+		h.Metrics.Tokens(ctx, h.Model, r.PromptTokens, r.OutputTokens, r.Decode)
+	}
+	span.End(trace.WithTimestamp(r.Ended))
+}
+
+func between(ctx context.Context, name string, began, ended time.Time, attributes ...attribute.KeyValue) {
+	_, span := telemetry.Tracer().Start(ctx, name, trace.WithTimestamp(began), trace.WithAttributes(attributes...))
+	span.End(trace.WithTimestamp(ended))
+}
+
+func (h *Handler) attributes(task *eventpb.Task, q *eventpb.Question, r contract.Result) []attribute.KeyValue {
+	d := task.GetDecode()
+	list := []attribute.KeyValue{
+		telemetry.AttrGenAIOperation.String(telemetry.GenAIOperation), telemetry.AttrGenAIProvider.String(telemetry.GenAIProvider),
+		telemetry.AttrGenAIRequestModel.String(h.Bundle.Name), telemetry.AttrGenAIResponseModel.String(h.Model),
+		telemetry.AttrGenAIInputTokens.Int(r.PromptTokens), telemetry.AttrGenAIOutputTokens.Int(r.OutputTokens),
+		telemetry.AttrTimeToFirstToken.Float64(r.FirstToken.Seconds()),
+		telemetry.AttrJobID.String(task.GetJobId()), telemetry.AttrWindowIndex.Int(int(task.GetWindow().GetIndex())),
+		telemetry.AttrQuestion.Int(int(q.GetIndex())), telemetry.AttrEngine.String(h.EngineName),
+	}
+	if r.Finish != "" {
+		list = append(list, telemetry.AttrGenAIFinishReasons.StringSlice([]string{r.Finish}))
+	}
+	if d.GetMaxTokens() > 0 {
+		list = append(list, telemetry.AttrGenAIMaxTokens.Int(int(d.GetMaxTokens())))
+	}
+	if d.GetTemperature() > 0 {
+		list = append(list, telemetry.AttrGenAITemperature.Float64(float64(d.GetTemperature())),
+			telemetry.AttrGenAITopP.Float64(float64(d.GetTopP())), telemetry.AttrGenAISeed.Int64(int64(d.GetSeed())))
+	}
+	return list
+}

@@ -1,0 +1,57 @@
+package llmsvc
+
+import (
+	"context"
+
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/handle"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
+)
+
+// Command parses args and the environment and runs the service until ctx ends.
+func Command(ctx context.Context, args []string) error {
+	var cfg Config
+	err := config.Load(&cfg, config.Options{
+		Name: telemetry.ServiceLLM, Summary: "answers questions about windows from their soft prompts", EnvPrefix: "LARK_LLM_", Args: args,
+		Examples: []string{
+			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark LARK_MODEL_DIR=models/lark-nano llm-svc",
+			"llm-svc --max-batch 32 --concurrency 16",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return Run(ctx, cfg)
+}
+
+// Run serves until ctx ends, then drains.
+func Run(ctx context.Context, cfg Config) (err error) {
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceLLM, model.LoadComplete)
+	if err != nil {
+		return err
+	}
+	defer func() { err = w.Close(ctx, err) }()
+	eng, err := cfg.open(w.Bundle, w.Log)
+	if err != nil {
+		return err
+	}
+	w.OnClose(eng.Close)
+	h, err := handle.New(handle.Deps{
+		Engine: eng, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer, Metrics: telemetry.NewEngineMetrics(),
+		EngineName: cfg.engineName(w.Bundle), Model: cfg.modelName(w.Bundle),
+	})
+	if err != nil {
+		return err
+	}
+	server := newServer(eng, w.Log)
+	return w.Serve(ctx, worker.Work{
+		Stage: handle.Stage, Topic: event.TopicPrompts, Handle: h.Handle, Model: cfg.modelName(w.Bundle),
+		Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
+		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
+		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,
+		Parts:       server.parts(), After: server.ready,
+	})
+}

@@ -1,0 +1,56 @@
+package projectorsvc
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"runtime"
+
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/projector"
+	"github.com/larkstream/larkstream/services/projector-svc/internal/handle"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
+)
+
+// Command parses args and the environment and runs the service until ctx ends.
+func Command(ctx context.Context, args []string) error {
+	var cfg Config
+	err := config.Load(&cfg, config.Options{
+		Name: telemetry.ServiceProjector, Summary: "turns audio embeddings into soft prompts", EnvPrefix: "LARK_PROJECTOR_", Args: args,
+		Examples: []string{"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark LARK_MODEL_DIR=models/lark-nano projector-svc"},
+	})
+	if err != nil {
+		return err
+	}
+	return Run(ctx, cfg)
+}
+
+// Run serves until ctx ends, then drains.
+func Run(ctx context.Context, cfg Config) (err error) {
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector, model.LoadComplete)
+	if err != nil {
+		return err
+	}
+	defer func() { err = w.Close(ctx, err) }()
+	layer, err := projector.Open(w.Bundle)
+	if err != nil {
+		return err
+	}
+	handler, err := handle.New(handle.Deps{Projector: layer, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer})
+	if err != nil {
+		return err
+	}
+	return w.Serve(ctx, worker.Work{
+		Stage: handle.Stage, Topic: event.TopicEmbeddings, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
+		Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+	})
+}
+
+// windowMemory is what one window takes: frames and soft prompt in float32, and as many bytes again for their stored forms.
+func windowMemory(b *model.Bundle) int64 {
+	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
+	return 2 * 4 * frames * int64(b.Projector.In+b.Projector.Out)
+}
