@@ -10,9 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -27,12 +28,12 @@ func TestTracksHoldTheWindowsAskedFor(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "track.wav")
 	require.NoError(t, writeTrack(path, base, 3, 4))
-	cfg, err := chunkersvc.DefaultConfig()
+	files, err := audio.NewDecoder(audio.DefaultConfig())
 	require.NoError(t, err)
-	cutter, err := chunkersvc.OpenCutter(cfg, 25)
+	cutter := cut.New(files, "")
 	require.NoError(t, err)
 	hashes := map[string]bool{}
-	seconds, err := cutter.Cut(t.Context(), path, eventpb.PlanMode_PLAN_MODE_ALL, nil, func(w chunkersvc.Window) error {
+	seconds, err := cutter.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, 25), func(w cut.FileWindow) error {
 		hashes[w.Hash] = true
 		require.Len(t, w.PCM, windowSamples)
 		return nil

@@ -8,8 +8,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
 )
 
 // LLMConfig says how a decoder on llama.cpp is measured.
@@ -92,12 +92,7 @@ type llmBench struct {
 }
 
 func (b *llmBench) engineRound(ctx context.Context, round int) (err error) {
-	cfg, err := llmsvc.DefaultConfig()
-	if err != nil {
-		return err
-	}
-	cfg.ModelDir, cfg.NativeDir, cfg.Device, cfg.Threads = b.ModelDir, b.NativeDir, "cpu", b.Threads
-	d, err := llmsvc.OpenDecoder(cfg)
+	d, err := decoder.OpenMeasured(b.bundle, decoder.Options{NativeDir: b.NativeDir, Device: "cpu", Threads: b.Threads})
 	if err != nil {
 		return err
 	}
@@ -114,7 +109,7 @@ func (b *llmBench) engineRound(ctx context.Context, round int) (err error) {
 }
 
 // engineRate answers questions on one window and measures while all of them are being decoded.
-func (b *llmBench) engineRate(ctx context.Context, d llmsvc.Decoder, i int) error {
+func (b *llmBench) engineRate(ctx context.Context, d decoder.Measured, i int) error {
 	rate := &b.report.Rates[i]
 	before := d.Stats()
 	results, err := d.Answer(ctx, b.request(rate.Sequences))
@@ -134,18 +129,18 @@ func (b *llmBench) engineRate(ctx context.Context, d llmsvc.Decoder, i int) erro
 	return nil
 }
 
-func (b *llmBench) request(questions int) llmsvc.Request {
+func (b *llmBench) request(questions int) decoder.Request {
 	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a load, not a secret
-	req := llmsvc.Request{Soft: noise(rng, b.Frames, b.bundle.LLM.Hidden), Job: "bench"}
+	req := decoder.Request{Soft: noise(rng, b.Frames, b.bundle.LLM.Hidden), Job: "bench"}
 	req.Decode.MaxTokens = b.Tokens
 	for i := range questions {
-		req.Questions = append(req.Questions, llmsvc.Question{Index: i, Text: "What instruments do you hear in this piece?"})
+		req.Questions = append(req.Questions, decoder.Question{Index: i, Text: "What instruments do you hear in this piece?"})
 	}
 	return req
 }
 
 // overlap is tokens a second of all answers while all of them are decoded. An answer's first token comes with its prompt.
-func overlap(results []llmsvc.Result) (float64, error) {
+func overlap(results []decoder.Result) (float64, error) {
 	var from, to time.Time
 	speed := 0.0
 	for _, r := range results {
@@ -170,7 +165,7 @@ func overlap(results []llmsvc.Result) (float64, error) {
 }
 
 // share measures what it saves to ask all questions on a window at once.
-func (b *llmBench) share(ctx context.Context, d llmsvc.Decoder) error {
+func (b *llmBench) share(ctx context.Context, d decoder.Measured) error {
 	before := d.Stats().Prefixes
 	began := time.Now()
 	if _, err := d.Answer(ctx, b.request(b.Sequences)); err != nil {

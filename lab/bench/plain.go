@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/lab/engines"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 // answering is how many windows the plain loop answers at once, as many as llm-svc by default.
@@ -55,7 +55,7 @@ func (l *loop) run(ctx context.Context, paths []string) error {
 	windows, ctx := errgroup.WithContext(ctx)
 	windows.SetLimit(answering + runtime.GOMAXPROCS(0))
 	for _, path := range paths {
-		err := l.set.Cut(ctx, path, eventpb.PlanMode_PLAN_MODE_ALL, func(w chunkersvc.Window) error {
+		_, err := l.set.Cut(ctx, path, plan.All, func(w cut.FileWindow) error {
 			windows.Go(func() error { return l.window(ctx, w.PCM) })
 			return ctx.Err()
 		})

@@ -8,9 +8,9 @@ import (
 	"math"
 	"slices"
 
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
-	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
 )
 
 // PrecisionsConfig says what to compare.
@@ -72,7 +72,7 @@ func RunPrecisions(ctx context.Context, cfg PrecisionsConfig) (PrecisionsReport,
 // framesByDepth encodes the clip once and keeps the frames behind each of the depths.
 func framesByDepth(ctx context.Context, bundle *model.Bundle, p tensor.Precision, cfg PrecisionsConfig) (frames map[int][]float32, err error) {
 	frames = map[int][]float32{}
-	engine, err := encodersvc.OpenJukebox(bundle, encodersvc.JukeboxOptions{Precision: p, After: func(layers int, x []float32) {
+	engine, err := encoder.OpenJukebox(bundle, encoder.JukeboxOptions{Precision: p, After: func(layers int, x []float32) {
 		if slices.Contains(cfg.Depths, layers) {
 			frames[layers] = x
 		}

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
-	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
 )
 
 // SoakConfig says how a decoder is kept busy.
@@ -74,12 +74,7 @@ func RunSoak(ctx context.Context, cfg SoakConfig) (r SoakReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	engineConfig, err := llmsvc.DefaultConfig()
-	if err != nil {
-		return r, err
-	}
-	engineConfig.ModelDir, engineConfig.NativeDir, engineConfig.Threads = cfg.ModelDir, cfg.NativeDir, cfg.Threads
-	d, err := llmsvc.OpenDecoder(engineConfig)
+	d, err := decoder.OpenMeasured(bundle, decoder.Options{NativeDir: cfg.NativeDir, Threads: cfg.Threads})
 	if err != nil {
 		return r, err
 	}
@@ -106,7 +101,7 @@ func RunSoak(ctx context.Context, cfg SoakConfig) (r SoakReport, err error) {
 
 type soak struct {
 	cfg     SoakConfig
-	decoder llmsvc.Decoder
+	decoder decoder.Measured
 	bundle  *model.Bundle
 	lock    sync.Mutex
 	count   SoakCount
@@ -170,7 +165,7 @@ func (s *soak) ask(ctx context.Context, rng *rand.Rand, job string) error {
 	return s.note(len(req.Questions), results, err)
 }
 
-func (s *soak) note(questions int, results []llmsvc.Result, err error) error {
+func (s *soak) note(questions int, results []decoder.Result, err error) error {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.count.Requests++
@@ -189,7 +184,7 @@ func (s *soak) note(questions int, results []llmsvc.Result, err error) error {
 	}
 	for _, r := range results {
 		switch {
-		case r.Err != nil && !errors.Is(r.Err, llmsvc.ErrPromptTooLong):
+		case r.Err != nil && !errors.Is(r.Err, decoder.ErrPromptTooLong):
 			return fmt.Errorf("soaking the decoder: question %d: %w", r.Index, r.Err)
 		case r.Err != nil:
 			s.count.Failed++
@@ -201,14 +196,14 @@ func (s *soak) note(questions int, results []llmsvc.Result, err error) error {
 }
 
 // request is a window of random length with up to six questions, of which a few are longer than the context.
-func (s *soak) request(rng *rand.Rand, job string) llmsvc.Request {
-	req := llmsvc.Request{Soft: noise(rng, 1+rng.IntN(240), s.bundle.LLM.Hidden), Job: job}
+func (s *soak) request(rng *rand.Rand, job string) decoder.Request {
+	req := decoder.Request{Soft: noise(rng, 1+rng.IntN(240), s.bundle.LLM.Hidden), Job: job}
 	req.Decode.MaxTokens = 1 + rng.IntN(48)
 	if rng.IntN(2) == 0 {
 		req.Decode.Temperature, req.Decode.TopP, req.Decode.Seed = 0.2+rng.Float32(), 0.5+rng.Float32()/2, rng.Uint64()
 	}
-	if rng.IntN(6) == 0 && s.decoder.Constrains(llmsvc.SchemaTags) {
-		req.Schema = llmsvc.SchemaTags
+	if rng.IntN(6) == 0 && s.decoder.Constrains(decoder.SchemaTags) {
+		req.Schema = decoder.SchemaTags
 	}
 	for i := range 1 + rng.IntN(6) {
 		words := 1 + rng.IntN(12)
@@ -219,7 +214,7 @@ func (s *soak) request(rng *rand.Rand, job string) llmsvc.Request {
 		for range words {
 			fmt.Fprintf(&text, "word%d ", rng.IntN(1000))
 		}
-		req.Questions = append(req.Questions, llmsvc.Question{Index: i, Text: text.String()})
+		req.Questions = append(req.Questions, decoder.Question{Index: i, Text: text.String()})
 	}
 	return req
 }

@@ -12,9 +12,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/lab/engines"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 // amount: real music, and no window twice.
 func makeTracks(ctx context.Context, set *engines.Set, source, dir string, windows int) ([]string, error) {
 	var base [][]int16
-	err := set.Cut(ctx, source, eventpb.PlanMode_PLAN_MODE_ALL, func(w chunkersvc.Window) error {
+	_, err := set.Cut(ctx, source, plan.All, func(w cut.FileWindow) error {
 		if len(w.PCM) == windowSamples {
 			base = append(base, w.PCM)
 		}

@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
-	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
 )
 
 // WindowConfig says what one process encodes.
@@ -68,8 +68,8 @@ func RunWindow(ctx context.Context, cfg WindowConfig) (r EncoderRun, err error) 
 	}
 	bundle.Encoder.Config["layers"] = cfg.Layers
 	pcm := chirp(int(cfg.Seconds * sampleRate))
-	clock := &partClock{windows: cfg.Windows, seconds: map[encodersvc.JukeboxPart]float64{}}
-	engine, err := encodersvc.OpenJukebox(bundle, encodersvc.JukeboxOptions{Precision: cfg.Precision, Windows: cfg.Windows, Mark: clock.mark})
+	clock := &partClock{windows: cfg.Windows, seconds: map[encoder.JukeboxPart]float64{}}
+	engine, err := encoder.OpenJukebox(bundle, encoder.JukeboxOptions{Precision: cfg.Precision, Windows: cfg.Windows, Mark: clock.mark})
 	if err != nil {
 		return r, err
 	}
@@ -102,7 +102,7 @@ func depth(bundle *model.Bundle, layers int) (run, all int, err error) {
 }
 
 // measure encodes all windows at once, between two measurements of the ceilings.
-func (r *EncoderRun) measure(ctx context.Context, cfg WindowConfig, engine *encodersvc.Jukebox, pcm []int16, clock *partClock) error {
+func (r *EncoderRun) measure(ctx context.Context, cfg WindowConfig, engine *encoder.JukeboxEncoder, pcm []int16, clock *partClock) error {
 	before, err := ceilings()
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (r *EncoderRun) measure(ctx context.Context, cfg WindowConfig, engine *enco
 	return writeResult(ctx, cfg, engine, pcm, frames[0])
 }
 
-func writeResult(ctx context.Context, cfg WindowConfig, engine *encodersvc.Jukebox, pcm []int16, frames []float32) error {
+func writeResult(ctx context.Context, cfg WindowConfig, engine *encoder.JukeboxEncoder, pcm []int16, frames []float32) error {
 	if cfg.Frames != "" {
 		if err := writeValues(cfg.Frames, frames); err != nil {
 			return err
@@ -215,14 +215,14 @@ func spent(do func() error) (float64, error) {
 type partClock struct {
 	windows int
 	lock    sync.Mutex
-	part    encodersvc.JukeboxPart
+	part    encoder.JukeboxPart
 	since   float64
-	seconds map[encodersvc.JukeboxPart]float64
+	seconds map[encoder.JukeboxPart]float64
 	memory  Memory
 	err     error
 }
 
-func (c *partClock) mark(next encodersvc.JukeboxPart) {
+func (c *partClock) mark(next encoder.JukeboxPart) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	now, err := processorSeconds()

@@ -7,22 +7,23 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/decoder"
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/engine/tensor"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
-	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
 	"github.com/larkstream/larkstream/engine/projector"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/engine/tensor"
 )
 
 // Set is a model's engines, opened. It is safe for concurrent use.
 type Set struct {
 	Bundle  *model.Bundle
-	cutter  *chunkersvc.Cutter
-	encoder encodersvc.Engine
+	cutter  *cut.Cutter
+	encoder encoder.Engine
 	project *projector.Projector
-	llm     llmsvc.Engine
+	decoder decoder.Engine
 }
 
 // Open opens the engines of a model bundle, with the libraries of llama.cpp that LARK_NATIVE_DIR names, if it does.
@@ -36,39 +37,27 @@ func Open(ctx context.Context, modelDir string) (s *Set, err error) {
 	if s.Bundle, err = model.LoadComplete(modelDir); err != nil {
 		return s, err
 	}
-	chunkerCfg, err := chunkersvc.DefaultConfig()
+	files, err := audio.NewDecoder(audio.DefaultConfig())
 	if err != nil {
 		return s, err
 	}
-	if s.cutter, err = chunkersvc.OpenCutter(chunkerCfg, s.Bundle.Encoder.SpanS); err != nil {
-		return s, err
-	}
-	encoderCfg, err := encodersvc.DefaultConfig()
-	if err != nil {
-		return s, err
-	}
+	s.cutter = cut.New(files, "")
 	native := os.Getenv("LARK_NATIVE_DIR")
-	encoderCfg.ModelDir, encoderCfg.NativeDir = modelDir, native
-	if s.encoder, err = encodersvc.OpenEngine(ctx, encoderCfg); err != nil {
+	if s.encoder, err = encoder.Open(ctx, s.Bundle, encoder.Options{Device: encoder.Device{NativeDir: native}}); err != nil {
 		return s, err
 	}
 	if s.project, err = projector.Open(s.Bundle); err != nil {
 		return s, err
 	}
-	llmCfg, err := llmsvc.DefaultConfig()
-	if err != nil {
-		return s, err
-	}
-	llmCfg.ModelDir, llmCfg.NativeDir = modelDir, native
-	s.llm, err = llmsvc.OpenEngine(llmCfg)
+	s.decoder, err = decoder.Open(s.Bundle, decoder.Options{NativeDir: native})
 	return s, err
 }
 
 // Close frees what the engines hold.
 func (s *Set) Close() error {
 	var faults []error
-	if s.llm != nil {
-		faults = append(faults, s.llm.Close())
+	if s.decoder != nil {
+		faults = append(faults, s.decoder.Close())
 	}
 	if s.encoder != nil {
 		faults = append(faults, s.encoder.Close())
@@ -76,10 +65,10 @@ func (s *Set) Close() error {
 	return errors.Join(faults...)
 }
 
-// Cut calls each with the windows of a track, in order. plan ALL hears the whole track, AUTO one window.
-func (s *Set) Cut(ctx context.Context, path string, plan eventpb.PlanMode, each func(chunkersvc.Window) error) error {
-	_, err := s.cutter.Cut(ctx, path, plan, nil, each)
-	return err
+// Cut calls each with the windows of a track, in order, and returns the length of the track in seconds. Mode All hears the whole track,
+// mode Auto one window.
+func (s *Set) Cut(ctx context.Context, path string, mode plan.Mode, each func(cut.FileWindow) error) (float64, error) {
+	return s.cutter.CutFile(ctx, path, plan.NewRule(mode, nil, s.Bundle.Encoder.SpanS), each)
 }
 
 // Prompt makes the soft prompt of a window.
@@ -92,12 +81,12 @@ func (s *Set) Prompt(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 }
 
 // Answer answers questions about a window with greedy decoding, in their order.
-func (s *Set) Answer(ctx context.Context, prompt tensor.Matrix, questions []string) ([]llmsvc.Result, error) {
-	req := llmsvc.Request{Soft: prompt}
+func (s *Set) Answer(ctx context.Context, prompt tensor.Matrix, questions []string) ([]decoder.Result, error) {
+	req := decoder.Request{Soft: prompt}
 	for i, text := range questions {
-		req.Questions = append(req.Questions, llmsvc.Question{Index: i, Text: text})
+		req.Questions = append(req.Questions, decoder.Question{Index: i, Text: text})
 	}
-	results, err := s.llm.Answer(ctx, req)
+	results, err := s.decoder.Answer(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("answering: %w", err)
 	}

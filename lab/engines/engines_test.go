@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/engine/model/llamabundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,7 +35,7 @@ func TestAnExportedDecoderAnswersTheSame(t *testing.T) {
 		"What is the tempo?", "Which key is this in?", "Which instruments do you hear?", "Describe the music, please!", "Who wrote this song?",
 	}
 	windows := 0
-	err = plain.Cut(t.Context(), filepath.Join(models, "demo", "larksong.mp3"), eventpb.PlanMode_PLAN_MODE_ALL, func(w chunkersvc.Window) error {
+	_, err = plain.Cut(t.Context(), filepath.Join(models, "demo", "larksong.mp3"), plan.All, func(w cut.FileWindow) error {
 		windows++
 		prompt, err := plain.Prompt(t.Context(), w.PCM)
 		require.NoError(t, err)

@@ -16,9 +16,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/lab/engines"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 // defaultQuestions are wordings that lark-nano's training kept back (training/nano/questions.py, split test).
@@ -198,7 +198,7 @@ func (r *run) clip(ctx context.Context, i int) (Answers, error) {
 		questions = append(questions, r.wordings[kind][i%len(r.wordings[kind])])
 	}
 	answers := Answers{}
-	err := r.set.Cut(ctx, path, eventpb.PlanMode_PLAN_MODE_AUTO, func(w chunkersvc.Window) error {
+	_, err := r.set.Cut(ctx, path, plan.Auto, func(w cut.FileWindow) error {
 		prompt, err := r.set.Prompt(ctx, w.PCM)
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -129,4 +130,29 @@ func TestMemoryDoesNotGrowWithTheTrack(t *testing.T) { //nolint:paralleltest // 
 	require.Equal(t, 24, n)
 	t.Logf("held at most %.1f MiB more than before", float64(peak)/(1<<20))
 	require.LessOrEqual(t, peak, int64(8<<20))
+}
+
+func TestCutFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.wav")
+	file, err := rampWAV(30 * plan.SampleRate)()
+	require.NoError(t, err)
+	raw, err := io.ReadAll(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, raw, 0o600))
+	c := newCutter(t, t.TempDir())
+	var got []FileWindow
+	seconds, err := c.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, 25), func(w FileWindow) error {
+		got = append(got, w)
+		return nil
+	})
+	require.NoError(t, err)
+	require.InDelta(t, 30, seconds, 1e-9)
+	require.Len(t, got, 2)
+	require.Equal(t, []float64{5, 30}, []float64{got[1].StartS, got[1].EndS})
+	require.Equal(t, got[0].PCM[5*plan.SampleRate:], got[1].PCM[:20*plan.SampleRate])
+
+	enough := errors.New("enough")
+	_, err = c.CutFile(t.Context(), path, plan.NewRule(plan.Auto, nil, 25), func(FileWindow) error { return enough })
+	require.ErrorIs(t, err, enough)
 }

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/lab/npy"
-	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
-	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
 )
 
 const sampleRate = 44100
@@ -23,8 +23,8 @@ const sampleRate = 44100
 type encodeRun struct {
 	codes, out string
 	files      []string
-	chunker    chunkersvc.Config
-	jukebox    *encodersvc.Jukebox
+	audio      *audio.Decoder
+	jukebox    *encoder.JukeboxEncoder
 }
 
 func (a *app) encodeCommand() *cobra.Command {
@@ -40,7 +40,7 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 			if modelDir == "" {
 				return usage(errors.New("--model is needed"))
 			}
-			options := encodersvc.JukeboxOptions{Precision: tensor.Precision(precision)}
+			options := encoder.JukeboxOptions{Precision: tensor.Precision(precision)}
 			if _, err := tensor.ParsePrecision(precision); precision != "" && err != nil {
 				return usage(fmt.Errorf("--precision: %w", err))
 			}
@@ -48,12 +48,12 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 			if err != nil {
 				return err
 			}
-			r.jukebox, err = encodersvc.OpenJukeboxOn(cmd.Context(), bundle, options, encodersvc.Device{Name: device, NativeDir: os.Getenv("LARK_NATIVE_DIR"), Log: a.log})
+			r.jukebox, err = encoder.OpenJukeboxOn(cmd.Context(), bundle, options, encoder.Device{Name: device, NativeDir: os.Getenv("LARK_NATIVE_DIR"), Log: a.log})
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, r.jukebox.Close()) }()
-			if r.chunker, err = chunkersvc.DefaultConfig(); err != nil {
+			if r.audio, err = audio.NewDecoder(audio.DefaultConfig()); err != nil {
 				return err
 			}
 			r.files = args
@@ -63,7 +63,7 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 	f := cmd.Flags()
 	f.StringVar(&modelDir, "model", "", "`folder` of the bundle")
 	f.StringVar(&precision, "precision", "", "`name` of the arithmetic: f32, bf16x2 or bf16; default: the bundle's")
-	f.StringVar(&device, "device", encodersvc.DeviceCPU, "`name` of the device: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu, all but cpu with the libraries in\nLARK_NATIVE_DIR or beside the program, see docs/gpu.md")
+	f.StringVar(&device, "device", encoder.DeviceCPU, "`name` of the device: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu, all but cpu with the libraries in\nLARK_NATIVE_DIR or beside the program, see docs/gpu.md")
 	f.StringVar(&r.codes, "codes", "", "`file` for the codes, .npy")
 	f.StringVar(&r.out, "out", "", "`file` for the frames, .npy")
 	return cmd
@@ -84,7 +84,7 @@ func (a *app) encodeAll(ctx context.Context, r *encodeRun) error {
 }
 
 func (a *app) encodeFile(ctx context.Context, r *encodeRun, file string) error {
-	pcm, err := chunkersvc.Decode(ctx, r.chunker, file)
+	pcm, err := r.audio.DecodeFile(ctx, file)
 	if err != nil {
 		return err
 	}

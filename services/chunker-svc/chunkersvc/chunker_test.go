@@ -6,16 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
 	"github.com/larkstream/larkstream/shared/config/configtest"
@@ -90,36 +88,16 @@ func TestService(t *testing.T) { //nolint:paralleltest // telemetry is global
 	require.NoError(t, svc.Stop())
 }
 
-func TestCutter(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "a.wav")
-	require.NoError(t, os.WriteFile(path, wav(30), 0o600))
-	cfg, err := chunkersvc.DefaultConfig()
-	require.NoError(t, err)
-	cutter, err := chunkersvc.OpenCutter(cfg, 25)
-	require.NoError(t, err)
-	var got []chunkersvc.Window
-	seconds, err := cutter.Cut(t.Context(), path, eventpb.PlanMode_PLAN_MODE_ALL, nil, func(w chunkersvc.Window) error {
-		got = append(got, w)
-		return nil
-	})
-	require.NoError(t, err)
-	require.InDelta(t, 30, seconds, 1e-9)
-	require.Len(t, got, 2)
-	require.Equal(t, []float64{5, 30}, []float64{got[1].StartS, got[1].EndS})
-	require.Equal(t, got[0].PCM[5*44100:], got[1].PCM[:20*44100])
-
-	enough := errors.New("enough")
-	_, err = cutter.Cut(t.Context(), path, eventpb.PlanMode_PLAN_MODE_AUTO, nil, func(chunkersvc.Window) error { return enough })
-	require.ErrorIs(t, err, enough)
-}
-
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	configtest.Complete(t, func() any { return &chunkersvc.Config{} }, "testdata/complete.yaml")
 	cfg, err := chunkersvc.DefaultConfig()
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
+	defaults := audio.DefaultConfig().Limits
+	require.Equal(t, defaults, audio.Limits{
+		FileBytes: cfg.Audio.MaxFileBytes, Duration: cfg.Audio.MaxDuration, DecodedBytes: cfg.Audio.MaxDecodedBytes, Timeout: cfg.Audio.Timeout,
+	})
 	cfg.Concurrency, cfg.Audio.Timeout = -1, 0
 	err = cfg.Validate()
 	require.ErrorContains(t, err, "concurrency: -1 is below 0")

@@ -3,26 +3,13 @@ package encodersvc
 
 import (
 	"errors"
-	"fmt"
-	"runtime"
-	"slices"
+	"log/slog"
 	"time"
 
-	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
-)
-
-// Engines that Config.Engine may name.
-const (
-	// EngineNano is lark-nano's encoder in plain Go.
-	EngineNano = "nano"
-	// EngineJukebox is LLark's encoder, Jukebox-5B, in the precision that the bundle names.
-	EngineJukebox = "jukebox"
-	// EngineTest makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of
-	// the bundle's real encoder: give it a blob store and a Redis of its own.
-	EngineTest = "test"
 )
 
 // Config is the user's configuration of encoder-svc.
@@ -50,36 +37,13 @@ func DefaultConfig() (Config, error) {
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{worker.Validate(c.Common)}
-	if !slices.Contains([]string{"", EngineNano, EngineJukebox, EngineTest}, c.Engine) {
-		faults = append(faults, fmt.Errorf("engine: %q is not nano, jukebox or test", c.Engine))
-	}
-	if c.Concurrency < 0 {
-		faults = append(faults, fmt.Errorf("concurrency: %d is below 0", c.Concurrency))
-	}
-	if !validDevice(c.Device) {
-		faults = append(faults, fmt.Errorf("device: %q is not %s", c.Device, deviceNames))
-	}
-	if c.TestDelay < 0 {
-		faults = append(faults, fmt.Errorf("test_delay: %s is below 0", c.TestDelay))
-	}
-	return errors.Join(faults...)
+	return errors.Join(worker.Validate(c.Common), c.options(nil).Validate())
 }
 
-// windows is how many windows are encoded at once.
-func (c *Config) windows(b *model.Bundle) int {
-	switch {
-	case c.Concurrency > 0:
-		return c.Concurrency
-	case c.engineName(b) == EngineJukebox && c.onProcessor():
-		return 1
-	case c.engineName(b) == EngineJukebox:
-		return deviceWindows
+// options are the encoder's choices.
+func (c *Config) options(log *slog.Logger) encoder.Options {
+	return encoder.Options{
+		Engine: c.Engine, Concurrency: c.Concurrency, TestDelay: c.TestDelay,
+		Device: encoder.Device{Name: c.Device, NativeDir: c.NativeDir, Log: log},
 	}
-	return runtime.NumCPU()
-}
-
-// onProcessor tells whether the processor runs the encoder.
-func (c *Config) onProcessor() bool {
-	return slices.Contains([]string{"", DeviceCPU, DeviceGGMLCPU}, c.Device)
 }

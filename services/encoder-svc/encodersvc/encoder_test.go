@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,42 +68,6 @@ func TestJobsOnOneTrackEncodeOnce(t *testing.T) { //nolint:paralleltest // telem
 	require.Equal(t, eventpb.Cache_CACHE_HIT, ready[len(ready)-1].GetTask().GetCache())
 	require.Zero(t, svc.Metric(t, "lark_encoder_runs_total"))
 	require.NoError(t, svc.Stop())
-}
-
-func TestNanoEngine(t *testing.T) {
-	t.Parallel()
-	e, err := OpenEngine(t.Context(), Config{Engine: EngineNano, Common: commonOf(nanoBundle)})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, e.Close()) }()
-	pcm := make([]int16, 2*44100)
-	for i := range pcm {
-		pcm[i] = int16(8000 * math.Sin(float64(i)/15))
-	}
-	frames, err := e.Encode(t.Context(), pcm)
-	require.NoError(t, err)
-	require.Equal(t, []int{21, 192, 21 * 192}, []int{frames.Rows, frames.Cols, len(frames.Data)})
-	_, err = e.Encode(t.Context(), pcm[:44099])
-	require.ErrorIs(t, err, ErrTooShort)
-	_, err = e.Encode(t.Context(), make([]int16, 25*44100+1))
-	require.ErrorIs(t, err, ErrTooLong)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = e.Encode(ctx, pcm)
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-func TestOpenEngineRefusesWhatItCannotRun(t *testing.T) {
-	t.Parallel()
-	tiny := modeltest.Write(t, modeltest.Manifest())
-	_, err := OpenEngine(t.Context(), Config{Engine: "mp3", Common: commonOf(tiny)})
-	require.ErrorContains(t, err, `engine "mp3" is not nano, jukebox or test`)
-	_, err = OpenEngine(t.Context(), Config{Common: commonOf(tiny)})
-	require.ErrorContains(t, err, "loading the encoder", "the random bundle holds no lark-nano encoder")
-	_, err = OpenEngine(t.Context(), Config{Common: commonOf(t.TempDir())})
-	require.ErrorContains(t, err, "model bundle")
-	e, err := OpenEngine(t.Context(), Config{Engine: EngineTest, Common: commonOf(tiny)})
-	require.NoError(t, err)
-	require.NoError(t, e.Close())
 }
 
 func TestConfig(t *testing.T) {

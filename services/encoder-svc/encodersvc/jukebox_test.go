@@ -8,13 +8,14 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
+	"github.com/larkstream/larkstream/engine/native/nativetest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
+	"github.com/stretchr/testify/require"
 )
 
 // jukeboxBundle writes a bundle of random weights that hears 3 s.
@@ -35,77 +36,6 @@ func tone(samples int) []int16 {
 		pcm[i] = int16(8000 * math.Sin(float64(i)/15))
 	}
 	return pcm
-}
-
-func TestJukeboxEngine(t *testing.T) {
-	t.Parallel()
-	e, err := OpenEngine(t.Context(), Config{Common: commonOf(jukeboxBundle(t))})
-	require.NoError(t, err)
-	frames, err := e.Encode(t.Context(), tone(44100))
-	require.NoError(t, err)
-	require.Equal(t, []int{10, 48, 10 * 48}, []int{frames.Rows, frames.Cols, len(frames.Data)}, "44100 samples are 344 codes")
-	frames, err = e.Encode(t.Context(), tone(200_000))
-	require.NoError(t, err)
-	require.Equal(t, 30, frames.Rows, "what lies beyond 1024 codes is not heard")
-	_, err = e.Encode(t.Context(), tone(4351))
-	require.ErrorIs(t, err, ErrTooShort)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = e.Encode(ctx, tone(44100))
-	require.ErrorIs(t, err, context.Canceled)
-	codes, err := e.(*Jukebox).Codes(t.Context(), tone(44100))
-	require.NoError(t, err)
-	require.Len(t, codes, 1024)
-	require.NoError(t, e.Close())
-}
-
-func TestConfigurationChoosesThePrecision(t *testing.T) {
-	t.Parallel()
-	dir := jukeboxBundle(t)
-	frames := map[string][]float32{}
-	for _, precision := range []string{"", "f32", "bf16x2", "bf16"} {
-		common := commonOf(dir)
-		common.EncoderPrecision = precision
-		e, err := OpenEngine(t.Context(), Config{Common: common})
-		require.NoError(t, err)
-		out, err := e.Encode(t.Context(), tone(44100))
-		require.NoError(t, err)
-		frames[precision] = out.Data
-		require.NoError(t, e.Close())
-	}
-	require.Equal(t, frames[""], frames["f32"], "the bundle's")
-	require.NotEqual(t, frames["f32"], frames["bf16"])
-	require.NotEqual(t, frames["f32"], frames["bf16x2"])
-	require.InDeltaSlice(t, frames["f32"], frames["bf16x2"], 1e-4)
-	common := commonOf(nanoBundle)
-	common.EncoderPrecision = "bf16"
-	_, err := OpenEngine(t.Context(), Config{Common: common})
-	require.ErrorContains(t, err, `engine "nano" has f32 only`)
-}
-
-func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
-	t.Parallel()
-	for want, change := range map[string]func(m *model.Manifest){
-		`precision "fp8" is not one of [f32 bf16x2 bf16]`:       func(m *model.Manifest) { m.Encoder.Precision = "fp8" },
-		`says width 50, its encoder has 48`:                     func(m *model.Manifest) { m.Encoder.Width = 50 },
-		`"prior.transformer._attn_mods.3.ln_0.weight"`:          func(m *model.Manifest) { m.Encoder.Config["layers"] = 4 },
-		`is F16 [48 40], where F16 [48 41] is expected`:         func(m *model.Manifest) { m.Encoder.Config["mlp"] = 41 },
-		`5 heads do not divide an attention state of 12`:        func(m *model.Manifest) { m.Encoder.Config["heads"] = 5 },
-		`encoder.config.n_ctx: many is unknown or no integer`:   func(m *model.Manifest) { m.Encoder.Config["n_ctx"] = "many" },
-		`"bottleneck.level_blocks.2.k" is F32 [64 64], where F`: func(m *model.Manifest) { m.Encoder.Config["bins"] = 63 },
-	} {
-		dir := jukeboxBundle(t)
-		b, err := model.Load(dir)
-		require.NoError(t, err)
-		change(&b.Manifest)
-		require.NoError(t, b.Write(dir))
-		_, err = OpenEngine(t.Context(), Config{Common: commonOf(dir)})
-		require.ErrorContains(t, err, want)
-	}
-	b, err := model.Read(nanoBundle)
-	require.NoError(t, err)
-	_, err = OpenJukebox(b, JukeboxOptions{})
-	require.ErrorContains(t, err, `engine "nano", not jukebox`)
 }
 
 func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is global
@@ -159,28 +89,31 @@ func TestLoadingEndsWithItsContextAndAtAWrongDigest(t *testing.T) {
 	require.ErrorContains(t, l.Run(t.Context()), "encoder.safetensors: its sha256 is")
 }
 
-func TestWeightsInUseAreNotFreed(t *testing.T) {
+func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
+	rig := stagetest.New(t)
+	svc := rig.Start(t, Command, jukeboxBundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
+	for i := range 3 {
+		rig.Publish(t, window(t, rig, "job", i))
+	}
+	for _, m := range stagetest.Of[*eventpb.EmbeddingReady](t, rig.Await(t, event.TopicEmbeddings, 3)) {
+		require.Equal(t, uint32(10), m.GetFrames())
+	}
+	require.NoError(t, svc.Stop())
+}
+
+func TestLoadingTellsWhatIsOnTheDevice(t *testing.T) {
 	t.Parallel()
-	b, err := model.Load(jukeboxBundle(t))
+	b, err := model.Read(jukeboxBundle(t))
 	require.NoError(t, err)
-	begun, goOn := make(chan struct{}, 1), make(chan struct{})
-	j, err := OpenJukebox(b, JukeboxOptions{Mark: func(JukeboxPart) {
-		select {
-		case begun <- struct{}{}:
-			<-goOn
-		default:
-		}
-	}})
-	require.NoError(t, err)
-	ended := make(chan error)
-	go func() {
-		_, err := j.Encode(t.Context(), tone(5000))
-		ended <- err
-	}()
-	<-begun
-	require.ErrorContains(t, j.Close(), "still being encoded")
-	begun <- struct{}{} // no later mark waits
-	close(goOn)
-	require.NoError(t, <-ended)
-	require.NoError(t, j.Close())
+	l := newLoading(&Config{Device: encoder.DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}, b, slog.New(slog.DiscardHandler))
+	l.uploaded.Store(30)
+	require.ErrorContains(t, l.Ready(), "30 % of its weights are on the device")
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- l.Run(ctx) }()
+	<-l.opened
+	require.Equal(t, int64(100), l.uploaded.Load())
+	cancel()
+	require.NoError(t, <-ran)
+	require.NoError(t, l.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
@@ -18,8 +19,8 @@ type loading struct {
 	cfg    *Config
 	bundle *model.Bundle
 	log    *slog.Logger
-	engine Engine        // valid once opened is closed
-	opened chan struct{} // closed when the engine is there
+	engine encoder.Engine // valid once opened is closed
+	opened chan struct{}  // closed when the engine is there
 	// percent of the bundle that has been compared with its digests.
 	percent atomic.Int64
 	// uploaded is the percentage of the weights that are on the device.
@@ -35,7 +36,9 @@ func (l *loading) Run(ctx context.Context) error {
 	begun := time.Now()
 	err := l.bundle.Verify(ctx, func(done, total int64) { l.percent.Store(100 * done / max(total, 1)) })
 	if err == nil {
-		l.engine, err = l.cfg.open(ctx, l.bundle, Device{Log: l.log, Progress: func(done, total int) { l.uploaded.Store(int64(100 * done / total)) }})
+		o := l.cfg.options(l.log)
+		o.Device.Progress = func(done, total int) { l.uploaded.Store(int64(100 * done / total)) }
+		l.engine, err = encoder.Open(ctx, l.bundle, o)
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
@@ -43,7 +46,7 @@ func (l *loading) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading the model: %w", err)
 	}
-	l.log.Info("model loaded", "model", l.bundle.DisplayName(), "engine", l.cfg.engineName(l.bundle), "device", l.cfg.Device, "seconds", time.Since(begun).Seconds())
+	l.log.Info("model loaded", "model", l.bundle.DisplayName(), "engine", l.cfg.options(nil).EngineName(l.bundle), "device", l.cfg.Device, "seconds", time.Since(begun).Seconds())
 	close(l.opened)
 	<-ctx.Done()
 	return nil
@@ -56,9 +59,9 @@ func (l *loading) Ready() error {
 		return nil
 	default:
 		if n := l.uploaded.Load(); n > 0 {
-			return fmt.Errorf("the model is being loaded: %d %% of it are on the device", n)
+			return fmt.Errorf("the model is being loaded: %d %% of its weights are on the device", n)
 		}
-		return fmt.Errorf("the model is being loaded: %d %% of it are checked", l.percent.Load())
+		return fmt.Errorf("the model is being loaded: %d %% of its files have been checked", l.percent.Load())
 	}
 }
 

@@ -39,7 +39,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	engine := newLoading(&cfg, w.Bundle, w.Log)
 	w.OnClose(engine.Close)
 	handler, err := handle.New(handle.Deps{
-		Engine: engine, EngineName: cfg.engineName(w.Bundle), Blobs: w.Blobs, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer,
+		Engine: engine, EngineName: cfg.options(nil).EngineName(w.Bundle), Blobs: w.Blobs, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer,
 		Metrics: telemetry.NewEngineMetrics(),
 	})
 	if err != nil {
@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	return w.Serve(ctx, worker.Work{
 		Stage: handle.Stage, Topic: event.TopicWindows, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
-		Concurrency: cfg.windows(w.Bundle), RecordBytes: windowMemory(w.Bundle),
+		Concurrency: cfg.options(nil).Windows(w.Bundle), RecordBytes: windowMemory(w.Bundle),
 		Parts: []service.Part{{Name: "engine", Run: engine.Run, Ready: engine.Ready}}, After: engine.opened,
 	})
 }

@@ -3,29 +3,13 @@ package llmsvc
 
 import (
 	"errors"
-	"fmt"
-	"slices"
+	"log/slog"
 	"time"
 
-	"github.com/larkstream/larkstream/engine/decoder/llamacpp"
-	"github.com/larkstream/larkstream/engine/decoder/vllm"
-	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
-)
-
-// Engines that Config.Engine may name.
-const (
-	// EngineReference is the Llama forward pass in plain Go. EngineNano is the name by which lark-nano asks for it.
-	EngineReference = "reference"
-	EngineNano      = "nano"
-	// EngineLlamaCPP is llama.cpp's libraries on a GGUF.
-	EngineLlamaCPP = model.LlamaCPP
-	// EngineVLLM asks a vLLM server.
-	EngineVLLM = model.VLLM
-	// EngineTest answers without a model, for tests of everything around it.
-	EngineTest = "test"
 )
 
 // Config is the user's configuration of llm-svc.
@@ -68,30 +52,23 @@ func DefaultConfig() (Config, error) {
 	return c, config.Defaults(&c)
 }
 
-func (c *Config) vllm() vllm.Config {
-	return vllm.Config{
-		URL: c.VLLMURL, APIKey: c.VLLMAPIKey.Reveal(), Model: c.VLLMModel, InFlight: c.VLLMInFlight, MaxWaiting: c.VLLMMaxWaiting, Timeout: c.VLLMTimeout,
-		NativeDir: c.NativeDir,
+// options are the decoder's choices.
+func (c *Config) options(log *slog.Logger) decoder.Options {
+	return decoder.Options{
+		Engine: c.Engine, MaxBatch: c.MaxBatch, Positions: c.Positions, NativeDir: c.NativeDir, Device: c.Device, Threads: c.Threads,
+		VLLM: decoder.VLLM{
+			URL: c.VLLMURL, APIKey: c.VLLMAPIKey.Reveal(), Model: c.VLLMModel, InFlight: c.VLLMInFlight, MaxWaiting: c.VLLMMaxWaiting,
+			Timeout: c.VLLMTimeout,
+		},
+		TestDelay: c.TestDelay, Log: log,
 	}
 }
 
 // Validate reports every fault at once.
 func (c *Config) Validate() error {
-	faults := []error{worker.Validate(c.Common)}
-	if !slices.Contains([]string{"", EngineReference, EngineNano, EngineLlamaCPP, EngineVLLM, EngineTest}, c.Engine) {
-		faults = append(faults, fmt.Errorf("engine: %q is not reference, nano, llamacpp, vllm or test", c.Engine))
-	}
-	if !slices.Contains([]string{llamacpp.DeviceAuto, llamacpp.DeviceCPU}, c.Device) || c.Threads < 0 {
-		faults = append(faults, errors.New("device must be auto or cpu, threads not below 0"))
-	}
-	if c.Engine == EngineVLLM || c.VLLMURL != "" {
-		faults = append(faults, c.vllm().Validate())
-	}
-	if c.Concurrency < 1 || c.MaxBatch < 1 || c.Positions < 0 {
-		faults = append(faults, errors.New("concurrency and max_batch must be above 0, positions not below 0"))
-	}
-	if c.TestDelay < 0 {
-		faults = append(faults, errors.New("test_delay must not be below 0"))
+	faults := []error{worker.Validate(c.Common), c.options(nil).Validate()}
+	if c.Concurrency < 1 || c.MaxBatch < 1 {
+		faults = append(faults, errors.New("concurrency and max_batch must be above 0"))
 	}
 	return errors.Join(faults...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/llamabundle"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
@@ -155,11 +156,11 @@ func export(t *testing.T, dir string) string {
 // TestQuestionsAreAnsweredThroughKafka is not parallel: it looks at trace ids, and the tracer of a process ends with the
 // first service that ends.
 func TestQuestionsAreAnsweredThroughKafka(t *testing.T) {
-	for _, engine := range []string{"", llmsvc.EngineTest, llmsvc.EngineLlamaCPP} {
+	for _, engine := range []string{"", decoder.Test, decoder.LlamaCPP} {
 		t.Run("engine="+engine, func(t *testing.T) {
 			w := setup(t, func(c *llmsvc.Config) {
 				c.Engine = engine
-				if engine == llmsvc.EngineLlamaCPP {
+				if engine == decoder.LlamaCPP {
 					c.NativeDir, c.ModelDir = nativetest.Dir(t), export(t, c.ModelDir)
 				}
 			})
@@ -177,11 +178,11 @@ func TestQuestionsAreAnsweredThroughKafka(t *testing.T) {
 				}
 				require.Equal(t, eventpb.State_STATE_ANSWERED, o.GetState(), o.GetError().GetMessage())
 				require.Regexp(t, "^tiny(-gguf)? 0", o.GetModel())
-				require.Equal(t, engine == llmsvc.EngineTest, strings.Contains(o.GetModel(), "test engine"))
+				require.Equal(t, engine == decoder.Test, strings.Contains(o.GetModel(), "test engine"))
 				require.Greater(t, o.GetTokens().GetPrompt(), uint32(20))
 				require.NotEmpty(t, o.GetTraceId())
 			}
-			if engine != llmsvc.EngineTest {
+			if engine != decoder.Test {
 				require.Equal(t, 10, tooLong)
 			}
 			require.NotNil(t, <-w.tokens)
@@ -191,7 +192,7 @@ func TestQuestionsAreAnsweredThroughKafka(t *testing.T) {
 
 func TestAnEvictedPromptComesBackAsAWindow(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(c *llmsvc.Config) { c.Engine = llmsvc.EngineTest })
+	w := setup(t, func(c *llmsvc.Config) { c.Engine = decoder.Test })
 	w.ask(t, 4, 0, "what is the key")
 	require.EqualValues(t, 4, (<-w.windows).GetTask().GetWindow().GetIndex())
 	w.ask(t, 4, 20, "what is the key")
@@ -201,7 +202,7 @@ func TestAnEvictedPromptComesBackAsAWindow(t *testing.T) {
 
 func TestCancelEndsARunningQuestion(t *testing.T) {
 	t.Parallel()
-	w := setup(t, func(c *llmsvc.Config) { c.Engine, c.TestDelay = llmsvc.EngineTest, time.Hour })
+	w := setup(t, func(c *llmsvc.Config) { c.Engine, c.TestDelay = decoder.Test, time.Hour })
 	w.ask(t, 1, 20, "one", "two")
 	rec, err := event.Encode("gateway", &eventpb.Control{JobId: "job-1", Kind: "cancel", AtUnixMs: time.Now().UnixMilli()})
 	require.NoError(t, err)
@@ -211,25 +212,6 @@ func TestCancelEndsARunningQuestion(t *testing.T) {
 		require.Equal(t, eventpb.State_STATE_CANCELLED, o.GetState())
 		require.Equal(t, event.CodeCancelled, o.GetError().GetCode())
 	}
-}
-
-func TestOpenEngine(t *testing.T) {
-	t.Parallel()
-	cfg, err := llmsvc.DefaultConfig()
-	require.NoError(t, err)
-	cfg.ModelDir = modeltest.Write(t, modeltest.Manifest())
-	e, err := llmsvc.OpenEngine(cfg)
-	require.NoError(t, err)
-	require.NoError(t, e.Close())
-
-	m := modeltest.Manifest()
-	m.LLM.Engine = "abacus"
-	cfg.ModelDir = modeltest.Write(t, m)
-	_, err = llmsvc.OpenEngine(cfg)
-	require.ErrorContains(t, err, `asks for engine "abacus"`)
-	cfg.ModelDir = t.TempDir()
-	_, err = llmsvc.OpenEngine(cfg)
-	require.ErrorContains(t, err, "LARK_MODEL_DIR")
 }
 
 func TestConfig(t *testing.T) {
@@ -246,7 +228,7 @@ func TestConfig(t *testing.T) {
 	}
 	cfg, err = llmsvc.DefaultConfig()
 	require.NoError(t, err)
-	cfg.Engine = llmsvc.EngineVLLM
+	cfg.Engine = decoder.VLLMServer
 	require.ErrorContains(t, cfg.Validate(), `vllm_url: ""`)
 }
 

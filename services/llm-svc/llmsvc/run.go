@@ -3,6 +3,7 @@ package llmsvc
 import (
 	"context"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
@@ -34,21 +35,22 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	eng, err := cfg.open(w.Bundle, w.Log)
+	options := cfg.options(w.Log)
+	eng, err := decoder.Open(w.Bundle, options)
 	if err != nil {
 		return err
 	}
 	w.OnClose(eng.Close)
 	h, err := handle.New(handle.Deps{
 		Engine: eng, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer, Metrics: telemetry.NewEngineMetrics(),
-		EngineName: cfg.engineName(w.Bundle), Model: cfg.modelName(w.Bundle),
+		EngineName: options.EngineName(w.Bundle), Model: options.ModelName(w.Bundle),
 	})
 	if err != nil {
 		return err
 	}
 	server := newServer(eng, w.Log)
 	return w.Serve(ctx, worker.Work{
-		Stage: handle.Stage, Topic: event.TopicPrompts, Handle: h.Handle, Model: cfg.modelName(w.Bundle),
+		Stage: handle.Stage, Topic: event.TopicPrompts, Handle: h.Handle, Model: options.ModelName(w.Bundle),
 		Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
 		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
 		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
@@ -28,7 +29,7 @@ type server struct {
 	fault  atomic.Pointer[error]
 }
 
-func newServer(e Engine, log *slog.Logger) *server {
+func newServer(e decoder.Engine, log *slog.Logger) *server {
 	s := &server{log: log, ready: make(chan struct{})}
 	s.engine, _ = e.(checker)
 	if s.engine == nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model/llamabundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
 	"github.com/larkstream/larkstream/engine/tags"
@@ -19,7 +20,7 @@ func TestEveryEngineGivesTags(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, c *llmsvc.Config){
 		"reference": func(*testing.T, *llmsvc.Config) {},
-		"test":      func(_ *testing.T, c *llmsvc.Config) { c.Engine = llmsvc.EngineTest },
+		"test":      func(_ *testing.T, c *llmsvc.Config) { c.Engine = decoder.Test },
 		"llamacpp": func(t *testing.T, c *llmsvc.Config) {
 			t.Helper()
 			c.NativeDir, c.Threads, c.ModelDir = nativetest.Dir(t), 1, t.TempDir()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/decoder/vllm/vllmtest"
 	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -28,7 +29,7 @@ func TestVLLMAnswersThroughKafka(t *testing.T) {
 			return http.StatusOK
 		},
 	})
-	w := setup(t, func(c *llmsvc.Config) { c.Engine, c.VLLMURL, c.VLLMAPIKey = llmsvc.EngineVLLM, server.URL, "sesame" })
+	w := setup(t, func(c *llmsvc.Config) { c.Engine, c.VLLMURL, c.VLLMAPIKey = decoder.VLLMServer, server.URL, "sesame" })
 	for i := range 4 {
 		w.ask(t, i, 20, "what is the tempo", "what is the key")
 	}

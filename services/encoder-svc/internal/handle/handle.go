@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
@@ -32,19 +33,6 @@ const (
 	MaxPCM = 25 * sampleRate * sampleBytes
 )
 
-// Engine turns a window of 44.1 kHz mono PCM into frames [n, width]. Encode is called from several goroutines at once, returns
-// ErrTooShort or ErrTooLong for windows that the model does not take, and ends soon after ctx does.
-type Engine interface {
-	Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error)
-	Close() error
-}
-
-// Errors of Engine.Encode for windows of a length that the model does not take.
-var (
-	ErrTooShort = errors.New("window is too short for the model")
-	ErrTooLong  = errors.New("window is too long for the model")
-)
-
 // Emitter sends progress events, best effort.
 type Emitter interface {
 	Emit(ctx context.Context, rec event.Record)
@@ -52,7 +40,7 @@ type Emitter interface {
 
 // Deps are what a Handler works with; all are needed.
 type Deps struct {
-	Engine Engine
+	Engine encoder.Engine
 	// EngineName stands in metrics.
 	EngineName string
 	Blobs      *blob.Store
@@ -185,9 +173,9 @@ func (h *Handler) discard(ctx context.Context, w *eventpb.Window) error {
 // again and ends as engine_error.
 func classify(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, ErrTooShort):
+	case errors.Is(err, encoder.ErrTooShort):
 		return stage.Permanent(event.CodeAudioTooShort, err)
-	case errors.Is(err, ErrTooLong):
+	case errors.Is(err, encoder.ErrTooLong):
 		return stage.Permanent(event.CodePlanOutOfRange, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("encoding window: %w", context.Cause(ctx))

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/encoder"
 	"github.com/larkstream/larkstream/engine/encoder/testencoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
@@ -156,8 +157,8 @@ func TestFaultsOfTheEngine(t *testing.T) {
 		engine failing
 		code   string
 	}{
-		"too short":   {failing{err: fmt.Errorf("%w: 0.5 s", ErrTooShort)}, event.CodeAudioTooShort},
-		"too long":    {failing{err: fmt.Errorf("%w: 26 s", ErrTooLong)}, event.CodePlanOutOfRange},
+		"too short":   {failing{err: fmt.Errorf("%w: 0.5 s", encoder.ErrTooShort)}, event.CodeAudioTooShort},
+		"too long":    {failing{err: fmt.Errorf("%w: 26 s", encoder.ErrTooLong)}, event.CodePlanOutOfRange},
 		"wrong width": {failing{width: 3}, event.CodeEngineError},
 		"transient":   {failing{err: errors.New("out of memory")}, ""},
 	} {
@@ -187,7 +188,7 @@ func TestCancelEndsTheEngine(t *testing.T) {
 
 // cancelling is cancelled as soon as it begins.
 type cancelling struct {
-	Engine
+	encoder.Engine
 	cancel func()
 }
 

@@ -1,8 +1,7 @@
-package encodersvc
+package encoder
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,9 +12,6 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
-	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 func TestDeviceNames(t *testing.T) {
@@ -38,8 +34,8 @@ func TestDeviceNames(t *testing.T) {
 // The same bundle gives the same frames with ggml's kernels as with ours.
 func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Common: commonOf(jukeboxBundle(t)), Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}
-	e, err := OpenEngine(t.Context(), cfg)
+	dir, o := jukeboxBundle(t), Options{Device: Device{Name: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}}
+	e, err := openDir(t, dir, o)
 	require.NoError(t, err)
 	got, err := e.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
@@ -47,26 +43,14 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooShort)
 	require.NoError(t, e.Close())
 
-	cfg.Device = DeviceCPU
-	reference, err := OpenEngine(t.Context(), cfg)
+	o.Device.Name = DeviceCPU
+	reference, err := openDir(t, dir, o)
 	require.NoError(t, err)
 	want, err := reference.Encode(t.Context(), tone(9000))
 	require.NoError(t, err)
 	require.NoError(t, reference.Close())
 	require.Equal(t, want.Rows, got.Rows)
 	require.InDeltaSlice(t, want.Data, got.Data, 2e-5)
-}
-
-func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
-	rig := stagetest.New(t)
-	svc := rig.Start(t, Command, jukeboxBundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
-	for i := range 3 {
-		rig.Publish(t, window(t, rig, "job", i))
-	}
-	for _, m := range stagetest.Of[*eventpb.EmbeddingReady](t, rig.Await(t, event.TopicEmbeddings, 3)) {
-		require.Equal(t, uint32(10), m.GetFrames())
-	}
-	require.NoError(t, svc.Stop())
 }
 
 // A device that is named must be there; auto takes the processor where there is no other, and says why.
@@ -78,19 +62,19 @@ func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&text, nil))
 	dir := nativetest.Dir(t)
 
-	cfg := Config{Device: "cuda:7", NativeDir: dir}
-	_, err = cfg.open(t.Context(), b, Device{Log: log})
+	o := Options{Device: Device{Name: "cuda:7", NativeDir: dir, Log: log}}
+	_, err = Open(t.Context(), b, o)
 	require.ErrorContains(t, err, "opening device cuda:7: the libraries in")
 	require.ErrorContains(t, err, "find only")
 	require.ErrorContains(t, err, "CPU (")
 	require.ErrorContains(t, err, "docs/gpu.md")
 
-	cfg.NativeDir = t.TempDir()
-	_, err = cfg.open(t.Context(), b, Device{Log: log})
+	o.Device.NativeDir = t.TempDir()
+	_, err = Open(t.Context(), b, o)
 	require.Error(t, err, "another folder than the loaded one, or an empty one")
 
-	cfg.Device = DeviceAuto
-	e, err := cfg.open(t.Context(), b, Device{Log: log})
+	o.Device.Name = DeviceAuto
+	e, err := Open(t.Context(), b, o)
 	require.NoError(t, err)
 	require.Contains(t, text.String(), "no GPU can be used, the encoder runs on the processor")
 	_, err = e.Encode(t.Context(), tone(5000))
@@ -99,26 +83,8 @@ func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
 
 	_, err = OpenJukeboxOn(t.Context(), b, JukeboxOptions{}, Device{Name: "tpu"})
 	require.ErrorContains(t, err, `"tpu" is not cpu, auto, cuda`)
-	cfg = Config{Common: commonOf(nanoBundle), Device: "vulkan"}
-	_, err = OpenEngine(t.Context(), cfg)
+	_, err = openDir(t, nanoBundle, Options{Device: Device{Name: "vulkan"}})
 	require.ErrorContains(t, err, "engine nano runs on the processor, not on device vulkan")
-}
-
-func TestLoadingTellsWhatIsOnTheDevice(t *testing.T) {
-	t.Parallel()
-	b, err := model.Read(jukeboxBundle(t))
-	require.NoError(t, err)
-	l := newLoading(&Config{Device: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}, b, slog.New(slog.DiscardHandler))
-	l.uploaded.Store(30)
-	require.ErrorContains(t, l.Ready(), "30 % of it are on the device")
-	ctx, cancel := context.WithCancel(t.Context())
-	ran := make(chan error, 1)
-	go func() { ran <- l.Run(ctx) }()
-	<-l.opened
-	require.Equal(t, int64(100), l.uploaded.Load())
-	cancel()
-	require.NoError(t, <-ran)
-	require.NoError(t, l.Close())
 }
 
 func TestFolderOfADevicesLibraries(t *testing.T) {

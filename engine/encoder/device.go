@@ -1,4 +1,4 @@
-package encodersvc
+package encoder
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/larkstream/larkstream/engine/native/ggml"
 )
 
-// Devices that Config.Device may name, besides kinds of GPU.
+// Names of devices, besides kinds of GPU.
 const (
 	// DeviceCPU is the processor with the kernels of this program.
 	DeviceCPU = "cpu"
@@ -39,15 +39,19 @@ func validDevice(name string) bool {
 
 // Device says what runs the prior of a Jukebox encoder.
 type Device struct {
-	// Name is as in Config.Device.
+	// Name is cpu (also when empty), a GPU as cuda, vulkan or metal (cuda:1 is the second), auto for the first GPU with cpu where there
+	// is none, or ggml-cpu. All but cpu need ggml's libraries, see docs/gpu.md.
 	Name string
 	// NativeDir is the folder of ggml's libraries; empty takes native/cuda (or as the device is called) beside the program, else native/cpu.
 	NativeDir string
-	// Log takes what the libraries report, and which device is used; it is needed but for DeviceCPU.
+	// Log takes what the libraries report and which device is used. OpenJukeboxOn needs it for every device but DeviceCPU.
 	Log *slog.Logger
 	// Progress is called with the blocks whose weights are on the device. It may be nil.
 	Progress func(done, total int)
 }
+
+// onProcessor tells whether the processor runs the encoder, with our kernels or ggml's.
+func (d Device) onProcessor() bool { return d.processor() || d.Name == DeviceGGMLCPU }
 
 func (d Device) processor() bool { return d.Name == "" || d.Name == DeviceCPU }
 
@@ -97,7 +101,7 @@ func because(problems []string) string {
 	return ": " + strings.Join(problems, "; ")
 }
 
-// matches tells whether ggml's device is the one that name, valid, names: ggml numbers devices of a kind as CUDA0, Vulkan1, MTL0.
+// matches tells whether a valid device name stands for ggml's device d. ggml numbers the devices of a kind: CUDA0, Vulkan1, MTL0.
 func matches(name string, d ggml.Device) bool {
 	switch name {
 	case DeviceAuto:
@@ -115,7 +119,7 @@ func matches(name string, d ggml.Device) bool {
 }
 
 // OpenJukeboxOn is OpenJukebox on a device. Its weights are uploaded before it returns, which ends with ctx.
-func OpenJukeboxOn(ctx context.Context, b *model.Bundle, o JukeboxOptions, d Device) (*Jukebox, error) {
+func OpenJukeboxOn(ctx context.Context, b *model.Bundle, o JukeboxOptions, d Device) (*JukeboxEncoder, error) {
 	if !validDevice(d.Name) {
 		return nil, fmt.Errorf("opening device: %q is not %s", d.Name, deviceNames)
 	}

@@ -1,4 +1,4 @@
-package encodersvc
+package encoder
 
 import (
 	"math"

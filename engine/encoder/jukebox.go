@@ -1,4 +1,4 @@
-package encodersvc
+package encoder
 
 import (
 	"cmp"
@@ -14,8 +14,8 @@ import (
 // JukeboxPart is a part of the work.
 type JukeboxPart = jukebox.Part
 
-// Jukebox is the encoder of LLark, opened from a bundle. It may be used by several goroutines.
-type Jukebox struct {
+// JukeboxEncoder is the encoder of LLark, opened from a bundle. It may be used by several goroutines.
+type JukeboxEncoder struct {
 	encoder *jukebox.Encoder
 	weights *model.Mapped
 	// frames is the encoder's Encode, or that of the device, and stop ends the device.
@@ -28,9 +28,9 @@ type Jukebox struct {
 type JukeboxOptions = jukebox.Options
 
 // OpenJukebox opens the encoder of a bundle whose files have been verified. The caller closes it when nothing runs any more.
-func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
-	if b.Encoder.Engine != EngineJukebox {
-		return nil, fmt.Errorf("opening encoder: the bundle's is of engine %q, not %s", b.Encoder.Engine, EngineJukebox)
+func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*JukeboxEncoder, error) {
+	if b.Encoder.Engine != Jukebox {
+		return nil, fmt.Errorf("opening encoder: the bundle's is of engine %q, not %s", b.Encoder.Engine, Jukebox)
 	}
 	precision, err := tensor.ParsePrecision(cmp.Or(string(o.Precision), b.Encoder.Precision))
 	if err != nil {
@@ -52,11 +52,11 @@ func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*Jukebox, error) {
 	if err != nil {
 		return nil, errors.Join(err, weights.Close())
 	}
-	return &Jukebox{e, weights, e.Encode, func() {}}, nil
+	return &JukeboxEncoder{e, weights, e.Encode, func() {}}, nil
 }
 
 // Encode is that of Engine. Loudness is normalised by the peak of all of pcm, of which the first 23.777 s are heard.
-func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
+func (j *JukeboxEncoder) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	frames, n, err := j.frames(ctx, pcm)
 	if errors.Is(err, jukebox.ErrTooShort) {
 		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrTooShort, err)
@@ -68,19 +68,19 @@ func (j *Jukebox) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error
 }
 
 // Codes gives the VQ-VAE's codes of the whole window, one for 128 samples, those of the padding behind a short clip included.
-func (j *Jukebox) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
+func (j *JukeboxEncoder) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
 	return j.encoder.Codes(ctx, pcm)
 }
 
 // WindowSamples is how many samples are heard.
-func (j *Jukebox) WindowSamples() int { return j.encoder.Config().WindowSamples() }
+func (j *JukeboxEncoder) WindowSamples() int { return j.encoder.Config().WindowSamples() }
 
 // Flops are the floating-point operations that a clip of that many samples takes, by part; only products count.
-func (j *Jukebox) Flops(samples int) map[JukeboxPart]float64 { return j.encoder.Flops(samples) }
+func (j *JukeboxEncoder) Flops(samples int) map[JukeboxPart]float64 { return j.encoder.Flops(samples) }
 
 // Close frees the weights. While something is being encoded it only returns an error: the weights are in use. On a device,
 // windows in hand end first.
-func (j *Jukebox) Close() error {
+func (j *JukeboxEncoder) Close() error {
 	j.stop()
 	if !j.encoder.Idle() {
 		return errors.New("closing encoder: a window is still being encoded")
