@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/larkstream/larkstream/engine/decoder/schedule"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/native/llama"
 )
 
 // OpenVocabulary loads the tokenizer of a GGUF and nothing else of it, for decoders that run elsewhere. release frees it; it must be the
 // last call. nativeDir is as in Config.
-func OpenVocabulary(path, nativeDir string, log *slog.Logger) (_ schedule.Vocabulary, release func() error, err error) {
+func OpenVocabulary(path, nativeDir string, log *slog.Logger) (_ prompt.Vocabulary, release func() error, err error) {
 	lib, err := llama.Open(nativeDir, log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the tokenizer in %s: %w", path, err)

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/native/llama"
 	"github.com/larkstream/larkstream/engine/tags"
@@ -22,8 +23,8 @@ type vocabulary struct {
 }
 
 var (
-	_ schedule.Vocabulary = (*vocabulary)(nil)
-	_ schedule.Grammars   = (*vocabulary)(nil)
+	_ prompt.Vocabulary = (*vocabulary)(nil)
+	_ schedule.Grammars = (*vocabulary)(nil)
 )
 
 func newVocabulary(v *llama.Vocab) (*vocabulary, error) {
@@ -56,7 +57,7 @@ func isSpecial(e llama.Entry) bool {
 	return e.Attr&(llama.AttrControl|llama.AttrUnknown) != 0 && e.Text != ""
 }
 
-// SpecialAt implements schedule.Vocabulary.
+// SpecialAt implements prompt.Vocabulary.
 func (v *vocabulary) SpecialAt(text string) (id, size int) {
 	for name, nameID := range v.special {
 		if len(name) > size && strings.HasPrefix(text, name) {
@@ -66,13 +67,13 @@ func (v *vocabulary) SpecialAt(text string) (id, size int) {
 	return id, size
 }
 
-// Normalize implements schedule.Vocabulary.
+// Normalize implements prompt.Vocabulary.
 func (v *vocabulary) Normalize(question string) string { return question }
 
-// Stops implements schedule.Vocabulary: the tokens that the file says end an answer.
+// Stops implements prompt.Vocabulary: the tokens that the file says end an answer.
 func (v *vocabulary) Stops() []int { return v.stops }
 
-// Plain implements schedule.Vocabulary. llama.cpp finds some special tokens in plain text too, those that a file calls
+// Plain implements prompt.Vocabulary. llama.cpp finds some special tokens in plain text too, those that a file calls
 // user-defined and those that pieces happen to join to: their names are broken by a space.
 func (v *vocabulary) Plain(text string) ([]int, error) {
 	text = strings.ToValidUTF8(text, "\uFFFD")
@@ -115,7 +116,7 @@ func (v *vocabulary) broken(text string) string {
 	return out.String()
 }
 
-// Piece implements schedule.Vocabulary.
+// Piece implements prompt.Vocabulary.
 func (v *vocabulary) Piece(id int) ([]byte, error) {
 	if v.hidden[id] {
 		return nil, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
-	"github.com/larkstream/larkstream/engine/decoder/schedule"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/native/llama"
@@ -104,7 +104,7 @@ func TestPromptsEqualTheReference(t *testing.T) {
 	for _, c := range g.Prompts {
 		for whitespace, want := range map[string][]int{model.Trained: c.Trained, model.Verbatim: c.Verbatim} {
 			m.Whitespace = whitespace
-			p, err := schedule.NewPrompt(m, v)
+			p, err := prompt.New(m, v)
 			require.NoError(t, err)
 			before, after := p.Prefix(), p.Before(g.Frames)
 			require.Equal(t, want[:len(before)], before, "%s %q", whitespace, c.Question)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/decodertest"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/schedule/scheduletest"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
@@ -47,14 +48,14 @@ func TestBackend(t *testing.T) {
 }
 
 // parts are a backend on a random bundle, and the bundle's tokenizer and prompt.
-func parts(t *testing.T) (*Backend, *tokenizer.Tokenizer, *schedule.Prompt) {
+func parts(t *testing.T) (*Backend, *tokenizer.Tokenizer, *prompt.Template) {
 	t.Helper()
 	b := modeltest.Bundle(t)
 	backend, err := OpenBackend(b, 0)
 	require.NoError(t, err)
 	tok, err := tokenizer.Open(b.TokenizerPath())
 	require.NoError(t, err)
-	prompt, err := schedule.NewPrompt(b.Prompt, tok)
+	prompt, err := prompt.New(b.Prompt, tok)
 	require.NoError(t, err)
 	return backend, tok, prompt
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
-	"github.com/larkstream/larkstream/engine/decoder/schedule"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule/scheduletest"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
@@ -70,7 +70,7 @@ func TestLogitsAgreeWithTheTrainer(t *testing.T) {
 	require.NoError(t, err)
 	tok, err := tokenizer.Open(b.TokenizerPath())
 	require.NoError(t, err)
-	prompt, err := schedule.NewPrompt(b.Prompt, tok)
+	prompt, err := prompt.New(b.Prompt, tok)
 	require.NoError(t, err)
 	e, err := Open(b, Config{})
 	require.NoError(t, err)

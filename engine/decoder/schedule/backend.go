@@ -2,10 +2,6 @@
 // windows and questions, for every backend the same.
 package schedule
 
-import (
-	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
-)
-
 // Backend computes a model's scores. Its methods are called from one goroutine at a time; after an error of Extend the
 // sequences concerned are only freed.
 type Backend interface {
@@ -44,20 +40,6 @@ type Rows struct {
 	Tokens  []int
 	Vectors []float32
 	Scores  bool
-}
-
-// Vocabulary turns text into tokens and back. It is safe for concurrent use, until the Backend is closed.
-type Vocabulary interface {
-	Size() int
-	// SpecialAt gives the longest special token whose name text begins with, and the length of that name; 0 if there is none.
-	SpecialAt(text string) (id, size int)
-	// Normalize prepares the text of a question, as the model was trained on it.
-	Normalize(question string) string
-	// Plain turns text into ids. No special token comes out.
-	Plain(text string) ([]int, error)
-	// Stops are the tokens that end every answer, besides those of the prompt.
-	Stops() []int
-	tokenizer.Pieces
 }
 
 // Grammars can hold answers to a form. It is safe for concurrent use, until the Backend is closed.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
@@ -28,9 +29,14 @@ func (b *idle) Extend(rows []Rows) ([][]float32, error) {
 }
 
 // many is letters with as many tokens as Llama 2.
-type many struct{ letters }
+type many struct{}
 
-func (many) Size() int { return 32000 }
+func (many) Size() int                        { return 32000 }
+func (many) Normalize(question string) string { return question }
+func (many) Stops() []int                     { return nil }
+func (many) Piece(id int) ([]byte, error)     { return []byte{byte(id)}, nil }
+func (many) SpecialAt(string) (id, size int)  { return 0, 0 }
+func (many) Plain(text string) ([]int, error) { return make([]int, len(text)), nil }
 
 // BenchmarkStep is the scheduler's own time: each operation is one step of decoding 8 answers greedily over 32000 tokens.
 func BenchmarkStep(b *testing.B) {
@@ -41,7 +47,7 @@ func BenchmarkStep(b *testing.B) {
 		scores['a'] = 1
 		backend.scores = append(backend.scores, scores)
 	}
-	cfg := Config{Prompt: larks("")}
+	cfg := Config{Prompt: model.Prompt{Prefix: "a", Suffix: "b", Question: "{question}", MaxTokens: 1 << 19}}
 	cfg.Prompt.MaxTokens = shape.Context
 	e, err := New(cfg, Deps{Backend: backend, Vocabulary: many{}})
 	require.NoError(b, err)

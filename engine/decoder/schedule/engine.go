@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
 )
@@ -27,7 +28,7 @@ type Config struct {
 // Deps are what an Engine works with. Grammars may be nil: the engine then constrains nothing. The engine owns the backend.
 type Deps struct {
 	Backend    Backend
-	Vocabulary Vocabulary
+	Vocabulary prompt.Vocabulary
 	Grammars   Grammars
 }
 
@@ -37,7 +38,7 @@ type Engine struct {
 	Deps
 	shape    Shape
 	maxBatch int
-	prompt   *Prompt
+	prompt   *prompt.Template
 
 	submit chan *request
 	quit   chan struct{}
@@ -104,7 +105,7 @@ func newEngine(cfg Config, d Deps) (*Engine, error) {
 	case cfg.MaxBatch < 1 || cfg.MaxBatch >= shape.Sequences:
 		return nil, fmt.Errorf("max_batch %d must be between 1 and %d", cfg.MaxBatch, shape.Sequences-1)
 	}
-	p, err := NewPrompt(cfg.Prompt, d.Vocabulary)
+	p, err := prompt.New(cfg.Prompt, d.Vocabulary)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +191,7 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 		return nil, err
 	}
 	before := e.prompt.Before(r.engine.Soft.Rows)
-	if err := e.prompt.checkSplice(r.engine.Soft.Rows, before, ids); err != nil {
+	if err := e.prompt.CheckSplice(r.engine.Soft.Rows, before, ids); err != nil {
 		return nil, err
 	}
 	result.PromptTokens = before + len(ids)
@@ -198,16 +199,16 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	if room < 1 {
 		return nil, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.shape.Context)
 	}
-	limit := min(e.prompt.maxTokens, room)
+	limit := min(e.prompt.MaxTokens(), room)
 	if n := r.engine.Decode.MaxTokens; n > 0 {
 		limit = min(limit, n)
 	}
-	stops := e.prompt.stopTexts
+	stops := e.prompt.StopTexts()
 	if r.engine.Schema != "" {
 		stops = nil // a form ends by itself, and may hold any text
 	}
 	return &answer{
 		request: r, result: result, prompt: ids, limit: limit, seq: None,
-		sampler: newSampler(r.engine.Decode, q.Index), text: newText(tokenizer.NewStream(e.Vocabulary), stops),
+		sampler: newSampler(r.engine.Decode, q.Index), text: prompt.NewText(tokenizer.NewStream(e.Vocabulary), stops),
 	}, nil
 }

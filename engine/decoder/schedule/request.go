@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 )
 
 // request is a window in the scheduler's hands. Only the scheduler's goroutine touches it between submission and done.
@@ -43,7 +44,7 @@ type answer struct {
 	seq        int   // None until it is begun
 	sampler    *sampler
 	constraint Constraint // nil: free text
-	text       *text
+	text       *prompt.Text
 	token      int // the one to decode next
 	extra      int // positions promised beyond the request's own share
 	lane       bool

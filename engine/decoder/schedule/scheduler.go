@@ -188,7 +188,7 @@ func (s *scheduler) startPrefix(r *request) error {
 	if err := s.Backend.Open(r.prefix, None, s.prompt.Before(r.engine.Soft.Rows)); err != nil {
 		return err
 	}
-	pieces := cut(r.prefix, s.prompt.prefix, r.engine.Soft.Data, s.shape.Hidden, s.shape.Chunk, false)
+	pieces := cut(r.prefix, s.prompt.Prefix(), r.engine.Soft.Data, s.shape.Hidden, s.shape.Chunk, false)
 	s.reading = append(s.reading, &reading{request: r, pieces: pieces})
 	return nil
 }

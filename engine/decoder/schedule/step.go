@@ -100,7 +100,7 @@ func (s *scheduler) accept(a *answer, scores []float32) {
 	if a.result.FirstToken == 0 {
 		a.result.FirstToken = time.Since(a.request.came)
 	}
-	if s.prompt.stop[id] {
+	if s.prompt.Stops(id) {
 		s.finish(a, contract.FinishStop, nil)
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/decodertest"
 	"github.com/larkstream/larkstream/engine/decoder/llamacpp"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/decoder/vllm/vllmtest"
@@ -104,7 +105,7 @@ func TestSameAnswersAsLlamaCPP(t *testing.T) {
 type greedy struct {
 	mu      sync.Mutex
 	backend schedule.Backend
-	vocab   schedule.Vocabulary
+	vocab   prompt.Vocabulary
 }
 
 func (g *greedy) answer(w http.ResponseWriter, req vllmtest.Request) error {

@@ -8,14 +8,14 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/llamacpp"
-	"github.com/larkstream/larkstream/engine/decoder/schedule"
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
 )
 
 // prompter turns frames and questions into whole prompts in embeddings.
 type prompter struct {
-	template *schedule.Prompt
+	template *prompt.Template
 	table    *table
 	context  int
 	prefix   []byte // embeddings of the text before the frames
@@ -36,7 +36,7 @@ func openPrompter(b *model.Bundle, nativeDir string, log *slog.Logger) (_ *promp
 	if vocab.Size() != b.LLM.Vocab {
 		return nil, fmt.Errorf("the tokenizer has %d tokens but llm.vocab is %d", vocab.Size(), b.LLM.Vocab)
 	}
-	if p.template, err = schedule.NewPrompt(b.Prompt, vocab); err != nil {
+	if p.template, err = prompt.New(b.Prompt, vocab); err != nil {
 		return nil, err
 	}
 	if p.table, err = openTable(b); err != nil {
@@ -48,7 +48,7 @@ func openPrompter(b *model.Bundle, nativeDir string, log *slog.Logger) (_ *promp
 }
 
 // vocabulary opens the bundle's tokenizer: a file of its own, or that inside the GGUF.
-func (p *prompter) vocabulary(b *model.Bundle, nativeDir string, log *slog.Logger) (schedule.Vocabulary, error) {
+func (p *prompter) vocabulary(b *model.Bundle, nativeDir string, log *slog.Logger) (prompt.Vocabulary, error) {
 	if b.LLM.Tokenizer != "" {
 		return tokenizer.Open(b.TokenizerPath())
 	}
@@ -69,31 +69,31 @@ func (p *prompter) close() error {
 	return errors.Join(faults...)
 }
 
-// prompt is a whole prompt: raw holds rows x hidden elements.
-type prompt struct {
+// embedded is a whole prompt: raw holds rows x hidden elements.
+type embedded struct {
 	rows int
 	raw  []byte
 }
 
 // build puts a question after frames that are in the table's type. A prompt that leaves no room for an answer is
 // contract.ErrPromptTooLong; its rows are given all the same.
-func (p *prompter) build(frames []byte, question string) (prompt, error) {
+func (p *prompter) build(frames []byte, question string) (embedded, error) {
 	ids, err := p.template.After(question)
 	if err != nil {
-		return prompt{}, err
+		return embedded{}, err
 	}
 	n := len(frames) / p.table.width
 	rows := p.template.Before(n) + len(ids)
 	if rows >= p.context {
-		return prompt{rows: rows}, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, rows, n, p.context)
+		return embedded{rows: rows}, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, rows, n, p.context)
 	}
 	after, err := p.table.rows(ids)
 	if err != nil {
-		return prompt{rows: rows}, err
+		return embedded{rows: rows}, err
 	}
 	raw := slices.Concat(p.prefix, frames, after)
 	if !p.table.finite(raw) {
-		return prompt{rows: rows}, errors.New("checking the prompt: it holds NaN or infinity in " + p.table.name)
+		return embedded{rows: rows}, errors.New("checking the prompt: it holds NaN or infinity in " + p.table.name)
 	}
-	return prompt{rows: rows, raw: raw}, nil
+	return embedded{rows: rows, raw: raw}, nil
 }

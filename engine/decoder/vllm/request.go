@@ -49,7 +49,7 @@ func structureOf(schema string) (*structure, error) {
 }
 
 // body is the request for one question.
-func (a *asking) body(p prompt, index int) ([]byte, error) {
+func (a *asking) body(p embedded, index int) ([]byte, error) {
 	tensor, err := torchSave(a.prompts.table.element, p.rows, a.bundle.LLM.Hidden, p.raw)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package schedule
+package prompt
 
 import (
 	"strings"
@@ -7,19 +7,22 @@ import (
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 )
 
-// text is the text of an answer as its tokens come. It ends before the first of the stop texts, and with them before the
+// Text is the text of an answer as its tokens come. It ends before the first of the stop texts, and with them before the
 // white space in front of it; what may be the beginning of that is held back.
-type text struct {
+type Text struct {
 	stream *tokenizer.Stream
 	stops  []string
 	held   string
 	ended  bool
 }
 
-func newText(s *tokenizer.Stream, stops []string) *text { return &text{stream: s, stops: stops} }
+// NewText follows an answer whose tokens become text by stream and end at any of stops.
+func NewText(stream *tokenizer.Stream, stops []string) *Text {
+	return &Text{stream: stream, stops: stops}
+}
 
 // Push gives the text that a token completes, often empty, and whether a stop text has come.
-func (t *text) Push(id int) (part string, stopped bool, err error) {
+func (t *Text) Push(id int) (part string, stopped bool, err error) {
 	part, err = t.stream.Push(id)
 	if err != nil || len(t.stops) == 0 {
 		return part, false, err
@@ -28,7 +31,7 @@ func (t *text) Push(id int) (part string, stopped bool, err error) {
 	return part, stopped, nil
 }
 
-func (t *text) search(part string) (string, bool) {
+func (t *Text) search(part string) (string, bool) {
 	all := t.held + part
 	for at := range all {
 		for _, stop := range t.stops {
@@ -44,7 +47,7 @@ func (t *text) search(part string) (string, bool) {
 }
 
 // beginning is where the text begins that may yet be the beginning of a stop text, or white space in front of one.
-func (t *text) beginning(all string) int {
+func (t *Text) beginning(all string) int {
 	at := len(all)
 	for _, stop := range t.stops {
 		for n := min(len(stop)-1, len(all)); n > 0; n-- {
@@ -58,7 +61,7 @@ func (t *text) beginning(all string) int {
 }
 
 // End gives what was held back. An answer that has ended by itself loses the white space at its end if there are stop texts.
-func (t *text) End(stopped bool) string {
+func (t *Text) End(stopped bool) string {
 	if t.ended {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package schedule
+package prompt
 
 import (
 	"fmt"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/engine/model/modeltest"
 )
 
 // letters is a vocabulary of bytes and a few special tokens from 256 on, in which white space can be seen.
@@ -74,7 +73,7 @@ func TestPrompt(t *testing.T) {
 		model.Verbatim: {"<s>_A chat.\n\n### Human: <audio_start>", "<audio_end>_\n \u00a0what <s> is\n\x1c\n### Assistant:"},
 		model.Trained:  {"<s>_A chat.\n\n### Human:<audio_start>", "<audio_end>_what <s> is\n\x1c\n### Assistant:"},
 	} {
-		p, err := NewPrompt(larks(whitespace), letters{})
+		p, err := New(larks(whitespace), letters{})
 		require.NoError(t, err)
 		after, err := p.After(question)
 		require.NoError(t, err)
@@ -85,9 +84,9 @@ func TestPrompt(t *testing.T) {
 		for _, id := range after[1:] {
 			require.Less(t, id, 256, "the user's text is no special token")
 		}
-		require.NoError(t, p.checkSplice(5, p.Before(5), after))
-		require.ErrorContains(t, p.checkSplice(5, p.Before(4), after), "splicing 5 frames")
-		require.ErrorContains(t, p.checkSplice(5, p.Before(5), after[1:]), "splicing 5 frames")
+		require.NoError(t, p.CheckSplice(5, p.Before(5), after))
+		require.ErrorContains(t, p.CheckSplice(5, p.Before(4), after), "splicing 5 frames")
+		require.ErrorContains(t, p.CheckSplice(5, p.Before(5), after[1:]), "splicing 5 frames")
 		_, err = p.After("\x00")
 		require.ErrorContains(t, err, "encoding the prompt")
 	}
@@ -97,7 +96,7 @@ func TestPromptWithAQuestionBetweenSpecialTokens(t *testing.T) {
 	t.Parallel()
 	m := larks(model.Trained)
 	m.Suffix, m.Question = "<audio_end> Listen. <s> ", " {question} </s> And? "
-	p, err := NewPrompt(m, letters{})
+	p, err := New(m, letters{})
 	require.NoError(t, err)
 	after, err := p.After("  Key?  ")
 	require.NoError(t, err)
@@ -119,16 +118,16 @@ func TestFramesStandBetweenSpecialTokens(t *testing.T) {
 	} {
 		p := larks("")
 		broken(&p)
-		_, err := NewPrompt(p, letters{})
+		_, err := New(p, letters{})
 		require.ErrorContains(t, err, "<audio_start>")
 	}
 	for whitespace, want := range map[string]string{model.Verbatim: "<s>_x >_\nkey?", model.Trained: "<s>_x>_key?"} {
-		p, err := NewPrompt(model.Prompt{Prefix: "<s>x ", Suffix: "\n", Question: "{question}", Whitespace: whitespace}, letters{})
+		p, err := New(model.Prompt{Prefix: "<s>x ", Suffix: "\n", Question: "{question}", Whitespace: whitespace}, letters{})
 		require.NoError(t, err, "frames alone")
 		after, err := p.After("Key?")
 		require.NoError(t, err)
 		require.Equal(t, want, spell(p.Prefix())+">"+spell(after))
-		require.NoError(t, p.checkSplice(5, p.Before(5), after))
+		require.NoError(t, p.CheckSplice(5, p.Before(5), after))
 	}
 	for _, broken := range []func(*model.Prompt){
 		func(p *model.Prompt) { p.Prefix, p.Suffix = "<s><Audio>", "</Audio>" },
@@ -137,23 +136,23 @@ func TestFramesStandBetweenSpecialTokens(t *testing.T) {
 	} {
 		p := larks("")
 		broken(&p)
-		_, err := NewPrompt(p, letters{})
+		_, err := New(p, letters{})
 		require.ErrorContains(t, err, "is not a token of the tokenizer")
 	}
 	m := larks("")
 	m.Stop = []string{""}
-	_, err := NewPrompt(m, letters{})
+	_, err := New(m, letters{})
 	require.ErrorContains(t, err, "prompt.stop holds an empty text")
 	m = larks("")
 	m.Prefix = "\x00" + m.Prefix
-	_, err = NewPrompt(m, letters{})
+	_, err = New(m, letters{})
 	require.ErrorContains(t, err, "encoding the prompt")
 }
 
 // streamed pushes ids of letters one by one and gives what came out, part by part, and whether a stop text came.
 func streamed(t *testing.T, answer string, stops ...string) (parts []string, stopped bool) {
 	t.Helper()
-	x := newText(tokenizer.NewStream(letters{}), stops)
+	x := NewText(tokenizer.NewStream(letters{}), stops)
 	for _, b := range []byte(answer) {
 		part, end, err := x.Push(int(b))
 		require.NoError(t, err)
@@ -192,7 +191,7 @@ func TestStopTexts(t *testing.T) {
 	parts, stopped := streamed(t, "a ###\n")
 	require.Equal(t, []string{"a", " ", "#", "#", "#", "\n"}, parts, "without stop texts nothing is held back")
 	require.False(t, stopped)
-	x := newText(tokenizer.NewStream(letters{}), []string{"###"})
+	x := NewText(tokenizer.NewStream(letters{}), []string{"###"})
 	part, _, err := x.Push('\n')
 	require.NoError(t, err)
 	require.Empty(t, part)
@@ -219,41 +218,4 @@ func FuzzStopTexts(f *testing.F) {
 		}
 		require.Equal(t, want, strings.Join(parts, ""))
 	})
-}
-
-func TestSizesThatDoNotBelongTogether(t *testing.T) {
-	t.Parallel()
-	tok, err := tokenizer.Parse(modeltest.Tokenizer(t))
-	require.NoError(t, err)
-	good := Shape{Hidden: 4, Vocab: tok.Size(), Context: 10, Positions: 10, Sequences: 20, Chunk: 4}
-	for want, broken := range map[string]func(*Shape, *Config){
-		"do not belong together":  func(s *Shape, _ *Config) { s.Vocab++ },
-		"cannot hold one context": func(s *Shape, _ *Config) { s.Positions-- },
-		"max_batch 16 must be":    func(s *Shape, _ *Config) { s.Sequences = 16 },
-		"max_batch -1 must be":    func(_ *Shape, c *Config) { c.MaxBatch = -1 },
-		"the frames must stand":   func(_ *Shape, c *Config) { c.Prompt.Prefix = "" },
-	} {
-		shape, cfg := good, Config{Prompt: modeltest.Manifest().Prompt}
-		broken(&shape, &cfg)
-		b := &closing{shape: shape}
-		_, err := New(cfg, Deps{Backend: b, Vocabulary: tok})
-		require.ErrorContains(t, err, want)
-		require.True(t, b.closed, "a backend that cannot be used is closed")
-	}
-	_, err = New(Config{}, Deps{})
-	require.ErrorContains(t, err, "a dependency is missing")
-}
-
-// closing is a backend that only knows its shape.
-type closing struct {
-	Backend
-	shape  Shape
-	closed bool
-}
-
-func (c *closing) Shape() Shape { return c.shape }
-
-func (c *closing) Close() error {
-	c.closed = true
-	return nil
 }

@@ -1,4 +1,5 @@
-package schedule
+// Package prompt turns a bundle's prompt template and a question into tokens, and the tokens of an answer into text.
+package prompt
 
 import (
 	"errors"
@@ -12,23 +13,26 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 )
 
-// Prompt is a bundle's template in token ids: prefix, frames, suffix, question.
+// Template is a bundle's prompt in token ids: prefix, frames, suffix, question.
 //
 // Special tokens are written by name. The text between two of them is encoded on its own, the user's text together with
 // the template's text next to it; no special token comes out of either. With prompt.whitespace "trained", text loses its
 // white space where it touches a special token or the frames, as Hugging Face's slow tokenizers do it (transformers 4.29,
 // PreTrainedTokenizer.tokenize), with which LLark was trained. With "verbatim", the default, it stays.
-type Prompt struct {
+type Template struct {
 	vocab     Vocabulary
 	prefix    []int // before the frames
 	suffix    []int // after the frames, up to the text that the question is part of
 	question  segment
 	end       []int // after that text
-	audioEnd  int   // the special token after the frames, or None
+	audioEnd  int   // the special token after the frames, or none
 	stop      map[int]bool
 	stopTexts []string
 	maxTokens int
 }
+
+// none stands for no token.
+const none = -1
 
 // segment is text between two special tokens.
 type segment struct {
@@ -43,9 +47,9 @@ type part struct {
 	text    string
 }
 
-// NewPrompt reads a template and checks that the frames stand between two special tokens, or alone if neither stands there.
-func NewPrompt(p model.Prompt, v Vocabulary) (*Prompt, error) {
-	out := &Prompt{vocab: v, stop: map[int]bool{}, maxTokens: p.MaxTokens, audioEnd: None}
+// New reads a template and checks that the frames stand between two special tokens, or alone if neither stands there.
+func New(p model.Prompt, v Vocabulary) (*Template, error) {
+	out := &Template{vocab: v, stop: map[int]bool{}, maxTokens: p.MaxTokens, audioEnd: none}
 	trained := p.Whitespace == model.Trained
 	head, tail, _ := strings.Cut(p.Suffix+p.Question, model.Question)
 	before, after := split(v, head), split(v, tail)
@@ -90,7 +94,7 @@ func checkNames(templates ...[]part) error {
 }
 
 // readStops tells stop tokens from stop texts.
-func (p *Prompt) readStops(stops []string) error {
+func (p *Template) readStops(stops []string) error {
 	for _, name := range stops {
 		if name == "" {
 			return errors.New("reading the prompt: prompt.stop holds an empty text")
@@ -184,19 +188,25 @@ func (s segment) encode(v Vocabulary, question string) ([]int, error) {
 func isSpace(r rune) bool { return unicode.IsSpace(r) || 0x1c <= r && r <= 0x1f }
 
 // StopTokens end an answer and are not part of it, in ascending order.
-func (p *Prompt) StopTokens() []int { return slices.Sorted(maps.Keys(p.stop)) }
+func (p *Template) StopTokens() []int { return slices.Sorted(maps.Keys(p.stop)) }
 
 // StopTexts end an answer, which then also loses the white space in front of them.
-func (p *Prompt) StopTexts() []string { return slices.Clone(p.stopTexts) }
+func (p *Template) StopTexts() []string { return slices.Clone(p.stopTexts) }
+
+// Stops tells whether a token ends an answer.
+func (p *Template) Stops(id int) bool { return p.stop[id] }
+
+// MaxTokens is the longest answer, in tokens.
+func (p *Template) MaxTokens() int { return p.maxTokens }
 
 // Prefix gives the ids before the frames.
-func (p *Prompt) Prefix() []int { return slices.Clone(p.prefix) }
+func (p *Template) Prefix() []int { return slices.Clone(p.prefix) }
 
 // Before is the number of positions up to and with the last of n frames.
-func (p *Prompt) Before(n int) int { return len(p.prefix) + n }
+func (p *Template) Before(n int) int { return len(p.prefix) + n }
 
 // After gives the ids after the frames for a question.
-func (p *Prompt) After(question string) ([]int, error) {
+func (p *Template) After(question string) ([]int, error) {
 	text, err := p.question.encode(p.vocab, p.vocab.Normalize(question))
 	if err != nil {
 		return nil, err
@@ -204,11 +214,11 @@ func (p *Prompt) After(question string) ([]int, error) {
 	return slices.Concat(p.suffix, text, p.end), nil
 }
 
-// checkSplice demands that the token that ends the audio stands n+1 positions after the one that begins it, as the
+// CheckSplice demands that the token that ends the audio stands n+1 positions after the one that begins it, as the
 // reference implementation does (LLark, m2t/models/llamav2.py).
-func (p *Prompt) checkSplice(n, before int, after []int) error {
+func (p *Template) CheckSplice(n, before int, after []int) error {
 	start := len(p.prefix) - 1
-	if p.audioEnd != None && (before != start+n+1 || len(after) == 0 || after[0] != p.audioEnd) {
+	if p.audioEnd != none && (before != start+n+1 || len(after) == 0 || after[0] != p.audioEnd) {
 		return fmt.Errorf("splicing %d frames: the token that ends the audio does not stand at position %d", n, start+n+1)
 	}
 	return nil
