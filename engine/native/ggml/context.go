@@ -113,38 +113,11 @@ func (t Tensor) Type() Type { return t.p.kind }
 // Shape is the number of elements of each dimension, the contiguous one first.
 func (t Tensor) Shape() [4]int64 { return t.p.ne }
 
-// Strides are the bytes from one element of each dimension to the next.
-func (t Tensor) Strides() [4]uint64 { return t.p.nb }
-
 // Bytes is the size in memory.
 func (t Tensor) Bytes() int { return int(t.lib.c.nbytes(t.p)) }
 
 // Op is the operation that makes the tensor.
 func (t Tensor) Op() string { return t.lib.c.opName(t.p) }
-
-// Named gives the tensor a name for messages.
-func (t Tensor) Named(name string) Tensor {
-	if t.p != nil {
-		t.lib.c.setName(t.p, name)
-	}
-	return t
-}
-
-// Input keeps a plan or scheduler from using the tensor's memory for others before the graph runs.
-func (t Tensor) Input() Tensor {
-	if t.p != nil {
-		t.lib.c.setInput(t.p)
-	}
-	return t
-}
-
-// Output keeps a plan or scheduler from using the tensor's memory for others after it was computed.
-func (t Tensor) Output() Tensor {
-	if t.p != nil {
-		t.lib.c.setOutput(t.p)
-	}
-	return t
-}
 
 // Accumulate32 asks for products to be summed in f32 (ggml_prec_set_acc).
 func (t Tensor) Accumulate32() bool { return t.p != nil && t.lib.c.precision(t.p, precisionF32) }
@@ -172,15 +145,6 @@ func SetAt[N Number](t Tensor, offset int, values []N) error {
 		return fmt.Errorf("setting tensor: %w", err)
 	}
 	t.lib.c.tensorSet(t.p, unsafe.Pointer(unsafe.SliceData(values)), uintptr(offset), uintptr(size))
-	return nil
-}
-
-// Get reads all of the tensor.
-func Get[N Number](t Tensor, values []N) error {
-	if err := t.transfer(len(values) * int(unsafe.Sizeof(*new(N)))); err != nil {
-		return fmt.Errorf("reading tensor: %w", err)
-	}
-	t.lib.c.tensorGet(t.p, unsafe.Pointer(unsafe.SliceData(values)), 0, uintptr(t.Bytes()))
 	return nil
 }
 
@@ -224,18 +188,4 @@ func (t Tensor) transfer(size int) error {
 		return fmt.Errorf("%d bytes for a tensor of %d", size, t.Bytes())
 	}
 	return nil
-}
-
-// Quantize stores rows of values in a format, each row of a length that is a multiple of the format's block.
-func (l *Library) Quantize(kind Type, values []float32, rowLength int) ([]byte, error) {
-	block := l.c.blockSize(int32(kind))
-	if rowLength < 1 || len(values) == 0 || len(values)%rowLength != 0 || block < 1 || int64(rowLength)%block != 0 {
-		return nil, fmt.Errorf("quantizing: %d values in rows of %d do not go with blocks of %d", len(values), rowLength, block)
-	}
-	rows := len(values) / rowLength
-	out := make([]byte, rows*int(l.c.rowSize(int32(kind), int64(rowLength))))
-	if n := l.c.quantize(int32(kind), &values[0], &out[0], 0, int64(rows), int64(rowLength), 0); int(n) != len(out) {
-		return nil, fmt.Errorf("quantizing: %d bytes were written, not %d", n, len(out))
-	}
-	return out, nil
 }

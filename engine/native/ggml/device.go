@@ -17,7 +17,6 @@ const (
 	CPU        Kind = 0
 	GPU        Kind = 1
 	Integrated Kind = 2 // a GPU that uses the processor's memory
-	Accel      Kind = 3 // helps the processor, such as BLAS
 )
 
 func (k Kind) String() string {

@@ -23,12 +23,8 @@ type Type int32
 const (
 	F32  Type = 0
 	F16  Type = 1
-	Q4_0 Type = 2
 	Q8_0 Type = 8
-	Q4_K Type = 12
-	Q6_K Type = 14
 	I32  Type = 26
-	BF16 Type = 30
 )
 
 // Library is ggml's functions.
@@ -54,14 +50,10 @@ type functions struct {
 	overhead   func() uintptr
 	graphSize  func(nodes uintptr, grads bool) uintptr
 	newTensor  func(ctx uintptr, kind, dims int32, ne *int64) *tensor
-	setName    func(t *tensor, name string) *tensor
-	setInput   func(t *tensor)
-	setOutput  func(t *tensor)
 	opName     func(t *tensor) string
 	nbytes     func(t *tensor) uintptr
 	rowSize    func(kind int32, n int64) uintptr
 	blockSize  func(kind int32) int64
-	quantize   func(kind int32, src *float32, dst *byte, start, rows, perRow int64, matrix uintptr) uintptr
 	precision  func(t *tensor, precision int32) bool
 	newGraph   func(ctx, size uintptr, grads bool) uintptr
 	expand     func(graph uintptr, t *tensor)
@@ -96,29 +88,18 @@ type functions struct {
 	regAddress  func(reg uintptr, name string) uintptr
 
 	backendFree func(backend uintptr)
-	backendName func(backend uintptr) string
 	compute     func(backend, graph uintptr) int32
-	bufferType  func(backend uintptr) uintptr
 
 	typeName    func(bufferType uintptr) string
 	allocIn     func(ctx, bufferType uintptr) uintptr
 	bufferFree  func(buffer uintptr)
-	bufferSize  func(buffer uintptr) uintptr
 	bufferUsage func(buffer uintptr, usage int32)
 	tensorSet   func(t *tensor, data unsafe.Pointer, offset, size uintptr)
 	tensorGet   func(t *tensor, data unsafe.Pointer, offset, size uintptr)
 
 	planNew   func(bufferType uintptr) uintptr
 	planAlloc func(plan, graph uintptr) bool
-	planSize  func(plan uintptr, buffer int32) uintptr
 	planFree  func(plan uintptr)
-
-	schedNew     func(backends *uintptr, types uintptr, count int32, size uintptr, parallel, offload bool) uintptr
-	schedFree    func(sched uintptr)
-	schedReset   func(sched uintptr)
-	schedAlloc   func(sched, graph uintptr) bool
-	schedCompute func(sched, graph uintptr) int32
-	schedSplits  func(sched uintptr) int32
 }
 
 // Open opens the libraries of the folder (see native.Open) and binds ggml's headers.
@@ -156,14 +137,10 @@ func (f *functions) tensors() []native.Function {
 		{Part: native.Base, Symbol: "ggml_tensor_overhead", Target: &f.overhead},
 		{Part: native.Base, Symbol: "ggml_graph_overhead_custom", Target: &f.graphSize},
 		{Part: native.Base, Symbol: "ggml_new_tensor", Target: &f.newTensor},
-		{Part: native.Base, Symbol: "ggml_set_name", Target: &f.setName},
-		{Part: native.Base, Symbol: "ggml_set_input", Target: &f.setInput},
-		{Part: native.Base, Symbol: "ggml_set_output", Target: &f.setOutput},
 		{Part: native.Base, Symbol: "ggml_op_desc", Target: &f.opName},
 		{Part: native.Base, Symbol: "ggml_nbytes", Target: &f.nbytes},
 		{Part: native.Base, Symbol: "ggml_row_size", Target: &f.rowSize},
 		{Part: native.Base, Symbol: "ggml_blck_size", Target: &f.blockSize},
-		{Part: native.Base, Symbol: "ggml_quantize_chunk", Target: &f.quantize},
 		{Part: native.Base, Symbol: "ggml_prec_set_acc", Target: &f.precision},
 		{Part: native.Base, Symbol: "ggml_new_graph_custom", Target: &f.newGraph},
 		{Part: native.Base, Symbol: "ggml_build_forward_expand", Target: &f.expand},
@@ -202,9 +179,7 @@ func (f *functions) devices() []native.Function {
 		{Part: native.Base, Symbol: "ggml_backend_dev_supports_op", Target: &f.devSupports},
 		{Part: native.Base, Symbol: "ggml_backend_reg_get_proc_address", Target: &f.regAddress},
 		{Part: native.Base, Symbol: "ggml_backend_free", Target: &f.backendFree},
-		{Part: native.Base, Symbol: "ggml_backend_name", Target: &f.backendName},
 		{Part: native.Base, Symbol: "ggml_backend_graph_compute", Target: &f.compute},
-		{Part: native.Base, Symbol: "ggml_backend_get_default_buffer_type", Target: &f.bufferType},
 	}
 }
 
@@ -213,19 +188,11 @@ func (f *functions) memory() []native.Function {
 		{Part: native.Base, Symbol: "ggml_backend_buft_name", Target: &f.typeName},
 		{Part: native.Base, Symbol: "ggml_backend_alloc_ctx_tensors_from_buft", Target: &f.allocIn},
 		{Part: native.Base, Symbol: "ggml_backend_buffer_free", Target: &f.bufferFree},
-		{Part: native.Base, Symbol: "ggml_backend_buffer_get_size", Target: &f.bufferSize},
 		{Part: native.Base, Symbol: "ggml_backend_buffer_set_usage", Target: &f.bufferUsage},
 		{Part: native.Base, Symbol: "ggml_backend_tensor_set", Target: &f.tensorSet},
 		{Part: native.Base, Symbol: "ggml_backend_tensor_get", Target: &f.tensorGet},
 		{Part: native.Base, Symbol: "ggml_gallocr_new", Target: &f.planNew},
 		{Part: native.Base, Symbol: "ggml_gallocr_alloc_graph", Target: &f.planAlloc},
-		{Part: native.Base, Symbol: "ggml_gallocr_get_buffer_size", Target: &f.planSize},
 		{Part: native.Base, Symbol: "ggml_gallocr_free", Target: &f.planFree},
-		{Part: native.Base, Symbol: "ggml_backend_sched_new", Target: &f.schedNew},
-		{Part: native.Base, Symbol: "ggml_backend_sched_free", Target: &f.schedFree},
-		{Part: native.Base, Symbol: "ggml_backend_sched_reset", Target: &f.schedReset},
-		{Part: native.Base, Symbol: "ggml_backend_sched_alloc_graph", Target: &f.schedAlloc},
-		{Part: native.Base, Symbol: "ggml_backend_sched_graph_compute", Target: &f.schedCompute},
-		{Part: native.Base, Symbol: "ggml_backend_sched_get_n_splits", Target: &f.schedSplits},
 	}
 }

@@ -3,7 +3,6 @@ package ggml
 import (
 	"errors"
 	"fmt"
-	"runtime"
 )
 
 // Graph is the nodes to compute, in order.
@@ -70,9 +69,6 @@ func (x *Context) Alloc(m Memory) (*Buffer, error) {
 	return &Buffer{lib: x.lib, c: c}, nil
 }
 
-// Bytes is the size of the buffer.
-func (b *Buffer) Bytes() int { return int(b.lib.c.bufferSize(b.c)) }
-
 // Weights tells ggml that the buffer holds weights, which a Scheduler leaves where they are.
 func (b *Buffer) Weights() { b.lib.c.bufferUsage(b.c, usageWeights) }
 
@@ -114,75 +110,10 @@ func (p *Plan) Alloc(g *Graph) error {
 	return nil
 }
 
-// Bytes is how much memory the plan holds.
-func (p *Plan) Bytes() int { return int(p.lib.c.planSize(p.c, 0)) }
-
 // Close frees the plan and its memory.
 func (p *Plan) Close() {
 	if p.c != 0 {
 		p.lib.c.planFree(p.c)
 		p.c = 0
-	}
-}
-
-// Scheduler computes each node of a graph on the first of several backends that can, and copies between them.
-type Scheduler struct {
-	lib      *Library
-	c        uintptr
-	backends []*Backend
-}
-
-// NewScheduler makes a scheduler for graphs of up to so many nodes. The last backend must be a processor: it takes what no other can.
-func (l *Library) NewScheduler(nodes int, backends ...*Backend) (*Scheduler, error) {
-	if len(backends) == 0 || backends[len(backends)-1].Device.Kind != CPU || nodes < 1 {
-		return nil, errors.New("making scheduler: the last backend must be a processor")
-	}
-	list := make([]uintptr, len(backends))
-	for i, b := range backends {
-		if b.c == 0 {
-			return nil, errors.New("making scheduler: a backend is closed")
-		}
-		list[i] = b.c
-	}
-	c := l.c.schedNew(&list[0], 0, int32(len(list)), uintptr(nodes), false, false)
-	runtime.KeepAlive(list)
-	if c == 0 {
-		return nil, errors.New("making scheduler: no memory")
-	}
-	return &Scheduler{lib: l, c: c, backends: backends}, nil
-}
-
-// Alloc gives memory to the graph's tensors, after which its inputs are set. A graph is allocated once.
-func (s *Scheduler) Alloc(g *Graph) error {
-	ok := false
-	s.lib.c.schedReset(s.c)
-	reason := s.lib.native.Explain(func() bool {
-		ok = s.lib.c.schedAlloc(s.c, g.c)
-		return ok
-	})
-	if !ok {
-		return fmt.Errorf("allocating graph: %s", orUnknown(reason))
-	}
-	return nil
-}
-
-// Compute computes the graph that was allocated last.
-func (s *Scheduler) Compute(g *Graph) error {
-	var status int32
-	reason := s.lib.native.Explain(func() bool {
-		status = s.lib.c.schedCompute(s.c, g.c)
-		return status == 0
-	})
-	return computed(status, reason)
-}
-
-// Splits is in how many parts the allocated graph is computed; 1 when one backend does it all.
-func (s *Scheduler) Splits() int { return int(s.lib.c.schedSplits(s.c)) }
-
-// Close frees the scheduler and its memory.
-func (s *Scheduler) Close() {
-	if s.c != 0 {
-		s.lib.c.schedFree(s.c)
-		s.c = 0
 	}
 }

@@ -61,14 +61,6 @@ func (x *Context) Sub(a, b Tensor) Tensor { return x.binary("sub", x.lib.c.sub, 
 // Mul is a*b by elements; b is repeated to the shape of a.
 func (x *Context) Mul(a, b Tensor) Tensor { return x.binary("mul", x.lib.c.mul, a, b, repeats) }
 
-// Div is a/b by elements; b is repeated to the shape of a.
-func (x *Context) Div(a, b Tensor) Tensor { return x.binary("div", x.lib.c.div, a, b, repeats) }
-
-// Repeat repeats a to the shape of b.
-func (x *Context) Repeat(a, b Tensor) Tensor {
-	return x.binary("repeat", x.lib.c.repeat, a, b, func(a, b [4]int64) bool { return repeats(b, a) })
-}
-
 // Copy writes a into b, converting the format, and is b.
 func (x *Context) Copy(a, b Tensor) Tensor {
 	return x.binary("cpy", x.lib.c.cpy, a, b, func(a, b [4]int64) bool { return product(a) == product(b) })
@@ -106,11 +98,6 @@ func (x *Context) Concat(a, b Tensor, dim int) Tensor {
 // Norm makes each row's mean 0 and variance 1; eps is added to the variance.
 func (x *Context) Norm(a Tensor, eps float32) Tensor { return x.scalar("norm", x.lib.c.norm, a, eps) }
 
-// RMSNorm divides each row by its root mean square; eps is added to the mean of squares.
-func (x *Context) RMSNorm(a Tensor, eps float32) Tensor {
-	return x.scalar("rms_norm", x.lib.c.rmsNorm, a, eps)
-}
-
 // Scale is a times v.
 func (x *Context) Scale(a Tensor, v float32) Tensor { return x.scalar("scale", x.lib.c.scale, a, v) }
 
@@ -121,41 +108,14 @@ func (x *Context) scalar(op string, f func(ctx uintptr, a *tensor, v float32) *t
 	return x.wrap(f(x.c, a.p, v))
 }
 
-// GELU is the activation of Hendrycks and Gimpel by its tanh approximation, looked up in f16 on the processor.
-func (x *Context) GELU(a Tensor) Tensor { return x.unary("gelu", x.lib.c.gelu, a) }
-
-// GELUQuick is a*sigmoid(1.702a), looked up in f16 on the processor.
-func (x *Context) GELUQuick(a Tensor) Tensor { return x.unary("gelu_quick", x.lib.c.geluQuick, a) }
-
-// GELUErf is the activation of Hendrycks and Gimpel by the error function.
-func (x *Context) GELUErf(a Tensor) Tensor { return x.unary("gelu_erf", x.lib.c.geluErf, a) }
-
-// SiLU is a*sigmoid(a).
-func (x *Context) SiLU(a Tensor) Tensor { return x.unary("silu", x.lib.c.silu, a) }
-
-// ReLU is max(a, 0).
-func (x *Context) ReLU(a Tensor) Tensor { return x.unary("relu", x.lib.c.relu, a) }
-
 // Sigmoid is 1/(1+exp(-a)).
 func (x *Context) Sigmoid(a Tensor) Tensor { return x.unary("sigmoid", x.lib.c.sigmoid, a) }
-
-// Tanh is the hyperbolic tangent.
-func (x *Context) Tanh(a Tensor) Tensor { return x.unary("tanh", x.lib.c.tanh, a) }
-
-// Sqr is a*a by elements.
-func (x *Context) Sqr(a Tensor) Tensor { return x.unary("sqr", x.lib.c.sqr, a) }
-
-// SumRows is the sum of each row: [1, ...].
-func (x *Context) SumRows(a Tensor) Tensor { return x.unary("sum_rows", x.lib.c.sumRows, a) }
 
 // Mean is the mean of each row: [1, ...].
 func (x *Context) Mean(a Tensor) Tensor { return x.unary("mean", x.lib.c.mean, a) }
 
 // Cont is a in contiguous memory.
 func (x *Context) Cont(a Tensor) Tensor { return x.unary("cont", x.lib.c.cont, a) }
-
-// Transpose swaps the first two dimensions without moving values.
-func (x *Context) Transpose(a Tensor) Tensor { return x.unary("transpose", x.lib.c.transpose, a) }
 
 // Cast is a in another format.
 func (x *Context) Cast(a Tensor, kind Type) Tensor {
@@ -183,19 +143,6 @@ func (x *Context) SoftMax(a, mask Tensor, scale float32) Tensor {
 		}
 	}
 	return x.wrap(x.lib.c.softMax(x.c, a.p, mask.p, scale, 0))
-}
-
-// Conv1D is a convolution of data [length, inputs] with a kernel [width, inputs, outputs] in f16: [positions, outputs].
-func (x *Context) Conv1D(kernel, data Tensor, stride, padding, dilation int) Tensor {
-	if !x.ready("conv_1d", kernel, data) {
-		return Tensor{lib: x.lib}
-	}
-	k, d := kernel.p.ne, data.p.ne
-	span := int64(dilation)*(k[0]-1) + 1
-	if kernel.p.kind != F16 || data.p.kind != F32 || k[1] != d[1] || d[3] != 1 || stride < 1 || dilation < 1 || padding < 0 || d[0]+2*int64(padding) < span {
-		return x.misfit("conv_1d", kernel, data)
-	}
-	return x.wrap(x.lib.c.conv1D(x.c, kernel.p, data.p, int32(stride), int32(padding), int32(dilation)))
 }
 
 // filled is a shape with ones for the dimensions left out.
@@ -277,17 +224,4 @@ func (x *Context) Permute(a Tensor, to [4]int) Tensor {
 		seen[d] = true
 	}
 	return x.wrap(x.lib.c.permute(x.c, a.p, int32(to[0]), int32(to[1]), int32(to[2]), int32(to[3])))
-}
-
-// Pad adds zeros at the end of each dimension.
-func (x *Context) Pad(a Tensor, by [4]int) Tensor {
-	if !x.ready("pad", a) {
-		return Tensor{lib: x.lib}
-	}
-	for _, n := range by {
-		if n < 0 || n > 1<<30 {
-			return x.fail(fmt.Errorf("pad: %v is out of range", by))
-		}
-	}
-	return x.wrap(x.lib.c.pad(x.c, a.p, int32(by[0]), int32(by[1]), int32(by[2]), int32(by[3])))
 }

@@ -133,14 +133,8 @@ func (x *Context) Close() {
 	x.model.contexts--
 }
 
-// Model is what the context belongs to.
-func (x *Context) Model() *Model { return x.model }
-
 // Cells is how many positions the memory holds, at least as many as were asked for.
 func (x *Context) Cells() int { return x.cells }
-
-// BatchSize is the most entries that one Decode takes.
-func (x *Context) BatchSize() int { return x.batch }
 
 // Abort makes a running Decode return ErrAborted after the graph node that is being computed, and the next ones at
 // once, until Resume. It may be called from any goroutine. Devices other than the processor end their step first.
@@ -158,18 +152,6 @@ func (x *Context) setFlag(on bool) {
 	if x.flag != 0 {
 		x.model.lib.c.flagSet(x.flag, on)
 	}
-}
-
-// SetThreads changes the numbers of threads for steps of one token and for longer batches.
-func (x *Context) SetThreads(single, batch int) error {
-	if x.c == 0 {
-		return fmt.Errorf("setting threads: %w", ErrClosed)
-	}
-	if single < 1 || batch < 1 {
-		return fmt.Errorf("setting threads: %d and %d are not above 0", single, batch)
-	}
-	x.model.lib.c.setThreads(x.c, int32(single), int32(batch))
-	return nil
 }
 
 // Decode computes the batch. Positions must continue each sequence without gaps. Errors are ErrNoSlot,

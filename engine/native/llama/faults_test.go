@@ -121,43 +121,6 @@ func TestClosing(t *testing.T) {
 	require.False(t, m.Vocab().IsEnd(2))
 }
 
-func TestSampler(t *testing.T) {
-	t.Parallel()
-	l := open(t)
-	logits := []float32{1, 5, float32(math.Inf(-1)), 4.5, -2}
-	greedy, err := l.NewSampler(llama.Sampling{})
-	require.NoError(t, err)
-	t.Cleanup(greedy.Close)
-	got, err := greedy.Choose(logits)
-	require.NoError(t, err)
-	require.Equal(t, llama.Token(1), got)
-
-	draw := func(s llama.Sampling) (tokens []llama.Token) {
-		sampler, err := l.NewSampler(s)
-		require.NoError(t, err)
-		defer sampler.Close()
-		for range 200 {
-			token, err := sampler.Choose(logits)
-			require.NoError(t, err)
-			tokens = append(tokens, token)
-		}
-		return tokens
-	}
-	first := draw(llama.Sampling{Temperature: 1, Seed: 7})
-	require.Equal(t, first, draw(llama.Sampling{Temperature: 1, Seed: 7}))
-	require.NotEqual(t, first, draw(llama.Sampling{Temperature: 1, Seed: 8}))
-	require.NotContains(t, draw(llama.Sampling{Temperature: 5, Seed: 7}), llama.Token(2), "an excluded token")
-	require.Subset(t, []llama.Token{1, 3}, draw(llama.Sampling{Temperature: 5, TopK: 2, Seed: 7}))
-	require.Subset(t, []llama.Token{1}, draw(llama.Sampling{Temperature: 1, TopP: 0.1, Seed: 7}))
-
-	_, err = greedy.Choose([]float32{float32(math.Inf(-1))})
-	require.ErrorContains(t, err, "none is left")
-	_, err = greedy.Choose([]float32{1, float32(math.NaN())})
-	require.ErrorContains(t, err, "NaN")
-	_, err = l.NewSampler(llama.Sampling{Temperature: math.NaN()})
-	require.Error(t, err)
-}
-
 func TestGrammar(t *testing.T) {
 	t.Parallel()
 	m, _ := model(t)

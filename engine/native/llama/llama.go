@@ -56,10 +56,7 @@ type functions struct {
 	initFromModel func(model uintptr, params abi.ContextParams) uintptr
 	free          func(ctx uintptr)
 	ctxSize       func(ctx uintptr) uint32
-	ctxSizeSeq    func(ctx uintptr) uint32
 	batchSize     func(ctx uintptr) uint32
-	microbatch    func(ctx uintptr) uint32
-	setThreads    func(ctx uintptr, threads, threadsBatch int32)
 	decode        func(ctx uintptr, batch abi.Batch) int32
 	synchronize   func(ctx uintptr)
 	logits        func(ctx uintptr, i int32) *float32
@@ -70,7 +67,6 @@ type functions struct {
 	memoryClear  func(memory uintptr, data bool)
 	memoryRemove func(memory uintptr, seq, p0, p1 int32) bool
 	memoryCopy   func(memory uintptr, src, dst, p0, p1 int32)
-	memoryMin    func(memory uintptr, seq int32) int32
 	memoryMax    func(memory uintptr, seq int32) int32
 
 	vocabType    func(vocab uintptr) int32
@@ -91,19 +87,10 @@ type functions struct {
 	piece        func(vocab uintptr, token int32, buf *byte, size, lstrip int32, special bool) int32
 	detokenize   func(vocab uintptr, tokens *int32, count int32, buf *byte, size int32, remove, unparse bool) int32
 
-	samplerChain   func(noPerf bool) uintptr
-	samplerAdd     func(chain, sampler uintptr)
 	samplerFree    func(sampler uintptr)
 	samplerApply   func(sampler uintptr, candidates *candidates)
 	samplerAccept  func(sampler uintptr, token int32)
 	samplerReset   func(sampler uintptr)
-	samplerClone   func(sampler uintptr) uintptr
-	samplerGreedy  func() uintptr
-	samplerDist    func(seed uint32) uintptr
-	samplerTopK    func(k int32) uintptr
-	samplerTopP    func(p float32, keep uintptr) uintptr
-	samplerMinP    func(p float32, keep uintptr) uintptr
-	samplerTemp    func(temperature float32) uintptr
 	samplerGrammar func(vocab uintptr, grammar, root string) uintptr
 
 	// A flag in C's memory that other threads set and C code reads, see Context.Abort.
@@ -169,10 +156,7 @@ func (f *functions) contexts() []native.Function {
 		{Part: native.Llama, Symbol: "llama_init_from_model", Target: &f.initFromModel},
 		{Part: native.Llama, Symbol: "llama_free", Target: &f.free},
 		{Part: native.Llama, Symbol: "llama_n_ctx", Target: &f.ctxSize},
-		{Part: native.Llama, Symbol: "llama_n_ctx_seq", Target: &f.ctxSizeSeq},
 		{Part: native.Llama, Symbol: "llama_n_batch", Target: &f.batchSize},
-		{Part: native.Llama, Symbol: "llama_n_ubatch", Target: &f.microbatch},
-		{Part: native.Llama, Symbol: "llama_set_n_threads", Target: &f.setThreads},
 		{Part: native.Llama, Symbol: "llama_decode", Target: &f.decode},
 		{Part: native.Llama, Symbol: "llama_synchronize", Target: &f.synchronize},
 		{Part: native.Llama, Symbol: "llama_get_logits_ith", Target: &f.logits},
@@ -182,7 +166,6 @@ func (f *functions) contexts() []native.Function {
 		{Part: native.Llama, Symbol: "llama_memory_clear", Target: &f.memoryClear},
 		{Part: native.Llama, Symbol: "llama_memory_seq_rm", Target: &f.memoryRemove},
 		{Part: native.Llama, Symbol: "llama_memory_seq_cp", Target: &f.memoryCopy},
-		{Part: native.Llama, Symbol: "llama_memory_seq_pos_min", Target: &f.memoryMin},
 		{Part: native.Llama, Symbol: "llama_memory_seq_pos_max", Target: &f.memoryMax},
 		{Part: native.Base, Symbol: "ggml_init", Target: &f.flagNew},
 		{Part: native.Base, Symbol: "ggml_set_no_alloc", Target: &f.flagSet},
@@ -214,19 +197,10 @@ func (f *functions) vocabs() []native.Function {
 
 func (f *functions) samplers() []native.Function {
 	return []native.Function{
-		{Part: native.Llama, Symbol: "llama_sampler_chain_init", Target: &f.samplerChain},
-		{Part: native.Llama, Symbol: "llama_sampler_chain_add", Target: &f.samplerAdd},
 		{Part: native.Llama, Symbol: "llama_sampler_free", Target: &f.samplerFree},
 		{Part: native.Llama, Symbol: "llama_sampler_apply", Target: &f.samplerApply},
 		{Part: native.Llama, Symbol: "llama_sampler_accept", Target: &f.samplerAccept},
 		{Part: native.Llama, Symbol: "llama_sampler_reset", Target: &f.samplerReset},
-		{Part: native.Llama, Symbol: "llama_sampler_clone", Target: &f.samplerClone},
-		{Part: native.Llama, Symbol: "llama_sampler_init_greedy", Target: &f.samplerGreedy},
-		{Part: native.Llama, Symbol: "llama_sampler_init_dist", Target: &f.samplerDist},
-		{Part: native.Llama, Symbol: "llama_sampler_init_top_k", Target: &f.samplerTopK},
-		{Part: native.Llama, Symbol: "llama_sampler_init_top_p", Target: &f.samplerTopP},
-		{Part: native.Llama, Symbol: "llama_sampler_init_min_p", Target: &f.samplerMinP},
-		{Part: native.Llama, Symbol: "llama_sampler_init_temp", Target: &f.samplerTemp},
 		{Part: native.Llama, Symbol: "llama_sampler_init_grammar", Target: &f.samplerGrammar},
 	}
 }

@@ -12,11 +12,8 @@ type FileType int32
 
 // The ways to store weights that are used here.
 const (
-	FileF32    FileType = 0
-	FileF16    FileType = 1
 	FileQ8_0   FileType = 7
 	FileQ4_K_M FileType = 15
-	FileBF16   FileType = 32
 )
 
 // QuantizeOptions say how to store the weights.

@@ -14,17 +14,13 @@ type VocabType int32
 const (
 	VocabNone VocabType = 0 // no vocabulary in the file: only ids
 	VocabSPM  VocabType = 1 // SentencePiece with byte fallback, as Llama 2
-	VocabBPE  VocabType = 2
 )
 
 // Attributes of tokens (llama_token_attr), to be combined.
 const (
-	AttrUnknown = 1 << iota
-	AttrUnused
-	AttrNormal
-	AttrControl
-	AttrUserDefined
-	AttrByte
+	AttrUnknown     = 1 << 0
+	AttrControl     = 1 << 3
+	AttrUserDefined = 1 << 4
 )
 
 // maxText bounds the text to tokenize, in bytes.

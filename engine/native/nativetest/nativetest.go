@@ -40,17 +40,6 @@ func Open(t testing.TB) *native.Library {
 	return l
 }
 
-// Variant is the folder of another variant, such as "vulkan", in the work tree, as Dir. Tests that need it are skipped
-// without it: it is fetched by name only.
-func Variant(t testing.TB, name string) string {
-	t.Helper()
-	dir := filepath.Join(root(t), "bin", "native", name)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no libraries in %s: run `make native-%s`", dir, name)
-	}
-	return dir
-}
-
 // root is the folder of go.work.
 func root(t testing.TB) string {
 	t.Helper()
