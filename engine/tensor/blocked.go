@@ -146,15 +146,19 @@ func (p *blocked[E]) multiply(r region, left, right []E, depth int) {
 	}
 }
 
-// edge is a tile of which only a part lies inside dst.
+// edge is a tile of which only a part lies inside dst. The tile adds to what dst holds, as a whole tile does: a sum rounded before it
+// is added would depend on how many rows there are.
 func (p *blocked[E]) edge(i0, j0, depth int, a, b []E) {
 	sums := borrow(p.mr * p.nr)
 	defer giveBack(sums)
 	clear(sums.v)
+	rows, cols := min(p.mr, p.m-i0), min(p.nr, p.n-j0)
+	for i := range rows {
+		copy(sums.v[i*p.nr:][:cols], p.dst[(i0+i)*p.n+j0:])
+	}
 	p.tile(depth, a, b, sums.v, p.nr)
-	cols := min(p.nr, p.n-j0)
-	for i := range min(p.mr, p.m-i0) {
-		Add(p.dst[(i0+i)*p.n+j0:][:cols], sums.v[i*p.nr:])
+	for i := range rows {
+		copy(p.dst[(i0+i)*p.n+j0:][:cols], sums.v[i*p.nr:])
 	}
 }
 
