@@ -3,28 +3,102 @@ package tensor
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
+	"fmt"
+	"math"
 )
 
-// errWrong reports a kernel whose products are not right.
-var errWrong = errors.New("a product differs from that of plain Go")
+// errWrong reports a kernel whose results are not right.
+var errWrong = errors.New("its results differ from those of plain Go")
 
-// check compares a product of a kernel with that of plain Go. The numbers are small and whole, so that every order of the sums gives the
-// same; the shape has tiles that are whole and tiles that are not.
+// The shape of the products that a check makes has tiles that are whole and tiles that are not. They are small enough for one goroutine.
+const checkRows, checkColumns, checkDepth = 70, 81, 83
+
+// check compares what a kernel computes with plain Go. It starts no goroutine.
 func (kr *kernel) check() error {
-	const m, n, k = 70, 80, 100
-	x, w := make([]float32, m*k), HalfMatrix{In: k, Out: n, Data: make([]byte, 2*k*n), Precision: BF16}
-	for i := range x {
-		x[i] = float32(i*7%31 - 15)
+	for _, p := range Precisions() {
+		if err := kr.checkHalves(p); err != nil {
+			return err
+		}
 	}
-	for i := range k * n {
-		binary.LittleEndian.PutUint16(w.Data[2*i:], F32ToF16(float32(i*5%23-11)))
+	return errors.Join(kr.checkProducts(), kr.checkPointwise(), kr.checkNorm())
+}
+
+// checkHalves compares products with halves. The values have 15 bits, so that in BF16x2 both parts count.
+func (kr *kernel) checkHalves(p Precision) error {
+	const m, n, k = checkRows, checkColumns, checkDepth
+	w := HalfMatrix{In: k, Out: n, Data: make([]byte, 2*k*n), Precision: p}
+	for i, v := range sample(k*n, 11) {
+		binary.LittleEndian.PutUint16(w.Data[2*i:], F32ToF16(v))
 	}
-	got, want := make([]float32, m*n), make([]float32, m*n)
-	kr.matMulHalf(got, x, w, m, k, Fused{})
-	goKernel().matMulHalf(want, x, w, m, k, Fused{})
-	if !slices.Equal(got, want) {
-		return errWrong
+	x, bias := sample(m*k, 1), sample(n, 2)
+	got, want := sample(m*n, 3), sample(m*n, 3)
+	fused := Fused{Bias: bias, Accumulate: true}
+	kr.matMulHalf(got, x, w, m, k, fused)
+	goKernel().matMulHalf(want, x, w, m, k, fused)
+	return same("products with halves in "+string(p), got, want)
+}
+
+// checkProducts compares products of float32, of few rows and of many, and sums of weighted rows.
+func (kr *kernel) checkProducts() error {
+	const m, n, k = checkRows, checkColumns, checkDepth
+	x, w := sample(m*k, 4), sample(n*k, 5)
+	of := func(kr *kernel) (panels, rows, weighed []float32) {
+		panels, rows, weighed = make([]float32, m*n), make([]float32, 3*n), sample(k, 6)
+		kr.panels(panels, x, w, m, n, k)
+		kr.rows(rows, x, w, 3, n, k)
+		kr.weigh(weighed, x[:7], w)
+		return panels, rows, weighed
+	}
+	panels, rows, weighed := of(kr)
+	wantPanels, wantRows, wantWeighed := of(goKernel())
+	return errors.Join(same("products of many rows", panels, wantPanels), same("products of few rows", rows, wantRows),
+		same("sums of weighted rows", weighed, wantWeighed))
+}
+
+// checkPointwise compares exponentials, the gate of activations and the conversion of halves.
+func (kr *kernel) checkPointwise() error {
+	var raw []byte
+	for _, v := range sample(checkDepth, 7) {
+		raw = binary.LittleEndian.AppendUint16(raw, F32ToF16(v))
+	}
+	of := func(kr *kernel) (exp, swish, halves []float32) {
+		exp, swish, halves = sample(checkDepth, 8), sample(checkDepth, 9), make([]float32, checkDepth)
+		kr.exp(exp)
+		kr.swish(swish, -1.702)
+		kr.halves(halves, raw)
+		return exp, swish, halves
+	}
+	exp, swish, halves := of(kr)
+	wantExp, wantSwish, wantHalves := of(goKernel())
+	return errors.Join(same("exponentials", exp, wantExp), same("activations", swish, wantSwish), same("conversions of halves", halves, wantHalves))
+}
+
+func (kr *kernel) checkNorm() error {
+	x, weight, bias := sample(checkDepth, 10), sample(checkDepth, 12), sample(checkDepth, 13)
+	of := func(kr *kernel) []float32 {
+		out := make([]float32, checkDepth)
+		kr.standardise(out, x, weight, bias, 0.5, 2)
+		return append(out, float32(kr.deviations(x, 0.25)), float32(kr.squares(x, 0.25)))
+	}
+	return same("norms", of(kr), of(goKernel()))
+}
+
+// sample gives n numbers between -2 and 2 that any order of summing keeps nearly the same; another seed gives others.
+func sample(n int, seed uint32) []float32 {
+	values := make([]float32, n)
+	for i := range values {
+		seed = seed*1664525 + 1013904223 // Knuth, The Art of Computer Programming, volume 2, section 3.3.4
+		values[i] = float32(int32(seed)>>17) / (1 << 13)
+	}
+	return values
+}
+
+// same reports a value that differs by more than the order of the sums explains.
+func same(what string, got, want []float32) error {
+	for i, w := range want {
+		if d := math.Abs(float64(got[i]) - float64(w)); !(d <= 1e-4*max(1, math.Abs(float64(w)))) {
+			return fmt.Errorf("%w: %s, element %d is %v instead of %v", errWrong, what, i, got[i], w)
+		}
 	}
 	return nil
 }

@@ -2,14 +2,8 @@ package tensor
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
-	"os"
-	"sync"
 )
-
-// KernelEnv names the environment variable that overrides the choice of kernel: go, avx2, avx512, avx512bf16 or amx.
-const KernelEnv = "LARK_KERNEL"
 
 // kernel is one implementation of the inner loops.
 type kernel struct {
@@ -38,42 +32,6 @@ func goKernel() *kernel {
 		name: "go", tiles: tiles[float32]{2, 4, 1, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
 		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo,
 	}
-}
-
-// Kernel names the kernel in use. The error says that KernelEnv asks for one that this machine does not have; the
-// fastest available one is used then.
-func Kernel() (string, error) {
-	if want := os.Getenv(KernelEnv); want != "" && want != active().name {
-		return active().name, fmt.Errorf("choosing the matrix kernel: %s=%q is not available here (have %v)", KernelEnv, want, Kernels())
-	}
-	return active().name, nil
-}
-
-// Refused says why a kernel that the processor has is not used: the system does not permit it, or its products were wrong when tried.
-// Products are right without it, but slower.
-func Refused() error { return refused() }
-
-// active is the kernel of this process, chosen at first use.
-var active = sync.OnceValue(func() *kernel { return choose(os.Getenv(KernelEnv)) })
-
-// choose gives the kernel of that name, else the fastest.
-func choose(name string) *kernel {
-	have := kernels()
-	for _, k := range have {
-		if k.name == name {
-			return k
-		}
-	}
-	return have[0]
-}
-
-// Kernels names those that this machine can run, fastest first.
-func Kernels() []string {
-	var names []string
-	for _, k := range kernels() {
-		names = append(names, k.name)
-	}
-	return names
 }
 
 // tileGo is a tile of 2 x 4: its sums and operands just fit the 16 vector registers of amd64.

@@ -8,18 +8,19 @@ import (
 
 //go:generate go run ./internal/asmgen -out kernels_amd64.s -stubs kernels_amd64.go -pkg tensor
 
-// kernels lists the kernels that this machine can run, fastest first.
-func kernels() []*kernel {
-	list := []*kernel{goKernel()}
+// candidates lists the kernels that this processor has the instructions for, fastest first. golang.org/x/sys/cpu tells those of AVX only
+// where XCR0 says that the system saves their registers.
+func candidates() []candidate {
+	list := []candidate{{"go", func() (*kernel, error) { return goKernel(), nil }}}
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
-		list = append(list, avx2())
+		list = append(list, candidate{"avx2", func() (*kernel, error) { return avx2(), nil }})
 	}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ {
-		list = append(list, avx512("avx512", nil))
+		list = append(list, candidate{"avx512", func() (*kernel, error) { return avx512("avx512", nil), nil }})
 		if cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BF16 {
-			list = append(list, avx512("avx512bf16", vectorPairs()))
-			if kr, _ := matrixKernel(); kr != nil {
-				list = append(list, kr)
+			list = append(list, candidate{"avx512bf16", func() (*kernel, error) { return avx512("avx512bf16", vectorPairs()), nil }})
+			if cpu.X86.HasAMXTile && cpu.X86.HasAMXBF16 {
+				list = append(list, candidate{"amx", matrixKernel})
 			}
 		}
 	}

@@ -2,7 +2,7 @@
 
 package tensor
 
-// kernels lists the kernels that this machine can run, fastest first.
-func kernels() []*kernel { return []*kernel{goKernel()} }
-
-func refused() error { return nil }
+// candidates lists the kernels that this processor has the instructions for, fastest first.
+func candidates() []candidate {
+	return []candidate{{"go", func() (*kernel, error) { return goKernel(), nil }}}
+}

@@ -183,20 +183,6 @@ func TestMatMulTAcrossTheSwitchToPanels(t *testing.T) {
 	require.Panics(t, func() { MatMulT(make([]float32, 3), make([]float32, 4), make([]float32, 4), 2, 2, 2) })
 }
 
-func TestKernelNamesTheOneInUse(t *testing.T) {
-	t.Setenv(KernelEnv, "") // the tests may run with a kernel that this machine does not have
-	name, err := Kernel()
-	require.NoError(t, err)
-	require.Contains(t, Kernels(), name)
-	t.Setenv(KernelEnv, "abacus")
-	_, err = Kernel()
-	require.ErrorContains(t, err, "abacus")
-	require.Equal(t, kernels()[0].name, choose("abacus").name)
-	for _, name := range Kernels() {
-		require.Equal(t, name, choose(name).name)
-	}
-}
-
 // BenchmarkMatMulT reports GFLOP/s: go test -run - -bench MatMulT ./tensor
 func BenchmarkMatMulT(b *testing.B) {
 	for _, s := range [][3]int{{1, 1024, 256}, {4, 1024, 256}, {256, 768, 256}, {1056, 4800, 4800}} {

@@ -1,30 +1,19 @@
 package tensor
 
 import (
+	"errors"
 	"fmt"
-	"sync"
-
-	"golang.org/x/sys/cpu"
 )
 
-// matrixKernel is the kernel with AMX tiles; nil on processors without them. The error says why one that the processor has is not used.
-var matrixKernel = sync.OnceValues(func() (*kernel, error) {
-	if !cpu.X86.HasAMXTile || !cpu.X86.HasAMXBF16 {
-		return nil, nil
-	}
+// errNotPermitted reports a system that does not let this process use AMX tiles.
+var errNotPermitted = errors.New("the system does not permit it; allow AMX in the virtual machine or container, or take Linux 5.16 or later")
+
+// matrixKernel is the kernel with AMX tiles. The error says why the system does not permit them.
+func matrixKernel() (*kernel, error) {
 	if err := permitTiles(); err != nil {
 		return nil, fmt.Errorf("asking the system for AMX tiles: %w", err)
 	}
-	kr := avx512("amx", matrixPairs())
-	if err := kr.check(); err != nil {
-		return nil, fmt.Errorf("trying AMX tiles: %w", err)
-	}
-	return kr, nil
-})
-
-func refused() error {
-	_, err := matrixKernel()
-	return err
+	return avx512("amx", matrixPairs()), nil
 }
 
 // matrixPairs multiplies bfloat16 in AMX tiles.

@@ -2,7 +2,5 @@
 
 package tensor
 
-import "errors"
-
 // permitTiles is known for Linux only.
-func permitTiles() error { return errors.ErrUnsupported }
+func permitTiles() error { return errNotPermitted }
