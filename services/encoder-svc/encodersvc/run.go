@@ -10,6 +10,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/tensor"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -36,6 +37,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
+	tensor.LogKernel(w.Log)
 	engine := newLoading(&cfg, w.Bundle, w.Log)
 	w.OnClose(engine.Close)
 	handler, err := handle.New(handle.Deps{
