@@ -149,9 +149,7 @@ func open(b *model.Bundle, o Options) (Engine, error) {
 		o.VLLM.NativeDir = o.NativeDir
 		return vllm.Open(b, o.VLLM, vllm.Deps{Log: o.Log})
 	case Reference, Nano:
-		if _, err := tensor.Kernel(); err != nil {
-			return nil, err
-		}
+		tensor.LogKernel(o.Log)
 		return reference.Open(b, reference.Config{MaxBatch: o.MaxBatch, Positions: o.Positions})
 	case LlamaCPP:
 		return llamacpp.Open(b, llamacpp.Config{

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/cpu"
 
 	"github.com/larkstream/larkstream/engine/tensor"
 )
@@ -42,8 +45,25 @@ func newReport(cfg Config) Report {
 }
 
 func machine() string {
-	kernel, _ := tensor.Kernel() // a kernel asked for in vain is told by lark doctor
-	return fmt.Sprintf("%s/%s, %d processors, %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), kernel)
+	kernel, _ := tensor.Kernel() // what is passed over is told by lark doctor
+	return fmt.Sprintf("%s/%s, %d processors (%s), %s, kernel %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), Processor(), runtime.Version(), kernel)
+}
+
+// Processor is what the processor calls itself, where Linux tells, and whether it has AMX.
+func Processor() string {
+	name := "of unknown name"
+	if raw, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "model name" {
+				name = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	if cpu.X86.HasAMXBF16 {
+		return name + ", with AMX"
+	}
+	return name + ", without AMX"
 }
 
 // Rates are windows a second over all rounds.

@@ -103,7 +103,7 @@ func depth(bundle *model.Bundle, layers int) (run, all int, err error) {
 
 // measure encodes all windows at once, between two measurements of the ceilings.
 func (r *EncoderRun) measure(ctx context.Context, cfg WindowConfig, engine *encoder.JukeboxEncoder, pcm []int16, clock *partClock) error {
-	before, err := ceilings()
+	before, err := Ceilings(ceilingRounds)
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (r *EncoderRun) measure(ctx context.Context, cfg WindowConfig, engine *enco
 	if err = errors.Join(err, clock.err); err != nil {
 		return err
 	}
-	after, err := ceilings()
+	after, err := Ceilings(ceilingRounds)
 	if err != nil {
 		return err
 	}
@@ -170,13 +170,14 @@ const ceilingRounds = 1_000_000
 // bf16x2Products is how many products in bfloat16 make one of BF16x2.
 const bf16x2Products = 3
 
-// ceilings are GFLOP/s of a core, by precision.
-func ceilings() (map[string]float64, error) {
+// Ceilings are the GFLOP/s that the kernel in use reaches on a core, by precision, on operands in the first-level cache; rounds is how
+// much work measures them. All processors work, as in products: some share the unit that multiplies tiles.
+func Ceilings(rounds int) (map[string]float64, error) {
 	rates := map[string]float64{}
 	for _, precision := range []tensor.Precision{tensor.F32, tensor.BF16} {
 		var flops float64
 		seconds, err := spent(func() error {
-			flops = tensor.TileFlops(precision, ceilingRounds)
+			flops = tensor.TileFlops(precision, rounds)
 			return nil
 		})
 		if err != nil {

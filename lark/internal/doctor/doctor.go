@@ -16,6 +16,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
+	"github.com/larkstream/larkstream/lab/bench"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -42,6 +43,8 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 	// Devices are what llama.cpp's libraries compute on.
 	Devices []Device `json:"devices,omitempty"`
+	// CeilingsGFLOPS, by precision, are what the kernel reaches on a core with operands in its first-level cache.
+	CeilingsGFLOPS map[string]float64 `json:"ceilings_gflops_per_core,omitempty"`
 }
 
 // Config says what to look at.
@@ -80,18 +83,26 @@ func runtimeInfo(context.Context, Config) Finding {
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.GOMAXPROCS(0))}
 }
 
+// kernels says which processor and kernel this is, in figures, and why a faster kernel is passed over.
 func kernels(context.Context, Config) Finding {
-	name, err := tensor.Kernel()
-	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s, of %s; the processor has: %s",
-		name, strings.Join(tensor.Kernels(), " "), strings.Join(cpuFeatures(), " "))}
-	if refused := tensor.Refused(); refused != nil {
-		f.State, f.Detail, f.Remedy = Warn, f.Detail+"; "+refused.Error(), "answers are right, only slower; allow AMX in the virtual machine or container, or take a newer kernel of the system"
+	name, passedOver := tensor.Kernel()
+	f := Finding{Check: "kernels", State: OK, Detail: fmt.Sprintf("matrix products use %s, of %s; the processor, %s, has: %s",
+		name, strings.Join(tensor.Kernels(), " "), bench.Processor(), strings.Join(cpuFeatures(), " "))}
+	if rates, err := bench.Ceilings(ceilingRounds); err == nil { // processor time is not known on every system
+		f.CeilingsGFLOPS = rates
+		for _, p := range tensor.Precisions() {
+			f.Detail += fmt.Sprintf("; %s at most %.0f GFLOP/s per core", p, rates[string(p)])
+		}
 	}
-	if err != nil {
-		f.State, f.Detail, f.Remedy = Warn, err.Error(), "unset "+tensor.KernelEnv
+	if passedOver != nil {
+		f.State, f.Detail = Warn, f.Detail+"; "+strings.ReplaceAll(passedOver.Error(), "\n", "; ")
+		f.Remedy = "answers are right, only slower; report a kernel that faulted or was wrong with this line, and unset " + tensor.KernelEnv + " if it names a kernel that is not here"
 	}
 	return f
 }
+
+// ceilingRounds are about 50 ms of work.
+const ceilingRounds = 30_000
 
 func cpuFeatures() []string {
 	features := []struct {
