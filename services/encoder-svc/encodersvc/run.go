@@ -5,12 +5,12 @@ import (
 	"math"
 
 	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/services/encoder-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
-	"github.com/larkstream/larkstream/shared/tensor"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
