@@ -73,7 +73,7 @@ func (d Device) find() (*ggml.Library, ggml.Device, error) {
 		strings.Join(names, ", "), because(l.Native().Problems))
 }
 
-// libraries is the folder to load: the one that was named, else that of the device beside the one for processors, else empty for that one.
+// libraries is the folder to load: the named folder, else the device's folder beside the processors' folder, else empty for the processors' folder.
 func (d Device) libraries() string {
 	beside, err := native.Dir("")
 	if d.NativeDir != "" || err != nil {

@@ -18,7 +18,7 @@ type JukeboxPart = jukebox.Part
 type JukeboxEncoder struct {
 	encoder *jukebox.Encoder
 	weights *model.Mapped
-	// frames is the encoder's Encode, or that of the device, and stop ends the device.
+	// frames encodes on the processor or on the device; stop ends the device.
 	frames func(ctx context.Context, pcm []int16) (frames []float32, n int, err error)
 	stop   func()
 }
@@ -55,7 +55,7 @@ func OpenJukebox(b *model.Bundle, o JukeboxOptions) (*JukeboxEncoder, error) {
 	return &JukeboxEncoder{e, weights, e.Encode, func() {}}, nil
 }
 
-// Encode is that of Engine. Loudness is normalised by the peak of all of pcm, of which the first 23.777 s are heard.
+// Encode implements Engine. Loudness is normalised by the peak of all of pcm. The first 23.777 s of pcm are heard.
 func (j *JukeboxEncoder) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error) {
 	frames, n, err := j.frames(ctx, pcm)
 	if errors.Is(err, jukebox.ErrTooShort) {
@@ -67,7 +67,7 @@ func (j *JukeboxEncoder) Encode(ctx context.Context, pcm []int16) (tensor.Matrix
 	return tensor.Matrix{Rows: n, Cols: j.encoder.Config().Width, Data: frames}, nil
 }
 
-// Codes gives the VQ-VAE's codes of the whole window, one for 128 samples, those of the padding behind a short clip included.
+// Codes gives the VQ-VAE's codes of the whole window, one for 128 samples, including the codes of the padding behind a short clip.
 func (j *JukeboxEncoder) Codes(ctx context.Context, pcm []int16) ([]int32, error) {
 	return j.encoder.Codes(ctx, pcm)
 }

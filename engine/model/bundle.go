@@ -154,7 +154,7 @@ func verify(path, want string, watch io.Writer) error {
 // FileDigest is the hex SHA-256 of a file.
 func FileDigest(path string) (string, error) { return digestOf(path, io.Discard) }
 
-// digestOf is the digest of a file, all of which is written to watch too.
+// digestOf is the digest of a file. It also writes the whole file to watch.
 func digestOf(path string, watch io.Writer) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -35,7 +35,7 @@ func TestDigestFollowsTheParts(t *testing.T) {
 		"weights":   func(m *model.Manifest) { m.LLM.FFN = 52 },
 		"spaces":    func(m *model.Manifest) { m.Prompt.Whitespace = model.Trained },
 		"no tokenizer file": func(m *model.Manifest) {
-			m.LLM.Engine, m.LLM.Tokenizer = model.LlamaCPP, "" // that of the GGUF
+			m.LLM.Engine, m.LLM.Tokenizer = model.LlamaCPP, "" // the GGUF's own tokenizer
 		},
 	} {
 		m := modeltest.Manifest()

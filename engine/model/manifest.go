@@ -74,7 +74,7 @@ type Projector struct {
 }
 
 // LLM describes the decoder, in the terms of Hugging Face's Llama configuration. With the engines llamacpp and vllm, File may be
-// a GGUF, and the tokenizer absent: then that of the GGUF is used.
+// a GGUF, and the tokenizer absent: then the GGUF's own tokenizer is used.
 type LLM struct {
 	Engine          string  `yaml:"engine"`
 	File            string  `yaml:"file"`

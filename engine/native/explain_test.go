@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The messages are those of glibc 2.36.
+// The messages are glibc 2.36's.
 func TestRemedies(t *testing.T) {
 	t.Parallel()
 	for message, want := range map[string]string{

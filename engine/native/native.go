@@ -1,5 +1,5 @@
 // Package native loads llama.cpp's and ggml's shared libraries into the process, without cgo. The libraries are the
-// prebuilt ones that `make native` fetches, or those of a folder that the user names. Package llama binds llama.h,
+// prebuilt libraries that `make native` fetches, or the libraries in a folder that the user names. Package llama binds llama.h,
 // package ggml binds ggml.h and ggml-backend.h.
 //
 // A fault inside the libraries ends the process (GGML_ASSERT aborts): the bindings check what they can before each
@@ -69,7 +69,7 @@ var process struct {
 }
 
 // Open loads the libraries of dir, or of the folder beside the executable when dir is empty (see Dir), and checks that
-// they are those the binding was written for: versions, sizes and defaults of the structures passed by value. They are loaded once: opening
+// they are the libraries that the binding was written for: versions, sizes and defaults of the structures passed by value. They are loaded once: opening
 // the same folder again returns the same Library, another folder is refused.
 // Errors are ErrMissing, ErrMismatch and ErrUnsupported with what was found, or say which library did not load and what to do.
 func Open(dir string, deps Deps) (*Library, error) {

@@ -42,7 +42,7 @@ type EncoderConfig struct {
 	Progress func(what string)
 }
 
-// PeerPrecisions are those that a peer has.
+// PeerPrecisions lists the precisions that a peer has.
 func PeerPrecisions() []string { return []string{"f32", "bf16"} }
 
 // encoderBench is one measurement.

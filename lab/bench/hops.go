@@ -134,7 +134,7 @@ type span struct {
 // step is a span's name and the service that made it: a topic may have several readers.
 type step struct{ service, name string }
 
-// link is a hop: the step that hands over, and the one that takes up.
+// link is a hop: the step that hands over and the step that takes up.
 type link struct {
 	name     string
 	from, to step

@@ -63,7 +63,7 @@ func (b *llmBench) bareRound(ctx context.Context) (err error) {
 	return nil
 }
 
-// run reads one prompt for all sequences and lets each grow by tokens, the first of which comes with the prompt. It returns
+// run reads one prompt for all sequences and lets each grow by tokens; the first token comes with the prompt. It returns
 // tokens a second over all of them.
 func (l *bare) run(ctx context.Context, sequences, prompt, frames, tokens int) (float64, error) {
 	if err := l.read(prompt-1, frames); err != nil {
@@ -89,7 +89,7 @@ func (l *bare) run(ctx context.Context, sequences, prompt, frames, tokens int) (
 	return float64(sequences*(tokens-1)) / took.Seconds(), l.ctx.Clear()
 }
 
-// read puts n positions into sequence 0, the last of which are frames.
+// read puts n positions into sequence 0; the last positions are frames.
 func (l *bare) read(n, frames int) error {
 	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a load, not a secret
 	soft := noise(rng, frames, l.width)

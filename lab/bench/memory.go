@@ -11,7 +11,7 @@ import (
 type Memory struct {
 	// Peak is the largest resident size, pages of mapped files included.
 	Peak int64 `json:"peak_bytes"`
-	// Anonymous is the process's own part of it, and File that of mapped files, which the system may drop at any time: the most seen of
+	// Anonymous is the process's own part of it. File is the part of mapped files, which the system may drop at any time: the most seen of
 	// each, at different times perhaps.
 	Anonymous int64 `json:"anonymous_bytes"`
 	File      int64 `json:"file_bytes"`

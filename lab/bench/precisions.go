@@ -22,7 +22,7 @@ type PrecisionsConfig struct {
 	Depths []int
 }
 
-// PrecisionError is how far the frames of a precision are from those of float32: for each frame, the length of the difference as a share
+// PrecisionError is how far the frames of a precision are from the frames of float32: for each frame, the length of the difference as a share
 // of the length of the float32 one.
 type PrecisionError struct {
 	Precision string  `json:"precision"`

@@ -195,7 +195,7 @@ func (s *soak) note(questions int, results []decoder.Result, err error) error {
 	return nil
 }
 
-// request is a window of random length with up to six questions, of which a few are longer than the context.
+// request is a window of random length with up to six questions; a few questions are longer than the context.
 func (s *soak) request(rng *rand.Rand, job string) decoder.Request {
 	req := decoder.Request{Soft: noise(rng, 1+rng.IntN(240), s.bundle.LLM.Hidden), Job: job}
 	req.Decode.MaxTokens = 1 + rng.IntN(48)

@@ -22,7 +22,7 @@ import (
 // WindowConfig says what one process encodes.
 type WindowConfig struct {
 	ModelDir string
-	// Precision is that of the prior's products.
+	// Precision is the precision of the prior's products.
 	Precision tensor.Precision
 	// Seconds of audio; what lies beyond the encoder's span is not heard.
 	Seconds float64

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The bytes are those that numpy.save wrote.
+// The bytes are what numpy.save wrote.
 func TestFilesAreNumpysOwn(t *testing.T) {
 	t.Parallel()
 	const golden = "../../engine/encoder/jukebox/testdata/"

@@ -12,7 +12,7 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// manyWindows is the size of the jobs in the middle of which something dies.
+// manyWindows is the size of jobs that are interrupted: something dies in the middle.
 const manyWindows = 200
 
 func manyQuestions() []string { return []string{"What is the tempo?", "Which key is it in?"} }

@@ -120,7 +120,7 @@ func (s *stack) submitChaos(t *testing.T, r *rand.Rand) (plain, cancelled, timed
 	return plain, cancelled, timed
 }
 
-// requireSurvived checks that of the processes of before only llm-svc is another one.
+// requireSurvived checks that every process but llm-svc is still the same process as before.
 func (s *stack) requireSurvived(t *testing.T, before map[string]int) {
 	t.Helper()
 	now := s.pids()

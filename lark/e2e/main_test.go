@@ -104,7 +104,7 @@ func buildBinaries(ctx context.Context, root, bin string) error {
 	return nil
 }
 
-// childTimes are those of the children that the suite supervises.
+// childTimes are the times of the children that the suite supervises.
 func childTimes() supervise.Config {
 	return supervise.Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second, StopTimeout: 40 * time.Second}
 }

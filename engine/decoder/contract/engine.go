@@ -73,7 +73,7 @@ const (
 // Engine answers questions about windows. It is safe for concurrent use.
 type Engine interface {
 	// Answer answers every question of the request, in the order given. Cancelling ctx ends it within one step; the error
-	// is then the context's cause. Other errors concern the whole request; those of one question are in its Result.
+	// is then the context's cause. Other errors concern the whole request; an error of one question is in its Result.
 	Answer(ctx context.Context, req Request) ([]Result, error)
 	// Close ends the requests in hand with ErrClosed and frees what the engine holds. It may be called twice.
 	Close() error

@@ -97,7 +97,7 @@ func (b *Backend) Extend(rows []schedule.Rows) ([][]float32, error) {
 	return s.scores, nil
 }
 
-// phases sorts the indexes of rows: those in phases of even number are tokens, in those of odd number vectors, and rows of
+// phases sorts the indexes of rows: phases of even number hold tokens, phases of odd number hold vectors, and rows of
 // one sequence stand in order.
 func phases(rows []schedule.Rows) [][]int {
 	var list [][]int

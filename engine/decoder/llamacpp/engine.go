@@ -64,7 +64,7 @@ func Open(b *model.Bundle, cfg Config, deps Deps) (*schedule.Engine, error) {
 	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, d)
 }
 
-// open gives the backend, and the vocabulary that goes with it: that of the GGUF, which can be constrained, unless the
+// open gives the backend and its vocabulary: the GGUF's vocabulary, which can be constrained, unless the
 // bundle has a tokenizer of ours.
 func open(b *model.Bundle, cfg Config, deps Deps) (*Backend, schedule.Deps, error) {
 	var d schedule.Deps

@@ -214,7 +214,7 @@ func (p *Template) After(question string) ([]int, error) {
 	return slices.Concat(p.suffix, text, p.end), nil
 }
 
-// CheckSplice demands that the token that ends the audio stands n+1 positions after the one that begins it, as the
+// CheckSplice demands that the token that ends the audio stands n+1 positions after the token that begins it, as the
 // reference implementation does (LLark, m2t/models/llamav2.py).
 func (p *Template) CheckSplice(n, before int, after []int) error {
 	start := len(p.prefix) - 1

@@ -13,7 +13,7 @@ type Vocabulary interface {
 	Normalize(question string) string
 	// Plain turns text into ids. No special token comes out.
 	Plain(text string) ([]int, error)
-	// Stops are the tokens that end every answer, besides those of the prompt.
+	// Stops are the tokens that end every answer, besides the prompt's own stop tokens.
 	Stops() []int
 	tokenizer.Pieces
 }

@@ -11,7 +11,7 @@ import (
 const (
 	// chunk is the most rows of a prompt that are read in one piece.
 	chunk = 128
-	// sequences bounds those that are held at a time; they cost nothing but their positions.
+	// sequences bounds how many sequences are held at a time; a sequence costs nothing but its positions.
 	sequences = 4096
 )
 

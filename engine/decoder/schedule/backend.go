@@ -6,7 +6,7 @@ package schedule
 // sequences concerned are only freed.
 type Backend interface {
 	Shape() Shape
-	// Open makes seq a new sequence of up to room positions, which follow those of the sequence prefix unless that is None.
+	// Open makes seq a new sequence of up to room positions, which follow the positions of the sequence prefix unless prefix is None.
 	// The positions of prefix are shared, not copied: prefix must not grow any more, but may be freed before seq.
 	Open(seq, prefix, room int) error
 	// Extend reads rows as the next positions of their sequences, in the order given, and returns for each of them the
@@ -28,7 +28,7 @@ type Shape struct {
 	Hidden  int // width of a vector
 	Vocab   int // number of scores
 	Context int // positions of one sequence
-	// Positions is how many positions are held at a time, those of a shared prefix counted once; Sequences how many sequences.
+	// Positions is how many positions are held at a time, where a shared prefix counts once; Sequences is how many sequences.
 	Positions, Sequences int
 	// Chunk is the most rows of one Rows. A prompt is read in pieces of this size, so that it does not stall others.
 	Chunk int

@@ -16,7 +16,7 @@ type scheduler struct {
 	seqs    []int      // sequences not in use
 	waiting *turns     // requests without a share of the budget
 	held    []*request // all with a share
-	turns   *turns     // those of them with something to begin
+	turns   *turns     // requests with something to begin
 	reading []*reading
 	active  []*answer // being decoded
 }
@@ -89,7 +89,7 @@ func (s *scheduler) dropEnded() {
 }
 
 // grant gives waiting requests their share of the budget, the jobs in turn: a large one is not overtaken. With the share
-// comes a sequence for the prefix; those that remain are enough for a full batch of answers.
+// comes a sequence for the prefix; the remaining sequences are enough for a full batch of answers.
 func (s *scheduler) grant() {
 	for len(s.held) < s.shape.Sequences-s.maxBatch {
 		r := s.waiting.next()
@@ -134,7 +134,7 @@ func (s *scheduler) unread() int {
 	return n
 }
 
-// reserve takes the positions of an answer: those of its request's share if they are free, else others.
+// reserve takes the positions of an answer: from its request's share if they are free, else from the rest.
 func (s *scheduler) reserve(a *answer) bool {
 	if !a.request.laneBusy {
 		a.request.laneBusy, a.lane = true, true

@@ -5,7 +5,7 @@ import "slices"
 // turns is a queue of requests that is fair between jobs: the job with the fewest answers under way is next, jobs with
 // equally many take turns, and so do the requests of one job.
 type turns struct {
-	jobs    []*jobTurn     // those with requests; the one that waited longest is first
+	jobs    []*jobTurn     // jobs with requests; the job that waited longest is first
 	running map[string]int // answers and prefixes under way, by job
 }
 

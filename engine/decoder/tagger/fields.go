@@ -40,7 +40,7 @@ func questions() []contract.Question {
 	return out
 }
 
-// compose reads the tags from the sentences, one for each field, and checks them as those of any other engine are.
+// compose reads the tags from the sentences, one for each field, and checks them as it would check another engine's tags.
 func compose(sentences []contract.Result) (string, error) {
 	var t tags.Tags
 	for i, f := range fields() {

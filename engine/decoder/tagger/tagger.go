@@ -60,7 +60,7 @@ func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.R
 	return results, nil
 }
 
-// total is the work of all sentences as that of one answer.
+// total adds up the work of all sentences as the work of one answer.
 func total(sentences []contract.Result) contract.Result {
 	first := slices.MinFunc(sentences, func(a, b contract.Result) int { return a.Began.Compare(b.Began) })
 	whole := contract.Result{Finish: contract.FinishStop, Began: first.Began, Prefill: first.Prefill}

@@ -59,7 +59,7 @@ func TestBehaviourWithAGGUF(t *testing.T) {
 }
 
 // TestSameAnswersAsLlamaCPP puts a bare llama.cpp context behind the server, which reads the rows that came over HTTP and nothing else:
-// with LLark's prompt and tokenizer the answers are those of the engine llamacpp.
+// with LLark's prompt and tokenizer the answers equal the answers of the engine llamacpp.
 func TestSameAnswersAsLlamaCPP(t *testing.T) {
 	t.Parallel()
 	b := random(t, "f32")

@@ -122,7 +122,7 @@ func (g *gate) pass(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// isBusy gives the last reading while it is fresh, else a new one. Its error is that of ctx.
+// isBusy gives the last reading while it is fresh, else a new one. Its error is ctx's error.
 func (g *gate) isBusy(ctx context.Context) (bool, error) {
 	select {
 	case g.turn <- struct{}{}:

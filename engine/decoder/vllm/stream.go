@@ -78,7 +78,7 @@ type chunk struct {
 // completion is how an answer ended.
 type completion struct {
 	finish string
-	tokens int // the stop token not counted; those of a stop text are
+	tokens int // without the stop token; the tokens of a stop text count
 }
 
 // reading puts a completion together from its events.

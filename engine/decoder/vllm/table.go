@@ -21,8 +21,8 @@ const (
 	ggufTable        = "token_embd.weight"
 )
 
-// table is the decoder's token embeddings, of which rows are read as they are needed. Its type becomes that of the prompts: the rows of
-// text are then exactly those that the server would look up.
+// table holds the decoder's token embeddings. Rows are read as they are needed. Prompts take on the table's type: the rows of
+// text are then exactly the rows that the server would look up.
 type table struct {
 	element
 	width int // bytes of a row

@@ -116,7 +116,7 @@ func TestSameAnswersAsTheReference(t *testing.T) {
 	}
 }
 
-// decode answers from the rows of a prompt, all but the last of which are given as frames.
+// decode answers from the rows of a prompt. All rows but the last are given as frames.
 func decode(t *testing.T, behind contract.Engine, w http.ResponseWriter, r *http.Request, req vllmtest.Request) {
 	t.Helper()
 	rows := req.Tensor.Rows - 1

@@ -45,7 +45,7 @@ var bundle = sync.OnceValues(func() (func(jukebox.Options) (*jukebox.Encoder, er
 	return func(o jukebox.Options) (*jukebox.Encoder, error) { return jukebox.New(c, weights, o) }, nil
 })
 
-// device is the one that the tests run on: ggml's processor, or what LARK_TEST_DEVICE names in ggml's terms, such as Vulkan0, of the
+// device is what the tests run on: ggml's processor, or what LARK_TEST_DEVICE names in ggml's terms, such as Vulkan0, of the
 // libraries in LARK_NATIVE_DIR.
 func device(t *testing.T) (*ggml.Library, ggml.Device) {
 	t.Helper()

@@ -1,5 +1,5 @@
 // Package ggmljukebox runs the prior of Jukebox's encoder as graphs of ggml, on a GPU or whatever device ggml has. Weights, codes and
-// embeddings are those of package jukebox, and so are the results: products are as exact as in
+// embeddings are the ones of package jukebox, and so are the results: products are as exact as in
 // the precision asked for, float32 unless it is bfloat16.
 package ggmljukebox
 

@@ -47,7 +47,7 @@ func TestSeveralWindowsAtOnce(t *testing.T) { //nolint:paralleltest // one devic
 	}
 }
 
-// At the real head dimension of 150, frames are those of the Go engine, which is itself compared
+// At the real head dimension of 150, frames equal the Go engine's frames, which are themselves compared
 // with float64 at full width.
 func TestHeadsOfRealWidthAreTheGoEngines(t *testing.T) { //nolint:paralleltest // one device
 	dir := t.TempDir()

@@ -14,7 +14,7 @@ import (
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
-// The tolerances are those of the Go engine in float32, see package jukebox.
+// The tolerances are the Go engine's tolerances in float32, see package jukebox.
 const (
 	embedTolerance  = 1e-5
 	pooledTolerance = 5e-5

@@ -11,7 +11,7 @@ import (
 type state struct {
 	*ggml.Context
 	buffer *ggml.Buffer
-	// codeTable and positionTable are those of the weights.
+	// codeTable and positionTable come from the weights.
 	codeTable, positionTable ggml.Tensor
 
 	codes, positions ggml.Tensor // the row of each table that a position is embedded with
@@ -42,7 +42,7 @@ func (s *state) prepare(c jukebox.Config) error {
 	return errors.Join(ggml.Set(s.blockMask, causal(block)), ggml.Set(s.zeros, make([]float32, c.State*block)))
 }
 
-// load sets what a batch begins with: for each position of each window the row of the code before it, for the first that of the start.
+// load sets what a batch begins with: for each position of each window the row of the code before it, and for the first position the start's row.
 func (s *state) load(c jukebox.Config, l layout, codes [][]int32) error {
 	rows, positions := make([]int32, l.positions()), make([]int32, l.positions())
 	mask := 0

@@ -30,7 +30,7 @@ type (
 )
 
 // machine runs the few pickle operations that a checkpoint needs. It builds plain values and calls nothing: the only
-// names that it knows are those of storages, tensors, dictionaries and sizes.
+// only names it knows belong to storages, tensors, dictionaries and sizes.
 type machine struct {
 	in      *bufio.Reader
 	used    int64 // bytes taken from in

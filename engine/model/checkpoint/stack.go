@@ -10,7 +10,7 @@ var errUnderflow = errors.New("the stack is empty")
 
 func (m *machine) push(v any) { m.stack = append(m.stack, v) }
 
-// pop takes n values, none of which may be a mark.
+// pop takes n values. None of them may be a mark.
 func (m *machine) pop(n int) ([]any, error) {
 	at := len(m.stack) - n
 	if at < 0 {

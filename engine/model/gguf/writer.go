@@ -94,7 +94,7 @@ func appendValue(raw []byte, value any) ([]byte, error) {
 	return binary.Append(raw, binary.LittleEndian, value)
 }
 
-// kindOf gives the number of a value's type, or of that of its items and their count; -1 where there is none.
+// kindOf gives the number of a value's type. For a list it gives the number of the items' type and their count. -1 stands for no type.
 func kindOf(value any) (kind, count int) {
 	switch v := value.(type) {
 	case bool:

@@ -42,7 +42,7 @@ type Config struct {
 	Context int
 	// Width of the prior, State of its attention (all heads together) and MLP (hidden layer).
 	Width, State, MLP int
-	// Bins is the number of codes, CodeWidth the width of their vectors and ConvWidth that of the VQ-VAE's layers.
+	// Bins is the number of codes, CodeWidth the width of their vectors, and ConvWidth the width of the VQ-VAE's layers.
 	Bins, CodeWidth, ConvWidth int
 	// Genres and Artists are the rows of the tables of labels.
 	Genres, Artists int

@@ -23,7 +23,7 @@ type ImportConfig struct {
 	Layers, Heads, Blocks int
 	// Out is the folder of the bundle.
 	Out string
-	// Name of the bundle; by default that of the encoder.
+	// Name of the bundle; by default the name of the encoder.
 	Name string
 }
 

@@ -22,7 +22,7 @@ type RandomConfig struct {
 	Out string
 }
 
-// preset gives the sizes of a preset: 5b has those of the published prior as LLark uses it (5.2 GB), tiny runs everywhere.
+// preset gives the sizes of a preset: 5b has the sizes of the published prior as LLark uses it (5.2 GB), tiny runs everywhere.
 func preset(name string) (Config, error) {
 	presets := map[string]Config{
 		"5b": {

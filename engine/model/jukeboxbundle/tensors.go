@@ -13,11 +13,11 @@ type Tensor struct {
 	Matrix bool
 	// gain is the deviation of random values relative to 1/sqrt(inputs) for weights, else the deviation itself.
 	gain float64
-	// mean is that of random values.
+	// mean is the mean of random values.
 	mean float64
 }
 
-// Tensors lists what a bundle holds, in the order of the file. The names are those of the published checkpoints.
+// Tensors lists what a bundle holds, in the order of the file. The names are the names in the published checkpoints.
 func (c Config) Tensors() []Tensor {
 	all := c.encoderTensors()
 	table := func(name string, rows int, deviation float64) {
@@ -36,7 +36,7 @@ func (c Config) Tensors() []Tensor {
 	return all
 }
 
-// layerTensors are those of one block of the prior.
+// layerTensors are the tensors of one block of the prior.
 func (c Config) layerTensors(prefix string) []Tensor {
 	var all []Tensor
 	conv := func(name string, in, out int, gain float64) {
@@ -58,7 +58,7 @@ func (c Config) layerTensors(prefix string) []Tensor {
 	return all
 }
 
-// encoderTensors are those of the level-2 encoder of the VQ-VAE and its codebook. Kernels are [out, in, width].
+// encoderTensors are the tensors of the level-2 encoder of the VQ-VAE and of its codebook. Kernels are [out, in, width].
 func (c Config) encoderTensors() []Tensor {
 	var all []Tensor
 	conv := func(name string, out, in, kernel int, gain float64) {

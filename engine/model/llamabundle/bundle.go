@@ -31,7 +31,7 @@ type bundle struct {
 	manifest model.Manifest
 }
 
-// begin makes the folder, and finds its encoder: that of the bundle in encoder, which is linked or copied, or without one the encoder
+// begin makes the folder, and finds its encoder: the encoder of the bundle in encoder, which is linked or copied, or without one the encoder
 // that lies in dir already.
 func begin(ctx context.Context, dir, encoder string) (*bundle, error) {
 	b := &bundle{dir: dir}

@@ -70,7 +70,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return raw, err
 }
 
-// readConfig reads config.json. The defaults are those of transformers' LlamaConfig.
+// readConfig reads config.json. The defaults are the defaults of transformers' LlamaConfig.
 func readConfig(dir string) (config, Shape, error) {
 	var c config
 	found, err := readJSON(dir, "config.json", maxConfig, &c)

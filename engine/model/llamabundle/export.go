@@ -23,7 +23,7 @@ type ExportConfig struct {
 	Out string
 }
 
-// Export writes a bundle whose decoder is the same, as GGUF. Encoder, projector, tokenizer and prompt are those of the first bundle. The
+// Export writes a bundle whose decoder is the same, as GGUF. Encoder, projector, tokenizer and prompt stay as they are in the first bundle. The
 // GGUF holds the tokenizer's pieces too, but llama.cpp would cut a text into others: the bundle's tokenizer decides.
 func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.Manifest, err error) {
 	if err := checkQuant(cfg.Quant, cfg.Quantize); err != nil {

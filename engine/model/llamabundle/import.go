@@ -14,7 +14,7 @@ import (
 
 // ImportConfig says what to import.
 type ImportConfig struct {
-	// Folder is that of a Llama-2-style model of Hugging Face: config.json, weights as safetensors or PyTorch shards, and tokenizer.model or
+	// Folder holds a Llama-2-style model in Hugging Face's form: config.json, weights as safetensors or PyTorch shards, and tokenizer.model or
 	// tokenizer.json. Exactly one of Folder and GGUF is given.
 	Folder string
 	// GGUF is a file that llama.cpp reads; it is taken as it is.
@@ -29,7 +29,7 @@ type ImportConfig struct {
 	Quantize Quantize
 	// Out is the folder of the bundle.
 	Out string
-	// Name of the bundle; by default that of the folder or file.
+	// Name of the bundle; by default the name of the folder or file.
 	Name string
 }
 

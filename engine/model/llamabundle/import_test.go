@@ -122,7 +122,7 @@ func TestImportKeepsBrainFloatsAsTheyAre(t *testing.T) {
 	}
 }
 
-// The prompt is that of LLark, to the letter.
+// The prompt is LLark's prompt to the letter.
 func TestImportWritesLLarksPrompt(t *testing.T) {
 	t.Parallel()
 	b, err := importTo(t, llamabundle.ImportConfig{Folder: folder(t, "F32", 1)})

@@ -30,7 +30,7 @@ type RandomConfig struct {
 	Out string
 }
 
-// Preset gives the sizes of a preset: 7b has those of Llama-2-7B with LLark's four tokens, tiny runs everywhere.
+// Preset gives the sizes of a preset: 7b has the sizes of Llama-2-7B with LLark's four tokens, tiny runs everywhere.
 func Preset(name string) (Shape, error) {
 	presets := map[string]Shape{
 		"7b": {

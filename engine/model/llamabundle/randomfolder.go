@@ -19,11 +19,11 @@ import (
 // FolderConfig says what RandomFolder makes up.
 type FolderConfig struct {
 	Shape Shape
-	// Seed decides the weights: they are those that RandomOf gives a bundle with the same seed, shape and encoder width.
+	// Seed decides the weights. RandomOf gives a bundle with the same seed, shape and encoder width the same weights.
 	Seed uint64
 	// DType is F32, F16 or BF16.
 	DType string
-	// Width is that of the encoder's frames, for the projector.
+	// Width is the width of the encoder's frames, which the projector takes in.
 	Width int
 	// Shards is the number of files that the weights are spread over; with one there is no index.
 	Shards int

@@ -1,7 +1,7 @@
 // Package llamabundle makes bundles whose decoder is a GGUF file for llama.cpp: of the Hugging Face folder of a Llama-2-style
 // model such as LLark's, of a GGUF file at hand, of the decoder of another bundle, or of random weights.
 //
-// GGUF's names and order of tensors, and the metadata, are those that llama.cpp's loader expects (llama-arch.cpp) and its
+// GGUF's names and order of tensors, and the metadata, are what llama.cpp's loader expects (llama-arch.cpp) and its
 // converter writes (convert_hf_to_gguf.py).
 package llamabundle
 

@@ -153,7 +153,7 @@ func parseMerges(raw json.RawMessage) ([][2]string, error) {
 }
 
 // score gives scores to pieces: -1, -2, ... in the order in which merges make them, one score for pieces whose merges are mixed,
-// as those of equal score are. It demands that every pair whose joined text is a piece is a merge: llama.cpp would join them.
+// as pieces of equal score are. It demands that every pair whose joined text is a piece is a merge: llama.cpp would join them.
 func (v *vocab) score(merges [][2]string) error {
 	last, known := map[string]int{}, map[[2]string]bool{}
 	for i, pair := range merges {
@@ -163,7 +163,7 @@ func (v *vocab) score(merges [][2]string) error {
 		}
 		last[piece], known[pair] = i, true
 	}
-	score, end := float32(0), -1 // end is that of the pieces with this score
+	score, end := float32(0), -1 // end is the end of the pieces with this score
 	for i, pair := range merges {
 		piece := pair[0] + pair[1]
 		if i > end {

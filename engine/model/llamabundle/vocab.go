@@ -26,7 +26,7 @@ const (
 )
 
 // vocab is a vocabulary as llama.cpp's SentencePiece tokenizer takes it: pairs of neighbours whose joined text is a token are
-// joined, that of the highest score first.
+// joined, the pair of the highest score first.
 type vocab struct {
 	tokens []string
 	scores []float32
@@ -151,7 +151,7 @@ func syntheticChars() []string {
 // space stands for U+0020 in pieces.
 const space = "▁"
 
-// syntheticWords lists at most n pieces, each of which is a shorter one and a letter more.
+// syntheticWords lists at most n pieces. Each piece is a shorter piece with one letter more.
 func syntheticWords(n int) []string {
 	words, last := []string{}, []string{""}
 	for len(words) < n && len(last[0]) < 3 {

@@ -18,7 +18,7 @@ import (
 // Pieces are the ordinary pieces of the tokenizer of a random bundle.
 var Pieces = []string{"▁", "a", "e", "o", "t", "▁the", "▁tempo", "▁is", "▁key", "▁120", "▁F#", ".", "▁The", "▁drums", "what", "▁what", "é"}
 
-// Manifest is that of a bundle whose decoder has 2 layers, width 32, 4 heads over 2 key-value heads and 160 positions.
+// Manifest describes a bundle whose decoder has 2 layers, width 32, 4 heads over 2 key-value heads and 160 positions.
 func Manifest() model.Manifest {
 	return model.Manifest{
 		Format: model.Format, Name: "tiny", Version: "0", Random: true, Licence: "Apache-2.0",

@@ -37,7 +37,7 @@ type Device struct {
 	c   uintptr
 }
 
-// Devices are those that the loaded backends found, in ggml's order.
+// Devices lists the devices that the loaded backends found, in ggml's order.
 func (l *Library) Devices() []Device {
 	devices := make([]Device, l.c.devCount())
 	for i := range devices {

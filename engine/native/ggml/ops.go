@@ -178,7 +178,7 @@ func (x *Context) shaped(op string, f func(uintptr, *tensor, int64, int64, int64
 }
 
 // View is a part of a without moving values: its shape, the strides in bytes of the second and further dimensions,
-// and the offset in bytes. Strides left out are those of contiguous values.
+// and the offset in bytes. A stride that is left out is the stride of contiguous values.
 func (x *Context) View(a Tensor, shape []int64, strides []int64, offset int64) Tensor {
 	if !x.ready("view", a) {
 		return Tensor{lib: x.lib}

@@ -2,7 +2,7 @@
 // vectors, vocabularies, samplers, grammars and quantisation. Values own their C memory and free it in Close.
 //
 // llama.cpp aborts the process on misuse (GGML_ASSERT) and on C++ exceptions that leave it, so each method checks what it
-// can before the call and returns an error. Signatures and limits are those of llama.h and the sources of v0.5.0.
+// can before the call and returns an error. Signatures and limits come from llama.h and the sources of v0.5.0.
 package llama
 
 import (

@@ -44,7 +44,7 @@ func (v *Vocab) Type() VocabType { return v.kind }
 // Size is how many tokens there are.
 func (v *Vocab) Size() int { return v.size }
 
-// Special are the ids of the special tokens, NoToken for those that are not there.
+// Special are the ids of the special tokens; NoToken stands for a token that is not there.
 type Special struct {
 	BOS, EOS, EOT, NL, PAD Token
 	// AddBOS and AddEOS tell whether Tokenize adds them when asked for special tokens.

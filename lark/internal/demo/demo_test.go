@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
 }
 
-// gateway answers every question; the cache state is that of the job's number.
+// gateway answers every question; the cache state follows from the job's number.
 type gateway struct {
 	jobs  int
 	asked map[string][]string

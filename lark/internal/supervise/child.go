@@ -81,7 +81,7 @@ type Child struct {
 	everUp   bool
 	early    int // deaths before the child was ever ready
 	lastExit error
-	// lastLines are those of the try that ended with lastExit.
+	// lastLines are the last lines of the try that ended with lastExit.
 	lastLines string
 	proc      *os.Process
 	restarts  int

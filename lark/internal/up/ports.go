@@ -43,7 +43,7 @@ func (p *ports) fix(stage, addr string) error {
 	return nil
 }
 
-// choose makes sure that a stage about to start has addresses that are free: those of its last run where possible. The
+// choose makes sure that a stage about to start has addresses that are free: the addresses of its last run where possible. The
 // broker's clients know its address, so that one only moves before the first start.
 func (p *ports) choose(stage string) error {
 	p.mu.Lock()

@@ -17,7 +17,7 @@ import (
 	"testing"
 )
 
-// Request is the body of a completion, every field of which must be given, unless it is optional.
+// Request is the body of a completion. Every field must be given unless it is optional.
 type Request struct {
 	Model             string   `json:"model"`
 	PromptEmbeds      string   `json:"prompt_embeds"`

@@ -1,5 +1,5 @@
 // Package abi has the structures of llama.h v0.5.0 that are passed by value, field for field, and the values that the
-// libraries fill them with by default. Field order and types are those of the header in llama.cpp's source release v0.5.0.
+// libraries fill them with by default. Field order and types come from the header in llama.cpp's source release v0.5.0.
 package abi
 
 import (
