@@ -105,8 +105,12 @@ func (c *Control) cancel(job string) {
 	}
 }
 
-// watch calls cancel with ErrCancelled once the job is cancelled, at once if it is already.
+// watch calls cancel with ErrCancelled once the job is cancelled, at once if it is already. A nil Control never cancels,
+// and neither does a record without a job.
 func (c *Control) watch(job string, cancel context.CancelCauseFunc) (unwatch func()) {
+	if c == nil || job == "" {
+		return func() {}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cancelled[job] {

@@ -5,13 +5,13 @@ import (
 	"sync"
 )
 
-// keyQueues runs the tasks of one key one after another, in the order added, and those of different
-// keys in parallel. A key has a goroutine only while it has tasks, and tasks are bounded by admission.
+// keyQueues runs the tasks of one key one after another, in the order added, and tasks of different keys in parallel. A
+// key has a goroutine only while it has tasks. The admitter bounds the tasks.
 type keyQueues struct {
-	mu      sync.Mutex
-	queues  map[string][]*task // present = a goroutine works on it
-	work    *sync.WaitGroup
-	process func(*task)
+	mu     sync.Mutex
+	queues map[string][]*task // present = a goroutine works on it
+	work   *sync.WaitGroup
+	run    func(*task)
 }
 
 func (k *keyQueues) add(t *task) {
@@ -34,8 +34,7 @@ func (k *keyQueues) drain(key string) {
 		if t == nil {
 			return
 		}
-		k.process(t)
-		t.release()
+		k.run(t)
 	}
 }
 

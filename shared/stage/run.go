@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
@@ -28,10 +25,7 @@ const (
 	// revokeWait bounds how long a rebalance waits for work in hand; below rebalanceTimeout.
 	revokeWait   = 30 * time.Second
 	startBackoff = 500 * time.Millisecond
-	// retryPartitions and retryRetention of retry topics that the provisioning did not make.
-	retryPartitions = 8
-	retryRetention  = 7 * 24 * time.Hour
-	pollErrorLog    = 30 * time.Second
+	pollErrorLog = 30 * time.Second
 )
 
 // Run consumes until ctx is cancelled, then drains: it fetches nothing more, lets running handlers
@@ -54,14 +48,8 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // provision makes the stage's retry topics where they are missing, trying until the broker answers.
 func (r *Runner) provision(ctx context.Context) bool {
-	specs := make([]event.TopicSpec, 0, len(r.cfg.RetryDelays))
-	for _, d := range r.cfg.RetryDelays {
-		specs = append(specs, event.TopicSpec{
-			Name: event.RetryTopic(r.cfg.Stage, d), Partitions: retryPartitions, Retention: retryRetention,
-		})
-	}
 	for {
-		err := kafka.Provision(ctx, r.deps.Kafka, specs)
+		err := kafka.Provision(ctx, r.deps.Kafka, r.retries.specs())
 		if err == nil {
 			return true
 		}
@@ -75,13 +63,9 @@ func (r *Runner) provision(ctx context.Context) bool {
 }
 
 func (r *Runner) groupOptions() []kgo.Opt {
-	topics := append([]string{}, r.cfg.Topics...)
-	for _, d := range r.cfg.RetryDelays {
-		topics = append(topics, event.RetryTopic(r.cfg.Stage, d))
-	}
 	return []kgo.Opt{
 		kgo.ConsumerGroup(r.cfg.Group),
-		kgo.ConsumeTopics(topics...),
+		kgo.ConsumeTopics(slices.Concat(r.cfg.Topics, r.retries.names)...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(sessionTimeout),
@@ -106,8 +90,8 @@ func (r *Runner) poll(ctx context.Context) {
 	for ctx.Err() == nil {
 		fetches := r.client.PollRecords(ctx, pollRecords)
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
-			if p := r.partition(topicPartition{f.Topic, f.Partition}); p != nil && len(f.Records) > 0 {
-				p.enqueue(f.Records)
+			if p := r.assigned.get(topicPartition{f.Topic, f.Partition}); p != nil && len(f.Records) > 0 {
+				p.inbox.add(f.Records)
 			}
 		})
 		r.client.AllowRebalance()
@@ -123,29 +107,21 @@ func (r *Runner) poll(ctx context.Context) {
 	}
 }
 
-func (r *Runner) partition(tp topicPartition) *partition {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.parts[tp]
-}
-
-func (r *Runner) onAssigned(_ context.Context, _ *kgo.Client, assigned map[string][]int32) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *Runner) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 	for topic, ids := range assigned {
 		for _, id := range ids {
-			p := newPartition(r, topicPartition{topic, id})
-			r.parts[p.topicPartition] = p
-			r.work.Go(p.feed)
+			p := newPartition(topicPartition{topic, id}, client, r.admit.share())
+			r.assigned.add(p)
+			r.work.Go(func() { p.feed(r.read, r.admit) }) //nolint:contextcheck // it lives as long as the partition, not as this call
 		}
 	}
-	r.assigned.Store(true)
+	r.joined.Store(true)
 }
 
 // onRevoked gives partitions up in good order: begins nothing more, waits for what runs, commits
 // what is finished, and forbids all commits after that.
 func (r *Runner) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[string][]int32) {
-	parts := r.take(revoked)
+	parts := r.assigned.take(revoked)
 	if len(parts) == 0 {
 		return
 	}
@@ -163,7 +139,7 @@ func (r *Runner) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[strin
 
 // onLost drops partitions that another instance may already own: nothing is waited for or committed.
 func (r *Runner) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
-	parts := r.take(lost)
+	parts := r.assigned.take(lost)
 	for _, p := range parts {
 		p.close(ErrRevoked)
 		p.stopped()
@@ -171,30 +147,6 @@ func (r *Runner) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int3
 	if len(parts) > 0 {
 		r.log.Info("partitions lost; their work will be done again", "partitions", len(parts))
 	}
-}
-
-func (r *Runner) take(partitions map[string][]int32) []*partition {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []*partition
-	for topic, ids := range partitions {
-		for _, id := range ids {
-			tp := topicPartition{topic, id}
-			if p := r.parts[tp]; p != nil {
-				out = append(out, p)
-				delete(r.parts, tp)
-			}
-		}
-	}
-	return out
-}
-
-func (r *Runner) takeAll() []*partition {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := slices.Collect(maps.Values(r.parts))
-	clear(r.parts)
-	return out
 }
 
 func (r *Runner) commit(ctx context.Context) {
@@ -207,8 +159,8 @@ func (r *Runner) commit(ctx context.Context) {
 
 // drain ends the runner in good order; ctx is not the one whose end began it.
 func (r *Runner) drain(ctx context.Context) error {
-	r.assigned.Store(false)
-	parts := r.takeAll()
+	r.joined.Store(false)
+	parts := r.assigned.takeAll()
 	for _, p := range parts {
 		p.stopNow()
 	}
@@ -237,25 +189,7 @@ func (r *Runner) leave(ctx context.Context) {
 		r.log.Warn("leaving group", "group", r.cfg.Group, "error", err)
 	}
 	r.client.Close()
-	for _, p := range r.takeAll() { // assigned during the drain
+	for _, p := range r.assigned.takeAll() { // assigned during the drain
 		p.close(ErrStopping)
 	}
-}
-
-// waitFor waits for d; false when ctx ends first.
-func waitFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// backoff is the jittered wait before attempt n+1 (n from 1): base doubling, half to one and a half.
-func backoff(base time.Duration, n int) time.Duration {
-	d := min(base<<min(n-1, 16), 30*time.Second)
-	return d/2 + rand.N(d+1) //nolint:gosec // jitter needs no secrecy
 }

@@ -67,7 +67,7 @@ type Config struct {
 type Deps struct {
 	Kafka    kafka.Config
 	Handle   Handler
-	Producer *kafka.Producer
+	Producer Publisher
 	Log      *slog.Logger
 	// Cost is the memory in bytes that handling a record may need; nil counts its size on the wire.
 	Cost func(event.Record) int64
@@ -89,26 +89,21 @@ var (
 	ErrStopping = errors.New("stage stopping")
 )
 
-// Runner is one instance of a stage. Make it with New; Run it once.
+// Runner is one instance of a stage: it takes partitions from the consumer group, feeds their records through an admitter
+// and a processor, and gives the partitions back in good order. Make it with New; Run it once.
 type Runner struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
 
-	metrics *telemetry.StageMetrics
-	delays  map[string]time.Duration // retry topic -> its delay
-	origin  map[string]bool          // the stage's own topics
-
-	slots   *semaphore.Weighted // handlers that may run
-	records *semaphore.Weighted
-	bytes   *semaphore.Weighted
-	keys    keyQueues
+	retries retryTopics
+	read    *taskReader
+	admit   *admitter
 	work    sync.WaitGroup // feeders and key queues
 
 	client   *kgo.Client
-	mu       sync.Mutex
-	parts    map[topicPartition]*partition
-	assigned atomic.Bool
+	assigned assignment
+	joined   atomic.Bool // the group has given partitions, perhaps none
 	started  atomic.Bool
 }
 
@@ -118,24 +113,23 @@ func New(c Config, d Deps) (*Runner, error) {
 	if err := errors.Join(c.validate(), d.validate()); err != nil {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
-	r := &Runner{
-		cfg: c, deps: d, log: d.Log.With("stage", c.Stage),
-		metrics: telemetry.NewStageMetrics(),
-		delays:  make(map[string]time.Duration),
-		origin:  make(map[string]bool),
-		slots:   semaphore.NewWeighted(int64(c.Concurrency)),
-		records: semaphore.NewWeighted(int64(c.MaxInFlightRecords)),
-		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes),
-		parts:   make(map[topicPartition]*partition),
-	}
-	for _, d := range c.RetryDelays {
-		r.delays[event.RetryTopic(c.Stage, d)] = d
-	}
-	for _, t := range c.Topics {
-		r.origin[t] = true
-	}
-	r.keys = keyQueues{queues: make(map[string][]*task), work: &r.work, process: r.process}
+	r := &Runner{cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
+	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
+	metrics := telemetry.NewStageMetrics()
+	r.admit = newAdmitter(c, d.Control, metrics, &r.work, r.newProcessor(metrics).process)
 	return r, nil
+}
+
+func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
+	c, d := r.cfg, r.deps
+	return &processor{
+		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, log: r.log, metrics: metrics,
+		slots: semaphore.NewWeighted(int64(c.Concurrency)),
+		settler: &settler{
+			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
+			out: &persistentPublisher{stage: c.Stage, out: d.Producer, log: r.log, metrics: metrics},
+		},
+	}
 }
 
 func (c Config) withDefaults() Config {
@@ -202,7 +196,7 @@ func (d Deps) validate() error {
 
 // Ready is nil once the runner has joined its group and knows which jobs are cancelled.
 func (r *Runner) Ready() error {
-	if !r.assigned.Load() {
+	if !r.joined.Load() {
 		return fmt.Errorf("stage %s has not joined group %s", r.cfg.Stage, r.cfg.Group)
 	}
 	if r.deps.Control != nil {

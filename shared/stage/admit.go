@@ -1,0 +1,112 @@
+package stage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// admitter decides when a record may be worked on: once it is due, once the records and bytes in flight leave room for it,
+// and after the earlier records of its key. It is the only way from a partition to the processor.
+type admitter struct {
+	stage   string
+	metrics *telemetry.StageMetrics
+	control *Control // may be nil
+
+	maxRecords, maxBytes int64
+	records, bytes       *semaphore.Weighted
+	keys                 keyQueues
+}
+
+// newAdmitter makes an admitter that hands admitted tasks to process, each on a goroutine that work counts.
+func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, work *sync.WaitGroup, process func(*task)) *admitter {
+	a := &admitter{
+		stage: c.Stage, metrics: metrics, control: control,
+		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes,
+		records: semaphore.NewWeighted(int64(c.MaxInFlightRecords)),
+		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes),
+	}
+	a.keys = keyQueues{queues: make(map[string][]*task), work: work, run: func(t *task) {
+		process(t)
+		a.release(t)
+	}}
+	return a
+}
+
+// share is the part of the records in flight that one partition may hold: half, so that one hot key does not starve the
+// other partitions.
+func (a *admitter) share() *semaphore.Weighted {
+	return semaphore.NewWeighted(max(1, a.maxRecords/2))
+}
+
+// admit waits until the task may go on and puts it into the queue of its key; false when its partition stops first. It
+// blocks the partition's later records meanwhile: on a retry topic they are due later anyway.
+func (a *admitter) admit(t *task) bool {
+	t.cost = min(max(t.cost, 1), a.maxBytes) // what costs more than the bound runs alone
+	if !a.waitDue(t) || !a.acquire(t) {
+		return false
+	}
+	a.keys.add(t)
+	return true
+}
+
+// waitDue holds a record of a retry topic until it is due, or until its job ends before that; false when the partition
+// stops.
+func (a *admitter) waitDue(t *task) bool {
+	due := t.meta.due
+	if d := t.meta.deadline; !d.IsZero() && d.Before(due) {
+		due = d
+	}
+	wait := time.Until(due)
+	if wait <= 0 {
+		return true
+	}
+	ctx, cancel := context.WithCancelCause(t.part.stop)
+	defer cancel(nil)
+	defer a.control.watch(t.meta.job, cancel)()
+	waitFor(ctx, wait)
+	return t.part.stop.Err() == nil
+}
+
+// acquire waits until the record fits the bounds; false when the partition stops first.
+func (a *admitter) acquire(t *task) bool {
+	p := t.part
+	if p.share.Acquire(p.stop, 1) != nil {
+		return false
+	}
+	if a.records.Acquire(p.stop, 1) != nil {
+		p.share.Release(1)
+		return false
+	}
+	if a.bytes.Acquire(p.stop, t.cost) != nil {
+		a.records.Release(1)
+		p.share.Release(1)
+		return false
+	}
+	a.metrics.InFlight(p.hard, a.stage, 1, t.cost)
+	return true
+}
+
+// release gives back what acquire took, whether or not the record was finished.
+func (a *admitter) release(t *task) {
+	a.metrics.InFlight(t.part.hard, a.stage, -1, -t.cost)
+	a.bytes.Release(t.cost)
+	a.records.Release(1)
+	t.part.share.Release(1)
+}
+
+// waitFor waits for d; false when ctx ends first.
+func waitFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,204 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// admission is an admitter whose tasks run until they are let go, and what it has begun.
+type admission struct {
+	*admitter
+	work sync.WaitGroup
+	mu   sync.Mutex
+	gate map[*task]chan struct{}
+	runs []string // keys, as begun
+}
+
+func newAdmission(records int, bytes int64, control *Control) *admission {
+	a := &admission{gate: make(map[*task]chan struct{})}
+	c := Config{Stage: "test", MaxInFlightRecords: records, MaxInFlightBytes: bytes}
+	a.admitter = newAdmitter(c, control, telemetry.NewStageMetrics(), &a.work, func(t *task) {
+		a.mu.Lock()
+		a.runs = append(a.runs, string(t.rec.Key))
+		gate := a.gate[t]
+		a.mu.Unlock()
+		<-gate
+	})
+	return a
+}
+
+func (a *admission) partition(id int32) *partition {
+	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.share())
+}
+
+func (a *admission) task(p *partition, key string, cost int64) *task {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := &task{part: p, rec: &kgo.Record{Topic: p.topic, Partition: p.id, Key: []byte(key), Offset: int64(len(a.gate))}, cost: cost}
+	a.gate[t] = make(chan struct{})
+	return t
+}
+
+// offer admits in the background; the channel gets the answer.
+func (a *admission) offer(t *task) <-chan bool {
+	answer := make(chan bool, 1)
+	go func() { answer <- a.admit(t) }()
+	synctest.Wait()
+	return answer
+}
+
+func (a *admission) letGo(t *task) {
+	close(a.gate[t])
+	synctest.Wait()
+}
+
+func (a *admission) begun() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.runs...)
+}
+
+func TestAdmitterBoundsRecordsAndGivesAPartitionHalf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(4, 1<<20, nil)
+		first, second, third := a.partition(0), a.partition(1), a.partition(2)
+		var tasks []*task
+		for i := range 2 {
+			tasks = append(tasks, a.task(first, fmt.Sprint("a", i), 1), a.task(second, fmt.Sprint("b", i), 1))
+		}
+		for _, task := range tasks[:3] {
+			require.True(t, <-a.offer(task))
+		}
+		extra := a.task(first, "extra", 1)
+		answer := a.offer(extra)
+		require.Empty(t, answer, "the partition holds its half already, though there is room")
+		require.True(t, <-a.offer(tasks[3]))
+		other := a.task(third, "other", 1)
+		waiting := a.offer(other)
+		require.Empty(t, waiting, "all records are in flight")
+
+		a.letGo(tasks[1])
+		require.True(t, <-waiting)
+		a.letGo(tasks[0])
+		require.True(t, <-answer)
+		for _, task := range append(tasks[2:], extra, other) {
+			a.letGo(task)
+		}
+		a.work.Wait()
+	})
+}
+
+func TestAdmitterBoundsBytesAndLetsAnOversizedRecordRunAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(100, 10, nil)
+		p := a.partition(0)
+		small, big, after := a.task(p, "small", 1), a.task(p, "big", 1<<40), a.task(p, "after", 0)
+		require.True(t, <-a.offer(small))
+		answer := a.offer(big)
+		require.Empty(t, answer)
+		a.letGo(small)
+		require.True(t, <-answer)
+		waiting := a.offer(after)
+		require.Empty(t, waiting, "a record that costs nothing counts as one byte")
+		a.letGo(big)
+		require.True(t, <-waiting)
+		a.letGo(after)
+		a.work.Wait()
+	})
+}
+
+// A partition that stops while it waits for one bound gives back what it took of the others.
+func TestAdmitterGivesBackWhatAStoppedPartitionTook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(2, 10, nil)
+		running, stopping, other := a.partition(0), a.partition(1), a.partition(2)
+		held := a.task(running, "held", 10)
+		require.True(t, <-a.offer(held))
+		waiting := a.offer(a.task(stopping, "waiting", 1))
+		require.Empty(t, waiting)
+		stopping.stopNow()
+		require.False(t, <-waiting)
+		a.letGo(held)
+		next, last := a.task(other, "next", 9), a.task(running, "last", 1)
+		require.True(t, <-a.offer(next))
+		require.True(t, <-a.offer(last), "both records and all bytes are free again")
+		a.letGo(next)
+		a.letGo(last)
+		a.work.Wait()
+	})
+}
+
+func TestAdmitterHoldsARecordUntilItIsDue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		control := &Control{cancelled: map[string]bool{}, watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
+		a := newAdmission(10, 10, control)
+		p := a.partition(0)
+		due := func(key string) *task {
+			task := a.task(p, key, 1)
+			close(a.gate[task])
+			task.meta.due, task.meta.job = time.Now().Add(time.Hour), key
+			return task
+		}
+		begun := time.Now()
+		require.True(t, a.admit(due("due")))
+		require.Equal(t, time.Hour, time.Since(begun))
+
+		expiring := due("expiring")
+		expiring.meta.deadline = time.Now().Add(time.Minute)
+		begun = time.Now()
+		require.True(t, a.admit(expiring))
+		require.Equal(t, time.Minute, time.Since(begun), "the job's deadline ends the wait")
+
+		begun = time.Now()
+		answer := a.offer(due("cancelled"))
+		control.cancel("cancelled")
+		require.True(t, <-answer)
+		require.Zero(t, time.Since(begun), "a cancel ends the wait")
+
+		answer = a.offer(due("stopped"))
+		p.stopNow()
+		require.False(t, <-answer)
+		a.work.Wait()
+	})
+}
+
+func TestKeyQueuesKeepTheOrderOfAKeyOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(100, 100, nil)
+		p := a.partition(0)
+		first, second, other := a.task(p, "key", 1), a.task(p, "key", 1), a.task(p, "other", 1)
+		for _, task := range []*task{first, second, other} {
+			require.True(t, <-a.offer(task))
+		}
+		require.ElementsMatch(t, []string{"key", "other"}, a.begun(), "the second of the key waits for the first")
+		a.letGo(first)
+		require.Equal(t, "key", a.begun()[2])
+		a.letGo(second)
+		a.letGo(other)
+
+		keyless := []*task{a.task(p, "", 1), a.task(p, "", 1)}
+		for _, task := range keyless {
+			require.True(t, <-a.offer(task))
+		}
+		require.Len(t, a.begun(), 5, "records without a key have no order")
+		for _, task := range keyless {
+			a.letGo(task)
+		}
+		a.work.Wait()
+		require.Empty(t, a.keys.queues, "a key is forgotten with its last task")
+	})
+}

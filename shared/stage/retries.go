@@ -1,0 +1,92 @@
+package stage
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+const (
+	// retryPartitions and retryRetention of retry topics that the provisioning did not make.
+	retryPartitions = 8
+	retryRetention  = 7 * 24 * time.Hour
+)
+
+// retryTopics are the topics on which a stage's records wait for another attempt, one for each delay.
+type retryTopics struct {
+	delays []time.Duration // shortest first
+	names  []string        // the topic of each delay
+}
+
+func newRetryTopics(stage string, delays []time.Duration) retryTopics {
+	r := retryTopics{delays: delays}
+	for _, d := range delays {
+		r.names = append(r.names, event.RetryTopic(stage, d))
+	}
+	return r
+}
+
+func (r retryTopics) specs() []event.TopicSpec {
+	var out []event.TopicSpec
+	for _, name := range r.names {
+		out = append(out, event.TopicSpec{Name: name, Partitions: retryPartitions, Retention: retryRetention})
+	}
+	return out
+}
+
+// delayOf is the delay of a retry topic; false for any other topic.
+func (r retryTopics) delayOf(topic string) (time.Duration, bool) {
+	if i := slices.Index(r.names, topic); i >= 0 {
+		return r.delays[i], true
+	}
+	return 0, false
+}
+
+// fit is the index of the shortest delay that is long enough for the wait, or of the longest one: so a record never holds
+// up a retry topic for longer than the topic's own delay.
+func (r retryTopics) fit(wait time.Duration) int {
+	for i, d := range r.delays {
+		if d >= wait {
+			return i
+		}
+	}
+	return len(r.delays) - 1
+}
+
+// address sends the record to the retry topic with that index, to be handled once wait has passed.
+func (r retryTopics) address(rec event.Record, index int, wait time.Duration) event.Record {
+	rec.Topic = r.names[index]
+	return rec.With(event.HeaderNotBefore, strconv.FormatInt(time.Now().Add(wait).UnixMilli(), 10))
+}
+
+// attemptOf reads the counted retries from the headers; nonsense counts as none.
+func attemptOf(rec event.Record) int {
+	n, err := strconv.Atoi(rec.Get(event.HeaderAttempt))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// dueOf reads when a record may be handled. It is never later than the topic's delay from now, whatever the record's
+// headers say.
+func dueOf(rec event.Record, delay time.Duration) time.Time {
+	ms, err := strconv.ParseInt(rec.Get(event.HeaderNotBefore), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	due := time.UnixMilli(ms)
+	if latest := time.Now().Add(delay); due.After(latest) {
+		return latest
+	}
+	return due
+}
+
+// backoff is the jittered wait before attempt n+1 (n from 1): base doubling, half to one and a half.
+func backoff(base time.Duration, n int) time.Duration {
+	d := min(base<<min(n-1, 16), 30*time.Second)
+	return d/2 + rand.N(d+1) //nolint:gosec // jitter needs no secrecy
+}

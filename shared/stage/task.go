@@ -1,0 +1,89 @@
+package stage
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+// task is one record between being polled and being committed.
+type task struct {
+	part *partition
+	rec  *kgo.Record
+	meta meta
+	cost int64 // bytes that handling the record may need
+	done bool  // guarded by part.offsets.mu
+}
+
+// meta is what the runner itself reads of a record.
+type meta struct {
+	rec      event.Record // as the handler sees it
+	job      string
+	deadline time.Time // zero for none
+	attempt  int       // delayed retries counted so far
+	due      time.Time // when a record of a retry topic may be handled
+	err      error     // why it cannot be decoded
+}
+
+// taskReader makes tasks of polled records.
+type taskReader struct {
+	topics  map[string]bool // the stage's own topics
+	retries retryTopics
+	cost    func(event.Record) int64 // nil counts a record's size on the wire
+}
+
+func newTaskReader(topics []string, retries retryTopics, cost func(event.Record) int64) *taskReader {
+	r := &taskReader{topics: make(map[string]bool), retries: retries, cost: cost}
+	for _, t := range topics {
+		r.topics[t] = true
+	}
+	return r
+}
+
+func (r *taskReader) task(p *partition, rec *kgo.Record) *task {
+	t := &task{part: p, rec: rec, meta: r.read(rec), cost: int64(recordBytes(rec))}
+	if r.cost != nil {
+		t.cost = r.cost(t.meta.rec)
+	}
+	return t
+}
+
+func (r *taskReader) read(rec *kgo.Record) meta {
+	m := meta{rec: kafka.FromClient(rec)}
+	if delay, retried := r.retries.delayOf(rec.Topic); retried {
+		m.attempt = attemptOf(m.rec)
+		m.due = dueOf(m.rec, delay)
+		if origin := m.rec.Get(event.HeaderOriginTopic); r.topics[origin] {
+			m.rec.Topic = origin
+		}
+	}
+	msg, err := event.Decode(m.rec)
+	if err != nil {
+		m.err = err
+		return m
+	}
+	m.job, m.deadline = jobOf(msg)
+	return m
+}
+
+func jobOf(msg proto.Message) (job string, deadline time.Time) {
+	if j, ok := msg.(*eventpb.Job); ok {
+		return j.GetJobId(), deadlineAt(j.GetDeadlineUnixMs())
+	}
+	if w, ok := msg.(interface{ GetTask() *eventpb.Task }); ok {
+		return w.GetTask().GetJobId(), deadlineAt(w.GetTask().GetDeadlineUnixMs())
+	}
+	return "", time.Time{}
+}
+
+func deadlineAt(unixMs int64) time.Time {
+	if unixMs <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(unixMs)
+}
