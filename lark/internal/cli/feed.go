@@ -28,7 +28,7 @@ folder. The exit code is 0 only if no line was rejected.`,
 		Example: `  echo '{"audio":"song.mp3","questions":["What key is this in?"]}' > jobs.jsonl
   lark feed jobs.jsonl && lark jobs list`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg.File, cfg.Input = args[0], a.In
+			cfg.File, cfg.Input, cfg.Log = args[0], a.In, a.log
 			if err := a.feedTargets(&cfg); err != nil {
 				return err
 			}
@@ -64,18 +64,28 @@ func (a *app) feedTargets(cfg *feed.Config) error {
 	if err != nil {
 		return err
 	}
-	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
-		cfg.Brokers = strings.Split(brokers, ",")
-	} else {
-		addr, err := folder.RunningBroker()
-		if err != nil {
-			return err
-		}
-		cfg.Brokers = []string{addr}
+	if cfg.Brokers, err = a.brokers(); err != nil {
+		return err
 	}
 	cfg.BlobURL = os.Getenv("BLOB_URL")
 	if cfg.BlobURL == "" {
 		cfg.BlobURL = folder.BlobURL()
 	}
 	return nil
+}
+
+// brokers are those of KAFKA_BROKERS, or the broker of the lark up on the data folder.
+func (a *app) brokers() ([]string, error) {
+	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
+		return strings.Split(brokers, ","), nil
+	}
+	folder, err := a.folder()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := folder.RunningBroker()
+	if err != nil {
+		return nil, err
+	}
+	return []string{addr}, nil
 }

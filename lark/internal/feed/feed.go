@@ -7,15 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
-
-	"github.com/segmentio/kafka-go"
 
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/kafka"
 )
 
 // Config says what to feed and where to.
@@ -33,6 +33,8 @@ type Config struct {
 	MaxAudioBytes int64
 	// Report is told of every line as it ends, in order.
 	Report func(Result)
+	// Log tells of brokers that do not answer; nil is silent.
+	Log *slog.Logger
 }
 
 // States of a Result.
@@ -69,11 +71,12 @@ type feeder struct {
 	Config
 	dir           string
 	blobs         *blob.Store
-	writer        *kafka.Writer
+	producer      *kafka.Producer
 	journal       *journal
 	maxAudioBytes int64
 	batch         []pending
 	totals        Totals
+	closes        []func() error
 }
 
 // pending is a job that is not published yet.
@@ -92,30 +95,51 @@ func Run(ctx context.Context, cfg Config) (totals Totals, err error) {
 	if f.Report == nil {
 		f.Report = func(Result) {}
 	}
+	if f.Log == nil {
+		f.Log = slog.New(slog.DiscardHandler)
+	}
 	in, err := f.open()
 	if err != nil {
 		return Totals{}, err
 	}
 	defer in.Close()
-	if f.blobs, err = blob.Open(ctx, cfg.BlobURL); err != nil {
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.connect(ctx); err != nil {
 		return Totals{}, err
 	}
-	defer func() { err = errors.Join(err, f.blobs.Close()) }()
-	if f.journal, err = openJournal(f.Journal); err != nil {
-		return Totals{}, err
-	}
-	defer func() { err = errors.Join(err, f.journal.close()) }()
-	transport := &kafka.Transport{ClientID: "lark-" + source}
-	defer transport.CloseIdleConnections()
-	f.writer = &kafka.Writer{
-		Transport: transport,
-		Addr:      kafka.TCP(cfg.Brokers...), RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, BatchSize: batchJobs,
-		// The partition that every other client would choose for the key.
-		Balancer: kafka.Murmur2Balancer{Consistent: true}, AllowAutoTopicCreation: false,
-	}
-	defer func() { err = errors.Join(err, f.writer.Close()) }()
 	err = f.lines(ctx, in)
 	return f.totals, err
+}
+
+// connect opens the broker, the object store and the journal. It asks the broker first, so that a wrong address is told at
+// once and no audio is uploaded in vain.
+func (f *feeder) connect(ctx context.Context) (err error) {
+	brokers := kafka.Config{Brokers: f.Brokers, ClientID: "lark-" + source}
+	if err = kafka.Ping(ctx, brokers); err != nil {
+		return err
+	}
+	if f.blobs, err = blob.Open(ctx, f.BlobURL); err != nil {
+		return err
+	}
+	f.closes = append(f.closes, f.blobs.Close)
+	if f.journal, err = openJournal(f.Journal); err != nil {
+		return err
+	}
+	f.closes = append(f.closes, f.journal.close)
+	if f.producer, err = kafka.NewProducer(brokers, kafka.Deps{Log: f.Log}); err != nil {
+		return err
+	}
+	// Every Publish has waited for its records, so nothing is left to flush.
+	f.closes = append(f.closes, func() error { return f.producer.Close(context.WithoutCancel(ctx)) })
+	return nil
+}
+
+// close closes what connect has opened, the last opened first.
+func (f *feeder) close() (err error) {
+	for _, closeIt := range slices.Backward(f.closes) {
+		err = errors.Join(err, closeIt())
+	}
+	return err
 }
 
 func (f *feeder) open() (io.ReadCloser, error) {
@@ -190,18 +214,16 @@ func (f *feeder) prepare(ctx context.Context, raw []byte) (event.Record, string,
 // flush publishes the batch, then notes it, then reports it. A crash in between publishes some jobs a second time, which
 // changes nothing: their ids are the same.
 func (f *feeder) flush(ctx context.Context) error {
-	var messages []kafka.Message
+	var records []event.Record
 	var ids []string
 	for _, p := range f.batch {
 		if p.result.State == Published {
-			messages = append(messages, message(p.record))
+			records = append(records, p.record)
 			ids = append(ids, p.result.JobID)
 		}
 	}
-	if len(messages) > 0 {
-		if err := f.writer.WriteMessages(ctx, messages...); err != nil {
-			return fmt.Errorf("publishing to %s: %w", strings.Join(f.Brokers, ", "), err)
-		}
+	if err := f.producer.Publish(ctx, records...); err != nil {
+		return err
 	}
 	if err := f.journal.add(ids); err != nil {
 		return err
@@ -223,13 +245,4 @@ func (t *Totals) count(state string) {
 	case Rejected:
 		t.Rejected++
 	}
-}
-
-// message is a record for the client library.
-func message(rec event.Record) kafka.Message {
-	m := kafka.Message{Topic: rec.Topic, Key: []byte(rec.Key), Value: rec.Value}
-	for _, h := range rec.Headers {
-		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
-	}
-	return m
 }

@@ -185,7 +185,7 @@ func TestAnUnreachableBrokerEndsTheRunAndNothingIsNoted(t *testing.T) {
 	reachable := w.kafka.Brokers
 	w.kafka.Brokers = []string{"127.0.0.1:1"}
 	results, _, err := w.feed(t, twoJobs)
-	require.ErrorContains(t, err, "publishing to 127.0.0.1:1")
+	require.ErrorContains(t, err, "reaching Kafka at 127.0.0.1:1")
 	require.Empty(t, results)
 	w.kafka.Brokers = reachable
 	_, totals, err := w.feed(t, twoJobs)
