@@ -262,6 +262,26 @@ func TestFeedIsAnsweredLikeAnyJob(t *testing.T) {
 	stdout, _, code = w.lark(t, "feed", jobs)
 	require.Zero(t, code)
 	require.Equal(t, "0 published, 1 published before, 0 rejected\n", stdout)
+
+	// The job's record is on the topic; published again, it changes nothing.
+	stdout, stderr, code = w.lark(t, "topic", "dump", "lark.jobs.v1", "--key", fed.JobID)
+	require.Zero(t, code, stderr)
+	var dumped struct {
+		Payload struct {
+			JobID string `json:"job_id"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(stdout), &dumped), "one line")
+	require.Equal(t, fed.JobID, dumped.Payload.JobID)
+	dump := filepath.Join(w.data, "dump.jsonl")
+	require.NoError(t, os.WriteFile(dump, []byte(stdout), 0o600))
+	stdout, stderr, code = w.lark(t, "topic", "replay", dump, "--topic", "lark.jobs.v1")
+	require.Zero(t, code, stderr)
+	require.Equal(t, "1 published, 0 refused\n", stdout)
+	stdout, _, code = w.lark(t, "topic", "replay", "--json", dump, "--topic", "lark.windows.v1")
+	require.Equal(t, 1, code, "the record is of another topic")
+	require.Contains(t, stdout, `"state":"refused"`)
+	require.Contains(t, stdout, `"published":0,"refused":1`)
 	r.stop(t)
 }
 
