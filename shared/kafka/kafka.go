@@ -56,8 +56,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// ClientOptions are the options that every client of this system has. A nil log is silent.
-func ClientOptions(c Config, log *slog.Logger) []kgo.Opt {
+// clientOptions are the options that every client of this system has. A nil log is silent.
+func clientOptions(c Config, log *slog.Logger) []kgo.Opt {
 	id := c.ClientID
 	if id == "" {
 		id = "larkstream"
@@ -87,7 +87,7 @@ func NewClient(c Config, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(append(ClientOptions(c, log), opts...)...)
+	client, err := kgo.NewClient(append(clientOptions(c, log), opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making Kafka client: %w", err)
 	}

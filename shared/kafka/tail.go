@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -187,15 +186,4 @@ func (t *tail) checkCaughtUp() {
 		t.caught = true
 		close(t.caughtUp)
 	}
-}
-
-// String names the starting point in messages.
-func (f TailFrom) String() string {
-	switch f {
-	case Earliest:
-		return "earliest"
-	case Latest:
-		return "latest"
-	}
-	return fmt.Sprintf("TailFrom(%d)", int(f))
 }

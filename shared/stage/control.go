@@ -66,13 +66,6 @@ func (c *Control) Ready() error {
 	}
 }
 
-// Cancelled tells whether the user has cancelled the job.
-func (c *Control) Cancelled(jobID string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cancelled[jobID]
-}
-
 // take reads one control record; a tombstone forgets the job.
 func (c *Control) take(rec event.Record, partition int32, offset int64) {
 	if len(rec.Value) == 0 {

@@ -95,8 +95,6 @@ const (
 	GenAIProvider   = "larkstream"
 	GenAITokenIn    = "input"
 	GenAITokenOut   = "output"
-	CacheHit        = "hit"
-	CacheMiss       = "miss"
 	ResultOK        = "ok"
 	ResultError     = "error"
 	ResultHit       = "hit"

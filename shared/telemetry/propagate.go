@@ -99,6 +99,3 @@ func spanName(_ string, r *http.Request) string {
 	}
 	return strings.TrimSpace(r.Method + " " + r.Pattern)
 }
-
-// HTTPTransport traces outgoing requests and passes the trace context on.
-func HTTPTransport(next http.RoundTripper) http.RoundTripper { return otelhttp.NewTransport(next) }

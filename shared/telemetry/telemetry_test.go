@@ -74,7 +74,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	stages.Lag(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
 	stages.InFlight(ctx, "encoder", 4, 4096)
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
-	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.CacheHit)
+	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.ResultHit)
 	names := served(t, own)
 	text := scrape(t, tel)
 	require.NoError(t, stop(t.Context()))
