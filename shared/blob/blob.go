@@ -1,8 +1,3 @@
-// Package blob stores content-addressed objects: audio, windows of PCM, embeddings and soft prompts.
-//
-// Stores are opened by URL: file:///dir, mem:// (for tests), and s3://bucket for anything that speaks
-// S3. Google Cloud Storage is reached through its S3 interoperability,
-// s3://bucket?endpoint=https://storage.googleapis.com&region=auto, so it needs no driver of its own.
 package blob
 
 import (

@@ -1,5 +1,3 @@
-// Package cache keeps embeddings and soft prompts: objects in a blob store are the truth, Redis before
-// them is a hint. Values never change under their key, so there is nothing to invalidate.
 package cache
 
 import (

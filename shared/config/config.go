@@ -1,10 +1,3 @@
-// Package config fills a configuration struct from its defaults, a YAML file, the environment and
-// flags, each overriding the one before, and reports every fault at once.
-//
-// A field's YAML key comes from its yaml tag. From the key's path come its flag and its environment
-// variable, unless the tags flag and env name them (or forbid them with "-"): window_seconds under
-// encoder is --encoder-window-seconds and PREFIX_ENCODER_WINDOW_SECONDS. The tag default holds the
-// value of a field that is otherwise zero, the tag help its documentation.
 package config
 
 import (

@@ -1,6 +1,3 @@
-// Package kafka talks to Kafka for the rest of Larkstream: client options, topic provisioning, an
-// idempotent producer, a reader without a group, consumer lag, and the embedded broker of
-// `lark up`. Only this package and shared/stage import the client library.
 package kafka
 
 import (

@@ -1,5 +1,3 @@
-// Package service runs the parts of a service: it starts them in order, serves health, readiness and
-// metrics over HTTP, and on the end of its context stops them in reverse order within a deadline.
 package service
 
 import (

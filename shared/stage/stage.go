@@ -1,17 +1,3 @@
-// Package stage runs one stage of the pipeline: it consumes records, hands them to a Handler,
-// publishes what the handler returns, and commits, in that order. Delivery is at least once; every
-// sink is idempotent by outcome id, which makes the whole effectively once.
-//
-// The contract between the runner and a handler:
-//   - Records of one key are handled one after another in order; different keys run in parallel.
-//   - nil: the outputs are published and acknowledged, then the record is done.
-//   - Permanent: a dead letter, and a failed outcome for every question of the record.
-//   - Later: put back for a while, without counting.
-//   - Any other error: retried in place with jitter, then on the delayed retry topics, then as
-//     Permanent with the code of Coded, or "internal".
-//   - The handler's context ends when the job is cancelled or past its deadline (the questions then
-//     end as cancelled), when the partition is taken away, or at the end of the drain; in the last two
-//     cases nothing is published or committed and the record comes again.
 package stage
 
 import (

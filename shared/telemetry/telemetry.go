@@ -1,5 +1,3 @@
-// Package telemetry sets up OpenTelemetry and holds every span, metric and attribute name of the
-// system. It is the only package that uses the OpenTelemetry SDK; others use its API and the names here.
 package telemetry
 
 import (

@@ -1,5 +1,3 @@
-// Package worker is what the stage services are made of: telemetry, model bundle, blobs, tensor cache and producer, opened in order and
-// closed in reverse, and one stage runner on one topic, served with health and metrics until it drains.
 package worker
 
 import (

@@ -1,5 +1,3 @@
-// Package stagetest runs a stage's service in a test, through its own command, on the embedded broker and a folder
-// of objects.
 package stagetest
 
 import (
