@@ -27,7 +27,7 @@ const (
 	PrefixEmbedding = "emb/"
 )
 
-// The objects are opaque; a type given saves the library from sniffing it.
+// Objects are opaque. With a content type given, the library does not guess one.
 const contentType = "application/octet-stream"
 
 var (
@@ -96,9 +96,9 @@ func openDir(u *url.URL) (*Store, error) {
 // Close releases the store.
 func (s *Store) Close() error { return s.bucket.Close() }
 
-// Put stores what r gives under key, replacing what was there, and returns its size in bytes. Readers
-// see the old object or the new one, never a part. More than limit bytes end in ErrTooLarge; then, and
-// after any other error, the old object stands. Audio cannot be made again and is on disk before Put returns.
+// Put stores what r gives under key, replaces an older object, and returns the size in bytes. Readers see the old object
+// or the new object, never a part of one. More than limit bytes give ErrTooLarge. After any error the old object is
+// still there. Audio, which nobody can make again, is on disk before Put returns.
 func (s *Store) Put(ctx context.Context, key string, r io.Reader, limit int64) (int64, error) {
 	if err := CheckKey(key); err != nil {
 		return 0, err
@@ -149,7 +149,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	return r, nil
 }
 
-// GetBytes reads an object whole; one of over limit bytes ends in ErrTooLarge.
+// GetBytes reads a whole object; an object of more than limit bytes gives ErrTooLarge.
 func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
@@ -211,9 +211,9 @@ func (s *Store) remove(ctx context.Context, key string) error {
 	return nil
 }
 
-// LocalFile returns the path of a file that holds the object, for programs that read files only. In a
-// file:// store it is the object itself, which must not be changed; else a temporary copy. cleanup
-// must be called when done and is never nil.
+// LocalFile returns the path of a file with the object, for programs that read only files. In a file:// store it is the
+// object itself, which must not be changed; in other stores it is a temporary copy. The caller must call cleanup, which
+// is never nil.
 func (s *Store) LocalFile(ctx context.Context, key string) (path string, cleanup func(), err error) {
 	nothing := func() {}
 	if err := CheckKey(key); err != nil {

@@ -16,12 +16,13 @@ import (
 	"gocloud.dev/blob"
 )
 
-// classes are the prefixes that may be swept, in the order in which they go. Everything but audio can
-// be made again from it, embeddings at the highest price; audio comes back with the next question.
+// classes are the prefixes that may be swept, in the order in which they are deleted. Windows, plans, soft prompts and
+// embeddings can be made again from audio, embeddings at the highest price; users send audio again with their next
+// question.
 var classes = [][]string{{PrefixAudio, PrefixPCM}, {PrefixPrompt, PrefixPlan}, {PrefixEmbedding}}
 
 const (
-	// One sweep removes at most this many objects of a class, so that its memory is bounded. The next goes on.
+	// One sweep removes at most this many objects of a class, so that its memory is bounded. The next sweep goes on.
 	maxVictims = 100_000
 	// A temporary file older than this belongs to a writer that died.
 	staleTemp = 6 * time.Hour

@@ -16,8 +16,8 @@ import (
 // ErrMiss is returned for a key that is not in the cache.
 var ErrMiss = errors.New("not in the cache")
 
-// Cache stores tensors by key. A tensor that was stored may be gone at any later time (evicted), but
-// never comes back changed. Methods are safe for concurrent use; a returned tensor is the caller's own.
+// Cache stores tensors by key. A stored tensor may be evicted at any time, but never comes back changed. Methods are safe for
+// concurrent use; a returned tensor belongs to the caller.
 type Cache interface {
 	// Get returns a tensor or ErrMiss. A stored value that cannot be read counts as a miss.
 	Get(ctx context.Context, key string) (tensor.Matrix, error)

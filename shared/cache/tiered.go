@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	// So many errors in a row open the circuit; then the hot tier is left alone for openTime, after which
-	// one call tries it again.
+	// After this many errors in a row the circuit opens: nobody asks the hot tier for openTime. Then one call tries it.
 	errorsToOpen = 3
 	openTime     = 5 * time.Second
 )
@@ -27,8 +26,8 @@ type tiered struct {
 
 var _ Cache = (*tiered)(nil)
 
-// NewTiered returns a cache with hot in front of truth. What truth says and stores decides every call;
-// errors of hot are counted and otherwise ignored, and after a few in a row hot is left alone for a while.
+// NewTiered returns a cache with hot in front of truth. Truth decides whether a call succeeds. Errors of hot are counted and
+// otherwise ignored; after a few errors in a row hot is left alone for a while.
 func NewTiered(hot, truth Cache, deps Deps) Cache {
 	return &tiered{hot: hot, truth: truth, breaker: newBreaker(deps)}
 }

@@ -14,8 +14,7 @@ import (
 // A configuration file larger than this is refused.
 const maxFile = 1 << 20
 
-// ErrDone is returned after --help or --validate: Load has printed what was asked, and there is nothing
-// to run. It is a success.
+// ErrDone is returned after --help or --validate: Load has answered, and there is nothing to run. It is a success.
 var ErrDone = errors.New("done")
 
 // Options say where Load reads from.

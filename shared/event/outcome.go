@@ -22,7 +22,7 @@ const (
 	CodeModelMismatch    = "model_mismatch"
 	CodePromptTooLong    = "prompt_too_long"
 	CodeEngineError      = "engine_error"
-	// CodeSchema: the model's answer did not have the form asked for, also when it was asked again.
+	// CodeSchema: the model's answer did not have the requested form, nor did its second answer.
 	CodeSchema    = "schema"
 	CodeCancelled = "cancelled"
 	CodeExpired   = "expired"
@@ -47,11 +47,11 @@ func (f Failure) state() eventpb.State {
 	return eventpb.State_STATE_FAILED
 }
 
-// FailedOutcomes returns the records that end every question which rec carries: one outcome each,
-// and for a job that has not been planned yet also the plan (of one window without a span) from
-// which the recorder knows that these are all. source is the stage that gives up.
+// FailedOutcomes returns the records that end every question of rec: one outcome for each question. A job that has not
+// been planned yet also gets a plan of one window without a span, so that the recorder knows how many outcomes to
+// expect. source is the stage that gives up.
 //
-// A record that carries no questions (an outcome, an event) has none to end and returns nothing.
+// For a record without questions (an outcome, an event) it returns nothing.
 func FailedOutcomes(source string, rec Record, f Failure) ([]Record, error) {
 	msg, err := Decode(rec)
 	if err != nil {
@@ -112,8 +112,8 @@ func FailedOutcome(task *eventpb.Task, q *eventpb.Question, f Failure) *eventpb.
 	return o
 }
 
-// NewOutcome fills what an outcome takes from its task: identity, track, window, cache state,
-// timings with the total since the job was created, and the queue time that no stage accounts for.
+// NewOutcome fills what an outcome takes from its task: identity, track, window, cache state and timings, with total_ms
+// and queue_ms as SetTotal sets them.
 // The caller sets state, answer or error, model, tokens and trace id.
 func NewOutcome(task *eventpb.Task, q *eventpb.Question) *eventpb.Outcome {
 	now := time.Now()
@@ -136,8 +136,8 @@ func NewOutcome(task *eventpb.Task, q *eventpb.Question) *eventpb.Outcome {
 	}
 }
 
-// SetTotal sets total_ms to the time since the job was created and queue_ms to the part of it that
-// no stage's work accounts for (waiting in topics, and other windows' turns).
+// SetTotal sets total_ms to the time since the job was created, and queue_ms to total_ms without the stages' work: the
+// time spent waiting in topics and for other windows.
 func SetTotal(t *eventpb.Timings, createdUnixMs int64, now time.Time) {
 	if createdUnixMs <= 0 {
 		return

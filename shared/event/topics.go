@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Topics of the pipeline. The version is that of the record's meaning, not of its schema.
+// Topics of the pipeline. The version counts changes in what a record means, not changes of its schema.
 const (
 	TopicJobs       = "lark.jobs.v1"
 	TopicWindows    = "lark.windows.v1"

@@ -31,8 +31,8 @@ var (
 	keyPattern = regexp.MustCompile(`^[A-Za-z0-9._@+/-]{1,512}$`)
 )
 
-// Validate reports the first thing that makes a message unfit to act on: missing or malformed ids,
-// counts and texts over their bounds, times that are not numbers.
+// Validate reports the first fault that makes a message unusable: a missing or malformed id, a count or a text over its
+// bound, a time that is not a number.
 func Validate(msg proto.Message) error {
 	switch m := msg.(type) {
 	case *eventpb.Job:
@@ -143,7 +143,7 @@ func validateDecode(d *eventpb.Decode) error {
 	return nil
 }
 
-// validateSchema refuses forms of answers that this version cannot give: a stage that let one pass would answer in another form.
+// validateSchema refuses answer forms that this version does not know. A stage that let one pass would answer in the wrong form.
 func validateSchema(name string) error {
 	if name != "" && name != SchemaTags {
 		return fmt.Errorf("response_schema %.40q is not known; it is %s or empty", name, SchemaTags)
@@ -191,7 +191,7 @@ func validateOutcome(m *eventpb.Outcome) error {
 		return fmt.Errorf("question index %d is over %d", q, MaxQuestions-1)
 	}
 	if m.GetOutcomeId() != OutcomeID(m.GetJobId(), q, w) {
-		return errors.New("outcome_id is not that of its job, question and window")
+		return errors.New("outcome_id does not match its job, question and window")
 	}
 	if m.GetState() < eventpb.State_STATE_ANSWERED || m.GetState() > eventpb.State_STATE_CANCELLED {
 		return fmt.Errorf("state %d is not terminal", m.GetState())

@@ -22,11 +22,10 @@ type BrokerConfig struct {
 	Dir string
 	// Addr is where to listen and what clients are told to connect to; "127.0.0.1:0" when empty.
 	Addr string
-	// Sync writes every batch through to the disk before it is acknowledged. Off by default: the
-	// death of the process, even by kill -9, loses nothing without it, because the kernel holds what
-	// was written (TestKilledBrokerKeepsAcknowledgedRecords); only the machine's own crash can. Sync
-	// costs a disk flush on every hop of every question: 3.5 ms instead of 0.1 ms for a record in
-	// one run of BenchmarkPublish.
+	// Sync flushes every batch to the disk before it is acknowledged. It is off by default. Without it, a process
+	// that dies, even by kill -9, loses nothing, because the kernel holds what was written
+	// (TestKilledBrokerKeepsAcknowledgedRecords); a machine that crashes may lose records. Sync costs a disk flush
+	// on every hop of every question: a record took 3.5 ms instead of 0.1 ms in one run of BenchmarkPublish.
 	Sync bool
 	Log  *slog.Logger
 }
@@ -45,8 +44,8 @@ type Broker struct {
 	close   sync.Once
 }
 
-// StartBroker opens the folder, refusing with ErrLocked one that is in use, and serves what it
-// holds. The caller must Close it: only that saves what is not saved with every write.
+// StartBroker opens the folder and serves what it holds; a folder in use gives ErrLocked. The caller must Close the
+// broker: some of its state, such as the members of groups, is saved only then.
 func StartBroker(c BrokerConfig) (*Broker, error) {
 	if c.Log == nil {
 		return nil, errors.New("starting broker: no logger given")
@@ -139,7 +138,7 @@ func holder(path string) string {
 	return "unknown"
 }
 
-// brokerLog passes on what the embedded broker says about itself: only what an operator can act on.
+// brokerLog passes on the warnings and errors of the embedded broker; an operator cannot act on the rest.
 type brokerLog struct{ log *slog.Logger }
 
 // Logf implements kfake.Logger.

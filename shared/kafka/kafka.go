@@ -16,7 +16,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 )
 
-// Config names the cluster. It is the user's part of every constructor here.
+// Config names the cluster. Every constructor of this package takes it.
 type Config struct {
 	// Brokers are the seed addresses, host:port.
 	Brokers []string
@@ -38,7 +38,7 @@ const (
 )
 
 // ErrNoBrokers says that no broker address was configured.
-var ErrNoBrokers = errors.New("no Kafka brokers configured (KAFKA_BROKERS)")
+var ErrNoBrokers = errors.New("no Kafka brokers configured: set KAFKA_BROKERS to host:port, or several with commas between")
 
 // Validate reports an unusable configuration.
 func (c Config) Validate() error {
@@ -134,7 +134,7 @@ func FromClient(rec *kgo.Record) event.Record {
 	return out
 }
 
-// connectionLog tells when a broker stops answering and when it is back, once each.
+// connectionLog writes one line when a broker stops answering, and one when it answers again.
 type connectionLog struct {
 	log  *slog.Logger
 	mu   sync.Mutex

@@ -45,7 +45,7 @@ func NewProducer(c Config, d Deps) (*Producer, error) {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0), // latency per hop matters more than batch size here
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
-		// Bounded time over no duplicates: every sink is idempotent by outcome id.
+		// We prefer a bounded wait to the guarantee of no duplicates, because every sink is idempotent by outcome id.
 		kgo.AllowIdempotentProduceCancellation(),
 		kgo.MaxBufferedRecords(16*emitBuffer),
 		kgo.UnknownTopicRetries(-1), // a topic may be provisioned a moment later
@@ -56,9 +56,9 @@ func NewProducer(c Config, d Deps) (*Producer, error) {
 	return &Producer{client: client, log: d.Log, metrics: telemetry.NewStageMetrics()}, nil
 }
 
-// Publish writes the records and returns once all are acknowledged. An error means that some may
-// not have been written; publishing all of them again is the caller's remedy, except for ErrTooLarge.
-// A record without trace context gets that of ctx.
+// Publish writes the records and returns once all are acknowledged. After an error some records may be missing: the
+// caller publishes all of them again, except after ErrTooLarge. A record without trace context gets the trace context
+// of ctx.
 func (p *Producer) Publish(ctx context.Context, recs ...event.Record) error {
 	var (
 		wg   sync.WaitGroup
@@ -90,9 +90,8 @@ func tooLarge(err error) error {
 	return err
 }
 
-// Emit writes a record on a best-effort basis and returns at once: for progress and tokens, which
-// nobody's answer depends on. When its buffer is full or the broker does not answer, the record is
-// dropped and counted.
+// Emit writes a record if it can, and returns at once. It is for progress and tokens, which no answer depends on. When
+// the buffer is full or the broker does not answer, the record is dropped and counted.
 func (p *Producer) Emit(ctx context.Context, rec event.Record) {
 	if p.emitted.Add(1) > emitBuffer {
 		p.emitted.Add(-1)

@@ -18,9 +18,8 @@ const (
 	leaderPoll       = 50 * time.Millisecond
 )
 
-// Provision makes the topics that do not exist yet, with retention or compaction written out, and
-// waits until each partition of each has a leader. Existing topics are left as they are, whatever
-// their settings: they are the operator's.
+// Provision makes the topics that do not exist yet, with explicit retention or compaction, and waits until every partition
+// has a leader. It leaves existing topics as they are: their settings are the operator's.
 func Provision(ctx context.Context, c Config, topics []event.TopicSpec) error {
 	client, err := NewClient(c, nil)
 	if err != nil {
@@ -116,8 +115,8 @@ func names(topics []event.TopicSpec) []string {
 	return out
 }
 
-// Lag is, per topic that the group has committed on, the number of records not yet committed; empty
-// for a group that does not exist.
+// Lag gives, for each topic with commits of the group, the number of records that are not committed yet. It is empty for a
+// group that does not exist.
 func Lag(ctx context.Context, c Config, group string) (map[string]int64, error) {
 	client, err := NewClient(c, nil)
 	if err != nil {

@@ -32,11 +32,11 @@ const (
 	tailRetry     = 200 * time.Millisecond
 )
 
-// Tail reads every partition of a topic without a consumer group, follows partitions added later,
-// and reconnects for as long as ctx lives. fn is called for one record at a time, in order within a
-// partition. caughtUp is closed once all that existed at the start has been handed to fn (for
-// Latest: once the starting offsets are fixed, from which nothing is missed). wait blocks until the
-// reader has stopped after ctx ended; its error is nil unless the configuration is unusable.
+// Tail reads every partition of a topic without a consumer group. It follows partitions added later, and reconnects for as
+// long as ctx lives. fn is called for one record at a time, in order within a partition. caughtUp is closed once fn has
+// had every record that existed at the start; with Latest, once the starting offsets are fixed, after which no record
+// is missed. wait blocks until the reader has stopped after ctx ended; its error is nil unless the configuration is
+// unusable.
 func Tail(ctx context.Context, c Config, topic string, from TailFrom,
 	fn func(rec event.Record, partition int32, offset int64),
 ) (caughtUp <-chan struct{}, wait func() error) {
@@ -161,8 +161,8 @@ func (t *tail) poll(ctx context.Context, client *kgo.Client) {
 	t.checkCaughtUp()
 }
 
-// noteIdle gives up goals that no record will reach, once an answering broker has had nothing more
-// for several polls.
+// noteIdle gives up the remaining goals once several polls have brought nothing although the broker answers: no record will
+// reach them.
 func (t *tail) noteIdle(ctx context.Context, client *kgo.Client, seen int, err error) {
 	if t.caught || seen > 0 {
 		t.idle = 0

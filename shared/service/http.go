@@ -24,7 +24,7 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// routes returns the service's own routes and those of its parts.
+// routes returns the service's own routes and the routes of its parts.
 func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err error) {
 	defer func() { // ServeMux panics on conflicting patterns, which are the caller's fault
 		if p := recover(); p != nil {
@@ -133,5 +133,5 @@ func writeState(path, addr string) (remove func(), err error) {
 	if err := os.Rename(path+".tmp", path); err != nil {
 		return nil, fmt.Errorf("writing the state file: %w", err)
 	}
-	return func() { _ = os.Remove(path) }, nil // a file left behind names a dead process, which its reader checks
+	return func() { _ = os.Remove(path) }, nil // if this fails, readers find that the process it names is dead
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// How often Run looks whether all parts have become ready, until they have once.
+// readyInterval is how often Run asks whether all parts are ready, until they are for the first time.
 const readyInterval = 50 * time.Millisecond
 
 // ErrDrain is returned when parts were still at work at the end of the drain timeout.
-var ErrDrain = errors.New("work in hand was not finished in time")
+var ErrDrain = errors.New("work in hand was not finished within the drain timeout")
 
 // Part is something that a service runs for as long as it lives.
 type Part struct {
@@ -34,9 +34,8 @@ type Part struct {
 }
 
 // Run serves HTTP and runs the parts until ctx ends or a part stops. Parts start in the order given.
-// To stop, the service first becomes not ready, then stops the parts in reverse order, each only after
-// the one before it has returned, all within cfg.DrainTimeout; HTTP ends last. The error joins those of
-// the parts, and ErrDrain if some were still at work.
+// To stop, the service first becomes not ready, then stops the parts in reverse order, one after another, all within
+// cfg.DrainTimeout; HTTP ends last. The error joins the parts' errors, and ErrDrain if some parts were still at work.
 func Run(ctx context.Context, cfg Common, name, version string, tel *telemetry.Telemetry, log *slog.Logger, parts ...Part) error {
 	if tel == nil || log == nil {
 		return fmt.Errorf("starting %s: telemetry and log are needed", name)
@@ -166,7 +165,7 @@ func (s *service) announce(ctx context.Context, addr string) {
 	}
 }
 
-// readiness returns "ok" or the reason against it for each part.
+// readiness returns, for each part, "ok" or why it is not ready.
 func (s *service) readiness() (parts map[string]string, ready bool) {
 	parts, ready = make(map[string]string, len(s.parts)), true
 	for _, p := range s.parts {

@@ -15,8 +15,7 @@ import (
 // maxCancelled bounds the remembered jobs, at about 100 bytes each; the oldest are forgotten first.
 const maxCancelled = 200_000
 
-// Control knows which jobs are cancelled, from the compacted control topic. One serves all runners of
-// a process.
+// Control reads from the compacted control topic which jobs are cancelled. All runners of a process share one.
 type Control struct {
 	config   kafka.Config
 	log      *slog.Logger
@@ -28,7 +27,7 @@ type Control struct {
 	watchers  map[string]map[*context.CancelCauseFunc]struct{}
 }
 
-// NewControl makes a Control of which only Deps.Log is needed; Run it to fill it.
+// NewControl makes a Control; it uses Deps.Log alone. The Control knows nothing until Run has read the topic.
 func NewControl(c kafka.Config, d Deps) (*Control, error) {
 	if d.Log == nil {
 		return nil, errors.New("making control: no logger given")
@@ -56,7 +55,7 @@ func (c *Control) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready is nil once all that was on the topic at the start is known.
+// Ready is nil once every record that was on the topic at the start has been read.
 func (c *Control) Ready() error {
 	select {
 	case <-c.caughtUp:

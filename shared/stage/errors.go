@@ -58,8 +58,8 @@ type laterError struct{ after time.Duration }
 
 func (e *laterError) Error() string { return fmt.Sprintf("not now, again in %s", e.after) }
 
-// Later puts the record back for about d without counting an attempt: for work that this instance
-// must not do now. d is cut to the longest retry delay.
+// Later puts the record back for about d and counts no attempt. It is for work that this instance must not do now. A d
+// longer than the longest retry delay is cut to it.
 func Later(d time.Duration) error { return &laterError{after: max(0, d)} }
 
 // codeOf is the outcome code of an error.

@@ -14,9 +14,9 @@ const (
 	modelLater = 5 * time.Second
 )
 
-// OtherModel is a handler's error for a record that names a model which this instance does not serve: it is put back, so that
-// models are never mixed, and fails with model_mismatch once it has been put back and is older than ten minutes. served names the model of
-// this instance.
+// OtherModel is what a handler returns for a record whose model this instance does not serve. The record is put back, so that
+// models are never mixed. A record that was put back before and is older than ten minutes fails with model_mismatch.
+// served names the model of this instance.
 func OtherModel(rec event.Record, served string) error {
 	written, err := time.Parse(time.RFC3339Nano, rec.Get(event.HeaderTime))
 	putBackBefore := rec.Get(event.HeaderStage) != ""

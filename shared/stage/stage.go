@@ -31,9 +31,9 @@ type Config struct {
 	Group string
 	// Concurrency is how many handlers run at once. Default 4.
 	Concurrency int
-	// MaxInFlightRecords bounds the records taken up and not yet finished. Default 64. One
-	// partition may hold at most half of them, so that one hot key does not starve the others.
-	// Beside them at most about 2 MiB of records wait per assigned partition, and one fetch of 4 MiB.
+	// MaxInFlightRecords bounds the records that are taken up and not yet finished. Default 64. One partition may hold
+	// half of them at most, so that one hot key does not starve other partitions. Besides, about 2 MiB of records wait
+	// in each assigned partition at most, and 4 MiB in one fetch.
 	MaxInFlightRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
@@ -44,8 +44,8 @@ type Config struct {
 	Backoff time.Duration
 	// RetryDelays are the delays of the retry topics, shortest first. Default 5 s, 1 m, 10 m.
 	RetryDelays []time.Duration
-	// DrainTimeout bounds the end of Run after its context is cancelled. Default 30 s: for three
-	// quarters of it running handlers may finish, then their context ends.
+	// DrainTimeout bounds how long Run takes to end after its context is cancelled. Default 30 s. Running handlers may
+	// use three quarters of this time; then their context ends.
 	DrainTimeout time.Duration
 }
 

@@ -76,8 +76,8 @@ func Mark(span trace.Span, err error) {
 	}
 }
 
-// HTTPHandler measures all requests to next and traces those that change something or belong to a trace
-// already: pollers and open streams would bury the jobs. Spans are named after the route that served.
+// HTTPHandler measures all requests to next. It traces only requests that change something or belong to a trace already,
+// because the traces of pollers and open streams would bury the traces of jobs. A span is named after its route.
 func HTTPHandler(next http.Handler) http.Handler {
 	named := otelhttp.WithSpanNameFormatter(spanName)
 	traced := otelhttp.NewHandler(next, "http", named)

@@ -126,8 +126,8 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 	return sdktrace.NewTracerProvider(opts...), nil
 }
 
-// ownSpans leaves out the spans of the object store library: each look for an object that is not there
-// yet would stand as an error in the trace of a job that went well. Our own spans time the same steps.
+// ownSpans drops the spans of the object store library. The library marks every look-up of a missing object as an error,
+// which would show in the traces of healthy jobs. Our own spans time the same steps.
 type ownSpans struct{ sdktrace.SpanProcessor }
 
 // OnEnd implements sdktrace.SpanProcessor.

@@ -74,8 +74,8 @@ func (w *Worker) OnClose(closeIt func() error) {
 	w.closes = append(w.closes, func(context.Context) error { return closeIt() })
 }
 
-// Close closes everything, the last opened first, and joins what goes wrong to err. It goes on when ctx has ended, for a few seconds
-// a step.
+// Close closes everything, the last opened first, and joins the faults to err. It also closes after ctx has ended; each step
+// has a few seconds.
 func (w *Worker) Close(ctx context.Context, err error) error {
 	for i := len(w.closes) - 1; i >= 0; i-- {
 		if fault := within(ctx, w.closes[i]); fault != nil {
@@ -100,7 +100,7 @@ type Work struct {
 	Handle stage.Handler
 	// Concurrency is how many keys are handled at once.
 	Concurrency int
-	// RecordBytes is the most memory that one record in hand takes; InFlight such records are in hand at most (0 = Concurrency).
+	// RecordBytes is the most memory that one record in hand takes. At most InFlight records are in hand; 0 means Concurrency.
 	RecordBytes int64
 	InFlight    int
 	// Model is the display name that failed outcomes carry.
@@ -132,7 +132,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log, parts...)
 }
 
-// after is run, begun once the channel is closed.
+// after delays run until the channel is closed.
 func after(begin <-chan struct{}, run func(context.Context) error) func(context.Context) error {
 	if begin == nil {
 		return run

@@ -13,9 +13,8 @@ import (
 	"github.com/larkstream/larkstream/shared/config"
 )
 
-// Complete checks that the YAML file at path sets every setting of the struct that newConfig returns a
-// pointer to, each to another value than its default, and that all of them load. A setting added
-// without a line in the file, or one that does not load, fails the test.
+// Complete checks that the YAML file at path sets every field of the configuration that newConfig points to, that no value
+// is the field's default, and that every value loads. So a new field without a line in the file fails the test.
 func Complete(t testing.TB, newConfig func() any, path string) {
 	t.Helper()
 	noEnv := func(string) (string, bool) { return "", false }
