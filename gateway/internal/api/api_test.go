@@ -42,9 +42,13 @@ type rig struct {
 	url    string
 	client *client.Client
 	http   *http.Client
+	srv    *httptest.Server
 	woken  atomic.Int32
 	offset int64
 }
+
+// patience is how long a test waits for what must come; a machine may be very busy.
+const patience = time.Minute
 
 func limits() api.Limits {
 	return api.Limits{
@@ -77,7 +81,9 @@ func setup(t testing.TB, change ...func(*api.Limits, *stream.Config)) *rig {
 	srv := httptest.NewServer(r.api.Handler())
 	t.Cleanup(srv.Close)
 	t.Cleanup(r.api.Close)
-	r.url, r.http = srv.URL, srv.Client()
+	r.url, r.http, r.srv = srv.URL, srv.Client(), srv
+	// A body after "Expect: 100-continue" is sent only once the handler reads it.
+	srv.Client().Transport.(*http.Transport).ExpectContinueTimeout = patience
 	r.client, err = client.New(srv.URL, srv.Client())
 	require.NoError(t, err)
 	return r

@@ -342,6 +342,7 @@ func TestKeyInFlight(t *testing.T) {
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Idempotency-Key", "slow")
+	req.Header.Set("Expect", "100-continue") // so that what is written to pw is read by the handler, which then holds the key
 	done := make(chan error, 1)
 	go func() {
 		resp, err := r.http.Do(req)
@@ -355,11 +356,11 @@ func TestKeyInFlight(t *testing.T) {
 	inFlight := func() string {
 		return r.json(`{"questions":["q"],"audio_ref":"`+sum("x")+`"}`, "Idempotency-Key", "slow").problem(t).Code
 	}
-	require.Eventually(t, func() bool { return inFlight() == "idempotency_key_in_flight" }, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, "idempotency_key_in_flight", inFlight())
 	cancel()
 	require.NoError(t, pw.CloseWithError(context.Canceled))
 	require.ErrorIs(t, <-done, context.Canceled)
-	require.Eventually(t, func() bool { return inFlight() == "audio_ref_unknown" }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return inFlight() == "audio_ref_unknown" }, patience, 5*time.Millisecond)
 }
 
 func TestTooMany(t *testing.T) {
@@ -373,10 +374,12 @@ func TestTooMany(t *testing.T) {
 
 	pr, pw := io.Pipe()
 	done := make(chan answer, 1)
-	go func() { done <- r.do(http.MethodPost, "/v1/jobs", pr, "Content-Type", "application/json") }()
-	_, err := io.WriteString(pw, "{")
+	go func() {
+		done <- r.do(http.MethodPost, "/v1/jobs", pr, "Content-Type", "application/json", "Expect", "100-continue")
+	}()
+	_, err := io.WriteString(pw, "{") // read by the handler, which then holds the only place
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return r.json("{}").problem(t).Code == "too_many_uploads" }, 10*time.Second, 5*time.Millisecond)
+	require.Equal(t, "too_many_uploads", r.json("{}").problem(t).Code)
 	require.NoError(t, pw.Close())
 	require.Equal(t, "malformed_body", (<-done).problem(t).Code)
 }
