@@ -92,8 +92,12 @@ func (w *watch) connect(ctx context.Context) error {
 	return readEvents(resp.Body, w.event)
 }
 
-// event takes one event as it came over the wire.
+// event takes one event as it came over the wire. An id without data is a place to go on from.
 func (w *watch) event(id, kind string, data []byte) error {
+	if data == nil {
+		w.last = id
+		return nil
+	}
 	ev, err := decodeEvent(id, kind, data)
 	if err != nil || ev.Kind == "" {
 		return err
@@ -148,7 +152,7 @@ func decodeEvent(id, kind string, data []byte) (Event, error) {
 	return ev, nil
 }
 
-// readEvents parses server-sent events and hands each to fn.
+// readEvents parses server-sent events and hands each to fn; data is nil for an id that comes alone.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 func readEvents(r io.Reader, fn func(id, kind string, data []byte) error) error {
 	lines := bufio.NewScanner(r)
@@ -158,7 +162,7 @@ func readEvents(r io.Reader, fn func(id, kind string, data []byte) error) error 
 	for lines.Scan() {
 		line := lines.Bytes()
 		if len(line) == 0 {
-			if data != nil {
+			if data != nil || id != "" {
 				if err := fn(id, kind, bytes.TrimSuffix(data, []byte("\n"))); err != nil {
 					return err
 				}

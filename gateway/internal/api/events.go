@@ -44,8 +44,8 @@ func (a *API) registerEvents() {
 	op := a.operation("watch-job", http.MethodGet, "/v1/jobs/{id}/events", "Watch a job",
 		"Server-sent events: `progress` (a stage has begun or finished a window), `token` (new text of an answer), `outcome`, and `end`, after which "+
 			"the stream closes. `dropped` says why a stream closes before that. An event's id is its number in the log; connect again with it in "+
-			"Last-Event-ID to go on. Outcomes that the log no longer holds are told from the job store, without an id. An outcome may come twice after "+
-			"a reconnection; its `id` tells. Comments keep idle connections open.")
+			"Last-Event-ID to go on. Outcomes that the log does not hold, not yet or no longer, are told from the job store, without an id; an id without an event may "+
+			"follow, to go on from. An outcome may come twice after a reconnection; its `id` tells. Comments keep idle connections open.")
 	op.Middlewares = nil // a stream outlives other requests
 	schemas := a.huma.OpenAPI().Components.Schemas
 	kinds := []*huma.Schema{
@@ -232,10 +232,11 @@ func (t *teller) tell(item stream.Item) error {
 	return nil // an event of a newer version: not for this watcher
 }
 
-// outcome tells an outcome once.
+// outcome tells an outcome once. An outcome that the job store told first, without an id, has one when its event comes in from the
+// log: the watcher is then given the id alone, so that it can go on from there.
 func (t *teller) outcome(id string, o *eventpb.Outcome) error {
 	if t.told[o.GetOutcomeId()] {
-		return nil
+		return t.out.place(id)
 	}
 	t.told[o.GetOutcomeId()] = true
 	return t.out.event(id, client.EventOutcome, outcomeView(o))
@@ -322,6 +323,14 @@ func (s *sse) event(id, kind string, data any) error {
 		b = fmt.Appendf(b, "id: %s\n", id)
 	}
 	return s.write(fmt.Appendf(b, "event: %s\ndata: %s\n\n", kind, body))
+}
+
+// place moves the watcher's last id on without an event: a block of an id alone does that.
+func (s *sse) place(id string) error {
+	if id == "" {
+		return nil
+	}
+	return s.write(fmt.Appendf(nil, "id: %s\n\n", id))
 }
 
 func (s *sse) comment(text string) error { return s.write([]byte(": " + text + "\n\n")) }
