@@ -7,75 +7,69 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/tags"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Job states. The last four are terminal.
 const (
-	StateQueued     = "queued"
-	StateRunning    = "running"
-	StateCancelling = "cancelling"
-	StateSucceeded  = "succeeded"
-	StatePartial    = "partial"
-	StateFailed     = "failed"
-	StateCancelled  = "cancelled"
+	StateQueued     = event.JobQueued
+	StateRunning    = event.JobRunning
+	StateCancelling = event.JobCancelling
+	StateSucceeded  = event.JobSucceeded
+	StatePartial    = event.JobPartial
+	StateFailed     = event.JobFailed
+	StateCancelled  = event.JobCancelled
 )
 
 // Terminal tells whether a job in this state has ended.
-func Terminal(state string) bool {
-	return state == StateSucceeded || state == StatePartial || state == StateFailed || state == StateCancelled
-}
+func Terminal(state string) bool { return event.Terminal(state) }
 
 // Plan modes.
 const (
-	PlanAuto     = "auto"
-	PlanAll      = "all"
-	PlanExplicit = "explicit"
+	PlanAuto     = event.PlanAuto
+	PlanAll      = event.PlanAll
+	PlanExplicit = event.PlanExplicit
 )
 
 // SchemaTags is the ResponseSchema of structured tags.
-const SchemaTags = "tags"
+const SchemaTags = event.SchemaTags
 
-// Span is a stretch of the track.
-type Span struct {
-	StartS float64 `json:"start_s" doc:"Seconds from the start of the track" minimum:"0"`
-	EndS   float64 `json:"end_s" doc:"Seconds from the start of the track, after start_s" minimum:"0"`
-}
-
-// Decode holds the decode settings.
-type Decode struct {
-	MaxTokens   uint32  `json:"max_tokens,omitempty" doc:"Longest answer in tokens; 0 = the model's own limit" maximum:"8192"`
-	Temperature float32 `json:"temperature,omitempty" doc:"0 = greedy" minimum:"0" maximum:"10"`
-	TopP        float32 `json:"top_p,omitempty" doc:"Nucleus sampling; 0 = off" minimum:"0" maximum:"1"`
-	Seed        uint64  `json:"seed,omitempty" doc:"Seed of sampling"`
-}
+// What a job is asked for is the same in the API, in the job store and on the log.
+type (
+	// Options are the choices of a job beside its audio, questions, windows and decode settings.
+	Options = event.Options
+	// Span is a stretch of the track.
+	Span = event.Span
+	// Decode holds the decode settings.
+	Decode = event.Decoding
+)
 
 // Submission is a job to be done: the JSON body of POST /v1/jobs, or the request part beside an
 // uploaded file.
 type Submission struct {
 	Questions []string `json:"questions,omitempty" doc:"Questions about the music, asked of every window; with a response_schema, none means its own question"`
-	// ResponseSchema is empty or SchemaTags.
-	ResponseSchema string  `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
-	AudioRef       string  `json:"audio_ref,omitempty" doc:"SHA-256 (hex) of audio submitted earlier" example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
-	AudioURL       string  `json:"audio_url,omitempty" doc:"http or https URL that the gateway downloads; it must be on the public internet"`
-	AudioName      string  `json:"audio_name,omitempty" doc:"Name of the track, for display" maxLength:"200"`
-	Plan           string  `json:"plan,omitempty" doc:"Which windows of the track are heard: auto = one (seconds 30 to 55 of a track of 60 s or more, else the first 25 s); all = every 25 s; explicit = the spans given" enum:"auto,all,explicit" default:"auto"`
-	Spans          []Span  `json:"spans,omitempty" doc:"The windows of plan explicit"`
-	Decode         *Decode `json:"decode,omitempty"`
-	DeadlineS      float64 `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
+	Options
+	AudioRef  string  `json:"audio_ref,omitempty" doc:"SHA-256 (hex) of audio submitted earlier" example:"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
+	AudioURL  string  `json:"audio_url,omitempty" doc:"http or https URL that the gateway downloads; it must be on the public internet"`
+	AudioName string  `json:"audio_name,omitempty" doc:"Name of the track, for display" maxLength:"200"`
+	Plan      string  `json:"plan,omitempty" doc:"Which windows of the track are heard: auto = one (seconds 30 to 55 of a track of 60 s or more, else the first 25 s); all = every 25 s; explicit = the spans given" enum:"auto,all,explicit" default:"auto"`
+	Spans     []Span  `json:"spans,omitempty" doc:"The windows of plan explicit"`
+	Decode    *Decode `json:"decode,omitempty"`
+	DeadlineS float64 `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
 }
 
 // Job is the state of a job.
 type Job struct {
-	ID              string     `json:"id"`
-	State           string     `json:"state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
-	CreatedAt       time.Time  `json:"created_at"`
-	DeadlineAt      *time.Time `json:"deadline_at,omitempty"`
-	CancelAskedAt   *time.Time `json:"cancel_asked_at,omitempty"`
-	EndedAt         *time.Time `json:"ended_at,omitempty"`
-	Audio           Audio      `json:"audio"`
-	Plan            Plan       `json:"plan"`
-	Decode          Decode     `json:"decode"`
-	ResponseSchema  string     `json:"response_schema,omitempty" doc:"Form of the answers; left out = free text" enum:"tags"`
+	ID            string     `json:"id"`
+	State         string     `json:"state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
+	CreatedAt     time.Time  `json:"created_at"`
+	DeadlineAt    *time.Time `json:"deadline_at,omitempty"`
+	CancelAskedAt *time.Time `json:"cancel_asked_at,omitempty"`
+	EndedAt       *time.Time `json:"ended_at,omitempty"`
+	Audio         Audio      `json:"audio"`
+	Plan          Plan       `json:"plan"`
+	Decode        Decode     `json:"decode"`
+	Options
 	Questions       []Question `json:"questions,omitempty" doc:"Not in lists"`
 	Windows         []Window   `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
 	Counts          Counts     `json:"counts"`
@@ -167,9 +161,9 @@ type JobList struct {
 
 // Outcome states.
 const (
-	OutcomeAnswered  = "answered"
-	OutcomeFailed    = "failed"
-	OutcomeCancelled = "cancelled"
+	OutcomeAnswered  = event.OutcomeAnswered
+	OutcomeFailed    = event.OutcomeFailed
+	OutcomeCancelled = event.OutcomeCancelled
 )
 
 // Outcome is the one terminal result of one question on one window.

@@ -25,7 +25,7 @@ import (
 
 // testLlamaTags asks random weights for tags: only the grammar makes tags of what they say.
 func (s *stack) testLlamaTags(t *testing.T) {
-	job := s.submit(t, melody(seedOf(t), 3), client.Submission{ResponseSchema: client.SchemaTags, Plan: client.PlanExplicit, Spans: spans(3)})
+	job := s.submit(t, melody(seedOf(t), 3), client.Submission{Options: client.Options{ResponseSchema: client.SchemaTags}, Plan: client.PlanExplicit, Spans: spans(3)})
 	job, outcomes := s.finish(t, job.ID)
 	require.Equal(t, client.StateSucceeded, job.State, "%+v", outcomes)
 	for _, o := range outcomes {

@@ -16,7 +16,7 @@ func TestNanoTagsTheDemoTrack(t *testing.T) {
 	s := start(t, options{data: t.TempDir()})
 	song, err := os.ReadFile(filepath.Join(world.root, "models", "demo", "larksong.mp3"))
 	require.NoError(t, err)
-	job := s.submit(t, song, client.Submission{ResponseSchema: client.SchemaTags})
+	job := s.submit(t, song, client.Submission{Options: client.Options{ResponseSchema: client.SchemaTags}})
 	require.Equal(t, client.SchemaTags, job.ResponseSchema)
 	job, outcomes := s.finish(t, job.ID)
 	require.Equal(t, client.StateSucceeded, job.State)

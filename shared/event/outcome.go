@@ -72,10 +72,7 @@ func FailedOutcomes(source string, rec Record, f Failure) ([]Record, error) {
 
 func failedJob(source string, job *eventpb.Job, f Failure) ([]Record, error) {
 	track := &eventpb.Track{Sha256: job.GetAudio().GetSha256()}
-	task := &eventpb.Task{
-		JobId: job.GetJobId(), Track: track, Window: &eventpb.Window{}, Questions: job.GetQuestions(),
-		CreatedUnixMs: job.GetCreatedUnixMs(), ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(),
-	}
+	task := NewTask(job, track, &eventpb.Window{})
 	plan, err := Encode(source, &eventpb.JobPlan{
 		JobId: job.GetJobId(), Track: track, Windows: []*eventpb.Window{task.GetWindow()},
 		Questions: uint32(len(job.GetQuestions())),

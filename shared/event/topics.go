@@ -17,9 +17,6 @@ const (
 	TopicDead       = "lark.dead.v1"
 )
 
-// Stages are the names of the consumers that retry records; each has its own retry topics.
-func Stages() []string { return []string{"chunker", "encoder", "projector", "llm", "recorder"} }
-
 // RetryDelays are the delays of the retry topics, shortest first.
 func RetryDelays() []time.Duration {
 	return []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}

@@ -22,9 +22,6 @@ const (
 	MaxNameBytes     = 512
 )
 
-// SchemaTags is the response_schema of structured tags, see engine/tags. Empty is free text.
-const SchemaTags = "tags"
-
 var (
 	idPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	hexPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -50,7 +47,7 @@ func Validate(msg proto.Message) error {
 	case *eventpb.Event:
 		return validateEvent(m)
 	case *eventpb.Control:
-		if m.GetKind() != "cancel" {
+		if m.GetKind() != ControlCancel {
 			return fmt.Errorf("control kind %.40q is not known", m.GetKind())
 		}
 		return validateID("job_id", m.GetJobId())
@@ -82,7 +79,7 @@ func validateJob(m *eventpb.Job) error {
 			return err
 		}
 	}
-	return errors.Join(validateQuestions(m.GetQuestions()), validateDecode(m.GetDecode()), validateSchema(m.GetResponseSchema()))
+	return errors.Join(validateQuestions(m.GetQuestions()), validateDecode(m.GetDecode()), optionsOf(m).Validate())
 }
 
 func validateTask(t *eventpb.Task) error {
@@ -98,7 +95,7 @@ func validateTask(t *eventpb.Task) error {
 	if t.GetWindow().GetBlobKey() != PCMKey(t.GetWindow().GetHash()) {
 		return errors.New("window.blob_key is not the key of window.hash")
 	}
-	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), validateSchema(t.GetResponseSchema()))
+	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), optionsOf(t).Validate())
 }
 
 func validateWindow(w *eventpb.Window) error {
@@ -136,19 +133,7 @@ func validateQuestions(qs []*eventpb.Question) error {
 }
 
 func validateDecode(d *eventpb.Decode) error {
-	t, p := float64(d.GetTemperature()), float64(d.GetTopP())
-	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.GetMaxTokens() > 8192 {
-		return errors.New("decode settings are out of range")
-	}
-	return nil
-}
-
-// validateSchema refuses answer forms that this version does not know. A stage that let one pass would answer in the wrong form.
-func validateSchema(name string) error {
-	if name != "" && name != SchemaTags {
-		return fmt.Errorf("response_schema %.40q is not known; it is %s or empty", name, SchemaTags)
-	}
-	return nil
+	return Decoding{MaxTokens: d.GetMaxTokens(), Temperature: d.GetTemperature(), TopP: d.GetTopP()}.Validate()
 }
 
 func validateTensor(key string, frames, width uint32) error {
@@ -202,7 +187,7 @@ func validateOutcome(m *eventpb.Outcome) error {
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())
 	}
-	return errors.Join(validateWindow(m.GetWindow()), validateSchema(m.GetResponseSchema()))
+	return errors.Join(validateWindow(m.GetWindow()), optionsOf(m).Validate())
 }
 
 func validateEvent(m *eventpb.Event) error {

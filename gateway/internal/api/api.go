@@ -90,6 +90,7 @@ type API struct {
 	deps    Deps
 	mux     *http.ServeMux
 	huma    huma.API
+	options map[string]*huma.Schema // of a job, by name
 	uploads chan struct{}
 	streams chan struct{}
 	now     func() time.Time

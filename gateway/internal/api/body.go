@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,10 +147,11 @@ func (a *API) readForm(mr *multipart.Reader) (*request, error) {
 }
 
 func (a *API) readPart(f *form, part *multipart.Part) error {
-	switch name := part.FormName(); name {
-	case "audio":
+	name := part.FormName()
+	switch {
+	case name == "audio":
 		return a.readAudio(f, part)
-	case "request":
+	case name == "request":
 		raw, err := f.field(part)
 		if err != nil {
 			return err
@@ -164,7 +167,7 @@ func (a *API) readPart(f *form, part *multipart.Part) error {
 			f.req.AudioName = audioName
 		}
 		return nil
-	case "questions", "plan", "spans", "response_schema":
+	case name == "questions", name == "plan", name == "spans", a.options[name] != nil:
 		raw, err := f.field(part)
 		if err != nil {
 			return err
@@ -172,7 +175,8 @@ func (a *API) readPart(f *form, part *multipart.Part) error {
 		f.hasFields = true
 		return f.set(name, string(raw))
 	default:
-		return invalid(codeInvalidRequest, "part %.40q is not known; the parts are audio, request, questions, plan, spans and response_schema", name)
+		options := strings.Join(slices.Sorted(maps.Keys(a.options)), ", ")
+		return invalid(codeInvalidRequest, "part %.40q is not known; the parts are audio, request, questions, plan, spans, and the options %s", name, options)
 	}
 }
 
@@ -206,8 +210,6 @@ func (f *form) set(name, value string) error {
 		f.req.Questions = append(f.req.Questions, value)
 	case "plan":
 		f.req.Plan = value
-	case "response_schema":
-		f.req.ResponseSchema = value
 	case "spans":
 		spans, err := parseSpans(value)
 		if err != nil {
@@ -217,6 +219,20 @@ func (f *form) set(name, value string) error {
 		if f.req.Plan == "" {
 			f.req.Plan = client.PlanExplicit
 		}
+	default:
+		return setOption(&f.req.Options, name, value)
+	}
+	return nil
+}
+
+// setOption sets an option by its name in JSON.
+func setOption(o *client.Options, name, value string) error {
+	raw, err := json.Marshal(map[string]string{name: value})
+	if err == nil {
+		err = json.Unmarshal(raw, o)
+	}
+	if err != nil {
+		return invalid(codeInvalidRequest, "option %s is not text; give it in the JSON of part request", name)
 	}
 	return nil
 }

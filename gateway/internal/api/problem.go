@@ -39,7 +39,6 @@ const (
 	codeTooManyQuestions    = "too_many_questions"
 	codeQuestionTooLong     = "question_too_long"
 	codeQuestionInvalid     = "question_invalid"
-	codeSchemaUnknown       = "response_schema_unknown"
 	codePlanInvalid         = "plan_invalid"
 	codeTooManySpans        = "too_many_spans"
 	codeDecodeInvalid       = "decode_invalid"

@@ -159,7 +159,7 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := a.encode(ctx, &eventpb.Control{JobId: j.ID, Kind: "cancel", AtUnixMs: a.now().UnixMilli()})
+	rec, err := a.encode(ctx, &eventpb.Control{JobId: j.ID, Kind: event.ControlCancel, AtUnixMs: a.now().UnixMilli()})
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"regexp"
 	"time"
@@ -22,7 +23,6 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -60,9 +60,10 @@ type submitOutput struct {
 }
 
 func (a *API) registerSubmit() {
+	a.options = huma.SchemaFromType(a.huma.OpenAPI().Components.Schemas, typeOf[client.Options]()).Properties
 	op := a.operation("submit-job", http.MethodPost, "/v1/jobs", "Submit a job",
 		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
-			"`questions`, repeated, `plan`, `spans` and `response_schema`), or JSON that names audio by `audio_ref` or `audio_url`.")
+			"`questions`, repeated, `plan`, `spans` and the options), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
 	op.Middlewares = nil // it has a time limit of its own
 	huma.Register(a.huma, op, a.submit)
@@ -74,13 +75,13 @@ func (a *API) submitBody() *huma.RequestBody {
 	submission := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Submission](), true, "Submission")
 	text := &huma.Schema{Type: huma.TypeString}
 	form := &huma.Schema{Type: huma.TypeObject, Required: []string{"audio"}, Properties: map[string]*huma.Schema{
-		"audio":           {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
-		"request":         submission,
-		"questions":       {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
-		"plan":            {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
-		"response_schema": {Type: huma.TypeString, Enum: []any{client.SchemaTags}, Description: "Form of the answers; left out = free text"},
-		"spans":           {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
+		"audio":     {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
+		"request":   submission,
+		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
+		"plan":      {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
+		"spans":     {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
 	}}
+	maps.Copy(form.Properties, a.options)
 	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"multipart/form-data": {Schema: form},
 		"application/json":    {Schema: submission},
@@ -204,7 +205,7 @@ func (r *request) fingerprint() (string, error) {
 }
 
 // storeAudio brings the audio of a request into the object store, or finds it there.
-func (a *API) storeAudio(ctx context.Context, req *request) (store.Audio, error) {
+func (a *API) storeAudio(ctx context.Context, req *request) (event.AudioFile, error) {
 	switch {
 	case req.upload != nil:
 		return a.keep(ctx, req.upload, req.AudioName)
@@ -214,38 +215,38 @@ func (a *API) storeAudio(ctx context.Context, req *request) (store.Audio, error)
 	key := event.AudioKey(req.AudioRef)
 	size, err := a.deps.Blobs.Size(ctx, key)
 	if errors.Is(err, blob.ErrNotFound) {
-		return store.Audio{}, invalid(codeAudioRefUnknown, "audio_ref names audio that is not (or no longer) stored; upload it again")
+		return event.AudioFile{}, invalid(codeAudioRefUnknown, "audio_ref names audio that is not (or no longer) stored; upload it again")
 	}
 	if err != nil {
-		return store.Audio{}, err
+		return event.AudioFile{}, err
 	}
-	return store.Audio{SHA256: req.AudioRef, Key: key, Name: req.AudioName, Bytes: size}, nil
+	return event.AudioFile{SHA256: req.AudioRef, Name: req.AudioName, Bytes: size}, nil
 }
 
 // keep moves a spool file into the object store.
-func (a *API) keep(ctx context.Context, f *spooled, name string) (store.Audio, error) {
+func (a *API) keep(ctx context.Context, f *spooled, name string) (event.AudioFile, error) {
 	if f.bytes == 0 {
-		return store.Audio{}, invalid(codeAudioEmpty, "the audio is empty")
+		return event.AudioFile{}, invalid(codeAudioEmpty, "the audio is empty")
 	}
 	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
-		return store.Audio{}, fmt.Errorf("rewinding spooled audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("rewinding spooled audio: %w", err)
 	}
 	key := event.AudioKey(f.sha256)
 	if _, err := a.deps.Blobs.Put(ctx, key, f.file, a.limits.MaxAudioBytes); err != nil {
-		return store.Audio{}, fmt.Errorf("storing audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("storing audio: %w", err)
 	}
-	return store.Audio{SHA256: f.sha256, Key: key, Name: name, Bytes: f.bytes}, nil
+	return event.AudioFile{SHA256: f.sha256, Name: name, Bytes: f.bytes}, nil
 }
 
-func (a *API) download(ctx context.Context, rawURL, name string) (store.Audio, error) {
+func (a *API) download(ctx context.Context, rawURL, name string) (event.AudioFile, error) {
 	d, err := a.deps.Fetcher.Fetch(ctx, rawURL)
 	if err != nil {
-		return store.Audio{}, err
+		return event.AudioFile{}, err
 	}
 	defer func() { _ = d.Close() }() // what was read has been read
 	f, err := a.spool(d)
 	if err != nil {
-		return store.Audio{}, fmt.Errorf("downloading audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("downloading audio: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	if name == "" {
@@ -255,23 +256,20 @@ func (a *API) download(ctx context.Context, rawURL, name string) (store.Audio, e
 }
 
 // accept writes the job and its record, and returns the job.
-func (a *API) accept(ctx context.Context, sub client.Submission, audio store.Audio, opts store.CreateOptions) (store.Job, error) {
+func (a *API) accept(ctx context.Context, sub client.Submission, audio event.AudioFile, opts store.CreateOptions) (store.Job, error) {
 	now := a.now().UTC().Truncate(time.Millisecond)
-	job := store.Job{
-		ID: event.NewJobID(), State: store.Queued, Audio: audio, PlanMode: sub.Plan, Questions: sub.Questions, ResponseSchema: sub.ResponseSchema,
-		QuestionCount: len(sub.Questions), TraceID: telemetry.TraceID(ctx), Created: now,
-	}
-	for _, s := range sub.Spans {
-		job.Spans = append(job.Spans, store.Span(s))
+	spec := event.JobSpec{
+		ID: event.NewJobID(), Audio: audio, Questions: sub.Questions, Plan: sub.Plan, Spans: sub.Spans, Options: sub.Options, Created: now,
 	}
 	if sub.Decode != nil {
-		job.Decode = store.Decode(*sub.Decode)
+		spec.Decode = *sub.Decode
 	}
 	if sub.DeadlineS > 0 {
-		job.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
+		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
 	}
+	job := store.NewJob(spec, telemetry.TraceID(ctx))
 	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
-	rec, err := a.encode(ctx, jobRecord(job))
+	rec, err := a.encode(ctx, event.NewJob(spec))
 	if err != nil {
 		return store.Job{}, err
 	}
@@ -291,26 +289,4 @@ func (a *API) encode(ctx context.Context, msg proto.Message) (event.Record, erro
 	}
 	rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
 	return rec, nil
-}
-
-func jobRecord(j store.Job) *eventpb.Job {
-	m := &eventpb.Job{
-		JobId: j.ID,
-		Audio: &eventpb.Audio{Sha256: j.Audio.SHA256, BlobKey: j.Audio.Key, SizeBytes: j.Audio.Bytes, Name: j.Audio.Name},
-		Plan:  planModes[j.PlanMode],
-		Decode: &eventpb.Decode{
-			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
-		},
-		CreatedUnixMs: j.Created.UnixMilli(), ResponseSchema: j.ResponseSchema,
-	}
-	for i, text := range j.Questions {
-		m.Questions = append(m.Questions, &eventpb.Question{Index: uint32(i), Text: text})
-	}
-	for _, s := range j.Spans {
-		m.Spans = append(m.Spans, &eventpb.Span{StartS: s.StartS, EndS: s.EndS})
-	}
-	if !j.Deadline.IsZero() {
-		m.DeadlineUnixMs = j.Deadline.UnixMilli()
-	}
-	return m
 }

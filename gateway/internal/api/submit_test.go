@@ -251,7 +251,7 @@ func TestIdempotency(t *testing.T) {
 			return err
 		},
 		func() error {
-			_, err := send("k1", "RIFF", client.Submission{Questions: []string{"q"}, ResponseSchema: client.SchemaTags})
+			_, err := send("k1", "RIFF", client.Submission{Questions: []string{"q"}, Options: client.Options{ResponseSchema: client.SchemaTags}})
 			return err
 		},
 	} {

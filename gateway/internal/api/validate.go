@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"path"
@@ -12,7 +13,7 @@ import (
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 const (
@@ -21,15 +22,10 @@ const (
 	maxDeadlineS = 7 * 24 * 3600
 )
 
-// planModes maps plan names to records.
-var planModes = map[string]eventpb.PlanMode{
-	client.PlanAuto: eventpb.PlanMode_PLAN_MODE_AUTO, client.PlanAll: eventpb.PlanMode_PLAN_MODE_ALL, client.PlanExplicit: eventpb.PlanMode_PLAN_MODE_EXPLICIT,
-}
-
 // validate checks a request and brings it into its normal form: trimmed questions, a named plan.
 func (a *API) validate(req *request) error {
 	for _, check := range []func(*request) error{
-		validateAudio, validateSchema, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName,
+		validateAudio, validateOptions, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName,
 	} {
 		if err := check(req); err != nil {
 			return err
@@ -64,11 +60,12 @@ func validateAudio(req *request) error {
 	return nil
 }
 
-func validateSchema(req *request) error {
-	if req.ResponseSchema == "" || req.ResponseSchema == client.SchemaTags {
-		return nil
+func validateOptions(req *request) error {
+	var fault *event.OptionError
+	if errors.As(req.Options.Validate(), &fault) {
+		return invalid(fault.Code, "%s", fault)
 	}
-	return invalid(codeSchemaUnknown, "response_schema %.40q is not known: it is tags, or left out for free text", req.ResponseSchema)
+	return nil
 }
 
 func (a *API) validateQuestions(req *request) error {
@@ -112,7 +109,7 @@ func (a *API) validatePlan(req *request) error {
 			req.Plan = client.PlanExplicit
 		}
 	}
-	if _, ok := planModes[req.Plan]; !ok {
+	if !event.KnownPlan(req.Plan) {
 		return invalid(codePlanInvalid, "plan %.40q is not one of auto, all and explicit", req.Plan)
 	}
 	if (req.Plan == client.PlanExplicit) != (len(req.Spans) > 0) {
@@ -134,9 +131,8 @@ func validateDecode(req *request) error {
 	if d == nil {
 		return nil
 	}
-	t, p := float64(d.Temperature), float64(d.TopP)
-	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.MaxTokens > 8192 {
-		return invalid(codeDecodeInvalid, "decode needs temperature 0 to 10, top_p 0 to 1, max_tokens 0 to 8192")
+	if err := d.Validate(); err != nil {
+		return invalid(codeDecodeInvalid, "%v", err)
 	}
 	if *d == (client.Decode{}) {
 		req.Decode = nil

@@ -19,12 +19,9 @@ func jobSummary(j store.Job) client.Job {
 	return client.Job{
 		ID: j.ID, State: string(j.State), CreatedAt: j.Created,
 		DeadlineAt: timePtr(j.Deadline), CancelAskedAt: timePtr(j.CancelAsked), EndedAt: timePtr(j.Ended),
-		Audio: client.Audio{SHA256: j.Audio.SHA256, Name: j.Audio.Name, Bytes: j.Audio.Bytes, DurationS: j.DurationS},
-		Plan:  client.Plan{Mode: j.PlanMode, Spans: spansView(j.Spans)},
-		Decode: client.Decode{
-			MaxTokens: j.Decode.MaxTokens, Temperature: j.Decode.Temperature, TopP: j.Decode.TopP, Seed: j.Decode.Seed,
-		},
-		ResponseSchema: j.ResponseSchema,
+		Audio:  client.Audio{SHA256: j.Audio.SHA256, Name: j.Audio.Name, Bytes: j.Audio.Bytes, DurationS: j.DurationS},
+		Plan:   client.Plan{Mode: j.Plan, Spans: j.Spans},
+		Decode: j.Decode, Options: j.Options,
 		Counts: client.Counts{
 			Questions: j.QuestionCount, Windows: j.WindowCount, Expected: j.Expected(),
 			Answered: j.Answered, Failed: j.Failed, Cancelled: j.Cancelled,
@@ -50,7 +47,7 @@ func jobView(j store.Job, p stream.Progress) client.Job {
 	if j.DurationS > 0 {
 		v.Coverage = coverage(j)
 	}
-	for _, name := range stream.Stages() {
+	for _, name := range event.WorkStages() {
 		if c := p.Stage(name); c != (stream.Counts{}) {
 			v.Stages = append(v.Stages, client.Stage{Stage: name, Started: c.Started, Retrying: c.Retrying, Done: c.Done, Skipped: c.Skipped})
 		}
@@ -60,9 +57,9 @@ func jobView(j store.Job, p stream.Progress) client.Job {
 
 // coverage measures what the windows hear of the track, overlaps counted once.
 func coverage(j store.Job) *client.Coverage {
-	heard := make([]store.Span, 0, len(j.Windows))
+	heard := make([]event.Span, 0, len(j.Windows))
 	for _, w := range j.Windows {
-		heard = append(heard, store.Span{StartS: w.Span.StartS, EndS: math.Min(w.Span.EndS, w.Span.StartS+w.HeardS)})
+		heard = append(heard, event.Span{StartS: w.Span.StartS, EndS: math.Min(w.Span.EndS, w.Span.StartS+w.HeardS)})
 	}
 	sort.Slice(heard, func(a, b int) bool { return heard[a].StartS < heard[b].StartS })
 	var total, reached float64
@@ -107,14 +104,6 @@ func tagsView(o *eventpb.Outcome) *tags.Tags {
 		return nil // only llm-svc writes answered outcomes, after tags.Parse; the answer stands there as it is
 	}
 	return &t
-}
-
-func spansView(spans []store.Span) []client.Span {
-	var out []client.Span
-	for _, s := range spans {
-		out = append(out, client.Span(s))
-	}
-	return out
 }
 
 func timePtr(t time.Time) *time.Time {

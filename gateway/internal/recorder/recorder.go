@@ -21,7 +21,7 @@ import (
 )
 
 // Source is the recorder's name as the sender of events.
-const Source = "recorder"
+const Source = event.StageRecorder
 
 // Reasons why a record belongs to nothing.
 const (

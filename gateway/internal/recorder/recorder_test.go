@@ -83,7 +83,7 @@ func newRecorder(t *testing.T, s recorder.Store) (*recorder.Recorder, *tally) {
 
 func createJob(t *testing.T, s *store.SQL, id string, questions int) {
 	t.Helper()
-	job := store.Job{ID: id, Created: time.Now().Add(-time.Second)}
+	job := store.Job{JobSpec: event.JobSpec{ID: id, Created: time.Now().Add(-time.Second)}}
 	for i := range questions {
 		job.Questions = append(job.Questions, fmt.Sprint("question ", i))
 	}
@@ -348,7 +348,7 @@ func benchmark(b *testing.B, jobs int) {
 	queues := make([][]event.Record, jobs)
 	for j := range jobs {
 		id := fmt.Sprint("j", j)
-		require.NoError(b, s.Create(b.Context(), store.Job{ID: id, Questions: []string{"q"}, Created: time.Now()}, nil, store.CreateOptions{}))
+		require.NoError(b, s.Create(b.Context(), store.NewJob(event.JobSpec{ID: id, Questions: []string{"q"}, Created: time.Now()}, ""), nil, store.CreateOptions{}))
 		for w := range b.N/jobs + 1 {
 			o := event.NewOutcome(&eventpb.Task{JobId: id, Window: &eventpb.Window{Index: uint32(w % 4096)}}, &eventpb.Question{Text: "q"})
 			o.State = eventpb.State_STATE_ANSWERED

@@ -13,7 +13,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, response_schema`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -82,11 +82,15 @@ func insertJob(ctx context.Context, tx *tx, j Job) error {
 	if err != nil {
 		return err
 	}
+	options, err := json.Marshal(j.Options)
+	if err != nil {
+		return err
+	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		j.ID, string(Queued), j.Audio.SHA256, j.Audio.Key, j.Audio.Bytes, j.Audio.Name, j.PlanMode, string(spans), string(decode),
+		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, j.ResponseSchema)
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options))
 	return err
 }
 
@@ -94,11 +98,11 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scanJob(row scanner) (Job, error) {
 	var j Job
-	var spans, decode string
+	var audioKey, spans, decode, options string
 	var created, deadline, planned, first, cancel, ended int64
-	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &j.Audio.Key, &j.Audio.Bytes, &j.Audio.Name, &j.PlanMode, &spans, &decode,
+	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended, &j.ResponseSchema)
+		&created, &deadline, &planned, &first, &cancel, &ended, &options)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}
@@ -107,7 +111,7 @@ func scanJob(row scanner) (Job, error) {
 	}
 	j.Created, j.Deadline, j.Planned = fromMillis(created), fromMillis(deadline), fromMillis(planned)
 	j.FirstOutcome, j.CancelAsked, j.Ended = fromMillis(first), fromMillis(cancel), fromMillis(ended)
-	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode))
+	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options))
 }
 
 // Get returns a job with its questions, windows and window counts, or ErrNotFound.

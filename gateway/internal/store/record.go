@@ -270,20 +270,20 @@ func scanOutcome(row scanner) (*eventpb.Outcome, error) {
 func OutcomeState(s eventpb.State) string {
 	switch s {
 	case eventpb.State_STATE_ANSWERED:
-		return "answered"
+		return event.OutcomeAnswered
 	case eventpb.State_STATE_CANCELLED:
-		return "cancelled"
+		return event.OutcomeCancelled
 	}
-	return "failed"
+	return event.OutcomeFailed
 }
 
 // CacheName is the name of a cache state in SQL and JSON; "" when the encoder was not reached.
 func CacheName(c eventpb.Cache) string {
 	switch c {
 	case eventpb.Cache_CACHE_HIT:
-		return "hit"
+		return event.CacheHit
 	case eventpb.Cache_CACHE_MISS:
-		return "miss"
+		return event.CacheMiss
 	}
 	return ""
 }

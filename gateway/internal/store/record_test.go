@@ -88,7 +88,7 @@ func TestRecordInOrder(t *testing.T) {
 		j, err := s.Get(t.Context(), "j1")
 		require.NoError(t, err)
 		require.Len(t, j.Windows, 2)
-		require.Equal(t, store.Window{Index: 1, Hash: window(1).GetHash(), Span: store.Span{StartS: 25, EndS: 50}, HeardS: 24}, j.Windows[1])
+		require.Equal(t, store.Window{Index: 1, Hash: window(1).GetHash(), Span: event.Span{StartS: 25, EndS: 50}, HeardS: 24}, j.Windows[1])
 		require.InDelta(t, 50, j.DurationS, 0)
 		require.Equal(t, 2, j.WindowsDone)
 		require.Zero(t, j.CacheHits)

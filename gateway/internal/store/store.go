@@ -13,15 +13,15 @@ import (
 // State of a job.
 type State string
 
-// States of a job. The last four are terminal.
+// States of a job.
 const (
-	Queued     State = "queued"     // accepted, not planned yet
-	Running    State = "running"    // its windows are known
-	Cancelling State = "cancelling" // cancel asked for, outcomes still coming in
-	Succeeded  State = "succeeded"  // every question answered
-	Partial    State = "partial"    // some questions answered, others failed or expired
-	Failed     State = "failed"     // no question answered
-	Cancelled  State = "cancelled"  // ended by the user's cancel
+	Queued     State = event.JobQueued
+	Running    State = event.JobRunning
+	Cancelling State = event.JobCancelling
+	Succeeded  State = event.JobSucceeded
+	Partial    State = event.JobPartial
+	Failed     State = event.JobFailed
+	Cancelled  State = event.JobCancelled
 )
 
 // States lists all states, open ones first.
@@ -30,9 +30,7 @@ func States() []State {
 }
 
 // Terminal tells whether a job in this state has ended.
-func (s State) Terminal() bool {
-	return s == Succeeded || s == Partial || s == Failed || s == Cancelled
-}
+func (s State) Terminal() bool { return event.Terminal(string(s)) }
 
 // Errors that callers tell apart.
 var (
@@ -42,61 +40,38 @@ var (
 	ErrClaimExpired = errors.New("idempotency claim has lapsed")
 )
 
-// Span is a stretch of the track in seconds.
-type Span struct {
-	StartS float64 `json:"start_s"`
-	EndS   float64 `json:"end_s"`
-}
-
-// Decode holds the decode settings of a job; zero values mean the model's own.
-type Decode struct {
-	MaxTokens   uint32  `json:"max_tokens,omitempty"`
-	Temperature float32 `json:"temperature,omitempty"`
-	TopP        float32 `json:"top_p,omitempty"`
-	Seed        uint64  `json:"seed,omitempty"`
-}
-
-// Audio is a submitted file by content.
-type Audio struct {
-	SHA256 string
-	Key    string
-	Name   string
-	Bytes  int64
-}
-
 // Window is one window of a job's plan.
 type Window struct {
 	Index  int
 	Hash   string
-	Span   Span
+	Span   event.Span
 	HeardS float64
 }
 
 // Job is what the store knows of a job. Times are zero while they have not come.
 type Job struct {
-	ID       string
-	State    State
-	Audio    Audio
-	PlanMode string
-	Spans    []Span
-	Decode   Decode
-	// ResponseSchema is the form of the answers; empty = free text.
-	ResponseSchema string
-	TraceID        string
-	QuestionCount  int
-	WindowCount    int
-	DurationS      float64
+	// JobSpec is what was asked for. Its Questions are filled by Get only.
+	event.JobSpec
+	State         State
+	TraceID       string
+	QuestionCount int
+	WindowCount   int
+	DurationS     float64
 
 	Answered, Failed, Cancelled int
 
-	Created, Deadline, Planned, FirstOutcome, CancelAsked, Ended time.Time
+	Planned, FirstOutcome, CancelAsked, Ended time.Time
 
-	// Questions and Windows are filled by Get only.
-	Questions []string
-	Windows   []Window
+	// Windows are filled by Get only.
+	Windows []Window
 	// CacheHits counts the plan's windows whose embedding was cached; filled by Get only, and only
 	// from windows with an outcome. WindowsDone counts windows with every question ended.
 	CacheHits, WindowsDone int
+}
+
+// NewJob is a job that has just been asked for.
+func NewJob(spec event.JobSpec, traceID string) Job {
+	return Job{JobSpec: spec, State: Queued, TraceID: traceID, QuestionCount: len(spec.Questions)}
 }
 
 // Recorded counts the job's terminal outcomes.

@@ -48,13 +48,13 @@ func each(t *testing.T, behaviour func(t *testing.T, s *store.SQL)) {
 var created = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 
 func newJob(id string, questions ...string) store.Job {
-	return store.Job{
-		ID: id, State: store.Queued, PlanMode: "all", Questions: questions, QuestionCount: len(questions), Created: created, TraceID: "abc",
-		Audio:    store.Audio{SHA256: "00ff", Key: "audio/00ff", Name: "ä.wav", Bytes: 7},
-		Spans:    []store.Span{{StartS: 1.5, EndS: 2}},
-		Decode:   store.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 1 << 63},
-		Deadline: created.Add(time.Hour), ResponseSchema: "tags",
-	}
+	return store.NewJob(event.JobSpec{
+		ID: id, Plan: event.PlanAll, Questions: questions, Created: created,
+		Audio:    event.AudioFile{SHA256: "00ff", Name: "ä.wav", Bytes: 7},
+		Spans:    []event.Span{{StartS: 1.5, EndS: 2}},
+		Decode:   event.Decoding{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 1 << 63},
+		Deadline: created.Add(time.Hour), Options: event.Options{ResponseSchema: event.SchemaTags},
+	}, "abc")
 }
 
 func create(t *testing.T, s *store.SQL, job store.Job) store.Job {
@@ -169,7 +169,7 @@ func TestAudioInUse(t *testing.T) {
 	each(t, func(t *testing.T, s *store.SQL) {
 		for i := range 3 {
 			job := newJob(fmt.Sprint("j", i), "q")
-			job.Audio.Key = fmt.Sprint("audio/", i/2)
+			job.Audio.SHA256 = fmt.Sprint(i / 2)
 			create(t, s, job)
 		}
 		finish(t, s, "j0", 1, 1)
@@ -265,32 +265,53 @@ func TestSurvivesReopening(t *testing.T) {
 	require.NoError(t, second.Ping(t.Context()))
 }
 
-// TestJobsFromBeforeSchemas opens a database that an earlier version has left.
-func TestJobsFromBeforeSchemas(t *testing.T) {
+// TestOldDatabases opens databases that earlier versions have left, by the number of migrations that those knew.
+func TestOldDatabases(t *testing.T) {
 	t.Parallel()
+	const row = `'queued', '00ff', 'audio/00ff', 7, 'a.wav', 'all', '[]', '{"seed":3}', '', 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0`
+	for migrations, jobs := range map[int]map[string]string{
+		1: {"INSERT INTO jobs VALUES ('j1', " + row + ")": ""},
+		2: {"INSERT INTO jobs VALUES ('j1', " + row + ", '')": "", "INSERT INTO jobs VALUES ('j1', " + row + ", 'tags')": event.SchemaTags},
+	} {
+		for insert, schema := range jobs {
+			s := open(t, oldDatabase(t, migrations, insert))
+			got, err := s.Peek(t.Context(), "j1")
+			require.NoError(t, err)
+			require.Equal(t, "a.wav", got.Audio.Name)
+			require.Equal(t, uint64(3), got.Decode.Seed)
+			require.Equal(t, event.Options{ResponseSchema: schema}, got.Options)
+			create(t, s, newJob("j2", "q"))
+			got, err = s.Peek(t.Context(), "j2")
+			require.NoError(t, err)
+			require.Equal(t, event.SchemaTags, got.ResponseSchema)
+		}
+	}
+}
+
+// oldDatabase has the first migrations applied and one job.
+func oldDatabase(t *testing.T, migrations int, insert string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "jobs.db")
 	old, err := sql.Open("sqlite", path)
 	require.NoError(t, err)
-	first, err := os.ReadFile("migrations/0001_jobs.sql")
-	require.NoError(t, err)
-	for _, statement := range append(store.Statements(string(first)),
-		`CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, applied_ms BIGINT NOT NULL)`,
-		`INSERT INTO schema_migrations VALUES ('0001_jobs.sql', 1)`,
-		`INSERT INTO jobs VALUES ('j1', 'queued', '00ff', 'audio/00ff', 7, 'a.wav', 'all', '[]', '{}', '', 1, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0)`,
-	) {
-		_, err := old.ExecContext(t.Context(), statement)
+	exec := func(statement string, args ...any) {
+		_, err := old.ExecContext(t.Context(), statement, args...)
 		require.NoError(t, err, statement)
 	}
+	exec(`CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, applied_ms BIGINT NOT NULL)`)
+	files, err := filepath.Glob("migrations/*.sql")
+	require.NoError(t, err)
+	for _, file := range files[:migrations] {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, statement := range store.Statements(string(text)) {
+			exec(statement)
+		}
+		exec(`INSERT INTO schema_migrations VALUES (?, 1)`, filepath.Base(file))
+	}
+	exec(insert)
 	require.NoError(t, old.Close())
-	s := open(t, "sqlite://"+path)
-	got, err := s.Peek(t.Context(), "j1")
-	require.NoError(t, err)
-	require.Equal(t, "a.wav", got.Audio.Name)
-	require.Empty(t, got.ResponseSchema)
-	create(t, s, newJob("j2", "q"))
-	got, err = s.Peek(t.Context(), "j2")
-	require.NoError(t, err)
-	require.Equal(t, "tags", got.ResponseSchema)
+	return "sqlite://" + path
 }
 
 func TestOpenRefusesOtherDatabases(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
@@ -12,9 +13,6 @@ import (
 type Progress struct {
 	stages map[string]map[uint32]status
 }
-
-// Stages that report progress, in their order.
-func Stages() []string { return []string{"chunker", "encoder", "projector", "llm"} }
 
 // Counts of one stage, in windows.
 type Counts struct {
@@ -33,13 +31,13 @@ const (
 
 func statusOf(name string) status {
 	switch name {
-	case "started":
+	case event.StatusStarted:
 		return started
-	case "retrying":
+	case event.StatusRetrying:
 		return retrying
-	case "done":
+	case event.StatusDone:
 		return done
-	case "skipped":
+	case event.StatusSkipped:
 		return skipped
 	}
 	return 0
@@ -54,7 +52,7 @@ const windowBytes = 16
 // add returns by how many bytes the counts have grown.
 func (p *Progress) add(ev *eventpb.Progress) int {
 	st := statusOf(ev.GetStatus())
-	if st == 0 || !slices.Contains(Stages(), ev.GetStage()) || ev.GetWindowIndex() >= maxWindows {
+	if st == 0 || !slices.Contains(event.WorkStages(), ev.GetStage()) || ev.GetWindowIndex() >= maxWindows {
 		return 0
 	}
 	if p.stages == nil {

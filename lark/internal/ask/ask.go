@@ -94,7 +94,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if err != nil {
 		return client.Job{}, err
 	}
-	sub := client.Submission{Questions: cfg.Questions, ResponseSchema: cfg.Schema, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
 	if cfg.Decode != (client.Decode{}) {
 		sub.Decode = &cfg.Decode
 	}

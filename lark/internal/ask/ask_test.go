@@ -154,7 +154,7 @@ func TestTagsArePrintedAsATable(t *testing.T) {
 		out, _, err := run(t, s, Config{Schema: client.SchemaTags, Live: live})
 		require.NoError(t, err)
 		require.Equal(t, table, out)
-		require.Equal(t, client.Submission{ResponseSchema: client.SchemaTags, Plan: client.PlanAuto}, s.submitted)
+		require.Equal(t, client.Submission{Options: client.Options{ResponseSchema: client.SchemaTags}, Plan: client.PlanAuto}, s.submitted)
 	}
 	s := &script{state: client.StateSucceeded, windows: windows(2), outcomes: []client.Outcome{tagged(1), tagged(0)}}
 	out, _, err := run(t, s, Config{Schema: client.SchemaTags, Windows: "all"})

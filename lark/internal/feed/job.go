@@ -32,13 +32,8 @@ type Line struct {
 	Questions []string `json:"questions"`
 	// Windows is auto (the default), all, or spans as lark ask takes them.
 	Windows string `json:"windows"`
-	// ResponseSchema is the form of the answers: empty = free text, tags = a JSON object of tags.
-	ResponseSchema string `json:"response_schema"`
-	// MaxTokens, Temperature, TopP and Seed are the decode settings; zero values mean the model's own.
-	MaxTokens   uint32  `json:"max_tokens"`
-	Temperature float32 `json:"temperature"`
-	TopP        float32 `json:"top_p"`
-	Seed        uint64  `json:"seed"`
+	event.Options
+	event.Decoding
 }
 
 // parseLine reads a line strictly: an unknown field is more likely a mistake than a wish.
@@ -66,41 +61,50 @@ func parseLine(raw []byte) (Line, error) {
 
 // job makes the record of a line whose audio is known. Its id follows from its content, so that the same line always
 // makes the same job.
-func (l Line) job(audio *eventpb.Audio, now time.Time) (*eventpb.Job, error) {
+func (l Line) job(audio event.AudioFile, now time.Time) (*eventpb.Job, error) {
 	plan, spans, err := ask.ParseWindows(l.Windows)
 	if err != nil {
 		return nil, err
 	}
-	job := &eventpb.Job{
-		Audio: audio, Plan: planMode(plan), CreatedUnixMs: now.UnixMilli(), ResponseSchema: l.ResponseSchema,
-		Decode: &eventpb.Decode{MaxTokens: l.MaxTokens, Temperature: l.Temperature, TopP: l.TopP, Seed: l.Seed},
+	settings, err := l.settings()
+	if err != nil {
+		return nil, err
 	}
-	for _, s := range spans {
-		job.Spans = append(job.Spans, &eventpb.Span{StartS: s.StartS, EndS: s.EndS})
+	spec := event.JobSpec{
+		ID:    event.DerivedJobID(append([]string{l.ID, audio.SHA256, l.Windows, settings}, l.Questions...)...),
+		Audio: audio, Plan: plan, Spans: spans, Decode: l.Decoding, Options: l.Options, Created: now,
 	}
-	for i, text := range l.Questions {
-		job.Questions = append(job.Questions, &eventpb.Question{Index: uint32(i), Text: strings.TrimSpace(text)})
+	for _, text := range l.Questions {
+		spec.Questions = append(spec.Questions, strings.TrimSpace(text))
 	}
-	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, l.Temperature, l.TopP, l.Seed)
-	if l.ResponseSchema != "" { // the ids of jobs without one stay as they were
-		settings += " " + l.ResponseSchema
-	}
-	job.JobId = event.DerivedJobID(append([]string{l.ID, audio.GetSha256(), l.Windows, settings}, l.Questions...)...)
+	job := event.NewJob(spec)
 	return job, event.Validate(job)
 }
 
-func planMode(plan string) eventpb.PlanMode {
-	return eventpb.PlanMode(eventpb.PlanMode_value["PLAN_MODE_"+strings.ToUpper(plan)])
+// settings are the decode settings and the options as part of a job's id: an option that is not used leaves no trace, so that the ids of
+// jobs from before it was known stay as they were.
+func (l Line) settings() (string, error) {
+	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, l.Temperature, l.TopP, l.Seed)
+	others := l.Options
+	if others.ResponseSchema != "" {
+		settings += " " + others.ResponseSchema
+		others.ResponseSchema = ""
+	}
+	if others == (event.Options{}) {
+		return settings, nil
+	}
+	raw, err := json.Marshal(others)
+	return settings + " " + string(raw), err
 }
 
 // audio brings a line's audio into the object store, or finds it there.
-func (f *feeder) audio(ctx context.Context, l Line) (*eventpb.Audio, error) {
+func (f *feeder) audio(ctx context.Context, l Line) (event.AudioFile, error) {
 	if l.AudioRef != "" {
 		size, err := f.blobs.Size(ctx, event.AudioKey(l.AudioRef))
 		if err != nil {
-			return nil, fmt.Errorf("looking for audio_ref: %w", err)
+			return event.AudioFile{}, fmt.Errorf("looking for audio_ref: %w", err)
 		}
-		return &eventpb.Audio{Sha256: l.AudioRef, BlobKey: event.AudioKey(l.AudioRef), SizeBytes: size}, nil
+		return event.AudioFile{SHA256: l.AudioRef, Bytes: size}, nil
 	}
 	path := l.Audio
 	if !filepath.IsAbs(path) {
@@ -110,33 +114,33 @@ func (f *feeder) audio(ctx context.Context, l Line) (*eventpb.Audio, error) {
 }
 
 // storeFile stores a file under the SHA-256 of its bytes, unless it is there already.
-func storeFile(ctx context.Context, blobs *blob.Store, path string, limit int64) (*eventpb.Audio, error) {
+func storeFile(ctx context.Context, blobs *blob.Store, path string, limit int64) (event.AudioFile, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("opening audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("opening audio: %w", err)
 	}
 	defer file.Close()
 	hash := sha256.New()
 	size, err := io.Copy(hash, io.LimitReader(file, limit+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("reading audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("reading audio: %w", err)
 	case size == 0:
-		return nil, fmt.Errorf("reading audio: %s is empty", path)
+		return event.AudioFile{}, fmt.Errorf("reading audio: %s is empty", path)
 	case size > limit:
-		return nil, fmt.Errorf("reading audio: %s is larger than %d bytes", path, limit)
+		return event.AudioFile{}, fmt.Errorf("reading audio: %s is larger than %d bytes", path, limit)
 	}
 	sum := event.HexSum(hash)
-	audio := &eventpb.Audio{Sha256: sum, BlobKey: event.AudioKey(sum), SizeBytes: size, Name: filepath.Base(path)}
-	have, err := blobs.Exists(ctx, audio.GetBlobKey())
+	audio, key := event.AudioFile{SHA256: sum, Name: filepath.Base(path), Bytes: size}, event.AudioKey(sum)
+	have, err := blobs.Exists(ctx, key)
 	if err != nil || have {
 		return audio, err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("reading audio: %w", err)
+		return event.AudioFile{}, fmt.Errorf("reading audio: %w", err)
 	}
-	if _, err := blobs.Put(ctx, audio.GetBlobKey(), file, limit); err != nil {
-		return nil, err
+	if _, err := blobs.Put(ctx, key, file, limit); err != nil {
+		return event.AudioFile{}, err
 	}
 	return audio, nil
 }

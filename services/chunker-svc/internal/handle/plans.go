@@ -118,12 +118,8 @@ func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms fl
 }
 
 func (h *Handler) ready(job *eventpb.Job, t *track, w *knownWindow, ms float64) (event.Record, error) {
-	task := &eventpb.Task{
-		JobId: job.GetJobId(), Track: t.pb(), Window: w.pb, Questions: job.GetQuestions(), Decode: job.GetDecode(),
-		ModelDigest: h.Bundle.Digest, CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
-		ResponseSchema: job.GetResponseSchema(),
-		Cache:          eventpb.Cache_CACHE_MISS, Timings: &eventpb.Timings{ChunkMs: ms},
-	}
+	task := event.NewTask(job, t.pb(), w.pb)
+	task.ModelDigest, task.Cache, task.Timings = h.Bundle.Digest, eventpb.Cache_CACHE_MISS, &eventpb.Timings{ChunkMs: ms}
 	if w.frames == 0 {
 		return event.Encode(Stage, &eventpb.WindowReady{Task: task})
 	}

@@ -1,0 +1,180 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// Names of the ways to cut a track into windows.
+const (
+	PlanAuto     = "auto"
+	PlanAll      = "all"
+	PlanExplicit = "explicit"
+)
+
+// planNames stand at the numbers of their enumeration.
+var planNames = []string{
+	eventpb.PlanMode_PLAN_MODE_AUTO: PlanAuto, eventpb.PlanMode_PLAN_MODE_ALL: PlanAll, eventpb.PlanMode_PLAN_MODE_EXPLICIT: PlanExplicit,
+}
+
+// KnownPlan tells whether a plan has this name.
+func KnownPlan(name string) bool { return name != "" && slices.Contains(planNames, name) }
+
+// SchemaTags is the response_schema of structured tags, see engine/tags; empty is free text.
+const SchemaTags = "tags"
+
+// JobSpec is a job as it was asked for: the API makes one of a request, `lark feed` of a line, the job store keeps it, and a record of
+// lark.jobs.v1 carries it.
+type JobSpec struct {
+	ID    string
+	Audio AudioFile
+	// Questions in the order of their indexes.
+	Questions []string
+	// Plan is one of PlanAuto, PlanAll and PlanExplicit; Spans are the windows of PlanExplicit.
+	Plan   string
+	Spans  []Span
+	Decode Decoding
+	Options
+	Created time.Time
+	// Deadline is zero for a job without one.
+	Deadline time.Time
+}
+
+// AudioFile is submitted audio by its content. AudioKey(SHA256) is where its bytes lie.
+type AudioFile struct {
+	SHA256 string
+	// Name is for display.
+	Name  string
+	Bytes int64
+}
+
+// Span is a stretch of the track.
+type Span struct {
+	StartS float64 `json:"start_s" doc:"Seconds from the start of the track" minimum:"0"`
+	EndS   float64 `json:"end_s" doc:"Seconds from the start of the track, after start_s" minimum:"0"`
+}
+
+// Decoding holds the settings of decoding; zero values mean the model's own.
+type Decoding struct {
+	MaxTokens   uint32  `json:"max_tokens,omitempty" doc:"Longest answer in tokens; 0 = the model's own limit" maximum:"8192"`
+	Temperature float32 `json:"temperature,omitempty" doc:"0 = greedy" minimum:"0" maximum:"10"`
+	TopP        float32 `json:"top_p,omitempty" doc:"Nucleus sampling; 0 = off" minimum:"0" maximum:"1"`
+	Seed        uint64  `json:"seed,omitempty" doc:"Seed of sampling"`
+}
+
+// Validate reports the settings that no engine takes.
+func (d Decoding) Validate() error {
+	t, p := float64(d.Temperature), float64(d.TopP)
+	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.MaxTokens > 8192 {
+		return errors.New("decode needs temperature 0 to 10, top_p 0 to 1, max_tokens 0 to 8192")
+	}
+	return nil
+}
+
+// Options are what else a user may choose for a job. This struct is the only list of them: the API and `lark feed` read its JSON, the job
+// store keeps its JSON in one column, the specification of the API is made from its tags. A new option needs a field here, its check
+// in Validate, its place in the records (event.proto: Job, and Task if the stages after the chunker need it) and in the three functions
+// below; CONTRIBUTING.md walks through it. Fields are comparable, their zero value means that the option is not used, and
+// their JSON says omitempty.
+type Options struct {
+	ResponseSchema string `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
+}
+
+// OptionError says why an option's value cannot be used.
+type OptionError struct {
+	// Code is stable for users, Option the name in JSON.
+	Code, Option, Detail string
+}
+
+// Error implements error.
+func (e *OptionError) Error() string { return e.Option + " " + e.Detail }
+
+// Validate refuses options that this version does not know, with an *OptionError: a stage that let one pass would do something else
+// than what was asked for.
+func (o Options) Validate() error {
+	if o.ResponseSchema != "" && o.ResponseSchema != SchemaTags {
+		detail := fmt.Sprintf("%.40q is not known; it is %s or empty", o.ResponseSchema, SchemaTags)
+		return &OptionError{Code: "response_schema_unknown", Option: "response_schema", Detail: detail}
+	}
+	return nil
+}
+
+// optionsOf reads the options of a Job or a Task.
+func optionsOf(m interface{ GetResponseSchema() string }) Options {
+	return Options{ResponseSchema: m.GetResponseSchema()}
+}
+
+// NewJob makes the record of a job.
+func NewJob(s JobSpec) *eventpb.Job {
+	m := &eventpb.Job{
+		JobId: s.ID,
+		Audio: &eventpb.Audio{Sha256: s.Audio.SHA256, BlobKey: AudioKey(s.Audio.SHA256), SizeBytes: s.Audio.Bytes, Name: s.Audio.Name},
+		Plan:  eventpb.PlanMode(max(0, slices.Index(planNames, s.Plan))),
+		Decode: &eventpb.Decode{
+			MaxTokens: s.Decode.MaxTokens, Temperature: s.Decode.Temperature, TopP: s.Decode.TopP, Seed: s.Decode.Seed,
+		},
+		ResponseSchema: s.ResponseSchema,
+		CreatedUnixMs:  s.Created.UnixMilli(),
+	}
+	for i, text := range s.Questions {
+		m.Questions = append(m.Questions, &eventpb.Question{Index: uint32(i), Text: text})
+	}
+	for _, span := range s.Spans {
+		m.Spans = append(m.Spans, &eventpb.Span{StartS: span.StartS, EndS: span.EndS})
+	}
+	if !s.Deadline.IsZero() {
+		m.DeadlineUnixMs = s.Deadline.UnixMilli()
+	}
+	return m
+}
+
+// ErrSparse refuses a job whose questions are not numbered from 0 without gaps: outcomes are counted that way.
+var ErrSparse = errors.New("questions are not numbered from 0 without gaps")
+
+// JobSpecOf is what NewJob made the record of. It fails with ErrSparse.
+func JobSpecOf(m *eventpb.Job) (JobSpec, error) {
+	a, d := m.GetAudio(), m.GetDecode()
+	s := JobSpec{
+		ID:        m.GetJobId(),
+		Audio:     AudioFile{SHA256: a.GetSha256(), Name: a.GetName(), Bytes: a.GetSizeBytes()},
+		Questions: make([]string, len(m.GetQuestions())),
+		Plan:      planName(m.GetPlan()),
+		Decode:    Decoding{MaxTokens: d.GetMaxTokens(), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
+		Options:   optionsOf(m),
+		Created:   time.UnixMilli(m.GetCreatedUnixMs()).UTC(),
+	}
+	for _, q := range m.GetQuestions() {
+		if int(q.GetIndex()) >= len(s.Questions) {
+			return JobSpec{}, fmt.Errorf("reading job %s: %w", s.ID, ErrSparse)
+		}
+		s.Questions[q.GetIndex()] = q.GetText()
+	}
+	for _, span := range m.GetSpans() {
+		s.Spans = append(s.Spans, Span{StartS: span.GetStartS(), EndS: span.GetEndS()})
+	}
+	if ms := m.GetDeadlineUnixMs(); ms > 0 {
+		s.Deadline = time.UnixMilli(ms).UTC()
+	}
+	return s, nil
+}
+
+func planName(p eventpb.PlanMode) string {
+	if p < 0 || int(p) >= len(planNames) {
+		return ""
+	}
+	return planNames[p]
+}
+
+// NewTask is what the stages after the chunker are told of a job and one of its windows. The caller adds the
+// model's digest, the cache's state and the timings.
+func NewTask(job *eventpb.Job, track *eventpb.Track, window *eventpb.Window) *eventpb.Task {
+	return &eventpb.Task{
+		JobId: job.GetJobId(), Track: track, Window: window, Questions: job.GetQuestions(), Decode: job.GetDecode(),
+		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(),
+		CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
+	}
+}
