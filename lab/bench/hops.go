@@ -112,7 +112,7 @@ func (m *meter) repeats(ctx context.Context, jobs int) (Repeat, error) {
 		if err != nil {
 			return Repeat{}, err
 		}
-		if outcome.Cache != "hit" {
+		if outcome.Cache != event.CacheHit {
 			return Repeat{}, errors.New("measuring a repeated question: the embedding was not known")
 		}
 		total = append(total, float64(took.Microseconds())/1000)

@@ -1,6 +1,10 @@
 package telemetry
 
-import "go.opentelemetry.io/otel/attribute"
+import (
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
 
 // ScopeName is the instrumentation scope of every span and metric of this system.
 const ScopeName = "github.com/larkstream/larkstream"

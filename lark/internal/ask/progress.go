@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // progress takes news of a stage and draws the progress line.
@@ -28,13 +29,13 @@ func (s *screen) draw() {
 
 func (s *screen) progressLine() string {
 	var parts []string
-	for _, stage := range []string{"chunker", "encoder", "projector", "llm"} {
+	for _, stage := range event.WorkStages() {
 		done, skipped, working := 0, 0, 0
 		for _, status := range s.stages[stage] {
 			switch status {
-			case "done":
+			case event.StatusDone:
 				done++
-			case "skipped":
+			case event.StatusSkipped:
 				skipped++
 			default:
 				working++
@@ -46,7 +47,7 @@ func (s *screen) progressLine() string {
 }
 
 func stageWord(stage string, done, skipped, working, windows int) string {
-	if stage == "chunker" {
+	if stage == event.StageChunker {
 		windows = 1
 	}
 	switch {

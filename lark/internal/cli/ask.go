@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // serverFlags say which gateway to speak to.
@@ -69,7 +70,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f := cmd.Flags()
 	server.register(f)
 	f.StringVar(&server.modelDir, "model", "", "model bundle `folder`, where everything is started for this call")
-	f.StringVar(&cfg.Windows, "windows", "auto", "auto, all, or `spans` such as 30-55,1:30-1:55")
+	f.StringVar(&cfg.Windows, "windows", event.PlanAuto, "auto, all, or `spans` such as 30-55,1:30-1:55")
 	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
 	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Gateway is what the demo needs of a gateway; *client.Client is one.
@@ -102,7 +103,7 @@ func Run(ctx context.Context, gw Gateway, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	hit := outcomes[0].Cache == "hit"
+	hit := outcomes[0].Cache == event.CacheHit
 	fmt.Fprintf(cfg.Out, "encoder runs: %d before, %d after; cache %s\n", before, after, outcomes[0].Cache)
 	if !hit || before != after {
 		return errors.New("the second question reached the encoder: its embedding should have been found")
@@ -154,7 +155,7 @@ func ask(ctx context.Context, gw Gateway, out io.Writer, track string, steps []s
 
 func show(out io.Writer, steps []step, outcomes []client.Outcome) error {
 	for i, o := range outcomes {
-		if o.State != "answered" {
+		if o.State != client.OutcomeAnswered {
 			return fmt.Errorf("%q was not answered: %s: %s", o.Question, o.Error.Code, o.Error.Message)
 		}
 		fmt.Fprintf(out, "  %s\n    %s\n", o.Question, o.Answer)
@@ -172,7 +173,7 @@ func show(out io.Writer, steps []step, outcomes []client.Outcome) error {
 func path(o client.Outcome) string {
 	t := o.Timings
 	encoder := fmt.Sprintf("encoder %.0f ms", t.Encode)
-	if o.Cache == "hit" {
+	if o.Cache == event.CacheHit {
 		encoder = "(encoder skipped: embedding cached)"
 	}
 	return fmt.Sprintf("gateway -> chunker %.0f ms -> %s -> projector %.0f ms -> llm prefill %.0f ms + decode %.0f ms; queues %.0f ms, total %.0f ms",

@@ -15,15 +15,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/larkstream/larkstream/lark/internal/supervise"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Stage names, in the order in which they start; they stop the other way round.
 const (
 	Broker    = "broker"
-	Chunker   = "chunker"
-	Encoder   = "encoder"
-	Projector = "projector"
-	LLM       = "llm"
+	Chunker   = event.StageChunker
+	Encoder   = event.StageEncoder
+	Projector = event.StageProjector
+	LLM       = event.StageLLM
 	Gateway   = "gateway"
 )
 

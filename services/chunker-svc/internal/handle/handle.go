@@ -23,7 +23,7 @@ import (
 )
 
 // Stage is the name of this stage in records, topics and metrics.
-const Stage = "chunker"
+const Stage = event.StageChunker
 
 // Emitter sends progress events, best effort.
 type Emitter interface {
@@ -78,14 +78,14 @@ func (h *Handler) foreign(digest string) bool { return digest != "" && digest !=
 
 func (h *Handler) job(ctx context.Context, job *eventpb.Job) ([]event.Record, error) {
 	begun := time.Now()
-	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: "started"})
+	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: event.StatusStarted})
 	rule := RuleOf(job.GetPlan(), job.GetSpans(), h.Bundle.Encoder.SpanS)
 	track, err := h.planned(ctx, job, rule)
 	if err != nil {
 		return nil, classify(err)
 	}
 	ms := float64(time.Since(begun)) / float64(time.Millisecond)
-	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: "done", Ms: ms, Windows: uint32(len(track.windows))})
+	h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: Stage, Status: event.StatusDone, Ms: ms, Windows: uint32(len(track.windows))})
 	return h.outputs(ctx, job, track, ms)
 }
 

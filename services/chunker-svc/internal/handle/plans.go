@@ -110,7 +110,7 @@ func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms fl
 			return nil, err
 		}
 		if w.frames > 0 {
-			h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: "encoder", WindowIndex: w.pb.GetIndex(), Status: "skipped"})
+			h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: event.StageEncoder, WindowIndex: w.pb.GetIndex(), Status: event.StatusSkipped})
 		}
 		out = append(out, rec)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // Stage is the name of this stage in records, topics and metrics.
-const Stage = "encoder"
+const Stage = event.StageEncoder
 
 const (
 	sampleRate  = 44100
@@ -77,7 +77,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 	known, err := h.Cache.Get(ctx, key)
 	if err == nil {
 		task.Cache = eventpb.Cache_CACHE_HIT
-		h.progress(ctx, task, "skipped", 0)
+		h.progress(ctx, task, event.StatusSkipped, 0)
 		return h.ready(task, key, known)
 	}
 	if !errors.Is(err, cache.ErrMiss) {
@@ -96,7 +96,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 // encode runs the engine and stores the embedding.
 func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pcm []int16) ([]event.Record, error) {
 	task.Cache = eventpb.Cache_CACHE_MISS
-	h.progress(ctx, task, "started", 0)
+	h.progress(ctx, task, event.StatusStarted, 0)
 	begun := time.Now()
 	frames, err := h.run(ctx, task, pcm)
 	if err != nil {
@@ -113,7 +113,7 @@ func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pc
 		task.Timings = &eventpb.Timings{}
 	}
 	task.Timings.EncodeMs += ms
-	h.progress(ctx, task, "done", ms)
+	h.progress(ctx, task, event.StatusDone, ms)
 	return h.ready(task, key, frames)
 }
 

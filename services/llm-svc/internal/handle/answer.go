@@ -17,7 +17,7 @@ import (
 // answer asks the engine and makes an outcome of each result.
 func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) ([]event.Record, error) {
 	began := time.Now()
-	h.progress(ctx, task, "started", 0)
+	h.progress(ctx, task, event.StatusStarted, 0)
 	n := len(task.GetQuestions())
 	h.Metrics.Active(ctx, Stage, h.EngineName, n)
 	req := h.request(ctx, task, soft)
@@ -43,7 +43,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Ma
 		}
 		records = append(records, rec)
 	}
-	h.progress(ctx, task, "done", milliseconds(took))
+	h.progress(ctx, task, event.StatusDone, milliseconds(took))
 	return records, nil
 }
 

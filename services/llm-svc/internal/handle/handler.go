@@ -19,7 +19,7 @@ import (
 )
 
 // Stage is the name of this stage in records, topics and metrics.
-const Stage = "llm"
+const Stage = event.StageLLM
 
 // Emitter sends events, best effort and without blocking.
 type Emitter interface {
@@ -61,7 +61,7 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 	}
 	soft, err := h.load(ctx, msg.GetKey())
 	if errors.Is(err, cache.ErrMiss) {
-		h.progress(ctx, task, "retrying", 0)
+		h.progress(ctx, task, event.StatusRetrying, 0)
 		return encodeAll(&eventpb.WindowReady{Task: task})
 	}
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 // Stage is the name of this stage in records, topics and metrics.
-const Stage = "projector"
+const Stage = event.StageProjector
 
 // Emitter sends progress events, best effort.
 type Emitter interface {
@@ -128,7 +128,7 @@ func (h *Handler) sendBack(task *eventpb.Task) ([]event.Record, error) {
 }
 
 func (h *Handler) progress(ctx context.Context, task *eventpb.Task, ms float64) {
-	if rec, err := event.Progress(Stage, task, "done", ms); err == nil {
+	if rec, err := event.Progress(Stage, task, event.StatusDone, ms); err == nil {
 		h.Events.Emit(ctx, rec)
 	}
 }
