@@ -20,6 +20,8 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/gateway"
 	"github.com/larkstream/larkstream/shared/config"
@@ -282,6 +284,71 @@ func TestBrokerAway(t *testing.T) {
 		}
 	}
 	require.Equal(t, ids[1], (<-w.ctrl).GetJobId())
+}
+
+// TestTheModelIsKnownByItsManifest: the gateway does not read weights, so it listens at once and whatever they are.
+func TestTheModelIsKnownByItsManifest(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.stop()
+	w.cfg.ModelDir = modeltest.Write(t, modeltest.Manifest())
+	weights, err := filepath.Glob(filepath.Join(w.cfg.ModelDir, "*.safetensors"))
+	require.NoError(t, err)
+	require.NotEmpty(t, weights)
+	for _, file := range weights {
+		require.NoError(t, os.WriteFile(file, []byte("not what the manifest says"), 0o600))
+	}
+	w.start()
+	models, err := w.client.Models(t.Context())
+	require.NoError(t, err)
+	require.Len(t, models, 1)
+	require.NotEmpty(t, models[0].Digest)
+	w.stop()
+
+	manifest := modeltest.Manifest()
+	manifest.Projector, manifest.LLM, manifest.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
+	manifest.Encoder.SHA256, w.cfg.ModelDir = strings.Repeat("ab", 32), t.TempDir()
+	require.NoError(t, manifest.Write(w.cfg.ModelDir))
+	require.ErrorContains(t, gateway.Run(t.Context(), w.cfg), "has an encoder only")
+}
+
+// TestReadinessTellsWhatIsMissing: a gateway whose broker is away listens, and says what it waits for.
+func TestReadinessTellsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	cfg, err := gateway.DefaultConfig()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	cfg.HTTPAddr, cfg.StateFile, cfg.LogLevel = "127.0.0.1:0", filepath.Join(dir, "gateway.json"), "error"
+	cfg.KafkaBrokers, cfg.ModelDir = []string{"127.0.0.1:1"}, filepath.Join(dir, "none")
+	cfg.BlobURL, cfg.DatabaseURL = config.Secret("file://"+filepath.Join(dir, "blobs")), config.Secret("sqlite://"+filepath.Join(dir, "gateway.db"))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- gateway.Run(ctx, cfg) }()
+	var state struct {
+		HTTPAddr string `json:"http_addr"`
+	}
+	require.Eventually(t, func() bool {
+		raw, err := os.ReadFile(cfg.StateFile)
+		return err == nil && json.Unmarshal(raw, &state) == nil
+	}, patience, 20*time.Millisecond, "the gateway listens")
+	var said struct {
+		Parts map[string]string `json:"parts"`
+	}
+	require.Eventually(t, func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+state.HTTPAddr+"/readyz", nil)
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&said))
+		return strings.Contains(said.Parts["topics"], "waiting for Kafka at 127.0.0.1:1 to make the topics: ")
+	}, patience, 20*time.Millisecond, "the cause is told")
+	cancel()
+	require.NoError(t, <-done)
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // TestPagesAndTelemetry runs alone: OpenTelemetry's providers belong to the process, not to a gateway.

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/larkstream/larkstream/engine/model"
@@ -196,16 +198,20 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 	})
 }
 
-// models describes the bundle that the stages serve. A gateway without the bundle's folder works; it
-// only cannot say what it serves.
+// models describes the bundle that the stages serve, from its manifest alone: the stages verify the weights, which may be many
+// gigabytes, and the gateway must listen before a liveness probe gives it up. A gateway without the bundle's folder works; it only cannot say
+// what the stages serve.
 func (g *gateway) models() ([]client.Model, error) {
-	b, err := model.LoadComplete(g.cfg.ModelDir)
+	b, err := model.Read(g.cfg.ModelDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty", slog.String("model_dir", g.cfg.ModelDir))
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	if b.EncoderOnly() {
+		return nil, fmt.Errorf("describing the model: %s has an encoder only, which cannot answer; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", g.cfg.ModelDir)
 	}
 	if err := b.SetPrecision(g.cfg.EncoderPrecision); err != nil {
 		return nil, err
@@ -252,17 +258,20 @@ type provisioner struct {
 	cfg  kafka.Config
 	log  *slog.Logger
 	done chan struct{}
+	last atomic.Pointer[error] // why the latest attempt failed
 }
 
-var errProvisioning = errors.New("topics are not made yet: the broker does not answer")
-
+// ready tells what the gateway waits for, and why it has to.
 func (p *provisioner) ready() error {
 	select {
 	case <-p.done:
 		return nil
 	default:
-		return errProvisioning
 	}
+	if last := p.last.Load(); last != nil {
+		return fmt.Errorf("waiting for Kafka at %s to make the topics: %w", strings.Join(p.cfg.Brokers, ","), *last)
+	}
+	return fmt.Errorf("waiting for Kafka at %s to make the topics", strings.Join(p.cfg.Brokers, ","))
 }
 
 // run tries until the broker answers, then waits for the end.
@@ -274,6 +283,7 @@ func (p *provisioner) run(ctx context.Context) error {
 			<-ctx.Done()
 			return nil
 		}
+		p.last.Store(&err)
 		if !logged && ctx.Err() == nil {
 			p.log.WarnContext(ctx, "waiting for the broker to make topics", slog.Any("error", err))
 		}
