@@ -20,6 +20,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/web"
+	"github.com/larkstream/larkstream/gateway/traces"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
@@ -56,9 +57,9 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	traces := telemetry.NewTraceStore(telemetry.Limits{})
+	viewer := traces.NewTraceStore(traces.Limits{})
 	telCfg := cfg.Telemetry(telemetry.ServiceGateway)
-	telCfg.Traces = traces
+	telCfg.Spans = viewer
 	tel, stop, err := telemetry.Start(ctx, telCfg)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
 	g := &gateway{
-		cfg: cfg, tel: tel, traces: traces, blobs: blobs, jobs: jobs, producer: producer,
+		cfg: cfg, tel: tel, traces: viewer, blobs: blobs, jobs: jobs, producer: producer,
 		hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
 	}
 	parts, err := g.parts()
@@ -104,7 +105,7 @@ func flush(ctx context.Context, step func(context.Context) error) error {
 type gateway struct {
 	cfg      Config
 	tel      *telemetry.Telemetry
-	traces   *telemetry.TraceStore
+	traces   *traces.TraceStore
 	blobs    *blob.Store
 	jobs     *store.SQL
 	producer *kafka.Producer

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	viewer "github.com/larkstream/larkstream/gateway/traces"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -20,12 +21,12 @@ import (
 
 // receiver is an OTLP/HTTP receiver of traces: what a collector would be.
 type receiver struct {
-	*telemetry.TraceStore
+	*viewer.TraceStore
 	server *httptest.Server
 }
 
 func startReceiver() *receiver {
-	store := telemetry.NewTraceStore(telemetry.Limits{Traces: 2000, SpansPerTrace: 20_000, Spans: 200_000})
+	store := viewer.NewTraceStore(viewer.Limits{Traces: 2000, SpansPerTrace: 20_000, Spans: 200_000})
 	return &receiver{TraceStore: store, server: httptest.NewServer(store.OTLPHandler())}
 }
 
@@ -35,10 +36,10 @@ func (r *receiver) env() []string {
 }
 
 // tree waits until the trace holds a span of each of the names, and returns its spans after checking that they are one tree.
-func (r *receiver) tree(t *testing.T, traceID string, names ...string) []telemetry.Span {
+func (r *receiver) tree(t *testing.T, traceID string, names ...string) []viewer.Span {
 	t.Helper()
 	require.Len(t, traceID, 32)
-	var spans []telemetry.Span
+	var spans []viewer.Span
 	require.Eventually(t, func() bool {
 		var dropped int
 		spans, dropped, _ = r.Trace(traceID)
@@ -56,23 +57,23 @@ func (r *receiver) requireSpanAfter(t *testing.T, traceID, service string, momen
 	t.Helper()
 	require.Eventually(t, func() bool {
 		spans, _, _ := r.Trace(traceID)
-		return slices.ContainsFunc(spans, func(s telemetry.Span) bool { return s.Service == service && s.Start.After(moment) })
+		return slices.ContainsFunc(spans, func(s viewer.Span) bool { return s.Service == service && s.Start.After(moment) })
 	}, patience, poll, "trace %s has no span of the new %s", traceID, service)
 }
 
 // roots are the spans whose parent is not there: one in a whole tree.
-func roots(spans []telemetry.Span) []telemetry.Span {
+func roots(spans []viewer.Span) []viewer.Span {
 	ids := map[string]bool{}
 	for _, s := range spans {
 		ids[s.SpanID] = true
 	}
-	return slices.DeleteFunc(slices.Clone(spans), func(s telemetry.Span) bool { return ids[s.ParentID] })
+	return slices.DeleteFunc(slices.Clone(spans), func(s viewer.Span) bool { return ids[s.ParentID] })
 }
 
 // requireUnder checks that every span of name has a span of ancestor above it.
-func requireUnder(t *testing.T, spans []telemetry.Span, name, ancestor string) {
+func requireUnder(t *testing.T, spans []viewer.Span, name, ancestor string) {
 	t.Helper()
-	byID := map[string]telemetry.Span{}
+	byID := map[string]viewer.Span{}
 	for _, s := range spans {
 		byID[s.SpanID] = s
 	}
@@ -86,12 +87,12 @@ func requireUnder(t *testing.T, spans []telemetry.Span, name, ancestor string) {
 	}
 }
 
-func named(spans []telemetry.Span, name string) []telemetry.Span {
-	return slices.DeleteFunc(slices.Clone(spans), func(s telemetry.Span) bool { return s.Name != name })
+func named(spans []viewer.Span, name string) []viewer.Span {
+	return slices.DeleteFunc(slices.Clone(spans), func(s viewer.Span) bool { return s.Name != name })
 }
 
 // spanNames prints the names of spans when a test has failed.
-type spanNames struct{ spans *[]telemetry.Span }
+type spanNames struct{ spans *[]viewer.Span }
 
 func (n spanNames) String() string {
 	count := map[string]int{}
@@ -170,14 +171,14 @@ func allSpans(byService map[string][]string) []string {
 }
 
 // requireServices checks that the named spans come from where they should (other services may have some too), and that no other service is in the trace.
-func requireServices(t *testing.T, spans []telemetry.Span, byService map[string][]string) {
+func requireServices(t *testing.T, spans []viewer.Span, byService map[string][]string) {
 	t.Helper()
 	for _, s := range spans {
 		require.Contains(t, byService, s.Service, s.Name)
 	}
 	for service, names := range byService {
 		for _, name := range names {
-			from := slices.ContainsFunc(named(spans, name), func(s telemetry.Span) bool { return s.Service == service })
+			from := slices.ContainsFunc(named(spans, name), func(s viewer.Span) bool { return s.Service == service })
 			require.True(t, from, "no %s of %s", name, service)
 		}
 	}
@@ -208,7 +209,7 @@ func TestRetryStaysInTheTrace(t *testing.T) {
 
 	spans := traces().tree(t, job.TraceID, allSpans(inTrace())...)
 	requireServices(t, spans, inTrace())
-	failed := slices.ContainsFunc(spans, func(sp telemetry.Span) bool { return sp.Failed && sp.Service == telemetry.ServiceProjector })
+	failed := slices.ContainsFunc(spans, func(sp viewer.Span) bool { return sp.Failed && sp.Service == telemetry.ServiceProjector })
 	require.True(t, failed, "no span of the projector tells of the failure: %v", spanNames{&spans})
 	retry := telemetry.SpanProcess + event.RetryTopic(up.Projector, event.RetryDelays()[0])
 	require.True(t, len(named(spans, retry)) > 0 || len(named(spans, process(event.TopicEmbeddings))) > 1,

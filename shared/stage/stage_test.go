@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
@@ -24,15 +25,15 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// traces and metrics of all tests, kept large enough that none pushes another's out.
+// spans and metrics of all tests.
 var (
-	traces  = telemetry.NewTraceStore(telemetry.Limits{Traces: 100_000, SpansPerTrace: 1000, Spans: 1_000_000})
+	spans   = tracetest.NewInMemoryExporter()
 	process *telemetry.Telemetry
 )
 
 func TestMain(m *testing.M) {
 	tel, _, err := telemetry.Start(context.Background(), telemetry.Config{
-		Service: "test", Traces: traces, LogOutput: io.Discard,
+		Service: "test", Spans: spans, LogOutput: io.Discard,
 	})
 	if err != nil {
 		panic(err)

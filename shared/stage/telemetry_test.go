@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -46,22 +48,23 @@ func TestOneTraceThroughRetriesAndDeadLetter(t *testing.T) {
 	dead := c.waitDead(1)[0]
 	c.waitLag("lark.test", 0)
 
-	byName := map[string]telemetry.Span{}
+	byName := map[string]tracetest.SpanStub{}
 	require.Eventually(t, func() bool {
-		spans, _, _ := traces.Trace(root.SpanContext().TraceID().String())
-		for _, s := range spans {
-			byName[s.Name] = s
+		for _, s := range spans.GetSpans() {
+			if s.SpanContext.TraceID() == root.SpanContext().TraceID() {
+				byName[s.Name] = s
+			}
 		}
 		return len(byName) == 3
 	}, patience, tick)
 	first := byName["process "+event.TopicWindows]
 	second := byName["process "+event.RetryTopic("test", testDelays[0])]
-	require.Equal(t, root.SpanContext().SpanID().String(), first.ParentID)
-	require.Equal(t, first.SpanID, second.ParentID)
-	require.True(t, second.Failed)
-	require.Equal(t, "job", second.Attr(string(telemetry.AttrJobID)))
-	require.Contains(t, dead.Get("traceparent"), second.SpanID)
-	require.Contains(t, answerRecord(t, c).Get("traceparent"), second.SpanID)
+	require.Equal(t, root.SpanContext().SpanID(), first.Parent.SpanID())
+	require.Equal(t, first.SpanContext.SpanID(), second.Parent.SpanID())
+	require.Equal(t, codes.Error, second.Status.Code)
+	require.Contains(t, second.Attributes, telemetry.AttrJobID.String("job"))
+	require.Contains(t, dead.Get("traceparent"), second.SpanContext.SpanID().String())
+	require.Contains(t, answerRecord(t, c).Get("traceparent"), second.SpanContext.SpanID().String())
 }
 
 func answerRecord(t *testing.T, c *cluster) event.Record {

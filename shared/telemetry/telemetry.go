@@ -38,8 +38,8 @@ type Config struct {
 	OTLPEndpoint string
 	// OTLPTracesEndpoint is a full URL for traces alone and comes before OTLPEndpoint.
 	OTLPTracesEndpoint string
-	// Traces also takes this process's spans, for the page at /debug/traces; nil for none.
-	Traces *TraceStore
+	// Spans also takes this process's spans, each as it ends; nil for none.
+	Spans sdktrace.SpanExporter
 	// LogLevel is debug, info, warn or error; empty means info.
 	LogLevel string
 	// LogFormat is LogText or LogJSON; empty means LogText.
@@ -51,9 +51,7 @@ type Config struct {
 // Telemetry is a process's running telemetry.
 type Telemetry struct {
 	// Log is the process's logger.
-	Log *slog.Logger
-	// Traces is the store that Config named; may be nil.
-	Traces   *TraceStore
+	Log      *slog.Logger
 	registry *prometheus.Registry
 }
 
@@ -84,7 +82,7 @@ func Start(ctx context.Context, cfg Config) (*Telemetry, func(context.Context) e
 	stop := func(ctx context.Context) error {
 		return errors.Join(traces.Shutdown(ctx), metrics.Shutdown(ctx))
 	}
-	return &Telemetry{Log: log, Traces: cfg.Traces, registry: registry}, stop, nil
+	return &Telemetry{Log: log, registry: registry}, stop, nil
 }
 
 // MetricsHandler serves the process's metrics as Prometheus text.
@@ -112,8 +110,8 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 	limits := sdktrace.NewSpanLimits()
 	limits.AttributeValueLengthLimit = 1024
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithRawSpanLimits(limits)}
-	if cfg.Traces != nil {
-		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewSimpleSpanProcessor(cfg.Traces)}))
+	if cfg.Spans != nil {
+		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewSimpleSpanProcessor(cfg.Spans)}))
 	}
 	if url := tracesURL(cfg); url != "" {
 		exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url),

@@ -2,37 +2,117 @@ package telemetry_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// collector is an OTLP receiver: traces go to a store, metrics are counted.
+// collector is an OTLP receiver: spans are kept, metrics are counted.
 type collector struct {
 	*httptest.Server
-	store   *telemetry.TraceStore
 	metrics atomic.Int64
+
+	mu    sync.Mutex
+	spans []seen
+}
+
+// seen is what the tests compare of a span, by whichever way it came.
+type seen struct {
+	trace, id, parent, service, name, kind, message string
+	attrs                                           map[string]string
+	failed                                          bool
+	events                                          int
+}
+
+func (c *collector) takeSpans(w http.ResponseWriter, r *http.Request) {
+	body, err := gzip.NewReader(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	raw, err := io.ReadAll(body)
+	var req collectorpb.ExportTraceServiceRequest
+	if err = errors.Join(err, proto.Unmarshal(raw, &req)); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rs := range req.GetResourceSpans() {
+		service := textsOf(rs.GetResource().GetAttributes())["service.name"]
+		for _, ss := range rs.GetScopeSpans() {
+			for _, s := range ss.GetSpans() {
+				c.spans = append(c.spans, seen{
+					trace: hex.EncodeToString(s.GetTraceId()), id: hex.EncodeToString(s.GetSpanId()), parent: hex.EncodeToString(s.GetParentSpanId()),
+					service: service, name: s.GetName(), kind: strings.ToLower(strings.TrimPrefix(s.GetKind().String(), "SPAN_KIND_")),
+					message: s.GetStatus().GetMessage(), attrs: textsOf(s.GetAttributes()),
+					failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR, events: len(s.GetEvents()),
+				})
+			}
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+}
+
+func textsOf(attrs []*commonpb.KeyValue) map[string]string {
+	out := make(map[string]string, len(attrs))
+	for _, kv := range attrs {
+		out[kv.GetKey()] = kv.GetValue().GetStringValue()
+	}
+	return out
+}
+
+// inProcess are the spans that an exporter was given, in the order in which they began.
+func inProcess(spans *tracetest.InMemoryExporter) (out []seen) {
+	for _, s := range spans.GetSpans() {
+		v := seen{
+			trace: s.SpanContext.TraceID().String(), id: s.SpanContext.SpanID().String(), name: s.Name, kind: s.SpanKind.String(),
+			message: s.Status.Description, attrs: make(map[string]string), failed: s.Status.Code == codes.Error, events: len(s.Events),
+		}
+		if s.Parent.HasSpanID() {
+			v.parent = s.Parent.SpanID().String()
+		}
+		for _, kv := range s.Attributes {
+			v.attrs[string(kv.Key)] = kv.Value.String()
+		}
+		for _, kv := range s.Resource.Attributes() {
+			if kv.Key == "service.name" {
+				v.service = kv.Value.String()
+			}
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 func newCollector(t *testing.T) *collector {
 	t.Helper()
-	c := &collector{store: telemetry.NewTraceStore(telemetry.Limits{})}
+	c := &collector{}
 	mux := http.NewServeMux()
-	mux.Handle("/v1/traces", c.store.OTLPHandler())
+	mux.HandleFunc("/v1/traces", c.takeSpans)
 	mux.HandleFunc("/v1/metrics", func(w http.ResponseWriter, r *http.Request) {
 		if n, err := io.Copy(io.Discard, r.Body); err == nil && n > 0 {
 			c.metrics.Add(1)
@@ -46,9 +126,9 @@ func newCollector(t *testing.T) *collector {
 
 // The providers are global to the process, so this test has Start to itself.
 func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
-	upstream, own, logs := newCollector(t), telemetry.NewTraceStore(telemetry.Limits{}), &bytes.Buffer{}
+	upstream, own, logs := newCollector(t), tracetest.NewInMemoryExporter(), &bytes.Buffer{}
 	tel, stop, err := telemetry.Start(t.Context(), telemetry.Config{
-		Service: telemetry.ServiceEncoder, Version: "v1", OTLPEndpoint: upstream.URL + "/", Traces: own,
+		Service: telemetry.ServiceEncoder, Version: "v1", OTLPEndpoint: upstream.URL + "/", Spans: own,
 		LogFormat: telemetry.LogJSON, LogOutput: logs,
 	})
 	require.NoError(t, err)
@@ -76,7 +156,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
 	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.ResultHit)
 	names := served(t, own)
-	text := scrape(t, tel)
+	text, kept := scrape(t, tel), inProcess(own)
 	require.NoError(t, stop(t.Context()))
 
 	for _, line := range []string{
@@ -98,21 +178,25 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		require.Contains(t, text, line)
 	}
 
-	require.Equal(t, []string{"GET /v1/jobs/{id}", "POST /v1/jobs"}, names, "a plain read makes no span")
+	require.Equal(t, []string{"POST /v1/jobs", "GET /v1/jobs/{id}"}, names, "a plain read makes no span")
 	require.Contains(t, text, `http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200"`)
 	require.Positive(t, upstream.metrics.Load(), "metrics by OTLP")
-	for name, store := range map[string]*telemetry.TraceStore{"by OTLP": upstream.store, "in process": own} {
-		spans, _, ok := store.Trace(root.SpanContext().TraceID().String())
-		require.True(t, ok, name)
+	for name, all := range map[string][]seen{"by OTLP": upstream.spans, "in process": kept} {
+		var spans []seen // the inner one ends first
+		for _, s := range all {
+			if s.trace == root.SpanContext().TraceID().String() {
+				spans = append(spans, s)
+			}
+		}
 		require.Len(t, spans, 2, name)
-		require.Equal(t, telemetry.SpanSubmit, spans[0].Name, name)
-		require.Equal(t, spans[0].SpanID, spans[1].ParentID, name)
-		require.Equal(t, telemetry.ServiceEncoder, spans[1].Service, name)
-		require.Equal(t, "consumer", spans[1].Kind, name)
-		require.Equal(t, "job-1", spans[1].Attr("lark.job.id"), name)
-		require.True(t, spans[1].Failed, name)
-		require.Equal(t, "encoding window: broken", spans[1].Message, name)
-		require.Len(t, spans[1].Events, 1, "the recorded error, "+name)
+		require.Equal(t, telemetry.SpanSubmit, spans[1].name, name)
+		require.Equal(t, spans[1].id, spans[0].parent, name)
+		require.Equal(t, telemetry.ServiceEncoder, spans[0].service, name)
+		require.Equal(t, "consumer", spans[0].kind, name)
+		require.Equal(t, "job-1", spans[0].attrs["lark.job.id"], name)
+		require.True(t, spans[0].failed, name)
+		require.Equal(t, "encoding window: broken", spans[0].message, name)
+		require.Equal(t, 1, spans[0].events, "the recorded error, "+name)
 	}
 
 	var line struct{ Msg, TraceID, SpanID string }
@@ -123,14 +207,14 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 }
 
 // served sends requests to a traced handler as the gateway has it, one mux within another, and returns the
-// names of the new traces, latest first.
-func served(t *testing.T, store *telemetry.TraceStore) (names []string) {
+// names of the new spans.
+func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	t.Helper()
 	api, outer := http.NewServeMux(), http.NewServeMux()
 	api.HandleFunc("POST /v1/jobs", func(http.ResponseWriter, *http.Request) {})
 	api.HandleFunc("/v1/jobs/{id}", func(http.ResponseWriter, *http.Request) {})
 	outer.Handle("/", telemetry.HTTPHandler(api))
-	before := len(store.List(telemetry.Query{}))
+	before := len(spans.GetSpans())
 	for _, r := range []struct{ method, path, parent string }{
 		{http.MethodPost, "/v1/jobs", ""}, {http.MethodGet, "/v1/jobs/7", ""}, {http.MethodGet, "/v1/jobs/7", parent},
 	} {
@@ -140,8 +224,7 @@ func served(t *testing.T, store *telemetry.TraceStore) (names []string) {
 		}
 		outer.ServeHTTP(httptest.NewRecorder(), req)
 	}
-	list := store.List(telemetry.Query{})
-	for _, s := range list[:len(list)-before] {
+	for _, s := range spans.GetSpans()[before:] {
 		names = append(names, s.Name)
 	}
 	return names
@@ -201,9 +284,14 @@ func TestHeadersWithoutATrace(t *testing.T) {
 	}
 }
 
+// keptSpans are still there after the end: the library's exporter forgets them then.
+type keptSpans struct{ *tracetest.InMemoryExporter }
+
+func (*keptSpans) Shutdown(context.Context) error { return nil }
+
 func TestSpansOfTheObjectStoreLibraryAreLeftOut(t *testing.T) {
-	store := telemetry.NewTraceStore(telemetry.Limits{})
-	_, stop, err := telemetry.Start(t.Context(), telemetry.Config{Service: "test", Traces: store})
+	kept := &keptSpans{InMemoryExporter: tracetest.NewInMemoryExporter()}
+	_, stop, err := telemetry.Start(t.Context(), telemetry.Config{Service: "test", Spans: kept})
 	require.NoError(t, err)
 	ctx, own := telemetry.Tracer().Start(t.Context(), "own")
 	_, foreign := otel.Tracer("gocloud.dev/blob").Start(ctx, "gocloud.dev/blob.NewRangeReader")
@@ -211,8 +299,6 @@ func TestSpansOfTheObjectStoreLibraryAreLeftOut(t *testing.T) {
 	foreign.End()
 	own.End()
 	require.NoError(t, stop(context.Background()))
-	spans, _, ok := store.Trace(own.SpanContext().TraceID().String())
-	require.True(t, ok)
-	require.Len(t, spans, 1)
-	require.Equal(t, "own", spans[0].Name)
+	require.Len(t, kept.GetSpans(), 1)
+	require.Equal(t, "own", kept.GetSpans()[0].Name)
 }

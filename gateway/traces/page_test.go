@@ -1,4 +1,4 @@
-package telemetry_test
+package traces_test
 
 import (
 	"encoding/json"
@@ -11,10 +11,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/gateway/traces"
 )
 
-func get(t *testing.T, store *telemetry.TraceStore, query string) *httptest.ResponseRecorder {
+func get(t *testing.T, store *traces.TraceStore, query string) *httptest.ResponseRecorder {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	store.PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/traces"+query, nil))
@@ -22,8 +22,8 @@ func get(t *testing.T, store *telemetry.TraceStore, query string) *httptest.Resp
 }
 
 // sample is the trace of a job as the pipeline makes it.
-func sample() []telemetry.Span {
-	spans := []telemetry.Span{
+func sample() []traces.Span {
+	spans := []traces.Span{
 		span(1, 1, 0, 0, 38, "gateway", "POST /v1/jobs"),
 		span(1, 2, 1, 4, 20, "gateway", "submit job"),
 		span(1, 3, 2, 45, 330, "chunker-svc", "process lark.jobs.v1"),
@@ -40,8 +40,8 @@ func sample() []telemetry.Span {
 		span(1, 14, 11, 1070, 640, "llm-svc", "answer question"),
 		span(1, 15, 11, 2004, 7, "gateway", "record outcome"),
 	}
-	spans[0].Attrs = []telemetry.Attr{{Key: "lark.job.id", Value: "0199a9a2-6b7e-7c1e-b6b0-7c2c1e6d9f10"}}
-	spans[12].Attrs = []telemetry.Attr{
+	spans[0].Attrs = []traces.Attr{{Key: "lark.job.id", Value: "0199a9a2-6b7e-7c1e-b6b0-7c2c1e6d9f10"}}
+	spans[12].Attrs = []traces.Attr{
 		{Key: "gen_ai.request.model", Value: "lark-nano"},
 		{Key: "gen_ai.usage.input_tokens", Value: "268"},
 		{Key: "gen_ai.usage.output_tokens", Value: "31"},
@@ -53,7 +53,7 @@ func sample() []telemetry.Span {
 
 func TestTracePageShowsEverySpan(t *testing.T) {
 	t.Parallel()
-	store := telemetry.NewTraceStore(telemetry.Limits{})
+	store := traces.NewTraceStore(traces.Limits{})
 	store.Add(sample()...)
 	store.Add(span(2, 1, 0, 5000, 90, "gateway", "GET /v1/jobs"), span(3, 1, 0, 6000, 700, "encoder-svc", "process lark.windows.v1"))
 	rec := get(t, store, "?trace="+sample()[0].TraceID)
@@ -87,9 +87,9 @@ func TestPageEscapesEverything(t *testing.T) {
 	const evil = `"><script>alert(1)</script><a href="javascript:x`
 	s := span(1, 1, 0, 0, 1, evil, evil)
 	s.Failed, s.Message, s.Kind = true, evil, evil
-	s.Attrs = []telemetry.Attr{{Key: evil, Value: evil}, {Key: "lark.job.id", Value: evil}}
-	s.Events = []telemetry.SpanEvent{{Name: evil, Attrs: s.Attrs}}
-	store := telemetry.NewTraceStore(telemetry.Limits{})
+	s.Attrs = []traces.Attr{{Key: evil, Value: evil}, {Key: "lark.job.id", Value: evil}}
+	s.Events = []traces.SpanEvent{{Name: evil, Attrs: s.Attrs}}
+	store := traces.NewTraceStore(traces.Limits{})
 	store.Add(s)
 	for _, query := range []string{"", "?q=%22%3E%3Cscript%3E", "?trace=" + s.TraceID, "?trace=%3Cscript%3E"} {
 		body := get(t, store, query).Body.String()
@@ -100,13 +100,13 @@ func TestPageEscapesEverything(t *testing.T) {
 
 func TestPageAsJSON(t *testing.T) {
 	t.Parallel()
-	store := telemetry.NewTraceStore(telemetry.Limits{})
+	store := traces.NewTraceStore(traces.Limits{})
 	store.Add(sample()...)
-	var list struct{ Traces []telemetry.Summary }
+	var list struct{ Traces []traces.Summary }
 	require.NoError(t, json.Unmarshal(get(t, store, "?format=json").Body.Bytes(), &list))
 	require.Equal(t, []string{"gateway", "chunker-svc", "encoder-svc", "projector-svc", "llm-svc"}, list.Traces[0].Services)
 
-	var one struct{ Spans []telemetry.Span }
+	var one struct{ Spans []traces.Span }
 	require.NoError(t, json.Unmarshal(get(t, store, "?format=json&trace="+sample()[0].TraceID).Body.Bytes(), &one))
 	require.Len(t, one.Spans, len(sample()))
 	require.Equal(t, http.StatusNotFound, get(t, store, "?trace=none").Code)
@@ -116,20 +116,20 @@ func TestPageAsJSON(t *testing.T) {
 func TestPageRefusesOtherMethods(t *testing.T) {
 	t.Parallel()
 	rec := httptest.NewRecorder()
-	telemetry.NewTraceStore(telemetry.Limits{}).PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
+	traces.NewTraceStore(traces.Limits{}).PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, rec.Code)
 }
 
 func TestPageOfStrangeTrees(t *testing.T) {
 	t.Parallel()
-	for name, spans := range map[string][]telemetry.Span{
+	for name, spans := range map[string][]traces.Span{
 		"cycle":       {span(1, 1, 2, 0, 1, "a", "x"), span(1, 2, 1, 0, 1, "a", "x")},
 		"own parent":  {span(1, 1, 1, 0, 1, "a", "x")},
 		"orphan":      {span(1, 1, 77, 0, 1, "a", "x")},
 		"no duration": {span(1, 1, 0, 0, 0, "a", "x")},
 		"backwards":   {span(1, 1, 0, 0, -50, "a", "x")},
 	} {
-		store := telemetry.NewTraceStore(telemetry.Limits{})
+		store := traces.NewTraceStore(traces.Limits{})
 		store.Add(spans...)
 		rec := get(t, store, "?trace="+spans[0].TraceID)
 		require.Equal(t, len(spans), strings.Count(rec.Body.String(), "<details>"), name)
@@ -138,7 +138,7 @@ func TestPageOfStrangeTrees(t *testing.T) {
 
 func TestPageOfAChainDeeperThanAnyStack(t *testing.T) {
 	t.Parallel()
-	store := telemetry.NewTraceStore(telemetry.Limits{})
+	store := traces.NewTraceStore(traces.Limits{})
 	for i := range 2100 {
 		store.Add(span(1, i+1, i, i, 10, "a", "x"))
 	}

@@ -1,4 +1,4 @@
-package telemetry
+package traces
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // Limits bound what a TraceStore keeps. Zero fields mean the defaults named beside them.
@@ -229,7 +231,7 @@ func summarize(tr *storedTrace) Summary {
 			sum.Errors++
 		}
 		if sum.JobID == "" {
-			sum.JobID = s.Attr(string(AttrJobID))
+			sum.JobID = s.Attr(string(telemetry.AttrJobID))
 		}
 		if s.End.After(end) {
 			end = s.End

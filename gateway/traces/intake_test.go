@@ -1,4 +1,4 @@
-package telemetry_test
+package traces_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/gateway/traces"
 )
 
 func text(s string) *commonpb.AnyValue {
@@ -62,7 +62,7 @@ func zipped(t *testing.T, raw []byte) []byte {
 	return b.Bytes()
 }
 
-func post(t *testing.T, store *telemetry.TraceStore, method, contentType, encoding string, body []byte) *httptest.ResponseRecorder {
+func post(t *testing.T, store *traces.TraceStore, method, contentType, encoding string, body []byte) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, "/v1/traces", bytes.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
@@ -77,7 +77,7 @@ const protobuf = "application/x-protobuf"
 func TestIntakeStoresSpans(t *testing.T) {
 	t.Parallel()
 	for encoding, body := range map[string][]byte{"": request(t), "gzip": zipped(t, request(t))} {
-		store := telemetry.NewTraceStore(telemetry.Limits{})
+		store := traces.NewTraceStore(traces.Limits{})
 		rec := post(t, store, http.MethodPost, protobuf, encoding, body)
 		require.Equal(t, http.StatusOK, rec.Code, rec.Body.String())
 		var resp collectorpb.ExportTraceServiceResponse
@@ -116,10 +116,10 @@ func TestIntakeRefuses(t *testing.T) {
 		"gzip bomb":     {http.MethodPost, protobuf, "gzip", bomb, http.StatusRequestEntityTooLarge},
 		"large gzipped": {http.MethodPost, protobuf, "gzip", append(zipped(t, nil), make([]byte, 5<<20)...), http.StatusBadRequest},
 	} {
-		store := telemetry.NewTraceStore(telemetry.Limits{})
+		store := traces.NewTraceStore(traces.Limits{})
 		rec := post(t, store, c.method, c.contentType, c.encoding, c.body)
 		require.Equal(t, c.want, rec.Code, "%s: %s", name, rec.Body.String())
-		require.Empty(t, store.List(telemetry.Query{}), name)
+		require.Empty(t, store.List(traces.Query{}), name)
 	}
 }
 
@@ -127,12 +127,12 @@ func FuzzIntake(f *testing.F) {
 	f.Add([]byte("garbage"), false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, body []byte, gzipped bool) {
-		store, encoding := telemetry.NewTraceStore(telemetry.Limits{Traces: 3, Spans: 10}), ""
+		store, encoding := traces.NewTraceStore(traces.Limits{Traces: 3, Spans: 10}), ""
 		if gzipped {
 			encoding = "gzip"
 		}
 		post(t, store, http.MethodPost, protobuf, encoding, body)
-		for _, s := range store.List(telemetry.Query{}) {
+		for _, s := range store.List(traces.Query{}) {
 			rec := get(t, store, "?trace="+s.TraceID)
 			require.Equal(t, http.StatusOK, rec.Code)
 			rec = get(t, store, "?format=json&trace="+s.TraceID)

@@ -1,8 +1,10 @@
-package telemetry
+package traces
 
 import (
 	"slices"
 	"time"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 const (
@@ -55,7 +57,9 @@ func servicesOf(sum Summary) []service {
 
 // colourOf returns a service's colour in the page: our own have one each, strangers share the last two.
 func colourOf(name string) int {
-	own := []string{ServiceGateway, ServiceChunker, ServiceEncoder, ServiceProjector, ServiceLLM, ServiceCLI}
+	own := []string{
+		telemetry.ServiceGateway, telemetry.ServiceChunker, telemetry.ServiceEncoder, telemetry.ServiceProjector, telemetry.ServiceLLM, telemetry.ServiceCLI,
+	}
 	if i := slices.Index(own, name); i >= 0 {
 		return i
 	}
