@@ -57,7 +57,7 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	viewer := traces.NewTraceStore(traces.Limits{})
+	viewer := traces.New(traces.Limits{})
 	telCfg := cfg.Telemetry(telemetry.ServiceGateway)
 	telCfg.Spans = viewer
 	tel, stop, err := telemetry.Start(ctx, telCfg)
@@ -105,7 +105,7 @@ func flush(ctx context.Context, step func(context.Context) error) error {
 type gateway struct {
 	cfg      Config
 	tel      *telemetry.Telemetry
-	traces   *traces.TraceStore
+	traces   *traces.Store
 	blobs    *blob.Store
 	jobs     *store.SQL
 	producer *kafka.Producer

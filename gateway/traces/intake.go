@@ -22,7 +22,7 @@ var errTooLarge = errors.New("request is too large")
 
 // OTLPHandler takes spans by OTLP over HTTP: POST of application/x-protobuf, plain or gzip. Larger
 // requests than the limits end in 413, others that cannot be read in 4xx.
-func (t *TraceStore) OTLPHandler() http.Handler {
+func (t *Store) OTLPHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -42,7 +42,7 @@ func (t *TraceStore) OTLPHandler() http.Handler {
 	})
 }
 
-func (t *TraceStore) take(w http.ResponseWriter, raw []byte) {
+func (t *Store) take(w http.ResponseWriter, raw []byte) {
 	var req collectorpb.ExportTraceServiceRequest
 	if err := proto.Unmarshal(raw, &req); err != nil {
 		http.Error(w, "decoding the request: not an OTLP trace request", http.StatusBadRequest)

@@ -62,7 +62,7 @@ func zipped(t *testing.T, raw []byte) []byte {
 	return b.Bytes()
 }
 
-func post(t *testing.T, store *traces.TraceStore, method, contentType, encoding string, body []byte) *httptest.ResponseRecorder {
+func post(t *testing.T, store *traces.Store, method, contentType, encoding string, body []byte) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, "/v1/traces", bytes.NewReader(body))
 	r.Header.Set("Content-Type", contentType)
@@ -77,7 +77,7 @@ const protobuf = "application/x-protobuf"
 func TestIntakeStoresSpans(t *testing.T) {
 	t.Parallel()
 	for encoding, body := range map[string][]byte{"": request(t), "gzip": zipped(t, request(t))} {
-		store := traces.NewTraceStore(traces.Limits{})
+		store := traces.New(traces.Limits{})
 		rec := post(t, store, http.MethodPost, protobuf, encoding, body)
 		require.Equal(t, http.StatusOK, rec.Code, rec.Body.String())
 		var resp collectorpb.ExportTraceServiceResponse
@@ -116,7 +116,7 @@ func TestIntakeRefuses(t *testing.T) {
 		"gzip bomb":     {http.MethodPost, protobuf, "gzip", bomb, http.StatusRequestEntityTooLarge},
 		"large gzipped": {http.MethodPost, protobuf, "gzip", append(zipped(t, nil), make([]byte, 5<<20)...), http.StatusBadRequest},
 	} {
-		store := traces.NewTraceStore(traces.Limits{})
+		store := traces.New(traces.Limits{})
 		rec := post(t, store, c.method, c.contentType, c.encoding, c.body)
 		require.Equal(t, c.want, rec.Code, "%s: %s", name, rec.Body.String())
 		require.Empty(t, store.List(traces.Query{}), name)
@@ -127,7 +127,7 @@ func FuzzIntake(f *testing.F) {
 	f.Add([]byte("garbage"), false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, body []byte, gzipped bool) {
-		store, encoding := traces.NewTraceStore(traces.Limits{Traces: 3, Spans: 10}), ""
+		store, encoding := traces.New(traces.Limits{Traces: 3, Spans: 10}), ""
 		if gzipped {
 			encoding = "gzip"
 		}

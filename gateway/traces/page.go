@@ -33,7 +33,7 @@ type listRow struct {
 
 // PageHandler serves the traces stored: the list (filtered by q and errors=1), one trace as a waterfall
 // (trace=<id>), and either as JSON (format=json). It is meant for /debug/traces but serves at any path.
-func (t *TraceStore) PageHandler() http.Handler {
+func (t *Store) PageHandler() http.Handler {
 	page := template.Must(template.New("page").Funcs(template.FuncMap{
 		"took": took, "clock": func(at time.Time) string { return at.UTC().Format("15:04:05.000") },
 		"day":  func(at time.Time) string { return at.UTC().Format(time.DateOnly) },
@@ -50,7 +50,7 @@ func (t *TraceStore) PageHandler() http.Handler {
 	})
 }
 
-func (t *TraceStore) servePage(w http.ResponseWriter, r *http.Request, page *template.Template) {
+func (t *Store) servePage(w http.ResponseWriter, r *http.Request, page *template.Template) {
 	form := r.URL.Query()
 	asJSON := form.Get("format") == "json"
 	id := form.Get("trace")

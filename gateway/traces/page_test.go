@@ -14,7 +14,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/traces"
 )
 
-func get(t *testing.T, store *traces.TraceStore, query string) *httptest.ResponseRecorder {
+func get(t *testing.T, store *traces.Store, query string) *httptest.ResponseRecorder {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	store.PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/traces"+query, nil))
@@ -53,7 +53,7 @@ func sample() []traces.Span {
 
 func TestTracePageShowsEverySpan(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	store.Add(sample()...)
 	store.Add(span(2, 1, 0, 5000, 90, "gateway", "GET /v1/jobs"), span(3, 1, 0, 6000, 700, "encoder-svc", "process lark.windows.v1"))
 	rec := get(t, store, "?trace="+sample()[0].TraceID)
@@ -89,7 +89,7 @@ func TestPageEscapesEverything(t *testing.T) {
 	s.Failed, s.Message, s.Kind = true, evil, evil
 	s.Attrs = []traces.Attr{{Key: evil, Value: evil}, {Key: "lark.job.id", Value: evil}}
 	s.Events = []traces.SpanEvent{{Name: evil, Attrs: s.Attrs}}
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	store.Add(s)
 	for _, query := range []string{"", "?q=%22%3E%3Cscript%3E", "?trace=" + s.TraceID, "?trace=%3Cscript%3E"} {
 		body := get(t, store, query).Body.String()
@@ -100,7 +100,7 @@ func TestPageEscapesEverything(t *testing.T) {
 
 func TestPageAsJSON(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	store.Add(sample()...)
 	var list struct{ Traces []traces.Summary }
 	require.NoError(t, json.Unmarshal(get(t, store, "?format=json").Body.Bytes(), &list))
@@ -116,7 +116,7 @@ func TestPageAsJSON(t *testing.T) {
 func TestPageRefusesOtherMethods(t *testing.T) {
 	t.Parallel()
 	rec := httptest.NewRecorder()
-	traces.NewTraceStore(traces.Limits{}).PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
+	traces.New(traces.Limits{}).PageHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil))
 	require.Equal(t, http.StatusMethodNotAllowed, rec.Code)
 }
 
@@ -129,7 +129,7 @@ func TestPageOfStrangeTrees(t *testing.T) {
 		"no duration": {span(1, 1, 0, 0, 0, "a", "x")},
 		"backwards":   {span(1, 1, 0, 0, -50, "a", "x")},
 	} {
-		store := traces.NewTraceStore(traces.Limits{})
+		store := traces.New(traces.Limits{})
 		store.Add(spans...)
 		rec := get(t, store, "?trace="+spans[0].TraceID)
 		require.Equal(t, len(spans), strings.Count(rec.Body.String(), "<details>"), name)
@@ -138,7 +138,7 @@ func TestPageOfStrangeTrees(t *testing.T) {
 
 func TestPageOfAChainDeeperThanAnyStack(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	for i := range 2100 {
 		store.Add(span(1, i+1, i, i, 10, "a", "x"))
 	}

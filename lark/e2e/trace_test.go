@@ -21,13 +21,13 @@ import (
 
 // receiver is an OTLP/HTTP receiver of traces: what a collector would be.
 type receiver struct {
-	*viewer.TraceStore
+	*viewer.Store
 	server *httptest.Server
 }
 
 func startReceiver() *receiver {
-	store := viewer.NewTraceStore(viewer.Limits{Traces: 2000, SpansPerTrace: 20_000, Spans: 200_000})
-	return &receiver{TraceStore: store, server: httptest.NewServer(store.OTLPHandler())}
+	store := viewer.New(viewer.Limits{Traces: 2000, SpansPerTrace: 20_000, Spans: 200_000})
+	return &receiver{Store: store, server: httptest.NewServer(store.OTLPHandler())}
 }
 
 // env makes the stages send their traces here.

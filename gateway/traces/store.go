@@ -12,7 +12,7 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// Limits bound what a TraceStore keeps. Zero fields mean the defaults named beside them.
+// Limits bound what a Store keeps. Zero fields mean the defaults named beside them.
 type Limits struct {
 	// Traces is the number of traces kept (200).
 	Traces int
@@ -22,17 +22,17 @@ type Limits struct {
 	Spans int
 }
 
-// Attributes and events of one span that a TraceStore keeps, and the bytes of each text.
+// Attributes and events of one span that a Store keeps, and the bytes of each text.
 const (
 	maxSpanAttrs  = 48
 	maxSpanEvents = 16
 	maxSpanText   = 512
 )
 
-// TraceStore keeps the last traces in memory, whole, for a look at what happened without a tracing
+// Store keeps the last traces in memory, whole, for a look at what happened without a tracing
 // backend. It takes spans of its own process (as a span exporter) and of others (OTLPHandler).
 // All methods are safe for concurrent use.
-type TraceStore struct {
+type Store struct {
 	limits Limits
 
 	mu     sync.Mutex
@@ -48,10 +48,10 @@ type storedTrace struct {
 	dropped int
 }
 
-var _ sdktrace.SpanExporter = (*TraceStore)(nil)
+var _ sdktrace.SpanExporter = (*Store)(nil)
 
-// NewTraceStore returns an empty store.
-func NewTraceStore(limits Limits) *TraceStore {
+// New returns an empty store.
+func New(limits Limits) *Store {
 	if limits.Traces <= 0 {
 		limits.Traces = 200
 	}
@@ -61,7 +61,7 @@ func NewTraceStore(limits Limits) *TraceStore {
 	if limits.Spans <= 0 {
 		limits.Spans = 40_000
 	}
-	return &TraceStore{limits: limits, traces: make(map[string]*storedTrace)}
+	return &Store{limits: limits, traces: make(map[string]*storedTrace)}
 }
 
 // Span is one finished step of a trace.
@@ -107,7 +107,7 @@ func (s Span) Attr(key string) string {
 }
 
 // Add stores spans. A span seen before is ignored, so that senders may repeat themselves.
-func (t *TraceStore) Add(spans ...Span) {
+func (t *Store) Add(spans ...Span) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range spans {
@@ -122,7 +122,7 @@ func (t *TraceStore) Add(spans ...Span) {
 	}
 }
 
-func (t *TraceStore) add(s Span) {
+func (t *Store) add(s Span) {
 	tr := t.traces[s.TraceID]
 	if tr == nil {
 		tr = &storedTrace{id: s.TraceID, seen: make(map[string]struct{})}
@@ -142,7 +142,7 @@ func (t *TraceStore) add(s Span) {
 }
 
 // ExportSpans takes the spans of this process.
-func (t *TraceStore) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (t *Store) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
 	out := make([]Span, len(spans))
 	for i, s := range spans {
 		out[i] = fromSDK(s)
@@ -152,11 +152,11 @@ func (t *TraceStore) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpa
 }
 
 // Shutdown does nothing: what is stored can still be looked at.
-func (t *TraceStore) Shutdown(context.Context) error { return nil }
+func (t *Store) Shutdown(context.Context) error { return nil }
 
 // Trace returns the spans of a trace by start time and how many more were dropped; ok is false when
 // the trace is not (or no longer) stored.
-func (t *TraceStore) Trace(id string) (spans []Span, dropped int, ok bool) {
+func (t *Store) Trace(id string) (spans []Span, dropped int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tr := t.traces[id]
@@ -190,7 +190,7 @@ type Query struct {
 }
 
 // List returns summaries of the traces stored, latest first.
-func (t *TraceStore) List(q Query) []Summary {
+func (t *Store) List(q Query) []Summary {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []Summary

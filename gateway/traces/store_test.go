@@ -29,7 +29,7 @@ func span(tr, id, parent, start, length int, service, name string) traces.Span {
 
 func TestStoreKeepsTheLatestTraces(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{Traces: 2})
+	store := traces.New(traces.Limits{Traces: 2})
 	for tr := 1; tr <= 3; tr++ {
 		store.Add(span(tr, 1, 0, tr, 1, "gateway", "submit"))
 	}
@@ -42,7 +42,7 @@ func TestStoreKeepsTheLatestTraces(t *testing.T) {
 
 func TestStoreBoundsSpans(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{SpansPerTrace: 3, Spans: 5})
+	store := traces.New(traces.Limits{SpansPerTrace: 3, Spans: 5})
 	for i := 1; i <= 5; i++ {
 		store.Add(span(1, i, 0, i, 1, "a", "x"))
 	}
@@ -61,7 +61,7 @@ func TestStoreBoundsSpans(t *testing.T) {
 
 func TestStoreIgnoresRepeats(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	one := span(1, 1, 0, 0, 1, "a", "x")
 	store.Add(one, one)
 	store.Add(one)
@@ -72,7 +72,7 @@ func TestStoreIgnoresRepeats(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	late := span(1, 3, 2, 50, 100, "llm-svc", "answer")
 	late.Failed = true
 	late.Attrs = []traces.Attr{{Key: "lark.job.id", Value: "job-7"}}
@@ -86,7 +86,7 @@ func TestSummary(t *testing.T) {
 
 func TestQuery(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{})
+	store := traces.New(traces.Limits{})
 	bad := span(2, 1, 0, 0, 1, "encoder-svc", "encode")
 	bad.Failed = true
 	named := span(3, 1, 0, 0, 1, "gateway", "submit")
@@ -102,7 +102,7 @@ func TestQuery(t *testing.T) {
 
 func TestStoreUnderConcurrentUse(t *testing.T) {
 	t.Parallel()
-	store := traces.NewTraceStore(traces.Limits{Traces: 5, Spans: 50})
+	store := traces.New(traces.Limits{Traces: 5, Spans: 50})
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
