@@ -2,9 +2,9 @@
 package main
 
 import (
-	"github.com/larkstream/larkstream/gateway/gateway"
+	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-func main() { service.Main(telemetry.ServiceGateway, gateway.Command) }
+func main() { service.Main(telemetry.ServiceGateway, server.Command) }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/gateway/gateway"
+	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/lark/internal/broker"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
@@ -33,7 +33,7 @@ type command func(ctx context.Context, args []string) error
 func stages() map[string]command {
 	return map[string]command{
 		up.Broker: broker.Command, up.Chunker: chunkersvc.Command, up.Encoder: encodersvc.Command,
-		up.Projector: projectorsvc.Command, up.LLM: llmsvc.Command, up.Gateway: gateway.Command,
+		up.Projector: projectorsvc.Command, up.LLM: llmsvc.Command, up.Gateway: server.Command,
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/larkstream/larkstream/gateway/gateway"
+	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
 	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
 	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
@@ -118,7 +118,7 @@ func TestVariablesAreKnown(t *testing.T) {
 // configs are the configurations of the services, by the prefix of the variables whose names come from keys.
 func configs() map[string]any {
 	return map[string]any{
-		"LARK_GATEWAY_": gateway.Config{}, "LARK_CHUNKER_": chunkersvc.Config{}, "LARK_ENCODER_": encodersvc.Config{},
+		"LARK_GATEWAY_": server.Config{}, "LARK_CHUNKER_": chunkersvc.Config{}, "LARK_ENCODER_": encodersvc.Config{},
 		"LARK_PROJECTOR_": projectorsvc.Config{}, "LARK_LLM_": llmsvc.Config{},
 	}
 }

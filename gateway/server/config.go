@@ -1,6 +1,6 @@
-// Package gateway is the facade of the gateway: the HTTP API, the job store with its outbox, the
+// Package server is the facade of the gateway: the HTTP API, the job store with its outbox, the
 // recorder of outcomes, and the event streams.
-package gateway
+package server
 
 import (
 	"errors"

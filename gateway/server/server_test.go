@@ -1,4 +1,4 @@
-package gateway_test
+package server_test
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/gateway"
+	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/config/configtest"
 	"github.com/larkstream/larkstream/shared/event"
@@ -42,7 +42,7 @@ const patience = time.Minute
 type world struct {
 	t      *testing.T
 	kafka  kafka.Config
-	cfg    gateway.Config
+	cfg    server.Config
 	client *client.Client
 	url    string
 	jobs   chan *eventpb.Job
@@ -91,7 +91,7 @@ func setupOn(t *testing.T, addr string) *world {
 		require.NoError(t, waitCtrl())
 		require.NoError(t, w.prod.Close(context.Background()))
 	})
-	w.cfg, err = gateway.DefaultConfig()
+	w.cfg, err = server.DefaultConfig()
 	require.NoError(t, err)
 	dir := t.TempDir()
 	w.cfg.HTTPAddr, w.cfg.KafkaBrokers, w.cfg.StateFile = "127.0.0.1:0", w.kafka.Brokers, filepath.Join(dir, "run", "gateway.json")
@@ -108,7 +108,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- gateway.Run(ctx, w.cfg) }()
+	go func() { done <- server.Run(ctx, w.cfg) }()
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(w.t, <-done)
@@ -309,13 +309,13 @@ func TestTheModelIsKnownByItsManifest(t *testing.T) {
 	manifest.Projector, manifest.LLM, manifest.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
 	manifest.Encoder.SHA256, w.cfg.ModelDir = strings.Repeat("ab", 32), t.TempDir()
 	require.NoError(t, manifest.Write(w.cfg.ModelDir))
-	require.ErrorContains(t, gateway.Run(t.Context(), w.cfg), "has an encoder only")
+	require.ErrorContains(t, server.Run(t.Context(), w.cfg), "has an encoder only")
 }
 
 // TestReadinessTellsWhatIsMissing: a gateway whose broker is away listens, and says what it waits for.
 func TestReadinessTellsWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	cfg, err := gateway.DefaultConfig()
+	cfg, err := server.DefaultConfig()
 	require.NoError(t, err)
 	dir := t.TempDir()
 	cfg.HTTPAddr, cfg.StateFile, cfg.LogLevel = "127.0.0.1:0", filepath.Join(dir, "gateway.json"), "error"
@@ -323,7 +323,7 @@ func TestReadinessTellsWhatIsMissing(t *testing.T) {
 	cfg.BlobURL, cfg.DatabaseURL = config.Secret("file://"+filepath.Join(dir, "blobs")), config.Secret("sqlite://"+filepath.Join(dir, "gateway.db"))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- gateway.Run(ctx, cfg) }()
+	go func() { done <- server.Run(ctx, cfg) }()
 	var state struct {
 		HTTPAddr string `json:"http_addr"`
 	}
@@ -387,8 +387,8 @@ func TestPagesAndTelemetry(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	configtest.Complete(t, func() any { return &gateway.Config{} }, "testdata/complete.yaml")
-	cfg, err := gateway.DefaultConfig()
+	configtest.Complete(t, func() any { return &server.Config{} }, "testdata/complete.yaml")
+	cfg, err := server.DefaultConfig()
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
 	require.Equal(t, "127.0.0.1:8080", cfg.HTTPAddr)
@@ -397,7 +397,7 @@ func TestConfig(t *testing.T) {
 	for _, fault := range []string{"limits.max_questions", "database_url", "sweep", "fetch"} {
 		require.ErrorContains(t, err, fault)
 	}
-	require.Error(t, gateway.Command(t.Context(), []string{"--no-such-flag"}))
+	require.Error(t, server.Command(t.Context(), []string{"--no-such-flag"}))
 }
 
 // answers are the plan and the outcomes that the stages would publish.
