@@ -1,5 +1,3 @@
-// Package client speaks to a Larkstream gateway over HTTP. It holds the types of the wire format,
-// which the gateway serves, and imports nothing of the server.
 package client
 
 import (
@@ -118,8 +116,8 @@ type Counts struct {
 	Answered    int `json:"answered"`
 	Failed      int `json:"failed"`
 	Cancelled   int `json:"cancelled" doc:"Cancelled or expired"`
-	WindowsDone int `json:"windows_done" doc:"Windows of which every question has ended; not in lists"`
-	CacheHits   int `json:"cache_hits" doc:"Ended windows whose embedding was known; not in lists"`
+	WindowsDone int `json:"windows_done" doc:"Windows whose questions have all ended; not in lists"`
+	CacheHits   int `json:"cache_hits" doc:"Windows with an outcome whose embedding was cached; not in lists"`
 }
 
 // Coverage says how much of the track the windows hear.

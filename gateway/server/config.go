@@ -1,5 +1,3 @@
-// Package server is the facade of the gateway: the HTTP API, the job store with its outbox, the
-// recorder of outcomes, and the event streams.
 package server
 
 import (

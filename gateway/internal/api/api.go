@@ -1,4 +1,3 @@
-// Package api is the gateway's HTTP interface: jobs, their outcomes and their event streams.
 package api
 
 import (

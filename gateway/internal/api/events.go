@@ -131,8 +131,8 @@ type teller struct {
 	told map[string]bool
 }
 
-// run tells until the job's end (nil) or an error. A buffer that was given up for other jobs' is
-// taken up again; what was missed meanwhile comes from the store.
+// run tells events until the job's end (nil) or an error. If the hub gave the job's buffer up for other jobs, run watches the job again and
+// tells from the store what it missed meanwhile.
 func (t *teller) run(ctx context.Context, after int64) error {
 	if err := t.out.open(); err != nil {
 		return err
@@ -149,8 +149,8 @@ func (t *teller) run(ctx context.Context, after int64) error {
 	}
 }
 
-// awaitLog gives a gateway that has just been started a moment to read the log again, where the place
-// to go on from is. Without it the watcher is told what it has seen already, which does no harm.
+// awaitLog waits until a gateway that has just started has read the log again, because the log holds the watcher's place. The wait is at most
+// one heartbeat. If it is too short, the watcher is told some outcomes again, which does no harm.
 func (t *teller) awaitLog(ctx context.Context) {
 	if t.api.deps.LogRead == nil {
 		return
@@ -206,8 +206,8 @@ func (t *teller) watch(ctx context.Context, after int64) (int64, error) {
 // closedTimer fires at once, always.
 var closedTimer = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-// ended: the job has ended in the store, whether or not the log says so. The end's event may be late,
-// lost with the process that was to send it, or older than what the log holds.
+// ended tells whether the job has ended in the store. The log may not say so: the event of the end may be late, it may be lost with the
+// process that was to send it, or the log may have dropped it already.
 func (t *teller) ended(ctx context.Context) (bool, error) {
 	j, err := t.api.deps.Store.Peek(ctx, t.jobID)
 	return err == nil && j.State.Terminal(), err

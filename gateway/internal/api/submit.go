@@ -65,7 +65,7 @@ func (a *API) registerSubmit() {
 		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
 			"`questions`, repeated, `plan`, `spans` and the options), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
-	op.Middlewares = nil // it has a time limit of its own
+	op.Middlewares = nil // submit sets its own time limit
 	huma.Register(a.huma, op, a.submit)
 	// After registration, or huma would want to read the body itself.
 	a.huma.OpenAPI().Paths[op.Path].Post.RequestBody = a.submitBody()
@@ -90,7 +90,7 @@ func (a *API) submitBody() *huma.RequestBody {
 
 // submit takes a job in, in this order: a slot, the idempotency key, the body (audio to a spool file),
 // validation, audio to the object store, job and outbox in one transaction, a signal to the relay.
-// Whatever fails before the transaction leaves no job; audio without a job is swept in time.
+// A failure before the transaction leaves no job; the sweep deletes audio without a job later.
 func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
 	if !tryAcquire(a.uploads) {
 		return nil, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests are being taken in, which is the limit", a.limits.MaxUploads)
@@ -164,7 +164,7 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: jobView(job, a.deps.Hub.Progress(job.ID))}, nil
 }
 
-// replay answers a request whose key made a job before.
+// replay answers a request whose idempotency key has made a job before.
 func (a *API) replay(ctx context.Context, used store.Used, fingerprint string) (*submitOutput, error) {
 	if used.Fingerprint != fingerprint {
 		return nil, invalid(codeIdempotencyMismatch, "this Idempotency-Key was used with another request")

@@ -1,5 +1,3 @@
-// Package fetch downloads audio from a URL that a user gave, without letting the user reach into the
-// network that the gateway runs in.
 package fetch
 
 import (

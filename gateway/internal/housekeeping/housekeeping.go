@@ -1,5 +1,3 @@
-// Package housekeeping does what the gateway does from time to time: it keeps the object store within
-// its budget, forgets old idempotency keys, and checks the ledger.
 package housekeeping
 
 import (

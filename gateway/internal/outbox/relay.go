@@ -1,6 +1,3 @@
-// Package outbox publishes what the job store has promised: it reads the outbox table in order,
-// publishes to Kafka, and removes what the broker has acknowledged. A crash between the two
-// publishes a record again, which changes nothing downstream.
 package outbox
 
 import (

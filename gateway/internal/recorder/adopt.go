@@ -24,8 +24,8 @@ func (r *Recorder) adopt(ctx context.Context, m *eventpb.Job) error {
 	return r.deps.Store.Adopt(ctx, store.NewJob(spec, telemetry.TraceID(ctx)))
 }
 
-// unknown deals with an entry whose job is not in the store. Its job record came before it on the log, but it may not have been
-// taken up yet: as long as there are such, the entry waits; else it is a stray.
+// unknown deals with an entry whose job is not in the store. The record of the job was published before the entry, but the recorder may not
+// have read it yet. The entry waits while unread job records exist. Without unread job records the entry is a stray.
 func (r *Recorder) unknown(ctx context.Context, entry store.Entry) (store.Recorded, error) {
 	if r.deps.JobsPending == nil {
 		return store.Recorded{Unknown: true}, nil

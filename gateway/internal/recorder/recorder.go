@@ -1,6 +1,3 @@
-// Package recorder writes what comes in on lark.answers.v1 to the job store and tells those who watch
-// the job. It is the end of the pipeline: here the ledger's law is kept, that every question of every
-// window of an accepted job ends in exactly one outcome.
 package recorder
 
 import (

@@ -145,7 +145,7 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 		if err := rows.Scan(&index, &hash, &span.StartS, &span.EndS); err != nil {
 			return nil, err
 		}
-		if hash == "" { // the plan itself is that of a job given up
+		if hash == "" { // the plan itself says that the job was given up
 			return []*eventpb.Outcome{o}, nil
 		}
 		copied := proto.CloneOf(o)
@@ -156,7 +156,7 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 	return out, rows.Err()
 }
 
-// insert writes an outcome if its id is new and returns the one that stands.
+// insert writes an outcome if its id is new and returns the outcome that the store then holds.
 func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*eventpb.Outcome, bool, error) {
 	record, err := proto.Marshal(o)
 	if err != nil {
@@ -224,7 +224,7 @@ func (r *recording) dropStrays(ctx context.Context, job *Job) error {
 		Scan(&job.Answered, &job.Failed, &job.Cancelled)
 }
 
-// finalState of a job whose outcomes are all in.
+// finalState is the state of a job that has all its outcomes.
 func finalState(j Job) State {
 	switch {
 	case j.Answered == j.Expected():

@@ -1,5 +1,3 @@
-// Package store keeps jobs, their outcomes, the outbox and idempotency keys in SQL. It is the truth
-// about a job: Kafka carries what moves, this remembers what was promised and what came of it.
 package store
 
 import (
@@ -23,11 +21,6 @@ const (
 	Failed     State = event.JobFailed
 	Cancelled  State = event.JobCancelled
 )
-
-// States lists all states, open ones first.
-func States() []State {
-	return []State{Queued, Running, Cancelling, Succeeded, Partial, Failed, Cancelled}
-}
 
 // Terminal tells whether a job in this state has ended.
 func (s State) Terminal() bool { return event.Terminal(string(s)) }
@@ -64,8 +57,8 @@ type Job struct {
 
 	// Windows are filled by Get only.
 	Windows []Window
-	// CacheHits counts the plan's windows whose embedding was cached; filled by Get only, and only
-	// from windows with an outcome. WindowsDone counts windows with every question ended.
+	// WindowsDone counts the windows whose questions have all ended. CacheHits counts the windows with an outcome whose embedding was
+	// cached. Get alone fills both.
 	CacheHits, WindowsDone int
 }
 
@@ -119,15 +112,15 @@ type Recorded struct {
 	// Unknown: no such job in this store. Outside: the outcome names a question or window that the
 	// job does not have. Nothing was written in either case.
 	Unknown, Outside bool
-	// Outcomes as they now stand in the store for this entry: its own, the one that was there first,
-	// or, when a whole job was given up after planning, one for every window that it left open.
+	// Outcomes are what the store now holds for this entry. Usually that is the entry's own outcome. It is an earlier outcome if one had been
+	// recorded for the same question and window. It is one outcome per open window if a stage gave the whole job up after planning.
 	Outcomes []*eventpb.Outcome
-	// New is how many of Outcomes, from the first, were written now; the others had been before.
+	// New is how many of Outcomes were written now. They come first; the others had been written before.
 	New int
 	// JustEnded: this entry completed the job.
 	JustEnded bool
-	// Missing is, for an entry that completed the job, by how many the stored outcomes differ from
-	// the expected ones; the ledger's law says 0.
+	// Missing is set for an entry that completed the job: the difference between the number of stored outcomes and the number expected. The
+	// ledger's law says 0.
 	Missing int
 	// Job after the entry, without Questions and Windows.
 	Job Job

@@ -1,6 +1,3 @@
-// Package stream keeps the recent events of jobs in memory, as read from lark.events.v1, for those
-// who watch a job. Memory is bounded per job and in total, whatever the number of watchers: a watcher
-// holds a position in the job's buffer, not a copy of it.
 package stream
 
 import (
@@ -175,21 +172,20 @@ type Watcher struct {
 	hub *Hub
 	buf *buffer
 	pos int64
-	// skip is where to begin once the first event has come, when none had when watching began.
+	// skip is where to begin if watching began before the job's first event came.
 	skip int64
-	// Gap: the buffer does not reach back to where the watcher asked to begin, so what came before
-	// must be told from the job store.
+	// Gap says that the buffer does not reach back to where the watcher asked to begin: earlier outcomes must be told from the job store.
 	Gap bool
-	// Held are the ids of the outcomes that the watcher will yet be given from the buffer, Past of
-	// those in it that lie before where the watcher begins.
+	// Held are the ids of the outcomes that the watcher will still be given from the buffer. Past are the ids of the outcomes that the
+	// buffer holds from before the place where the watcher begins.
 	Held, Past map[string]bool
 }
 
 // FromStart asks Watch for all that the buffer holds.
 const FromStart = int64(-1)
 
-// Watch begins to watch a job after the event numbered after, or FromStart. A number that the log
-// cannot have given for this job (the topic was made anew) counts as FromStart.
+// Watch begins to watch a job after the event numbered after, or at FromStart. A number above the job's last event counts as FromStart: the
+// topic must have been made anew.
 func (h *Hub) Watch(jobID string, after int64) *Watcher {
 	h.mu.Lock()
 	defer h.mu.Unlock()

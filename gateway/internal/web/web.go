@@ -1,5 +1,3 @@
-// Package web holds the gateway's pages: a landing page that asks a question, and the documentation of
-// the API. They need nothing from the internet.
 package web
 
 import (
@@ -52,7 +50,7 @@ func secure(next http.Handler) http.Handler {
 	})
 }
 
-// LoopbackOnly refuses callers on other machines, and those behind a proxy, whose address is unknown.
+// LoopbackOnly refuses callers on other machines. It also refuses callers behind a proxy, because their address is unknown.
 func LoopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !fromLoopback(r) {
