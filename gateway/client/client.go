@@ -225,7 +225,12 @@ func (c *Client) do(req *http.Request, dst any) error {
 	if err := problemOf(resp); err != nil {
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(dst); err != nil {
+	body := &io.LimitedReader{R: resp.Body, N: maxBody}
+	err = json.NewDecoder(body).Decode(dst)
+	switch {
+	case err != nil && body.N <= 0:
+		return fmt.Errorf("decoding answer of %s: it is larger than %d bytes", req.URL.Path, maxBody)
+	case err != nil:
 		return fmt.Errorf("decoding answer of %s: %w", req.URL.Path, err)
 	}
 	return nil

@@ -21,12 +21,15 @@ const (
 	maxReconnect = 5 * time.Second
 )
 
+// ErrMalformed says that the gateway's event stream cannot be read. To connect again would bring the same bytes again.
+var ErrMalformed = errors.New("event stream is malformed")
+
 // errEnd: the stream has told the job's end.
 var errEnd = errors.New("job ended")
 
 // Events calls fn for each event of a job, in order, until the job's end (nil), an error of fn, or the
 // end of ctx. It connects again after a broken connection and goes on after the last event; outcomes
-// are given once each. after is the ID of the last event seen before, "" = from the start.
+// are given once each. A refusal that is not retryable ends it with a *Problem, a stream that cannot be read with ErrMalformed. after is the ID of the last event seen before, "" = from the start.
 func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event) error) error {
 	w := &watch{client: c, jobID: jobID, last: after, fn: fn, seen: make(map[string]bool)}
 	for wait := minReconnect; ; wait = min(2*wait, maxReconnect) {
@@ -41,7 +44,7 @@ func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event)
 			return own.err
 		case ctx.Err() != nil:
 			return fmt.Errorf("watching job %s: %w", jobID, context.Cause(ctx))
-		case errors.As(err, &p) && !p.Retryable:
+		case errors.As(err, &p) && !p.Retryable, errors.Is(err, ErrMalformed):
 			return fmt.Errorf("watching job %s: %w", jobID, err)
 		}
 		if w.told > told {
@@ -147,7 +150,7 @@ func decodeEvent(id, kind string, data []byte) (Event, error) {
 		return Event{}, nil
 	}
 	if err := json.Unmarshal(data, dst); err != nil {
-		return Event{}, fmt.Errorf("decoding %s event: %w", kind, err)
+		return Event{}, fmt.Errorf("decoding %s event %s: %w: %w", kind, id, ErrMalformed, err)
 	}
 	return ev, nil
 }
@@ -181,12 +184,14 @@ func readEvents(r io.Reader, fn func(id, kind string, data []byte) error) error 
 			kind = string(value)
 		case "data":
 			if len(data)+len(value) > maxLine {
-				return fmt.Errorf("reading events: one has more than %d bytes", maxLine)
+				return fmt.Errorf("reading events: %w: one event has more than %d bytes", ErrMalformed, maxLine)
 			}
 			data = append(append(data, value...), '\n')
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("reading events: %w: one line has more than %d bytes", ErrMalformed, maxLine)
+	} else if err != nil {
 		return fmt.Errorf("reading events: %w", err)
 	}
 	return io.ErrUnexpectedEOF
