@@ -172,8 +172,8 @@ type Watcher struct {
 	hub *Hub
 	buf *buffer
 	pos int64
-	// skip is where to begin if watching began before the job's first event came.
-	skip int64
+	// early says that watching began before the job's first event came; pos is then moved to the buffer's floor once it has come.
+	early bool
 	// Gap says that the buffer does not reach back to where the watcher asked to begin: earlier outcomes must be told from the job store.
 	Gap bool
 	// Held are the ids of the outcomes that the watcher will still be given from the buffer. Past are the ids of the outcomes that the
@@ -199,7 +199,7 @@ func (h *Hub) Watch(jobID string, after int64) *Watcher {
 	if b.known {
 		w.pos = max(w.pos, b.floor)
 	} else {
-		w.pos, w.skip = FromStart, after
+		w.early = true
 	}
 	for _, it := range b.items {
 		switch id := it.Event.GetOutcome().GetOutcomeId(); {
@@ -241,8 +241,8 @@ func (w *Watcher) poll() (Item, <-chan struct{}, error) {
 		return Item{}, nil, ErrEvicted
 	case !b.known:
 		return Item{}, b.changed, nil
-	case w.pos == FromStart:
-		w.pos = max(b.floor, w.skip) // watching began before the first event came
+	case w.early:
+		w.pos, w.early = max(w.pos, b.floor), false
 	case w.pos < b.floor:
 		return Item{}, nil, ErrLagging
 	}

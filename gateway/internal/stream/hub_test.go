@@ -234,3 +234,30 @@ func TestManyWatchers(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestTheFirstEventOfAPartition has number 0: a watcher is given it whether it comes before or after the event.
+func TestTheFirstEventOfAPartition(t *testing.T) {
+	t.Parallel()
+	h := stream.New(stream.Config{JobEvents: 2})
+	before := h.Watch("a", stream.FromStart)
+	h.Append(0, token("a", "first"))
+	after := h.Watch("a", stream.FromStart)
+	require.False(t, after.Gap)
+	for name, w := range map[string]*stream.Watcher{"before": before, "after": after} {
+		item, err := w.Next(t.Context(), nil)
+		require.NoError(t, err, name)
+		require.Zero(t, item.Offset, name)
+		require.Equal(t, "first", item.Event.GetToken().GetText(), name)
+	}
+	slow := h.Watch("b", stream.FromStart)
+	h.Append(0, token("b", "0"))
+	late := h.Watch("b", stream.FromStart)
+	for i := range int64(3) {
+		h.Append(i+1, token("b", "more"))
+	}
+	_, err := late.Next(t.Context(), nil)
+	require.ErrorIs(t, err, stream.ErrLagging, "number 0 was held when it began and is gone")
+	item, err := slow.Next(t.Context(), nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, item.Offset, "it was promised nothing")
+}
