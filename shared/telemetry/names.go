@@ -2,8 +2,6 @@ package telemetry
 
 import (
 	"go.opentelemetry.io/otel/attribute"
-
-	"github.com/larkstream/larkstream/shared/event"
 )
 
 // ScopeName is the instrumentation scope of every span and metric of this system.
