@@ -204,7 +204,7 @@ func NewLedgerMetrics() *LedgerMetrics {
 	}
 }
 
-// Outcome counts a stored outcome; code is empty for an answer, cache is ResultHit, ResultMiss or empty.
+// Outcome counts a stored outcome; code is empty for an answer, cache is event.CacheHit, event.CacheMiss or empty.
 func (m *LedgerMetrics) Outcome(ctx context.Context, state, code, cache string) {
 	m.outcomes.Add(ctx, 1, metric.WithAttributes(AttrState.String(state), AttrCode.String(code), AttrCache.String(cache)))
 }
