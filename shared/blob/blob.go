@@ -8,14 +8,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"path/filepath"
-	"strings"
-
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/fileblob"
-	"gocloud.dev/blob/memblob"
-	"gocloud.dev/blob/s3blob"
-	"gocloud.dev/gcerrors"
 )
 
 // Prefixes of keys. Sweep knows what may go first.
@@ -27,9 +19,6 @@ const (
 	PrefixEmbedding = "emb/"
 )
 
-// Objects are opaque. With a content type given, the library does not guess one.
-const contentType = "application/octet-stream"
-
 var (
 	// ErrNotFound is returned for an object that does not exist.
 	ErrNotFound = errors.New("no such object")
@@ -40,61 +29,51 @@ var (
 )
 
 // Store is an object store. Its methods are safe for concurrent use.
-type Store struct {
-	bucket *blob.Bucket
-	dir    string // of a file:// store, else ""
+type Store struct{ bucket bucket }
+
+// bucket is what a kind of store does. The Store has checked the keys. Where there is no object the error is ErrNotFound.
+type bucket interface {
+	// put stores what r gives; unless r ends with io.EOF, and after any other error, the old object stands.
+	put(ctx context.Context, key string, r io.Reader) error
+	// open returns an object and its size in bytes.
+	open(ctx context.Context, key string) (io.ReadCloser, int64, error)
+	size(ctx context.Context, key string) (int64, error)
+	remove(ctx context.Context, key string) error
+	// each calls fn for every object below prefix, in no certain order; fn may remove it.
+	each(ctx context.Context, prefix string, fn func(object) error) error
+	close() error
 }
 
 // Open opens a store by URL. A file:// folder is created when it does not exist; file://./dir is
-// relative to the working directory. S3 credentials come from the environment, as the AWS SDK reads them.
-func Open(ctx context.Context, rawURL string) (*Store, error) {
+// relative to the working directory. An s3:// URL takes the parameters endpoint, region, profile, use_path_style,
+// disable_https and anonymous; credentials come from the environment, the AWS tools' credentials file, or the role of
+// the pod or machine. Nothing is sent to a server before the first use.
+func Open(_ context.Context, rawURL string) (*Store, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, errors.New("opening object store: not a URL") // the URL may hold credentials
 	}
 	switch u.Scheme {
-	case fileblob.Scheme:
-		return openDir(u)
-	case memblob.Scheme:
-		return &Store{bucket: memblob.OpenBucket(nil)}, nil
-	case s3blob.Scheme:
-		bucket, err := new(s3blob.URLOpener).OpenBucketURL(ctx, u)
+	case "file":
+		dir, err := openDir(u)
+		if err != nil {
+			return nil, err
+		}
+		return &Store{bucket: dir}, nil
+	case "mem":
+		return &Store{bucket: newMemBucket()}, nil
+	case "s3":
+		b, err := openS3(u)
 		if err != nil {
 			return nil, fmt.Errorf("opening object store s3://%s: %w", u.Host, err)
 		}
-		return &Store{bucket: bucket}, nil
+		return &Store{bucket: b}, nil
 	}
 	return nil, fmt.Errorf("opening object store: scheme %q is not file, s3 or mem", u.Scheme)
 }
 
-func openDir(u *url.URL) (*Store, error) {
-	path := u.Path
-	switch u.Host {
-	case "", "localhost":
-	case ".":
-		path = "." + path
-	default:
-		return nil, fmt.Errorf("opening object store: file://%s names a host; write file:///dir or file://./dir", u.Host)
-	}
-	if u.RawQuery != "" || path == "" {
-		return nil, errors.New("opening object store: a file:// URL is a path and nothing else")
-	}
-	dir, err := filepath.Abs(filepath.FromSlash(path))
-	if err != nil {
-		return nil, fmt.Errorf("opening object store: %w", err)
-	}
-	// Temporary files lie beside their objects, so that the rename stays within one file system.
-	bucket, err := fileblob.OpenBucket(dir, &fileblob.Options{
-		CreateDir: true, DirFileMode: 0o750, NoTempDir: true, Metadata: fileblob.MetadataDontWrite,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("opening object store: %w", err)
-	}
-	return &Store{bucket: bucket, dir: dir}, nil
-}
-
 // Close releases the store.
-func (s *Store) Close() error { return s.bucket.Close() }
+func (s *Store) Close() error { return s.bucket.close() }
 
 // Put stores what r gives under key, replaces an older object, and returns the size in bytes. Readers see the old object
 // or the new object, never a part of one. More than limit bytes give ErrTooLarge. After any error the old object is
@@ -103,32 +82,26 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, limit int64) (
 	if err := CheckKey(key); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var file *os.File
-	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
-		ContentType: contentType, DisableContentTypeDetection: true,
-		BeforeWrite: func(as func(any) bool) error { as(&file); return nil },
-	})
-	if err != nil {
+	counted := &limited{r: r, limit: limit}
+	if err := s.bucket.put(ctx, key, counted); err != nil {
 		return 0, fmt.Errorf("writing object %s: %w", key, err)
 	}
-	n, err := io.Copy(w, io.LimitReader(r, limit+1))
-	if err == nil && n > limit {
-		err = ErrTooLarge
+	return counted.n, nil
+}
+
+// limited ends in ErrTooLarge once r has given more than limit bytes.
+type limited struct {
+	r        io.Reader
+	n, limit int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	l.n += int64(n)
+	if l.n > l.limit {
+		return 0, ErrTooLarge
 	}
-	if err == nil && file != nil && strings.HasPrefix(key, PrefixAudio) {
-		err = file.Sync()
-	}
-	if err != nil {
-		cancel() // makes Close drop what was written
-		_ = w.Close()
-		return 0, fmt.Errorf("writing object %s: %w", key, err)
-	}
-	if err := w.Close(); err != nil {
-		return 0, fmt.Errorf("writing object %s: %w", key, err)
-	}
-	return n, nil
+	return n, err
 }
 
 // PutBytes stores data under key, as Put does.
@@ -142,7 +115,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	r, err := s.bucket.NewReader(ctx, key, nil)
+	r, _, err := s.bucket.open(ctx, key)
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
@@ -154,15 +127,15 @@ func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, 
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	r, err := s.bucket.NewReader(ctx, key, nil)
+	r, size, err := s.bucket.open(ctx, key)
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
 	defer func() { _ = r.Close() }()
-	if r.Size() > limit {
+	if size > limit {
 		return nil, wrap("reading", key, ErrTooLarge)
 	}
-	data := make([]byte, r.Size())
+	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
 		return nil, wrap("reading", key, err)
 	}
@@ -171,14 +144,11 @@ func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, 
 
 // Exists reports whether an object is there.
 func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
-	if err := CheckKey(key); err != nil {
-		return false, err
+	_, err := s.Size(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
 	}
-	ok, err := s.bucket.Exists(ctx, key)
-	if err != nil {
-		return false, wrap("looking for", key, err)
-	}
-	return ok, nil
+	return err == nil, err
 }
 
 // Size returns an object's size in bytes, or ErrNotFound.
@@ -186,11 +156,11 @@ func (s *Store) Size(ctx context.Context, key string) (int64, error) {
 	if err := CheckKey(key); err != nil {
 		return 0, err
 	}
-	attrs, err := s.bucket.Attributes(ctx, key)
+	size, err := s.bucket.size(ctx, key)
 	if err != nil {
 		return 0, wrap("looking for", key, err)
 	}
-	return attrs.Size, nil
+	return size, nil
 }
 
 // Delete removes an object; one that does not exist is no error.
@@ -205,7 +175,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 }
 
 func (s *Store) remove(ctx context.Context, key string) error {
-	if err := s.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+	if err := s.bucket.remove(ctx, key); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	return nil
@@ -219,13 +189,11 @@ func (s *Store) LocalFile(ctx context.Context, key string) (path string, cleanup
 	if err := CheckKey(key); err != nil {
 		return "", nothing, err
 	}
-	if s.dir != "" {
-		path := filepath.Join(s.dir, filepath.FromSlash(key))
-		info, err := os.Stat(path)
-		if err != nil || info.IsDir() {
-			return "", nothing, wrap("reading", key, ErrNotFound)
+	if files, ok := s.bucket.(*fileBucket); ok {
+		if _, err := files.size(ctx, key); err != nil {
+			return "", nothing, wrap("reading", key, err)
 		}
-		return path, nothing, nil
+		return files.path(key), nothing, nil
 	}
 	r, err := s.Get(ctx, key)
 	if err != nil {
@@ -251,10 +219,7 @@ func tempCopy(r io.Reader) (string, error) {
 	return f.Name(), nil
 }
 
-// wrap says what was being done and turns the library's not-found into ErrNotFound.
+// wrap says what was being done.
 func wrap(doing, key string, err error) error {
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		err = ErrNotFound
-	}
 	return fmt.Errorf("%s object %s: %w", doing, key, err)
 }

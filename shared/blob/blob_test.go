@@ -41,12 +41,16 @@ var stores = map[string]func(t *testing.T) string{
 	"s3": func(t *testing.T) string {
 		backend := s3mem.New()
 		require.NoError(t, backend.CreateBucket("lark"))
-		server := httptest.NewServer(gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
-		t.Cleanup(server.Close)
-		return "s3://lark?" + url.Values{
-			"endpoint": {server.URL}, "region": {"us-east-1"}, "use_path_style": {"true"}, "disable_https": {"true"},
-		}.Encode()
+		return "s3://lark?" + serveS3(t, backend)
 	},
+}
+
+// serveS3 returns the parameters of an s3:// URL that reach the backend.
+func serveS3(t *testing.T, backend gofakes3.Backend) string {
+	t.Helper()
+	server := httptest.NewServer(gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server())
+	t.Cleanup(server.Close)
+	return url.Values{"endpoint": {server.URL}, "region": {"us-east-1"}, "use_path_style": {"true"}, "disable_https": {"true"}}.Encode()
 }
 
 func each(t *testing.T, test func(t *testing.T, store *blob.Store)) {

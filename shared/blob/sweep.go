@@ -4,16 +4,10 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 // classes are the prefixes that may be swept, in the order in which they are deleted. Windows, plans, soft prompts and
@@ -173,55 +167,10 @@ func older(a, b object) int {
 	return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.key, b.key))
 }
 
-// each calls fn for every object below prefix, in no certain order. Folders are walked directly: the
-// library's listing walks them anew for every page.
+// each calls fn for every object below prefix, in no certain order.
 func (s *Store) each(ctx context.Context, prefix string, fn func(object) error) error {
-	if s.dir != "" {
-		return s.eachFile(ctx, prefix, fn)
-	}
-	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
-	for {
-		o, err := list.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("listing objects %s: %w", prefix, err)
-		}
-		if err := fn(object{key: o.Key, size: o.Size, time: o.ModTime}); err != nil {
-			return err
-		}
-	}
-}
-
-func (s *Store) eachFile(ctx context.Context, prefix string, fn func(object) error) error {
-	err := filepath.WalkDir(filepath.Join(s.dir, filepath.FromSlash(prefix)), func(path string, d fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil || d.IsDir() {
-			return ignoreGone(err)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return ignoreGone(err)
-		}
-		rel, err := filepath.Rel(s.dir, path)
-		if err != nil {
-			return err
-		}
-		return fn(object{key: filepath.ToSlash(rel), size: info.Size(), time: info.ModTime()})
-	})
-	if err != nil {
+	if err := s.bucket.each(ctx, prefix, fn); err != nil {
 		return fmt.Errorf("listing objects %s: %w", prefix, err)
 	}
 	return nil
-}
-
-// ignoreGone passes over files that others have removed meanwhile, and prefixes that have none yet.
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

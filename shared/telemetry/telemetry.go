@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,7 +110,7 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 	limits.AttributeValueLengthLimit = 1024
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithRawSpanLimits(limits)}
 	if cfg.Spans != nil {
-		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewSimpleSpanProcessor(cfg.Spans)}))
+		opts = append(opts, sdktrace.WithSpanProcessor(sdktrace.NewSimpleSpanProcessor(cfg.Spans)))
 	}
 	if url := tracesURL(cfg); url != "" {
 		exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(url),
@@ -119,20 +118,9 @@ func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) 
 		if err != nil {
 			return nil, fmt.Errorf("opening the trace exporter: %w", err)
 		}
-		opts = append(opts, sdktrace.WithSpanProcessor(ownSpans{sdktrace.NewBatchSpanProcessor(exporter, sdktrace.WithBatchTimeout(batchTimeout))}))
+		opts = append(opts, sdktrace.WithSpanProcessor(sdktrace.NewBatchSpanProcessor(exporter, sdktrace.WithBatchTimeout(batchTimeout))))
 	}
 	return sdktrace.NewTracerProvider(opts...), nil
-}
-
-// ownSpans drops the spans of the object store library. The library marks every look-up of a missing object as an error,
-// which would show in the traces of healthy jobs. Our own spans time the same steps.
-type ownSpans struct{ sdktrace.SpanProcessor }
-
-// OnEnd implements sdktrace.SpanProcessor.
-func (p ownSpans) OnEnd(s sdktrace.ReadOnlySpan) {
-	if !strings.HasPrefix(s.InstrumentationScope().Name, "gocloud.dev/") {
-		p.SpanProcessor.OnEnd(s)
-	}
 }
 
 func newMeterProvider(ctx context.Context, cfg Config, res *resource.Resource, registry *prometheus.Registry) (*sdkmetric.MeterProvider, error) {

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -282,23 +281,4 @@ func TestHeadersWithoutATrace(t *testing.T) {
 		require.Empty(t, telemetry.TraceID(ctx), "%.40q", bad)
 		require.Empty(t, telemetry.InjectHeaders(ctx, nil))
 	}
-}
-
-// keptSpans are still there after the end: the library's exporter forgets them then.
-type keptSpans struct{ *tracetest.InMemoryExporter }
-
-func (*keptSpans) Shutdown(context.Context) error { return nil }
-
-func TestSpansOfTheObjectStoreLibraryAreLeftOut(t *testing.T) {
-	kept := &keptSpans{InMemoryExporter: tracetest.NewInMemoryExporter()}
-	_, stop, err := telemetry.Start(t.Context(), telemetry.Config{Service: "test", Spans: kept})
-	require.NoError(t, err)
-	ctx, own := telemetry.Tracer().Start(t.Context(), "own")
-	_, foreign := otel.Tracer("gocloud.dev/blob").Start(ctx, "gocloud.dev/blob.NewRangeReader")
-	foreign.RecordError(errors.New("not found"))
-	foreign.End()
-	own.End()
-	require.NoError(t, stop(context.Background()))
-	require.Len(t, kept.GetSpans(), 1)
-	require.Equal(t, "own", kept.GetSpans()[0].Name)
 }
