@@ -6,11 +6,13 @@ MAKEFLAGS += --no-print-directory
 
 # Pinned tools: the one place where their versions stand.
 GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT_SUM     := h1:w94zf8HAYI7hm3164kwKsvZRuqXvY+YxeFoTbu1OLg8=
 BUF_VERSION           := v1.75.0
 PROTOC_GEN_GO_VERSION := v1.36.12
 GOVULNCHECK_VERSION   := v1.9.0
 
 TOOLS := $(CURDIR)/.tools
+GOLANGCI_LINT = $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 BUF = $(TOOLS)/npm-buf-$(BUF_VERSION)/node_modules/.bin/buf
 MODULES := engine shared gateway lab lark services/chunker-svc services/encoder-svc services/projector-svc services/llm-svc
 MAINS := ./lark/cmd/lark ./gateway/cmd/gateway $(foreach s,chunker encoder projector llm,./services/$(s)-svc/cmd/$(s)-svc)
@@ -104,11 +106,11 @@ test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka and
 	LARK_E2E_KAFKA=real go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: lint
-lint: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) generate-check standalone ## run the linters and check generated code and modules
-	$< run --allow-parallel-runners $(PACKAGES)
+lint: generate-check tidy-check standalone $(GOLANGCI_LINT) ## run the linters and check generated code and modules
+	$(GOLANGCI_LINT) run --allow-parallel-runners $(PACKAGES)
 
 .PHONY: fmt
-fmt: $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## format the Go code (gofumpt, import groups)
+fmt: $(GOLANGCI_LINT) ## format the Go code (gofumpt, import groups)
 	$< fmt $(MODULES)
 
 .PHONY: generate
@@ -120,9 +122,13 @@ generate: $(BUF) $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION) ## re-generate 
 generate-check: generate # generated code in the tree is what the generator makes
 	@git diff --exit-code --stat -- shared/event/eventpb engine/tensor || { echo "generated code is stale: commit the result of 'make generate'"; exit 1; }
 
+.PHONY: tidy-check
+tidy-check: # each go.mod names what its module imports, nothing else
+	@for m in $(MODULES); do echo "go mod tidy -diff $$m"; (cd $$m && GOWORK=off go mod tidy -diff) || exit 1; done
+
 .PHONY: standalone
-standalone: # each module builds without the workspace
-	@for m in $(MODULES); do echo "GOWORK=off go build $$m"; (cd $$m && GOWORK=off go build ./...) || exit 1; done
+standalone: # each module and its tests build without the workspace
+	@for m in $(MODULES); do echo "GOWORK=off go vet $$m"; (cd $$m && GOWORK=off go vet ./...) || exit 1; done
 
 .PHONY: vuln
 vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## look for known vulnerabilities (needs the network)
@@ -168,9 +174,14 @@ $(TOOLS)/$(1)-$(2):
 	@GOWORK=off GOFLAGS= GOBIN=$(TOOLS)/build go install $(3)@$(2)
 	@mv $(TOOLS)/build/$(1) $$@ && ln -sf $(1)-$(2) $(TOOLS)/$(1)
 endef
-$(eval $(call go-tool,golangci-lint,$(GOLANGCI_LINT_VERSION),github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
 $(eval $(call go-tool,protoc-gen-go,$(PROTOC_GEN_GO_VERSION),google.golang.org/protobuf/cmd/protoc-gen-go))
 $(eval $(call go-tool,govulncheck,$(GOVULNCHECK_VERSION),golang.org/x/vuln/cmd/govulncheck))
+
+# It has the linters that the configuration enables, so it is built anew when that changes.
+$(GOLANGCI_LINT): .golangci.yml .ci/golangci-lint .ci/trim-linters.go
+	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION)"
+	@mkdir -p $(TOOLS)
+	@.ci/golangci-lint $(GOLANGCI_LINT_VERSION) $(GOLANGCI_LINT_SUM) $@ && ln -sf $(@F) $(TOOLS)/golangci-lint
 
 # buf comes built, from npm: that takes seconds where building it takes minutes.
 $(BUF):

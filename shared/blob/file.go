@@ -2,15 +2,14 @@ package blob
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -33,7 +32,7 @@ func openDir(u *url.URL) (*fileBucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening object store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil { //nolint:gosec // the operator names the folder
 		return nil, fmt.Errorf("opening object store: %w", err)
 	}
 	return &fileBucket{dir: dir}, nil
@@ -47,7 +46,7 @@ func (b *fileBucket) put(ctx context.Context, key string, r io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	temp := path + "." + strconv.FormatUint(rand.Uint64(), 16) + tempSuffix
+	temp := path + "." + rand.Text()[:16] + tempSuffix
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the umask decides, as for every file of the store
 	if err != nil {
 		return err
