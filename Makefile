@@ -27,7 +27,7 @@ WHOLE_WINDOWS := ^Test(ModelEncode|BenchWindow|BenchPrecisions)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
 NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
-E2E_FLAGS := -count=1 -timeout 20m
+E2E_FLAGS := -vet=off -count=1 -timeout 20m
 
 .PHONY: help
 help: ## list the targets
@@ -40,8 +40,8 @@ deps: ## install what helps and is missing: ffmpeg, redis-server, a C compiler, 
 
 .PHONY: build
 build: ## build every binary into bin/
-	@mkdir -p bin
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(MAINS)
+	@# Built as the tests are, so that both share the build cache; images are built with -trimpath.
+	@.ci/build bin '$(LDFLAGS)' $(MAINS)
 
 .PHONY: demo
 demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
@@ -62,22 +62,33 @@ native-%: # another variant, see engine/native/internal/fetch/packages.json
 
 test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
 
+# The linters vet tests, so building them does not.
+TEST_FLAGS := -vet=off -shuffle=on -timeout 20m
+# The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak.
+# $(1) is 1 for those packages, 0 for the others.
+tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' $(PACKAGES) \
+	| grep -v -e '^[^ ]*/lark/e2e ' -e '^$(JUKEBOX) ' | awk '(/[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
+
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test $(NATIVE) ## run the tests of every package
-	go test $(RACE) -shuffle=on -timeout 20m -skip '$(WHOLE_WINDOWS)' $$(go list $(PACKAGES) | grep -v -e '/lark/e2e' -e '$(JUKEBOX)$$')
+	go test $(RACE) $(TEST_FLAGS) -skip '$(WHOLE_WINDOWS)' $$($(call tested,1))
+	go test $(TEST_FLAGS) $$($(call tested,0))
 	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
-	go test $(RACE) -shuffle=on -timeout 20m -run 'Context|Memory' $(JUKEBOX)
-	go test -shuffle=on -timeout 20m $(JUKEBOX)
-	go test -shuffle=on -timeout 20m -run '$(WHOLE_WINDOWS)' ./lark/internal/cli
+	go test $(RACE) $(TEST_FLAGS) -run 'Context|Memory' $(JUKEBOX)
+	go test $(TEST_FLAGS) $(JUKEBOX)
+	go test $(TEST_FLAGS) -run '$(WHOLE_WINDOWS)' ./lark/internal/cli
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
-	for k in avx2 go; do LARK_KERNEL=$$k go test -count=1 -timeout 20m ./engine/tensor/... ./engine/encoder/{jukebox,nano} || exit 1; done
+	@# The tests of ./engine/tensor run on every kernel of the machine by themselves.
+	LARK_KERNEL=avx2 go test -vet=off -count=1 -timeout 20m -run 'References|Trainer' ./engine/encoder/{jukebox,nano}
+	@# Plain Go is slow: there, each step of the encoder but not each clip.
+	LARK_KERNEL=go go test -vet=off -count=1 -timeout 20m -run 'EveryStep|Conditioning|Trainer' ./engine/encoder/{jukebox,nano}
 	@# float32 is the same with and without bfloat16 in hardware.
-	LARK_KERNEL=avx512 go test -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
+	LARK_KERNEL=avx512 go test -vet=off -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
 .PHONY: test-devices test-devices-cuda
 test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
@@ -88,7 +99,7 @@ test-devices-cuda: native-cuda ## run the encoder's graph on the first CUDA devi
 
 # $(1) is the variant of the libraries, $(2) ggml's name of the device.
 test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=$(2) \
-	go test -count=1 -timeout 10m ./engine/encoder/ggmljukebox
+	go test -vet=off -count=1 -timeout 10m ./engine/encoder/ggmljukebox
 
 .PHONY: test-e2e
 test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker

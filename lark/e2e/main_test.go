@@ -19,7 +19,7 @@ import (
 type environment struct {
 	// dir holds all that the run writes.
 	dir string
-	// bin is the folder of the binaries, built from the tree as it is.
+	// bin is the folder of the binaries, built from the tree as it is and kept, so that the next run links only what has changed.
 	bin string
 	// root is the folder of the repository.
 	root string
@@ -58,7 +58,7 @@ func (w *environment) open(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	w.dir, w.root, w.bin = dir, root, filepath.Join(dir, "bin")
+	w.dir, w.root, w.bin = dir, root, filepath.Join(root, "build", "e2e")
 	if err := buildBinaries(ctx, root, w.bin); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func buildBinaries(ctx context.Context, root, bin string) error {
 	for _, stage := range workStages() {
 		mains = append(mains, fmt.Sprintf("./services/%[1]s-svc/cmd/%[1]s-svc", stage))
 	}
-	build := exec.CommandContext(ctx, "go", append([]string{"build", "-o", bin + string(filepath.Separator)}, mains...)...)
+	build := exec.CommandContext(ctx, "go", append([]string{"build", "-ldflags=-s -w", "-o", bin + string(filepath.Separator)}, mains...)...)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the binaries: %w: %s", err, out)
