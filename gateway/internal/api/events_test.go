@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -165,7 +166,7 @@ func TestStreamFromTheStore(t *testing.T) {
 	watching := r.tap(t, early.ID, "")
 	watching.expect("- outcome answer 0/0")
 	r.record(true, answerOf(early.ID, 0, 0))
-	watching.expect(fmt.Sprint(r.offset))
+	watching.expect(strconv.FormatInt(r.offset, 10))
 	r.record(true, answerOf(early.ID, 0, 1))
 	watching.expect(fmt.Sprint(r.offset-3, " outcome answer 0/1"), fmt.Sprint(r.offset, " end succeeded"))
 	watching.ends()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -169,7 +170,7 @@ func TestAudioInUse(t *testing.T) {
 	each(t, func(t *testing.T, s *store.SQL) {
 		for i := range 3 {
 			job := newJob(fmt.Sprint("j", i), "q")
-			job.Audio.SHA256 = fmt.Sprint(i / 2)
+			job.Audio.SHA256 = strconv.Itoa(i / 2)
 			create(t, s, job)
 		}
 		finish(t, s, "j0", 1, 1)
