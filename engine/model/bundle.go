@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/larkstream/larkstream/engine/tensor"
 	"go.yaml.in/yaml/v3"
@@ -49,7 +50,8 @@ func Load(dir string) (*Bundle, error) {
 	return b, nil
 }
 
-// Read is Load without a look at the files, for those who call Verify before they use them.
+// Read reads the manifest as Load does, and leaves the other files alone: it returns at once whatever their size. Call Verify before
+// you use them.
 func Read(dir string) (*Bundle, error) {
 	m, err := readManifest(filepath.Join(dir, ManifestFile))
 	if err != nil {
@@ -58,18 +60,21 @@ func Read(dir string) (*Bundle, error) {
 	return &Bundle{Manifest: *m, Dir: dir, Digest: m.digest(), EncoderID: m.Encoder.ID}, nil
 }
 
-// Verify compares each file with its digest. It ends with ctx, and tells progress how many bytes of how many it has read.
-func (b *Bundle) Verify(ctx context.Context, progress func(done, total int64)) error {
+// Verify compares the files of the parts with their digests; no parts means every file. It ends with ctx. It calls progress with the
+// number of bytes read so far and in all. A part that the bundle keeps inside another file (the tokenizer of a GGUF) has no file of its own
+// to compare.
+func (b *Bundle) Verify(ctx context.Context, progress func(done, total int64), parts ...Part) error {
 	return b.verify(func(done, total int64) error {
 		progress(done, total)
 		return ctx.Err()
-	})
+	}, parts...)
 }
 
 // verify ends with an error of watch.
-func (b *Bundle) verify(watch func(done, total int64) error) error {
+func (b *Bundle) verify(watch func(done, total int64) error, parts ...Part) error {
+	files := b.files(parts...)
 	total := int64(0)
-	for _, part := range b.parts() {
+	for _, part := range files {
 		info, err := os.Stat(filepath.Join(b.Dir, part.file))
 		if err != nil {
 			return fmt.Errorf("opening the model bundle: %w; the bundle is incomplete, fetch it again", err)
@@ -81,7 +86,7 @@ func (b *Bundle) verify(watch func(done, total int64) error) error {
 		done += int64(n)
 		return watch(done, total)
 	})
-	for _, part := range b.parts() {
+	for _, part := range files {
 		if err := verify(filepath.Join(b.Dir, part.file), *part.sha256, count); err != nil {
 			return err
 		}
@@ -96,14 +101,22 @@ func (f watchFunc) Write(p []byte) (int, error) { return len(p), f(len(p)) }
 
 // LoadComplete loads a bundle that has every part, for those who need more than the encoder.
 func LoadComplete(dir string) (*Bundle, error) {
-	m, err := readManifest(filepath.Join(dir, ManifestFile))
+	b, err := Read(dir)
 	if err != nil {
 		return nil, err
 	}
-	if m.EncoderOnly() {
-		return nil, fmt.Errorf("opening the model bundle: %s has an encoder only, and this needs projector and llm too; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", dir)
+	if err := b.Require(PartProjector, PartLLM); err != nil {
+		return nil, err
 	}
-	return Load(dir)
+	return b, b.verify(func(int64, int64) error { return nil })
+}
+
+// Require returns an error if the bundle lacks one of the parts: a bundle may consist of an encoder only.
+func (b *Bundle) Require(parts ...Part) error {
+	if b.EncoderOnly() && slices.ContainsFunc(parts, func(p Part) bool { return p != PartEncoder }) {
+		return fmt.Errorf("opening the model bundle: %s has an encoder only, and this needs projector and llm too; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", b.Dir)
+	}
+	return nil
 }
 
 func readManifest(path string) (*Manifest, error) {

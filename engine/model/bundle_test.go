@@ -1,6 +1,7 @@
 package model_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,34 @@ func TestDamagedBundlesNameTheFileAndTheRemedy(t *testing.T) {
 	require.ErrorContains(t, err, "incomplete")
 }
 
+// TestAServiceVerifiesWhatItUses: damage in a file is found by those who use it, and is no matter to the others.
+func TestAServiceVerifiesWhatItUses(t *testing.T) {
+	t.Parallel()
+	dir := modeltest.Write(t, modeltest.Manifest())
+	b, err := model.Read(dir)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(b.ProjectorPath(), []byte("not the projector"), 0o600))
+	sizes := map[model.Part]int64{}
+	for part, path := range map[model.Part]string{
+		model.PartEncoder: b.EncoderPath(), model.PartLLM: b.LLMPath(), model.PartTokenizer: b.TokenizerPath(),
+	} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		sizes[part] = info.Size()
+		var last, all int64
+		require.NoError(t, b.Verify(t.Context(), func(done, total int64) { last, all = done, total }, part))
+		require.Equal(t, []int64{info.Size(), info.Size()}, []int64{last, all}, part)
+	}
+	var total int64
+	require.NoError(t, b.Verify(t.Context(), func(_, n int64) { total = n }, model.PartLLM, model.PartTokenizer))
+	require.Equal(t, sizes[model.PartLLM]+sizes[model.PartTokenizer], total)
+	require.ErrorContains(t, b.Verify(t.Context(), func(int64, int64) {}, model.PartProjector), "projector.safetensors: its sha256 is")
+	require.ErrorContains(t, b.Verify(t.Context(), func(int64, int64) {}), "projector.safetensors: its sha256 is", "no parts: all of them")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	require.ErrorIs(t, b.Verify(ctx, func(int64, int64) { cancel() }, model.PartEncoder), context.Canceled)
+}
+
 func TestManifestFaultsAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	dir := modeltest.Write(t, modeltest.Manifest())
@@ -151,6 +180,8 @@ func TestABundleMayHaveTheEncoderOnly(t *testing.T) {
 	}
 	_, err = model.LoadComplete(dir)
 	require.ErrorContains(t, err, "has an encoder only")
+	require.NoError(t, b.Require(model.PartEncoder))
+	require.ErrorContains(t, b.Require(model.PartTokenizer), "has an encoder only")
 
 	m.Projector = modeltest.Manifest().Projector
 	require.ErrorContains(t, m.Seal(dir), "llm", "a part is not enough")

@@ -109,17 +109,41 @@ func (m *Manifest) EncoderOnly() bool {
 	return m.Projector == Projector{} && m.LLM == LLM{} && reflect.ValueOf(m.Prompt).IsZero()
 }
 
-type part struct {
-	key, file string
-	sha256    *string
+// Part is a part of a bundle that lies in a file of its own, named as its key in model.yaml.
+type Part string
+
+// Parts of a bundle.
+const (
+	PartEncoder   Part = "encoder"
+	PartProjector Part = "projector"
+	PartLLM       Part = "llm"
+	PartTokenizer Part = "llm.tokenizer"
+)
+
+// partFile is where a part lies, and the place of its digest in the manifest.
+type partFile struct {
+	key    Part
+	file   string
+	sha256 *string
 }
 
-func (m *Manifest) parts() []part {
-	all := []part{
-		{"encoder", m.Encoder.File, &m.Encoder.SHA256},
-		{"projector", m.Projector.File, &m.Projector.SHA256},
-		{"llm", m.LLM.File, &m.LLM.SHA256},
-		{"llm.tokenizer", m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
+// files are the files of the given parts, or of all parts.
+func (m *Manifest) files(parts ...Part) []partFile {
+	var chosen []partFile
+	for _, f := range m.parts() {
+		if len(parts) == 0 || slices.Contains(parts, f.key) {
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen
+}
+
+func (m *Manifest) parts() []partFile {
+	all := []partFile{
+		{PartEncoder, m.Encoder.File, &m.Encoder.SHA256},
+		{PartProjector, m.Projector.File, &m.Projector.SHA256},
+		{PartLLM, m.LLM.File, &m.LLM.SHA256},
+		{PartTokenizer, m.LLM.Tokenizer, &m.LLM.TokenizerSHA256},
 	}
 	switch {
 	case m.EncoderOnly():
