@@ -1,7 +1,6 @@
 package event
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -150,18 +149,4 @@ func boundText(s string) string {
 		s = s[:MaxTextBytes] + "..."
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
-}
-
-// Progress is a progress event record, best effort for whoever watches the job.
-func Progress(stage string, task *eventpb.Task, status string, ms float64) (Record, error) {
-	rec, err := Encode(stage, &eventpb.Event{
-		JobId: task.GetJobId(), AtUnixMs: time.Now().UnixMilli(),
-		Body: &eventpb.Event_Progress{Progress: &eventpb.Progress{
-			Stage: stage, WindowIndex: task.GetWindow().GetIndex(), Status: status, Ms: ms,
-		}},
-	})
-	if err != nil {
-		return Record{}, fmt.Errorf("making progress event: %w", err)
-	}
-	return rec, nil
 }

@@ -30,14 +30,15 @@ type Worker struct {
 
 	name   string
 	common service.Common
+	parts  []model.Part
 	tel    *telemetry.Telemetry
 	closes []func(context.Context) error
 }
 
-// Open opens what a stage service named name needs; load reads its model bundle (model.Read, Load or LoadComplete). The caller must
-// Close it, with the error of its own run.
-func Open(ctx context.Context, common service.Common, name string, load func(dir string) (*model.Bundle, error)) (_ *Worker, err error) {
-	w := &Worker{name: name, common: common}
+// Open opens what a stage service named name needs. Of the model bundle it reads the manifest only; Serve compares with their digests the
+// parts that are named here, which the bundle must have. The caller must Close the worker, with the error of its own run.
+func Open(ctx context.Context, common service.Common, name string, parts ...model.Part) (_ *Worker, err error) {
+	w := &Worker{name: name, common: common, parts: parts}
 	defer func() {
 		if err != nil {
 			err = w.Close(ctx, err)
@@ -48,7 +49,10 @@ func Open(ctx context.Context, common service.Common, name string, load func(dir
 		return nil, err
 	}
 	w.tel, w.Log, w.closes = tel, tel.Log, append(w.closes, stop)
-	if w.Bundle, err = load(common.ModelDir); err != nil {
+	if w.Bundle, err = model.Read(common.ModelDir); err != nil {
+		return nil, err
+	}
+	if err = w.Bundle.Require(parts...); err != nil {
 		return nil, err
 	}
 	if err = w.Bundle.SetPrecision(common.EncoderPrecision); err != nil {
@@ -57,11 +61,11 @@ func Open(ctx context.Context, common service.Common, name string, load func(dir
 	if w.Blobs, err = blob.Open(ctx, common.BlobURL.Reveal()); err != nil {
 		return nil, err
 	}
-	w.OnClose(w.Blobs.Close)
+	w.onClose(w.Blobs.Close)
 	if w.Cache, err = cache.Open(ctx, common.RedisURL, w.Blobs, cache.Deps{Log: tel.Log, Metrics: telemetry.NewCacheMetrics()}); err != nil {
 		return nil, err
 	}
-	w.OnClose(w.Cache.Close)
+	w.onClose(w.Cache.Close)
 	if w.Producer, err = kafka.NewProducer(w.kafka(), kafka.Deps{Log: tel.Log}); err != nil {
 		return nil, err
 	}
@@ -69,8 +73,12 @@ func Open(ctx context.Context, common service.Common, name string, load func(dir
 	return w, nil
 }
 
-// OnClose adds what the service opened itself; it is closed before all that was opened earlier.
-func (w *Worker) OnClose(closeIt func() error) {
+// Step is what the records of a stage have in common; key is Step.Key.
+func (w *Worker) Step(stageName string, key func(windowHash string) string) Step {
+	return Step{Stage: stageName, Bundle: w.Bundle, Model: w.Bundle.DisplayName(), Key: key, Events: w.Producer}
+}
+
+func (w *Worker) onClose(closeIt func() error) {
 	w.closes = append(w.closes, func(context.Context) error { return closeIt() })
 }
 
@@ -94,57 +102,43 @@ func within(ctx context.Context, step func(context.Context) error) error {
 
 // Work is what the stage does.
 type Work struct {
-	// Stage names the consumer group and the retry topics.
-	Stage  string
-	Topic  string
-	Handle stage.Handler
+	Step
+	Topic string
+	// Open makes the handler, once the parts given to the worker's Open have been compared with their digests. It runs while the service
+	// already serves health and readiness, so it may take minutes; tell changes the reason for which the stage is not ready. An error ends the
+	// service. Open must end soon after ctx does.
+	Open func(ctx context.Context, tell func(reason string)) (Opened, error)
 	// Concurrency is how many keys are handled at once.
 	Concurrency int
 	// RecordBytes is the most memory that one record in hand takes. At most InFlight records are in hand; 0 means Concurrency.
 	RecordBytes int64
 	InFlight    int
-	// Model is the display name that failed outcomes carry.
-	Model string
-	// Parts run beside the stage; they start before it and stop after it.
-	Parts []service.Part
-	// After, when not nil, is closed when the stage may begin to take records.
-	After <-chan struct{}
 }
 
-// Serve handles records until ctx ends, then drains.
+// Serve loads the model, then handles records until ctx ends, then drains. Health and readiness are served from the start.
 func (w *Worker) Serve(ctx context.Context, work Work) error {
+	if err := work.Validate(); err != nil {
+		return err
+	}
 	control, err := stage.NewControl(w.kafka(), stage.Deps{Log: w.Log})
 	if err != nil {
 		return err
 	}
+	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout,
 	}, stage.Deps{
-		Kafka: w.kafka(), Handle: work.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model,
+		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
 	})
 	if err != nil {
 		return err
 	}
-	parts := append([]service.Part{{Name: "control", Run: control.Run, Ready: control.Ready}}, work.Parts...)
-	parts = append(parts, service.Part{Name: work.Stage, Run: after(work.After, runner.Run), Ready: runner.Ready})
-	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log, parts...)
-}
-
-// after delays run until the channel is closed.
-func after(begin <-chan struct{}, run func(context.Context) error) func(context.Context) error {
-	if begin == nil {
-		return run
-	}
-	return func(ctx context.Context) error {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-begin:
-			return run(ctx)
-		}
-	}
+	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log,
+		service.Part{Name: "control", Run: control.Run, Ready: control.Ready},
+		service.Part{Name: enginePart, Run: load.Run, Ready: load.Ready},
+		service.Part{Name: work.Stage, Run: load.then(runner.Run), Ready: runner.Ready})
 }
 
 func (w *Worker) kafka() kafka.Config {

@@ -2,8 +2,13 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,26 +41,25 @@ func setup(t *testing.T) service.Common {
 	return common
 }
 
-func TestServesUntilItsContextEndsAndClosesInReverse(t *testing.T) {
+func TestServesUntilItsContextEndsAndClosesWhatItOpened(t *testing.T) {
 	common := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w, err := worker.Open(ctx, common, "test-svc", model.Load)
+	w, err := worker.Open(ctx, common, "test-svc", model.PartEncoder)
 	require.NoError(t, err)
-	var closed []string
-	w.OnClose(func() error { closed = append(closed, "first"); return nil })
-	w.OnClose(func() error { closed = append(closed, "second"); return errors.New("stuck") })
-
 	handled := make(chan string, 1)
-	begin := make(chan struct{})
 	served := make(chan error, 1)
 	go func() {
 		served <- w.Serve(ctx, worker.Work{
-			Stage: "chunker", Topic: event.TopicJobs, Concurrency: 1, RecordBytes: 1, After: begin,
-			Parts: []service.Part{{Name: "engine", Run: func(ctx context.Context) error { close(begin); <-ctx.Done(); return nil }}},
-			Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) {
-				handled <- rec.Key
-				return nil, nil
+			Step: w.Step("chunker", nil), Topic: event.TopicJobs, Concurrency: 1, RecordBytes: 1,
+			Open: func(context.Context, func(string)) (worker.Opened, error) {
+				return worker.Opened{
+					Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) {
+						handled <- rec.Key
+						return nil, nil
+					},
+					Close: func() error { return errors.New("stuck") },
+				}, nil
 			},
 		})
 	}()
@@ -68,25 +72,83 @@ func TestServesUntilItsContextEndsAndClosesInReverse(t *testing.T) {
 	require.NoError(t, w.Producer.Publish(ctx, job))
 	require.Equal(t, "job-1", <-handled)
 	cancel()
-	require.NoError(t, <-served)
-	err = w.Close(ctx, nil)
-	require.ErrorContains(t, err, "stopping test-svc: stuck")
-	require.Equal(t, []string{"second", "first"}, closed)
+	require.EqualError(t, <-served, "running engine: stuck")
+	require.NoError(t, w.Close(ctx, nil))
+}
+
+// TestHealthIsServedWhileTheModelIsLoaded: a probe that asks whether the process lives must not wait for gigabytes of weights.
+func TestHealthIsServedWhileTheModelIsLoaded(t *testing.T) {
+	common := setup(t)
+	common.StateFile = filepath.Join(t.TempDir(), "state.json")
+	w, err := worker.Open(t.Context(), common, "test-svc", model.PartLLM)
+	require.NoError(t, err)
+	var answers []string
+	asked := make(chan struct{})
+	work := worker.Work{
+		Step: w.Step("llm", w.Bundle.PromptKey), Topic: event.TopicPrompts, Concurrency: 1, RecordBytes: 1,
+		Open: func(_ context.Context, tell func(string)) (worker.Opened, error) {
+			tell("the engine warms up")
+			defer close(asked)
+			raw, err := os.ReadFile(common.StateFile)
+			if err != nil {
+				return worker.Opened{}, err
+			}
+			live, liveErr := ask(raw, "/healthz")
+			ready, readyErr := ask(raw, "/readyz")
+			answers = []string{live, ready}
+			if err := errors.Join(liveErr, readyErr); err != nil {
+				return worker.Opened{}, err
+			}
+			return worker.Opened{}, errors.New("no memory left")
+		},
+	}
+	err = w.Close(t.Context(), w.Serve(t.Context(), work))
+	require.ErrorContains(t, err, "running engine: loading the model: no memory left", "a fault of loading ends the service")
+	<-asked
+	require.Contains(t, answers[0], "200 OK")
+	require.Contains(t, answers[1], "503 Service Unavailable")
+	require.Contains(t, answers[1], `"engine":"the engine warms up"`)
+	require.Error(t, w.Serve(t.Context(), worker.Work{}))
+}
+
+// ask returns status and body of a path of the service whose state file is given.
+func ask(state []byte, path string) (string, error) {
+	var at struct {
+		HTTPAddr string `json:"http_addr"`
+	}
+	if err := json.Unmarshal(state, &at); err != nil {
+		return "", err
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	resp, err := http.Get("http://" + at.HTTPAddr + path) //nolint:noctx // on loopback, in a test
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.Status + " " + string(body), err
 }
 
 func TestWhatWasOpenedIsClosedWhenOpeningFails(t *testing.T) {
 	common := setup(t)
 	common.ModelDir = t.TempDir()
-	_, err := worker.Open(t.Context(), common, "test-svc", model.Load)
+	_, err := worker.Open(t.Context(), common, "test-svc")
 	require.ErrorContains(t, err, "model.yaml")
 
 	common = setup(t)
 	common.EncoderPrecision = "bf16"
-	_, err = worker.Open(t.Context(), common, "test-svc", model.Load)
+	_, err = worker.Open(t.Context(), common, "test-svc")
 	require.ErrorContains(t, err, "has f32 only", "the bundle follows the configuration")
 
 	common = setup(t)
+	encoderOnly := modeltest.Manifest()
+	encoderOnly.Projector, encoderOnly.LLM, encoderOnly.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
+	require.NoError(t, encoderOnly.Seal(common.ModelDir))
+	_, err = worker.Open(t.Context(), common, "test-svc", model.PartProjector)
+	require.ErrorContains(t, err, "has an encoder only")
+
+	common = setup(t)
 	common.BlobURL = "ftp://nowhere"
-	_, err = worker.Open(t.Context(), common, "test-svc", model.Load)
+	_, err = worker.Open(t.Context(), common, "test-svc")
 	require.Error(t, err)
 }

@@ -6,7 +6,6 @@ import (
 	"runtime"
 
 	"github.com/larkstream/larkstream/engine/audio/cut"
-	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
@@ -14,8 +13,8 @@ import (
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
-// trackMemory is what decoding and cutting one track takes at most: a decoder's largest block, the resampler's table,
-// one window of PCM twice, one embedding.
+// trackMemory is the most bytes that decoding and cutting one track takes: a decoder's largest block, the resampler's table, one window of
+// PCM twice, and one embedding.
 const trackMemory = 16 << 20
 
 // Command parses args and the environment and runs the service until ctx ends.
@@ -36,26 +35,29 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceChunker, model.Read)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceChunker)
 	if err != nil {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
+	step := w.Step(handle.Stage, nil)
+	return w.Serve(ctx, worker.Work{
+		Step: step, Topic: event.TopicJobs, Concurrency: cmp.Or(cfg.Concurrency, runtime.NumCPU()), RecordBytes: trackMemory,
+		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(&cfg, w, step) },
+	})
+}
+
+func open(cfg *Config, w *worker.Worker, step worker.Step) (worker.Opened, error) {
 	decoder, err := cfg.Audio.decoder()
 	if err != nil {
-		return err
+		return worker.Opened{}, err
 	}
 	if decoder.FFmpeg() == "" {
 		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
 	}
-	handler, err := handle.New(handle.Deps{
-		Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer,
-	})
+	h, err := handle.New(handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache})
 	if err != nil {
-		return err
+		return worker.Opened{}, err
 	}
-	return w.Serve(ctx, worker.Work{
-		Stage: handle.Stage, Topic: event.TopicJobs, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
-		Concurrency: cmp.Or(cfg.Concurrency, runtime.NumCPU()), RecordBytes: trackMemory,
-	})
+	return worker.Opened{Handle: h.Handler()}, nil
 }

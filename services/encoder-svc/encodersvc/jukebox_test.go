@@ -3,8 +3,6 @@ package encodersvc
 import (
 	"context"
 	"log/slog"
-	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -12,9 +10,12 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
+	"github.com/larkstream/larkstream/shared/worker"
 	"github.com/stretchr/testify/require"
 )
 
@@ -30,14 +31,6 @@ func jukeboxBundle(t *testing.T) string {
 	return dir
 }
 
-func tone(samples int) []int16 {
-	pcm := make([]int16, samples)
-	for i := range pcm {
-		pcm[i] = int16(8000 * math.Sin(float64(i)/15))
-	}
-	return pcm
-}
-
 func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is global
 	rig := stagetest.New(t)
 	svc := rig.Start(t, Command, jukeboxBundle(t))
@@ -47,46 +40,6 @@ func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is gl
 	require.Equal(t, uint32(48), ready[0].GetWidth())
 	require.InDelta(t, 1, svc.Metric(t, "lark_encoder_runs_total"), 0)
 	require.NoError(t, svc.Stop())
-}
-
-func TestLoadingReportsItsProgressAndIsReadyAtTheEnd(t *testing.T) {
-	t.Parallel()
-	b, err := model.Read(jukeboxBundle(t))
-	require.NoError(t, err)
-	l := newLoading(&Config{}, b, slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, l.Ready(), "being loaded: 0 %")
-	ctx, cancel := context.WithCancel(t.Context())
-	ran := make(chan error, 1)
-	go func() { ran <- l.Run(ctx) }()
-	<-l.opened
-	require.NoError(t, l.Ready(), "the stage runs when the model is there")
-	_, err = l.Encode(ctx, tone(44100))
-	require.NoError(t, err)
-	cancel()
-	require.NoError(t, <-ran)
-	require.NoError(t, l.Close())
-}
-
-func TestLoadingEndsWithItsContextAndAtAWrongDigest(t *testing.T) {
-	t.Parallel()
-	dir := jukeboxBundle(t)
-	b, err := model.Read(dir)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	l := newLoading(&Config{}, b, slog.New(slog.DiscardHandler))
-	require.NoError(t, l.Run(ctx))
-	require.Error(t, l.Ready())
-	_, err = l.Encode(ctx, nil)
-	require.ErrorIs(t, err, context.Canceled)
-	require.NoError(t, l.Close())
-
-	f, err := os.OpenFile(b.EncoderPath(), os.O_WRONLY, 0)
-	require.NoError(t, err)
-	_, err = f.WriteAt([]byte{1, 2, 3}, 100_000)
-	require.NoError(t, err)
-	require.NoError(t, f.Close())
-	require.ErrorContains(t, l.Run(t.Context()), "encoder.safetensors: its sha256 is")
 }
 
 func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
@@ -101,19 +54,23 @@ func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // teleme
 	require.NoError(t, svc.Stop())
 }
 
-func TestLoadingTellsWhatIsOnTheDevice(t *testing.T) {
+func TestReadinessTellsWhatIsOnTheDevice(t *testing.T) {
 	t.Parallel()
 	b, err := model.Read(jukeboxBundle(t))
 	require.NoError(t, err)
-	l := newLoading(&Config{Device: encoder.DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}, b, slog.New(slog.DiscardHandler))
-	l.uploaded.Store(30)
-	require.ErrorContains(t, l.Ready(), "30 % of its weights are on the device")
-	ctx, cancel := context.WithCancel(t.Context())
-	ran := make(chan error, 1)
-	go func() { ran <- l.Run(ctx) }()
-	<-l.opened
-	require.Equal(t, int64(100), l.uploaded.Load())
-	cancel()
-	require.NoError(t, <-ran)
-	require.NoError(t, l.Close())
+	store, err := blob.Open(t.Context(), "mem://")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	w := &worker.Worker{Log: slog.New(slog.DiscardHandler), Bundle: b, Blobs: store, Cache: cache.NewBlob(store, cache.F32)}
+	step := worker.Step{Stage: "encoder", Bundle: b, Model: b.DisplayName(), Events: noEvents{}}
+	var told []string
+	opened, err := open(t.Context(), func(reason string) { told = append(told, reason) },
+		&Config{Device: encoder.DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}, w, step)
+	require.NoError(t, err)
+	require.Equal(t, "the model is being loaded: 100 % of its weights are on the device", told[len(told)-1])
+	require.NoError(t, opened.Close())
 }
+
+type noEvents struct{}
+
+func (noEvents) Emit(context.Context, event.Record) {}

@@ -3,7 +3,6 @@ package llmsvc
 import (
 	"context"
 
-	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
@@ -30,30 +29,19 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceLLM, model.LoadComplete)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceLLM, model.PartLLM, model.PartTokenizer)
 	if err != nil {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	options := cfg.options(w.Log)
-	eng, err := decoder.Open(w.Bundle, options)
-	if err != nil {
-		return err
-	}
-	w.OnClose(eng.Close)
-	h, err := handle.New(handle.Deps{
-		Engine: eng, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer, Metrics: telemetry.NewEngineMetrics(),
-		EngineName: options.EngineName(w.Bundle), Model: options.ModelName(w.Bundle),
-	})
-	if err != nil {
-		return err
-	}
-	server := newServer(eng, w.Log)
+	step := w.Step(handle.Stage, w.Bundle.PromptKey)
+	step.Model = cfg.options(nil).ModelName(w.Bundle)
 	return w.Serve(ctx, worker.Work{
-		Stage: handle.Stage, Topic: event.TopicPrompts, Handle: h.Handle, Model: options.ModelName(w.Bundle),
-		Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
+		Step: step, Topic: event.TopicPrompts, Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
 		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
 		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,
-		Parts:       server.parts(), After: server.ready,
+		Open: func(ctx context.Context, tell func(string)) (worker.Opened, error) {
+			return open(ctx, tell, &cfg, w, step)
+		},
 	})
 }

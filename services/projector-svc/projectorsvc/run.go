@@ -30,26 +30,31 @@ func Command(ctx context.Context, args []string) error {
 
 // Run serves until ctx ends, then drains.
 func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector, model.LoadComplete)
+	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector, model.PartProjector)
 	if err != nil {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	layer, err := projector.Open(w.Bundle)
-	if err != nil {
-		return err
-	}
-	handler, err := handle.New(handle.Deps{Projector: layer, Cache: w.Cache, Bundle: w.Bundle, Events: w.Producer})
-	if err != nil {
-		return err
-	}
+	step := w.Step(handle.Stage, w.Bundle.EmbeddingKey)
 	return w.Serve(ctx, worker.Work{
-		Stage: handle.Stage, Topic: event.TopicEmbeddings, Handle: handler.Handle, Model: w.Bundle.DisplayName(),
-		Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+		Step: step, Topic: event.TopicEmbeddings, Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(w, step) },
 	})
 }
 
-// windowMemory is what one window takes: frames and soft prompt in float32, and as many bytes again for their stored forms.
+func open(w *worker.Worker, step worker.Step) (worker.Opened, error) {
+	layer, err := projector.Open(w.Bundle)
+	if err != nil {
+		return worker.Opened{}, err
+	}
+	h, err := handle.New(handle.Deps{Step: step, Projector: layer, Cache: w.Cache})
+	if err != nil {
+		return worker.Opened{}, err
+	}
+	return worker.Opened{Handle: h.Handler()}, nil
+}
+
+// windowMemory is the bytes that one window takes: frames and soft prompt in float32, and as many bytes again for their stored forms.
 func windowMemory(b *model.Bundle) int64 {
 	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
 	return 2 * 4 * frames * int64(b.Projector.In+b.Projector.Out)

@@ -24,6 +24,8 @@ import (
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,6 +55,7 @@ func (e *events) statuses(t *testing.T) []string {
 
 type fixture struct {
 	*Handler
+	run    stage.Handler
 	store  *blob.Store
 	cache  cache.Cache
 	events *events
@@ -70,9 +73,11 @@ func setup(t *testing.T) *fixture {
 	require.NoError(t, err)
 	f := &fixture{store: store, cache: cache.NewBlob(store, cache.F32), events: &events{}, bundle: modeltest.Bundle(t)}
 	f.Handler, err = New(Deps{
-		Cutter: cut.New(decoder, t.TempDir()), Blobs: store, Cache: f.cache, Bundle: f.bundle, Events: f.events,
+		Step:   worker.Step{Stage: Stage, Bundle: f.bundle, Model: f.bundle.DisplayName(), Events: f.events},
+		Cutter: cut.New(decoder, t.TempDir()), Blobs: store, Cache: f.cache,
 	})
 	require.NoError(t, err)
+	f.run = f.Handler.Handler()
 	return f
 }
 
@@ -98,7 +103,7 @@ func (f *fixture) handle(t *testing.T, msg proto.Message) ([]proto.Message, erro
 	rec, err := event.Encode("gateway", msg)
 	require.NoError(t, err)
 	rec.Topic = event.TopicJobs
-	recs, err := f.Handle(t.Context(), rec)
+	recs, err := f.run(t.Context(), rec)
 	if err != nil {
 		require.Empty(t, recs)
 		return nil, err
@@ -286,7 +291,7 @@ func TestForeignRecordIsUndecodable(t *testing.T) {
 	f := setup(t)
 	_, err := f.handle(t, &eventpb.Control{JobId: "x", Kind: "cancel"})
 	require.ErrorIs(t, err, event.ErrUndecodable)
-	_, err = f.Handle(t.Context(), event.Record{Topic: event.TopicJobs, Value: []byte("x")})
+	_, err = f.run(t.Context(), event.Record{Topic: event.TopicJobs, Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")

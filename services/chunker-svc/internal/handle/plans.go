@@ -96,37 +96,28 @@ func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err erro
 }
 
 // outputs are the plan first, then the windows in order.
-func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms float64) ([]event.Record, error) {
-	first, err := event.Encode(Stage, &eventpb.JobPlan{
+func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms float64) []proto.Message {
+	out := []proto.Message{&eventpb.JobPlan{
 		JobId: job.GetJobId(), Track: t.pb(), Windows: t.pbWindows(), Questions: uint32(len(job.GetQuestions())),
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := []event.Record{first}
+	}}
 	for _, w := range t.windows {
-		rec, err := h.ready(job, t, w, ms)
-		if err != nil {
-			return nil, err
-		}
-		if w.frames > 0 {
-			h.progress(ctx, job.GetJobId(), &eventpb.Progress{Stage: event.StageEncoder, WindowIndex: w.pb.GetIndex(), Status: event.StatusSkipped})
-		}
-		out = append(out, rec)
+		out = append(out, h.ready(ctx, job, t, w, ms))
 	}
-	return out, nil
+	return out
 }
 
-func (h *Handler) ready(job *eventpb.Job, t *track, w *knownWindow, ms float64) (event.Record, error) {
+// ready is the window's message to the next stage: the encoder, or the projector if the embedding is known.
+func (h *Handler) ready(ctx context.Context, job *eventpb.Job, t *track, w *knownWindow, ms float64) proto.Message {
 	task := event.NewTask(job, t.pb(), w.pb)
 	task.ModelDigest, task.Cache, task.Timings = h.Bundle.Digest, eventpb.Cache_CACHE_MISS, &eventpb.Timings{ChunkMs: ms}
 	if w.frames == 0 {
-		return event.Encode(Stage, &eventpb.WindowReady{Task: task})
+		return &eventpb.WindowReady{Task: task}
 	}
 	task.Cache = eventpb.Cache_CACHE_HIT
-	return event.Encode(Stage, &eventpb.EmbeddingReady{
+	h.Report(ctx, task, &eventpb.Progress{Stage: event.StageEncoder, Status: event.StatusSkipped})
+	return &eventpb.EmbeddingReady{
 		Task: task, Key: h.Bundle.EmbeddingKey(w.pb.GetHash()), Frames: uint32(w.frames), Width: uint32(w.width),
-	})
+	}
 }
 
 var modes = map[eventpb.PlanMode]plan.Mode{

@@ -1,4 +1,3 @@
-// Package handle turns a window into an embedding: the work of encoder-svc on one record.
 package handle
 
 import (
@@ -13,7 +12,6 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/encoder"
-	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -21,6 +19,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
@@ -33,59 +32,49 @@ const (
 	MaxPCM = 25 * sampleRate * sampleBytes
 )
 
-// Emitter sends progress events, best effort.
-type Emitter interface {
-	Emit(ctx context.Context, rec event.Record)
-}
-
 // Deps are what a Handler works with; all are needed.
 type Deps struct {
+	worker.Step
 	Engine encoder.Engine
 	// EngineName stands in metrics.
 	EngineName string
 	Blobs      *blob.Store
 	Cache      cache.Cache
-	Bundle     *model.Bundle
-	Events     Emitter
 	Metrics    *telemetry.EngineMetrics
 }
 
-// Handler handles records of lark.windows.v1. It is safe for concurrent use.
+// Handler handles the messages of lark.windows.v1. It is safe for concurrent use.
 type Handler struct{ Deps }
 
 // New refuses missing dependencies.
 func New(d Deps) (*Handler, error) {
-	if d.Engine == nil || d.EngineName == "" || d.Blobs == nil || d.Cache == nil || d.Bundle == nil || d.Events == nil || d.Metrics == nil {
+	if d.Validate() != nil || d.Engine == nil || d.EngineName == "" || d.Blobs == nil || d.Cache == nil || d.Metrics == nil {
 		return nil, errors.New("making encoder: a dependency is missing")
 	}
 	return &Handler{Deps: d}, nil
 }
 
-// Handle makes sure that the window's embedding is stored and sends an EmbeddingReady. Records of one window come one after
-// another, so a second job on the same track finds the first one's embedding here, without a lock, and counts as a hit. A window
-// whose PCM has been evicted goes back to the chunker, which cuts it again.
-func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record, error) {
-	m, err := event.DecodeAs[*eventpb.WindowReady](rec)
-	if err != nil {
-		return nil, err
-	}
+// Handler is the stage's handler.
+func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Window) }
+
+// Window makes sure that the window's embedding is stored and returns an EmbeddingReady. Messages about one window come one after another, so
+// a second job on the same track finds the first job's embedding here, without a lock, and counts as a hit. A window whose PCM has been
+// evicted goes back to the chunker, which cuts it again.
+func (h *Handler) Window(ctx context.Context, m *eventpb.WindowReady) ([]proto.Message, error) {
 	task := m.GetTask()
-	if d := task.GetModelDigest(); d != "" && d != h.Bundle.Digest {
-		return nil, stage.OtherModel(rec, h.Bundle.DisplayName())
-	}
 	key := h.Bundle.EmbeddingKey(task.GetWindow().GetHash())
 	known, err := h.Cache.Get(ctx, key)
 	if err == nil {
 		task.Cache = eventpb.Cache_CACHE_HIT
-		h.progress(ctx, task, event.StatusSkipped, 0)
-		return h.ready(task, key, known)
+		h.Report(ctx, task, &eventpb.Progress{Status: event.StatusSkipped})
+		return ready(task, key, known), nil
 	}
 	if !errors.Is(err, cache.ErrMiss) {
 		return nil, fmt.Errorf("looking for embedding: %w", err)
 	}
 	pcm, err := h.pcm(ctx, task.GetWindow())
 	if errors.Is(err, blob.ErrNotFound) {
-		return sendBack(m)
+		return []proto.Message{worker.Outbound{Message: m, Topic: event.TopicJobs}}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -94,27 +83,26 @@ func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record,
 }
 
 // encode runs the engine and stores the embedding.
-func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pcm []int16) ([]event.Record, error) {
+func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pcm []int16) ([]proto.Message, error) {
 	task.Cache = eventpb.Cache_CACHE_MISS
-	h.progress(ctx, task, event.StatusStarted, 0)
-	begun := time.Now()
-	frames, err := h.run(ctx, task, pcm)
+	var frames tensor.Matrix
+	ms, err := h.Timed(ctx, task, func(*eventpb.Progress) (err error) {
+		if frames, err = h.run(ctx, task, pcm); err != nil {
+			return classify(ctx, err)
+		}
+		if frames.Cols != h.Bundle.Encoder.Width {
+			return stage.Permanent(event.CodeEngineError, fmt.Errorf("the engine gave frames of width %d, the model's are %d", frames.Cols, h.Bundle.Encoder.Width))
+		}
+		if err := h.Cache.Put(ctx, key, frames); err != nil {
+			return fmt.Errorf("storing embedding: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, classify(ctx, err)
+		return nil, err
 	}
-	if frames.Cols != h.Bundle.Encoder.Width {
-		return nil, stage.Permanent(event.CodeEngineError, fmt.Errorf("the engine gave frames of width %d, the model's are %d", frames.Cols, h.Bundle.Encoder.Width))
-	}
-	if err := h.Cache.Put(ctx, key, frames); err != nil {
-		return nil, fmt.Errorf("storing embedding: %w", err)
-	}
-	ms := float64(time.Since(begun)) / float64(time.Millisecond)
-	if task.Timings == nil {
-		task.Timings = &eventpb.Timings{}
-	}
-	task.Timings.EncodeMs += ms
-	h.progress(ctx, task, event.StatusDone, ms)
-	return h.ready(task, key, frames)
+	worker.Timings(task).EncodeMs += ms
+	return ready(task, key, frames), nil
 }
 
 // run is one run of the engine with its span and metrics.
@@ -138,8 +126,8 @@ func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (ten
 	return frames, nil
 }
 
-// pcm loads a window and checks that it is the one that its hash names, so that no embedding is stored under a wrong key. A damaged object is
-// deleted and counts as evicted.
+// pcm loads a window and compares it with its hash, so that no embedding is stored under a wrong key. A damaged object is deleted and counts
+// as evicted.
 func (h *Handler) pcm(ctx context.Context, w *eventpb.Window) ([]int16, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad, trace.WithAttributes(telemetry.AttrWindowHash.String(w.GetHash())))
 	defer span.End()
@@ -169,8 +157,8 @@ func (h *Handler) discard(ctx context.Context, w *eventpb.Window) error {
 	return fmt.Errorf("loading window %s: it was damaged: %w", w.GetHash(), blob.ErrNotFound)
 }
 
-// classify makes windows that the model cannot take permanent. A fault of the engine may be one of the moment (memory): it is tried
-// again and ends as engine_error.
+// classify makes the error of a window that the model cannot take permanent. A fault of the engine may pass (memory): the window is tried
+// again, and its questions end as engine_error if the fault stays.
 func classify(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, encoder.ErrTooShort):
@@ -183,30 +171,6 @@ func classify(ctx context.Context, err error) error {
 	return stage.Coded(event.CodeEngineError, fmt.Errorf("encoding window: %w", err))
 }
 
-func (h *Handler) ready(task *eventpb.Task, key string, t tensor.Matrix) ([]event.Record, error) {
-	return encode(&eventpb.EmbeddingReady{Task: task, Key: key, Frames: uint32(t.Rows), Width: uint32(t.Cols)})
-}
-
-// sendBack hands the window to the chunker, on the topic that it reads.
-func sendBack(m *eventpb.WindowReady) ([]event.Record, error) {
-	out, err := encode(m)
-	if err != nil {
-		return nil, err
-	}
-	out[0].Topic = event.TopicJobs
-	return out, nil
-}
-
-func encode(msg proto.Message) ([]event.Record, error) {
-	rec, err := event.Encode(Stage, msg)
-	if err != nil {
-		return nil, err
-	}
-	return []event.Record{rec}, nil
-}
-
-func (h *Handler) progress(ctx context.Context, task *eventpb.Task, status string, ms float64) {
-	if rec, err := event.Progress(Stage, task, status, ms); err == nil {
-		h.Events.Emit(ctx, rec)
-	}
+func ready(task *eventpb.Task, key string, t tensor.Matrix) []proto.Message {
+	return []proto.Message{&eventpb.EmbeddingReady{Task: task, Key: key, Frames: uint32(t.Rows), Width: uint32(t.Cols)}}
 }

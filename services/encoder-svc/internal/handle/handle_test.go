@@ -24,6 +24,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,6 +52,7 @@ func (failing) Close() error { return nil }
 
 type fixture struct {
 	*Handler
+	run    stage.Handler
 	store  *blob.Store
 	engine *testencoder.Engine
 	events *statuses
@@ -65,10 +67,11 @@ func setup(t *testing.T) *fixture {
 	b := modeltest.Bundle(t)
 	f := &fixture{store: store, bundle: b, events: &statuses{}, engine: testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, 0)}
 	f.Handler, err = New(Deps{
-		Engine: f.engine, EngineName: "test", Blobs: store, Cache: cache.NewBlob(store, cache.F32), Bundle: b, Events: f.events,
-		Metrics: telemetry.NewEngineMetrics(),
+		Step:   worker.Step{Stage: Stage, Bundle: b, Model: b.DisplayName(), Events: f.events},
+		Engine: f.engine, EngineName: "test", Blobs: store, Cache: cache.NewBlob(store, cache.F32), Metrics: telemetry.NewEngineMetrics(),
 	})
 	require.NoError(t, err)
+	f.run = f.Handler.Handler()
 	return f
 }
 
@@ -94,7 +97,7 @@ func (f *fixture) handle(t *testing.T, m *eventpb.WindowReady) (event.Record, pr
 	t.Helper()
 	rec, err := event.Encode("chunker", m)
 	require.NoError(t, err)
-	out, err := f.Handle(t.Context(), rec)
+	out, err := f.run(t.Context(), rec)
 	if err != nil {
 		require.Empty(t, out)
 		return event.Record{}, nil, err
@@ -181,7 +184,7 @@ func TestCancelEndsTheEngine(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f.Engine = cancelling{f.engine, func() { cancel(stage.ErrCancelled) }}
-	_, err = f.Handle(ctx, rec)
+	_, err = f.run(ctx, rec)
 	require.ErrorIs(t, err, stage.ErrCancelled)
 	require.Empty(t, stage.PermanentCode(err))
 }
@@ -208,7 +211,7 @@ func TestForeignRecords(t *testing.T) {
 	m.Task.ModelDigest = f.bundle.Digest
 	_, _, err = f.handle(t, m)
 	require.NoError(t, err)
-	_, err = f.Handle(t.Context(), event.Record{Value: []byte("x")})
+	_, err = f.run(t.Context(), event.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")

@@ -6,45 +6,52 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // answer asks the engine and makes an outcome of each result.
-func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) ([]event.Record, error) {
-	began := time.Now()
-	h.progress(ctx, task, event.StatusStarted, 0)
-	n := len(task.GetQuestions())
-	h.Metrics.Active(ctx, Stage, h.EngineName, n)
-	req := h.request(ctx, task, soft)
-	results, err := h.Engine.Answer(ctx, req)
-	var spent []contract.Result
-	if err == nil {
-		spent, err = h.formed(ctx, task, req, results)
-	}
-	h.Metrics.Active(ctx, Stage, h.EngineName, -n)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, stage.Coded(event.CodeEngineError, err)
-	}
-	took := time.Since(began)
-	h.Metrics.Work(ctx, Stage, h.EngineName, took, task.GetWindow().GetHeardS())
-	records := make([]event.Record, 0, n)
-	for i, q := range task.GetQuestions() {
-		rec, err := event.Encode(Stage, h.outcome(ctx, task, q, results[i], spent[i]))
+func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) (outcomes []proto.Message, err error) {
+	_, err = h.Timed(ctx, task, func(*eventpb.Progress) error {
+		results, spent, err := h.ask(ctx, task, soft)
 		if err != nil {
-			return nil, err
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return stage.Coded(event.CodeEngineError, err)
 		}
-		records = append(records, rec)
+		for i, q := range task.GetQuestions() {
+			outcomes = append(outcomes, h.outcome(ctx, task, q, results[i], spent[i]))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	h.progress(ctx, task, event.StatusDone, milliseconds(took))
-	return records, nil
+	return outcomes, nil
+}
+
+// ask has the engine answer the task's questions; spent holds the work of earlier tries.
+func (h *Handler) ask(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) (results, spent []contract.Result, err error) {
+	began, n := time.Now(), len(task.GetQuestions())
+	h.Metrics.Active(ctx, Stage, h.EngineName, n)
+	defer h.Metrics.Active(ctx, Stage, h.EngineName, -n)
+	req := h.request(ctx, task, soft)
+	if results, err = h.Engine.Answer(ctx, req); err != nil {
+		return nil, nil, err
+	}
+	if spent, err = h.formed(ctx, task, req, results); err != nil {
+		return nil, nil, err
+	}
+	h.Metrics.Work(ctx, Stage, h.EngineName, time.Since(began), task.GetWindow().GetHeardS())
+	return results, spent, nil
 }
 
 func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) contract.Request {
@@ -71,7 +78,7 @@ func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Qu
 	}
 	o.Model, o.ModelDigest, o.TraceId = h.Model, h.Bundle.Digest, telemetry.TraceID(ctx)
 	o.Tokens = &eventpb.Tokens{Prompt: uint32(r.PromptTokens + spent.PromptTokens), Output: uint32(r.OutputTokens + spent.OutputTokens)}
-	o.Timings.PrefillMs, o.Timings.DecodeMs = milliseconds(r.Prefill+spent.Prefill), milliseconds(r.Decode+spent.Decode)
+	o.Timings.PrefillMs, o.Timings.DecodeMs = worker.Milliseconds(r.Prefill+spent.Prefill), worker.Milliseconds(r.Decode+spent.Decode)
 	event.SetTotal(o.GetTimings(), task.GetCreatedUnixMs(), time.UnixMilli(o.GetEndedUnixMs()))
 	return o
 }
@@ -96,5 +103,3 @@ func bound(text string, limit int) string {
 	}
 	return text[:limit]
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

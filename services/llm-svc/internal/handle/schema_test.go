@@ -47,7 +47,7 @@ func (f fixture) tagged() *eventpb.PromptReady {
 
 func (f fixture) outcomes(t *testing.T, msg *eventpb.PromptReady) []*eventpb.Outcome {
 	t.Helper()
-	out, err := f.Handle(t.Context(), record(t, msg))
+	out, err := f.run(t.Context(), record(t, msg))
 	require.NoError(t, err)
 	var outcomes []*eventpb.Outcome
 	for _, rec := range out {
@@ -141,7 +141,7 @@ func TestOtherFaultsAreNotAskedAgain(t *testing.T) {
 		results := []contract.Result{{Index: 0, Err: contract.ErrPromptTooLong}, {Index: 3, Text: "x", Began: time.Now(), Ended: time.Now()}}
 		return results[2-len(req.Questions):], nil
 	}})
-	_, err := f.Handle(t.Context(), record(t, f.tagged()))
+	_, err := f.run(t.Context(), record(t, f.tagged()))
 	require.ErrorIs(t, err, broken, "the record is tried again whole")
 	outcomes := f.outcomes(t, f.tagged())
 	require.Equal(t, event.CodePromptTooLong, outcomes[0].GetError().GetCode())

@@ -8,31 +8,18 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
-	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// progress tells the watchers of the job; nothing depends on it.
-func (h *Handler) progress(ctx context.Context, task *eventpb.Task, status string, ms float64) {
-	if rec, err := event.Progress(Stage, task, status, ms); err == nil {
-		h.Events.Emit(ctx, rec)
-	}
-}
-
-// tokens gives the function that sends each new piece of text to the watchers. It is called by one goroutine at a time.
+// tokens returns the function that sends each new piece of text to the watchers. One goroutine at a time may call it.
 func (h *Handler) tokens(ctx context.Context, task *eventpb.Task) func(index int, text string) {
 	sent := map[int]uint32{}
 	return func(index int, text string) {
-		rec, err := event.Encode(Stage, &eventpb.Event{
-			JobId: task.GetJobId(), AtUnixMs: time.Now().UnixMilli(),
-			Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{
-				QuestionIndex: uint32(index), WindowIndex: task.GetWindow().GetIndex(), Seq: sent[index], Text: text,
-			}},
-		})
-		if err == nil {
+		if h.Tell(ctx, &eventpb.Event{JobId: task.GetJobId(), Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{
+			QuestionIndex: uint32(index), WindowIndex: task.GetWindow().GetIndex(), Seq: sent[index], Text: text,
+		}}}) {
 			sent[index]++
-			h.Events.Emit(ctx, rec)
 		}
 	}
 }

@@ -1,31 +1,24 @@
-// Package handle turns an embedding into a soft prompt: the work of projector-svc on one record.
 package handle
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = event.StageProjector
-
-// Emitter sends progress events, best effort.
-type Emitter interface {
-	Emit(ctx context.Context, rec event.Record)
-}
 
 // Projector turns frames [n, in] into a soft prompt [n, out].
 type Projector interface {
@@ -35,57 +28,47 @@ type Projector interface {
 
 // Deps are what a Handler works with; all are needed.
 type Deps struct {
+	worker.Step
 	Projector Projector
 	Cache     cache.Cache
-	Bundle    *model.Bundle
-	Events    Emitter
 }
 
-// Handler handles records of lark.embeddings.v1. It is safe for concurrent use.
+// Handler handles the messages of lark.embeddings.v1. It is safe for concurrent use.
 type Handler struct{ Deps }
 
 // New refuses missing dependencies.
 func New(d Deps) (*Handler, error) {
-	if d.Projector == nil || d.Cache == nil || d.Bundle == nil || d.Events == nil {
+	if d.Validate() != nil || d.Projector == nil || d.Cache == nil {
 		return nil, errors.New("making projector: a dependency is missing")
 	}
 	return &Handler{Deps: d}, nil
 }
 
-// Handle makes sure that the window's soft prompt is stored, and sends one PromptReady with all the window's questions. A window whose
+// Handler is the stage's handler.
+func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Embedding) }
+
+// Embedding makes sure that the window's soft prompt is stored, and returns one PromptReady with all the window's questions. A window whose
 // embedding has been evicted goes back to be encoded: eviction costs time, never an answer.
-func (h *Handler) Handle(ctx context.Context, rec event.Record) ([]event.Record, error) {
-	m, err := event.DecodeAs[*eventpb.EmbeddingReady](rec)
-	if err != nil {
-		return nil, err
-	}
-	task := m.GetTask()
-	if d := task.GetModelDigest(); d != "" && d != h.Bundle.Digest {
-		return nil, stage.OtherModel(rec, h.Bundle.DisplayName())
-	}
-	if want := h.Bundle.EmbeddingKey(task.GetWindow().GetHash()); m.GetKey() != want {
-		return nil, stage.Permanent(event.CodeModelMismatch, fmt.Errorf("the embedding at %s is not of this model, whose key is %s", m.GetKey(), want))
-	}
-	begun := time.Now()
-	rows, err := h.ensure(ctx, m)
-	if errors.Is(err, cache.ErrMiss) {
-		return h.sendBack(task)
-	}
-	if err != nil {
-		return nil, err
-	}
-	ms := float64(time.Since(begun)) / float64(time.Millisecond)
-	if task.Timings == nil {
-		task.Timings = &eventpb.Timings{}
-	}
-	task.Timings.ProjectMs += ms
-	h.progress(ctx, task, ms)
-	return encode(&eventpb.PromptReady{
-		Task: task, Key: h.Bundle.PromptKey(task.GetWindow().GetHash()), Frames: uint32(rows), Width: uint32(h.Projector.Width()),
+func (h *Handler) Embedding(ctx context.Context, m *eventpb.EmbeddingReady) ([]proto.Message, error) {
+	task, rows := m.GetTask(), 0
+	ms, err := h.Timed(ctx, task, func(*eventpb.Progress) (err error) {
+		rows, err = h.ensure(ctx, m)
+		return err
 	})
+	if errors.Is(err, cache.ErrMiss) {
+		task.Cache = eventpb.Cache_CACHE_MISS
+		return []proto.Message{&eventpb.WindowReady{Task: task}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	worker.Timings(task).ProjectMs += ms
+	return []proto.Message{&eventpb.PromptReady{
+		Task: task, Key: h.Bundle.PromptKey(task.GetWindow().GetHash()), Frames: uint32(rows), Width: uint32(h.Projector.Width()),
+	}}, nil
 }
 
-// ensure returns the number of rows of the window's soft prompt once it is stored. It is the same as the embedding's.
+// ensure stores the window's soft prompt unless it is stored already, and returns its number of rows, which equals the embedding's.
 func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows int, err error) {
 	window := m.GetTask().GetWindow()
 	key := h.Bundle.PromptKey(window.GetHash())
@@ -119,24 +102,4 @@ func (h *Handler) project(ctx context.Context, w *eventpb.Window, embedding tens
 	telemetry.Mark(span, err)
 	span.SetAttributes(telemetry.AttrFrames.Int(prompt.Rows), telemetry.AttrWidth.Int(prompt.Cols))
 	return prompt, err
-}
-
-// sendBack asks for the window to be encoded again.
-func (h *Handler) sendBack(task *eventpb.Task) ([]event.Record, error) {
-	task.Cache = eventpb.Cache_CACHE_MISS
-	return encode(&eventpb.WindowReady{Task: task})
-}
-
-func (h *Handler) progress(ctx context.Context, task *eventpb.Task, ms float64) {
-	if rec, err := event.Progress(Stage, task, event.StatusDone, ms); err == nil {
-		h.Events.Emit(ctx, rec)
-	}
-}
-
-func encode(msg proto.Message) ([]event.Record, error) {
-	rec, err := event.Encode(Stage, msg)
-	if err != nil {
-		return nil, err
-	}
-	return []event.Record{rec}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,6 +45,7 @@ func (d *doubler) Project(e tensor.Matrix) (tensor.Matrix, error) {
 
 type fixture struct {
 	*Handler
+	run       stage.Handler
 	projector *doubler
 	bundle    *model.Bundle
 }
@@ -54,8 +56,12 @@ func setup(t *testing.T) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	f := &fixture{projector: &doubler{}, bundle: modeltest.Bundle(t)}
-	f.Handler, err = New(Deps{Projector: f.projector, Cache: cache.NewBlob(store, cache.F32), Bundle: f.bundle, Events: noEvents{}})
+	f.Handler, err = New(Deps{
+		Step:      worker.Step{Stage: Stage, Bundle: f.bundle, Model: f.bundle.DisplayName(), Key: f.bundle.EmbeddingKey, Events: noEvents{}},
+		Projector: f.projector, Cache: cache.NewBlob(store, cache.F32),
+	})
 	require.NoError(t, err)
+	f.run = f.Handler.Handler()
 	return f
 }
 
@@ -75,7 +81,7 @@ func (f *fixture) handle(t *testing.T, m *eventpb.EmbeddingReady) (proto.Message
 	t.Helper()
 	rec, err := event.Encode("encoder", m)
 	require.NoError(t, err)
-	out, err := f.Handle(t.Context(), rec)
+	out, err := f.run(t.Context(), rec)
 	if err != nil {
 		require.Empty(t, out)
 		return nil, err
@@ -127,7 +133,7 @@ func TestFaults(t *testing.T) {
 	other := f.ready()
 	other.Key = "emb/v1/other@0123456789abcdef/f32/" + other.GetTask().GetWindow().GetHash()
 	_, err := f.handle(t, other)
-	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
+	require.ErrorContains(t, err, "not now", "another model's embedding waits for that model's stage")
 
 	foreign := f.ready()
 	foreign.Task.ModelDigest = hex.EncodeToString(make([]byte, 32))
@@ -140,7 +146,7 @@ func TestFaults(t *testing.T) {
 	_, err = f.handle(t, m)
 	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
 
-	_, err = f.Handle(t.Context(), event.Record{Value: []byte("x")})
+	_, err = f.run(t.Context(), event.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")
