@@ -197,6 +197,45 @@ func manifestVariables(t *testing.T, path string) []string {
 	}
 }
 
+// TestProbesLetAServiceLoadItsModel: liveness and start are judged by whether the service listens, never by whether its model is there, and
+// liveness waits for the start.
+func TestProbesLetAServiceLoadItsModel(t *testing.T) {
+	t.Parallel()
+	type probe struct {
+		HTTPGet struct {
+			Path string `yaml:"path"`
+			Port string `yaml:"port"`
+		} `yaml:"httpGet"`
+		PeriodSeconds    int `yaml:"periodSeconds"`
+		FailureThreshold int `yaml:"failureThreshold"`
+	}
+	for _, name := range []string{"gateway", "chunker", "encoder", "projector", "llm"} {
+		var doc struct {
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Containers []struct {
+							Startup   probe `yaml:"startupProbe"`
+							Liveness  probe `yaml:"livenessProbe"`
+							Readiness probe `yaml:"readinessProbe"`
+						} `yaml:"containers"`
+					} `yaml:"spec"`
+				} `yaml:"template"`
+			} `yaml:"spec"`
+		}
+		require.NoError(t, yaml.Unmarshal(read(t, "kubernetes/"+name+".yaml"), &doc))
+		require.Len(t, doc.Spec.Template.Spec.Containers, 1, name)
+		c := doc.Spec.Template.Spec.Containers[0]
+		require.Equal(t, "/healthz", c.Startup.HTTPGet.Path, name)
+		require.Equal(t, "/healthz", c.Liveness.HTTPGet.Path, name)
+		require.Equal(t, "/readyz", c.Readiness.HTTPGet.Path, name)
+		for _, p := range []probe{c.Startup, c.Liveness, c.Readiness} {
+			require.Equal(t, "http", p.HTTPGet.Port, name)
+		}
+		require.GreaterOrEqual(t, c.Startup.PeriodSeconds*c.Startup.FailureThreshold, 60, "%s: seconds until it listens", name)
+	}
+}
+
 // TestMetricsExist records into every instrument, reads what Prometheus would, and compares with it what the dashboard and
 // the alerts ask for.
 func TestMetricsExist(t *testing.T) {
