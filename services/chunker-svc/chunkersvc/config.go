@@ -1,4 +1,3 @@
-// Package chunkersvc is the facade of chunker-svc: it decodes audio and cuts it into windows of 44.1 kHz mono PCM.
 package chunkersvc
 
 import (
@@ -15,13 +14,13 @@ import (
 // Config is the user's configuration of chunker-svc.
 type Config struct {
 	service.Common `yaml:",inline"`
-	Audio          AudioConfig `yaml:"audio"`
+	Audio          audioConfig `yaml:"audio"`
 	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors.
 	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors"`
 }
 
-// AudioConfig holds the limits of decoding. Memory for one track is about 16 MiB whatever its length.
-type AudioConfig struct {
+// audioConfig holds the limits of decoding. Memory for one track is about 16 MiB whatever its length.
+type audioConfig struct {
 	// MaxFileBytes is the size of the largest file.
 	MaxFileBytes int64 `yaml:"max_file_bytes" env:"LARK_CHUNKER_MAX_FILE_BYTES" flag:"max-file-bytes" default:"1073741824" help:"largest audio file, in bytes"`
 	// MaxDuration of a track.
@@ -55,7 +54,7 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-func (a AudioConfig) decoder() (*audio.Decoder, error) {
+func (a audioConfig) decoder() (*audio.Decoder, error) {
 	return audio.NewDecoder(audio.Config{
 		Limits: audio.Limits{
 			FileBytes: a.MaxFileBytes, Duration: a.MaxDuration, DecodedBytes: a.MaxDecodedBytes, Timeout: a.Timeout,

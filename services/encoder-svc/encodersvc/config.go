@@ -1,4 +1,3 @@
-// Package encodersvc is the facade of encoder-svc: it turns windows of audio into embeddings.
 package encodersvc
 
 import (

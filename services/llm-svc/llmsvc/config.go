@@ -1,4 +1,3 @@
-// Package llmsvc is the facade of llm-svc: it answers questions about windows from their soft prompts.
 package llmsvc
 
 import (
