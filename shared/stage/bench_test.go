@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -25,7 +26,7 @@ func BenchmarkHop(b *testing.B) {
 	defer func() { require.NoError(b, out.Close(context.Background())) }()
 	r, err := stage.New(stage.Config{Stage: "encoder", Topics: []string{event.TopicWindows}}, stage.Deps{
 		Kafka: cfg, Producer: out, Log: testLog(),
-		Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) },
+		Handle: func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) },
 	})
 	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(context.Background())

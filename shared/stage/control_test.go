@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -60,7 +61,7 @@ func TestWorkOfACancelledJobIsNeverBegun(t *testing.T) {
 	require.True(t, control.Cancelled("job"), "known as soon as it is ready")
 	require.False(t, control.Cancelled("another"))
 	var begun atomic.Int32
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		begun.Add(1)
 		return answer(rec)
 	}, withControl(control))
@@ -78,7 +79,7 @@ func TestCancelStopsRunningAndQueuedWork(t *testing.T) {
 	c := newCluster(t, 1)
 	control := c.control()
 	begun := make(chan struct{}, 10)
-	c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if taskOf(rec).GetJobId() != "job" {
 			return answer(rec)
 		}
@@ -106,7 +107,7 @@ func TestCancelEndsAWaitForRetry(t *testing.T) {
 	c := newCluster(t, 1)
 	control := c.control()
 	failed := make(chan struct{}, 1)
-	c.start(func(context.Context, event.Record) ([]event.Record, error) {
+	c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 		failed <- struct{}{}
 		return nil, errors.New("engine away")
 	}, withControl(control), func(cfg *stage.Config, _ *stage.Deps) {
@@ -122,7 +123,7 @@ func TestExpiredWorkIsNotBegun(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	var begun atomic.Int32
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		begun.Add(1)
 		return answer(rec)
 	})
@@ -136,7 +137,7 @@ func TestExpiredWorkIsNotBegun(t *testing.T) {
 func TestDeadlineStopsRunningWork(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(ctx context.Context, _ event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, _ event.Record, _ proto.Message) ([]event.Record, error) {
 		<-ctx.Done()
 		if !errors.Is(context.Cause(ctx), stage.ErrExpired) {
 			return nil, stage.Permanent(event.CodeInternal, context.Cause(ctx))
@@ -155,7 +156,7 @@ func TestAnswerThatWasReadyBeforeTheCancelIsKept(t *testing.T) {
 	c := newCluster(t, 1)
 	control := c.control()
 	begun := make(chan struct{})
-	c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		close(begun)
 		<-ctx.Done()
 		return answer(rec)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -36,7 +38,7 @@ func ExampleRunner() {
 
 	runner, err := stage.New(stage.Config{Stage: "encoder", Topics: []string{event.TopicWindows}}, stage.Deps{
 		Kafka: cfg, Producer: producer, Log: testLog(),
-		Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) {
+		Handle: func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 			if rec.Get(event.HeaderSubject) == "silent" {
 				return nil, stage.Permanent(event.CodeAudioTooShort, errors.New("nothing to hear"))
 			}

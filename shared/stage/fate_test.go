@@ -26,7 +26,7 @@ func TestTransientErrorGoesThroughTheRetryTopics(t *testing.T) {
 		mu    sync.Mutex
 		calls []event.Record
 	)
-	run := c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	run := c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		calls = append(calls, rec)
@@ -57,11 +57,35 @@ func TestTransientErrorGoesThroughTheRetryTopics(t *testing.T) {
 	require.False(t, time.Now().Before(time.UnixMilli(notBefore)), "handled before it was due")
 }
 
+// A handler may change its message before it fails; the next attempt must not see that.
+func TestEachAttemptGetsAMessageOfItsOwn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	var mu sync.Mutex
+	var seen []*eventpb.Timings
+	run := c.start(func(_ context.Context, rec event.Record, msg proto.Message) ([]event.Record, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		task := msg.(*eventpb.WindowReady).GetTask()
+		seen = append(seen, task.GetTimings())
+		task.Timings = &eventpb.Timings{EncodeMs: 5}
+		if len(seen) <= 3 { // two in place, one on the retry topic
+			return nil, errors.New("not yet")
+		}
+		return answer(rec)
+	})
+	c.publish(window("job", "key", 0, 1))
+	c.waitOutcomes(1)
+	c.waitLag("lark.test", 0)
+	require.NoError(t, run.drain())
+	require.Equal(t, make([]*eventpb.Timings, 4), seen)
+}
+
 func TestExhaustedRetriesEndInDeadLetterAndOutcomes(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2)
 	var calls atomic.Int32
-	c.start(func(context.Context, event.Record) ([]event.Record, error) {
+	c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 		calls.Add(1)
 		return nil, stage.Coded(event.CodeEngineError, errors.New("engine is broken"))
 	})
@@ -116,7 +140,7 @@ func TestPermanentErrorEndsEveryQuestionOfEachRecordType(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t, 1)
-			c.start(func(context.Context, event.Record) ([]event.Record, error) {
+			c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 				return nil, stage.Permanent(event.CodeAudioTooShort, errors.New("too short"))
 			})
 			rec, err := event.Encode("test", tc.msg)
@@ -139,7 +163,7 @@ func TestPermanentErrorEndsEveryQuestionOfEachRecordType(t *testing.T) {
 func TestUndecodableRecordsAreDeadLetteredAndPassed(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) })
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) })
 	good, err := event.Encode("test", window("job", "key", 0, 1))
 	require.NoError(t, err)
 	wrongType, err := event.Encode("test", &eventpb.Control{JobId: "job", Kind: "cancel"})
@@ -166,7 +190,7 @@ func TestUndecodableRecordsAreDeadLetteredAndPassed(t *testing.T) {
 func TestDeadLetterTooLargeForTheBrokerIsTruncated(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) })
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) })
 	// As large as the broker takes: with the dead letter's own headers it is too large.
 	value := make([]byte, 999_700)
 	require.NoError(t, c.out.Publish(t.Context(), event.Record{Topic: event.TopicWindows, Key: "k", Value: value}))
@@ -180,7 +204,7 @@ func TestDeadLetterTooLargeForTheBrokerIsTruncated(t *testing.T) {
 func TestOutputTooLargeForTheBrokerFailsTheRecord(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(context.Context, event.Record) ([]event.Record, error) {
+	c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 		return []event.Record{{Topic: event.TopicAnswers, Value: make([]byte, 2<<20)}}, nil
 	})
 	c.publish(window("job", "key", 0, 1))
@@ -194,7 +218,7 @@ func TestLaterPutsBackWithoutCounting(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	var calls atomic.Int32
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if calls.Add(1) <= 5 { // more often than there are retries
 			return nil, stage.Later(time.Millisecond)
 		}
@@ -214,7 +238,7 @@ func TestLaterPutsBackWithoutCounting(t *testing.T) {
 func TestPanicFailsOnlyItsRecord(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if taskOf(rec).GetWindow().GetIndex() == 1 {
 			panic("secret in the panic")
 		}
@@ -234,7 +258,7 @@ func TestPanicFailsOnlyItsRecord(t *testing.T) {
 func TestErrorTextIsBounded(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(context.Context, event.Record) ([]event.Record, error) {
+	c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 		return nil, stage.Permanent(event.CodeEngineError, errors.New(strings.Repeat("long \xff ", 1<<16)))
 	})
 	c.publish(window("job", "key", 0, 1))
@@ -248,7 +272,7 @@ func TestErrorTextIsBounded(t *testing.T) {
 func TestHostileRetryHeaders(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if rec.Topic == "elsewhere" {
 			return nil, stage.Permanent(event.CodeInternal, errors.New("origin believed"))
 		}

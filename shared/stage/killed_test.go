@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -64,7 +65,7 @@ func TestWorkOfAKilledInstanceIsTakenOver(t *testing.T) {
 	l.kill()
 	t.Cleanup(dead.Close)
 
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) })
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) })
 	for _, os := range c.waitOutcomes(records) {
 		require.Len(t, os, 1)
 	}

@@ -87,7 +87,7 @@ func (l *ledger) step() int {
 	return l.rng.IntN(100)
 }
 
-func (l *ledger) handle(ctx context.Context, rec event.Record) ([]event.Record, error) {
+func (l *ledger) handle(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 	switch n := l.step(); {
 	case n < 30:
 		return nil, fmt.Errorf("transient %d", n)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -22,7 +23,7 @@ func TestDrainFinishesWhatIsInHand(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	begun, gate := make(chan uint32, 10), make(chan struct{})
-	run := c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	run := c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		begun <- taskOf(rec).GetWindow().GetIndex()
 		select {
 		case <-gate:
@@ -50,7 +51,7 @@ func TestDrainIsBoundedByItsTimeout(t *testing.T) {
 	c := newCluster(t, 1)
 	begun := make(chan struct{})
 	causes := make(chan error, 1)
-	run := c.start(func(ctx context.Context, _ event.Record) ([]event.Record, error) {
+	run := c.start(func(ctx context.Context, _ event.Record, _ proto.Message) ([]event.Record, error) {
 		close(begun)
 		<-ctx.Done()
 		causes <- context.Cause(ctx)
@@ -72,7 +73,7 @@ func TestRebalanceHandsOverFinishedWork(t *testing.T) {
 	const records = 40
 	gate := make(chan struct{})
 	var calls sync.Map
-	handler := func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	handler := func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		n, _ := calls.LoadOrStore(rec.Key, new(atomic.Int32))
 		n.(*atomic.Int32).Add(1)
 		select {
@@ -118,7 +119,7 @@ func TestRevokedWorkIsAbandonedAndDoneAgain(t *testing.T) {
 	c := newCluster(t, 8)
 	const records = 24
 	var stopped atomic.Int32
-	stuck := c.start(func(ctx context.Context, _ event.Record) ([]event.Record, error) {
+	stuck := c.start(func(ctx context.Context, _ event.Record, _ proto.Message) ([]event.Record, error) {
 		<-ctx.Done()
 		if errors.Is(context.Cause(ctx), stage.ErrRevoked) {
 			stopped.Add(1)
@@ -128,7 +129,7 @@ func TestRevokedWorkIsAbandonedAndDoneAgain(t *testing.T) {
 	for i := range records {
 		c.publish(window("job", fmt.Sprint("key", i), uint32(i), 1))
 	}
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) })
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) })
 	require.Eventually(t, func() bool { return stopped.Load() > 0 && len(c.outcomesSeen()) > 0 }, patience, tick)
 	require.Error(t, stuck.drain())
 	for _, os := range c.waitOutcomes(records) {
@@ -150,7 +151,7 @@ func TestPublishFailureHoldsTheCommit(t *testing.T) {
 		refused <- struct{}{}
 		return refuseProduce(produce)
 	})
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		broken.Store(true)
 		return answer(rec)
 	})
@@ -176,7 +177,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 	const records = 40
 	var handled atomic.Int32
 	half := make(chan struct{})
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if handled.Add(1) == records/2 {
 			close(half)
 		}
@@ -205,7 +206,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 func TestRunnerRunsOnce(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
-	run := c.start(func(context.Context, event.Record) ([]event.Record, error) { return nil, nil })
+	run := c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) { return nil, nil })
 	require.ErrorContains(t, run.runner.Run(t.Context()), "runs once")
 }
 
@@ -217,7 +218,7 @@ func TestRunEndsWhenTheBrokerWasNeverThere(t *testing.T) {
 	defer func() { require.NoError(t, out.Close(t.Context())) }()
 	r, err := stage.New(stage.Config{Stage: "test", Topics: []string{"a"}}, stage.Deps{
 		Kafka: cfg, Producer: out, Log: testLog(),
-		Handle: func(context.Context, event.Record) ([]event.Record, error) { return nil, nil },
+		Handle: func(context.Context, event.Record, proto.Message) ([]event.Record, error) { return nil, nil },
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -27,7 +28,7 @@ func TestRecordsOfOneKeyAreHandledInOrder(t *testing.T) {
 		seen = map[string][]uint32{}
 		busy sync.Map
 	)
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if _, taken := busy.LoadOrStore(rec.Key, true); taken {
 			return nil, stage.Permanent(event.CodeInternal, fmt.Errorf("two records of key %s at once", rec.Key))
 		}
@@ -64,7 +65,7 @@ func TestDifferentKeysRunInParallel(t *testing.T) {
 	const n = 4
 	var arrived atomic.Int32
 	together := make(chan struct{})
-	c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if arrived.Add(1) == n {
 			close(together)
 		}
@@ -86,7 +87,7 @@ func TestInFlightBytesAreBounded(t *testing.T) {
 	c := newCluster(t, 4)
 	const records, cost, bound = 60, 100, 3
 	var held, most atomic.Int64
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		now := held.Add(1)
 		for {
 			was := most.Load()
@@ -114,7 +115,7 @@ func TestRecordLargerThanTheByteBoundRunsAlone(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	var held atomic.Int64
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		defer held.Add(-1)
 		if held.Add(1) > 1 {
 			return nil, stage.Permanent(event.CodeInternal, errors.New("not alone"))
@@ -137,7 +138,7 @@ func TestHotKeyDoesNotStarveOtherPartitions(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 8)
 	gate := make(chan struct{})
-	c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		if rec.Key == hexOf("hot") {
 			select {
 			case <-gate:
@@ -173,7 +174,7 @@ func TestOnlyTheFinishedPrefixIsCommitted(t *testing.T) {
 	c := newCluster(t, 1)
 	var calls atomic.Int32
 	stuck := make(chan struct{}, 1)
-	first := c.start(func(ctx context.Context, rec event.Record) ([]event.Record, error) {
+	first := c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		calls.Add(1)
 		if taskOf(rec).GetWindow().GetIndex() == 2 {
 			stuck <- struct{}{}
@@ -190,7 +191,7 @@ func TestOnlyTheFinishedPrefixIsCommitted(t *testing.T) {
 	require.Error(t, first.drain(), "a handler had to be stopped")
 	require.EqualValues(t, 4, c.lag("lark.test"), "records 2 to 5 are not committed")
 
-	c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) { return answer(rec) })
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) })
 	c.waitOutcomes(6)
 	c.waitLag("lark.test", 0)
 }

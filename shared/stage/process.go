@@ -143,5 +143,9 @@ func (p *processor) handle(ctx context.Context, t *task) (outputs []event.Record
 			outputs, err = nil, Permanent(event.CodeInternal, errors.New("internal error: the stage panicked"))
 		}
 	}()
-	return p.handler(ctx, t.meta.rec)
+	msg, err := t.meta.take()
+	if err != nil {
+		return nil, err
+	}
+	return p.handler(ctx, t.meta.rec, msg)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -18,8 +19,10 @@ import (
 )
 
 // Handler does the work of a stage on one record and returns the records to publish. rec.Topic is
-// the topic that the record was first written to, also when it comes back from a retry topic.
-type Handler func(ctx context.Context, rec event.Record) ([]event.Record, error)
+// the topic that the record was first written to, also when it comes back from a retry topic. msg is the
+// record's message, decoded and validated. It belongs to the handler, which may change it: each attempt gets a
+// message of its own.
+type Handler func(ctx context.Context, rec event.Record, msg proto.Message) ([]event.Record, error)
 
 // Config is the user's part of a runner. Zero values mean the defaults.
 type Config struct {

@@ -22,7 +22,8 @@ type task struct {
 
 // meta is what the runner itself reads of a record.
 type meta struct {
-	rec      event.Record // as the handler sees it
+	rec      event.Record  // as the handler sees it
+	msg      proto.Message // of rec, until a handler takes it
 	job      string
 	deadline time.Time // zero for none
 	attempt  int       // delayed retries counted so far
@@ -62,13 +63,20 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 			m.rec.Topic = origin
 		}
 	}
-	msg, err := event.Decode(m.rec)
-	if err != nil {
-		m.err = err
-		return m
+	if m.msg, m.err = event.Decode(m.rec); m.err == nil {
+		m.job, m.deadline = jobOf(m.msg)
 	}
-	m.job, m.deadline = jobOf(msg)
 	return m
+}
+
+// take returns the record's message for one attempt. Only a record that is tried again is decoded again: the handler may have changed the
+// message that it got.
+func (m *meta) take() (proto.Message, error) {
+	msg := m.msg
+	if m.msg = nil; msg != nil {
+		return msg, nil
+	}
+	return event.Decode(m.rec)
 }
 
 func jobOf(msg proto.Message) (job string, deadline time.Time) {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -27,7 +28,7 @@ func TestOneTraceThroughRetriesAndDeadLetter(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	var calls atomic.Int32
-	c.start(func(ctx context.Context, _ event.Record) ([]event.Record, error) {
+	c.start(func(ctx context.Context, _ event.Record, _ proto.Message) ([]event.Record, error) {
 		if calls.Add(1) == 1 {
 			return nil, errors.New("once")
 		}
@@ -79,7 +80,7 @@ func TestMetricsCountWhatBecameOfRecords(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	name := "counted" + strconv.FormatInt(time.Now().UnixNano(), 10) // counters outlive a run with -count
-	run := c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+	run := c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 		switch taskOf(rec).GetWindow().GetIndex() {
 		case 0:
 			return nil, stage.Permanent(event.CodeEngineError, errors.New("no"))

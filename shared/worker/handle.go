@@ -64,11 +64,7 @@ var errOtherType = errors.New("unexpected type of message")
 //
 // The message belongs to the function, which may change it.
 func Handle[M proto.Message](s Step, f func(ctx context.Context, msg M) ([]proto.Message, error)) stage.Handler {
-	return func(ctx context.Context, rec event.Record) ([]event.Record, error) {
-		msg, err := event.Decode(rec)
-		if err != nil {
-			return nil, err
-		}
+	return func(ctx context.Context, rec event.Record, msg proto.Message) ([]event.Record, error) {
 		m, ok := msg.(M)
 		if !ok {
 			return nil, fmt.Errorf("%w: %w: ce_type %.80q on %s", event.ErrUndecodable, errOtherType, rec.Get(event.HeaderType), rec.Topic)
@@ -86,9 +82,9 @@ func Handle[M proto.Message](s Step, f func(ctx context.Context, msg M) ([]proto
 
 // OneOf hands each record to the first handler that takes its type of message, for a topic that carries several types.
 func OneOf(handlers ...stage.Handler) stage.Handler {
-	return func(ctx context.Context, rec event.Record) (out []event.Record, err error) {
+	return func(ctx context.Context, rec event.Record, msg proto.Message) (out []event.Record, err error) {
 		for _, h := range handlers {
-			if out, err = h(ctx, rec); !errors.Is(err, errOtherType) {
+			if out, err = h(ctx, rec, msg); !errors.Is(err, errOtherType) {
 				break
 			}
 		}

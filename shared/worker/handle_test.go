@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -64,7 +65,7 @@ func TestMessagesTravelOnTheirTopicOrOnTheOneTheyAreGiven(t *testing.T) {
 		window := &eventpb.WindowReady{Task: m.GetTask()}
 		return []proto.Message{window, worker.Outbound{Message: window, Topic: event.TopicJobs}}, nil
 	})
-	out, err := h(t.Context(), record(t, embedding(s)))
+	out, err := stagetest.Handle(t.Context(), h, record(t, embedding(s)))
 	require.NoError(t, err)
 	require.Len(t, out, 2)
 	require.Equal(t, []string{event.TopicWindows, event.TopicJobs}, []string{out[0].Topic, out[1].Topic})
@@ -91,10 +92,10 @@ func TestRecordsOfOtherModelsArePutBack(t *testing.T) {
 		m := embedding(s)
 		change(m)
 		rec := record(t, m)
-		_, err := h(t.Context(), rec)
+		_, err := stagetest.Handle(t.Context(), h, rec)
 		require.Equal(t, stage.OtherModel(rec, s.Model), err, name)
 		old := rec.With(event.HeaderStage, "projector").With(event.HeaderTime, "2020-01-01T00:00:00Z")
-		_, err = h(t.Context(), old)
+		_, err = stagetest.Handle(t.Context(), h, old)
 		require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), name)
 		require.ErrorContains(t, err, "this one serves tiny (for a test)", name)
 	}
@@ -102,7 +103,7 @@ func TestRecordsOfOtherModelsArePutBack(t *testing.T) {
 
 	any := embedding(s)
 	any.Task.ModelDigest = ""
-	_, err := h(t.Context(), record(t, any))
+	_, err := stagetest.Handle(t.Context(), h, record(t, any))
 	require.NoError(t, err)
 	require.Equal(t, 1, calls, "a record without a digest is for whichever model there is")
 }
@@ -115,10 +116,10 @@ func TestAJobNamesItsModelToo(t *testing.T) {
 		JobId: "job-1", Audio: &eventpb.Audio{Sha256: hash, BlobKey: event.AudioKey(hash)}, Plan: eventpb.PlanMode_PLAN_MODE_AUTO,
 		Questions: []*eventpb.Question{{Text: "What key?"}}, ModelDigest: s.Bundle.Digest,
 	}
-	_, err := h(t.Context(), record(t, job))
+	_, err := stagetest.Handle(t.Context(), h, record(t, job))
 	require.NoError(t, err)
 	job.ModelDigest = hex.EncodeToString(make([]byte, 32))
-	_, err = h(t.Context(), record(t, job))
+	_, err = stagetest.Handle(t.Context(), h, record(t, job))
 	require.ErrorContains(t, err, "not now")
 }
 
@@ -136,14 +137,14 @@ func TestEachTypeFindsItsHandler(t *testing.T) {
 			got = append(got, "embedding")
 			return nil, nil
 		}))
-	_, err := h(t.Context(), record(t, embedding(s)))
+	_, err := stagetest.Handle(t.Context(), h, record(t, embedding(s)))
 	require.NoError(t, err)
-	_, err = h(t.Context(), record(t, &eventpb.WindowReady{Task: embedding(s).GetTask()}))
+	_, err = stagetest.Handle(t.Context(), h, record(t, &eventpb.WindowReady{Task: embedding(s).GetTask()}))
 	require.Equal(t, broken, err)
-	_, err = h(t.Context(), record(t, &eventpb.Control{JobId: "x", Kind: "cancel"}))
+	_, err = stagetest.Handle(t.Context(), h, record(t, &eventpb.Control{JobId: "x", Kind: "cancel"}))
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	require.ErrorContains(t, err, event.TypeControl)
-	_, err = h(t.Context(), event.Record{Value: []byte("x")})
+	_, err = stagetest.Handle(t.Context(), h, event.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	require.Equal(t, []string{"embedding", "window"}, got)
 }
@@ -154,7 +155,7 @@ func TestAMessageThatCannotBeEncodedIsAnError(t *testing.T) {
 	h := worker.Handle(s, func(context.Context, *eventpb.EmbeddingReady) ([]proto.Message, error) {
 		return []proto.Message{&eventpb.PromptReady{}}, nil
 	})
-	out, err := h(t.Context(), record(t, embedding(s)))
+	out, err := stagetest.Handle(t.Context(), h, record(t, embedding(s)))
 	require.ErrorContains(t, err, "encoding "+event.TypePromptReady)
 	require.Empty(t, out)
 	require.False(t, s.Tell(t.Context(), &eventpb.Event{}))

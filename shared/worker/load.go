@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -88,8 +90,8 @@ func (l *loader) Ready() error {
 }
 
 // Handle is the opened handler. The runner begins after ready is closed.
-func (l *loader) Handle(ctx context.Context, rec event.Record) ([]event.Record, error) {
-	return l.opened.Handle(ctx, rec)
+func (l *loader) Handle(ctx context.Context, rec event.Record, msg proto.Message) ([]event.Record, error) {
+	return l.opened.Handle(ctx, rec, msg)
 }
 
 // then begins run once the model is loaded.

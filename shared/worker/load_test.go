@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
@@ -31,7 +32,7 @@ func TestLoadingIsToldAndTheStageBeginsAtItsEnd(t *testing.T) {
 		told = append(told, l.Ready().Error())
 		tell("the engine warms up")
 		told = append(told, l.Ready().Error())
-		handle := func(context.Context, event.Record) ([]event.Record, error) { handled++; return nil, nil }
+		handle := func(context.Context, event.Record, proto.Message) ([]event.Record, error) { handled++; return nil, nil }
 		return Opened{Handle: handle, Close: func() error { closed++; return errors.New("stuck") }}, nil
 	})
 	require.EqualError(t, l.Ready(), "the model is being loaded")
@@ -39,7 +40,7 @@ func TestLoadingIsToldAndTheStageBeginsAtItsEnd(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- l.Run(ctx) }()
 	begun := l.then(func(ctx context.Context) error {
-		_, err := l.Handle(ctx, event.Record{})
+		_, err := l.Handle(ctx, event.Record{}, nil)
 		return err
 	})
 	require.NoError(t, begun(ctx))

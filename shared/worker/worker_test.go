@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
@@ -54,7 +55,7 @@ func TestServesUntilItsContextEndsAndClosesWhatItOpened(t *testing.T) {
 			Step: w.Step("chunker", nil), Topic: event.TopicJobs, Concurrency: 1, RecordBytes: 1,
 			Open: func(context.Context, func(string)) (worker.Opened, error) {
 				return worker.Opened{
-					Handle: func(_ context.Context, rec event.Record) ([]event.Record, error) {
+					Handle: func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
 						handled <- rec.Key
 						return nil, nil
 					},

@@ -15,6 +15,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 func fedJob(id string) *eventpb.Job {
@@ -43,7 +44,7 @@ func TestAdoptsAJobOnce(t *testing.T) {
 	s := sqlStore(t)
 	r, m := newAdopter(t, s, func() (int64, error) { return 0, nil })
 	for range 2 {
-		out, err := r.Handle(t.Context(), encode(t, fedJob("fed")))
+		out, err := stagetest.Handle(t.Context(), r.Handle, encode(t, fedJob("fed")))
 		require.NoError(t, err)
 		require.Empty(t, out)
 	}
@@ -57,7 +58,7 @@ func TestAdoptsAJobOnce(t *testing.T) {
 	require.Equal(t, "song.wav", job.Audio.Name)
 
 	for _, rec := range answers(t, "fed", 1, 2) {
-		_, err := r.Handle(t.Context(), rec)
+		_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 		require.NoError(t, err)
 	}
 	job, err = s.Get(t.Context(), "fed")
@@ -71,7 +72,7 @@ func TestKnownJobsAreLeftAlone(t *testing.T) {
 	s := sqlStore(t)
 	createJob(t, s, "own", 1)
 	r, _ := newAdopter(t, s, func() (int64, error) { return 0, nil })
-	_, err := r.Handle(t.Context(), encode(t, fedJob("own")))
+	_, err := stagetest.Handle(t.Context(), r.Handle, encode(t, fedJob("own")))
 	require.NoError(t, err)
 	job, err := s.Get(t.Context(), "own")
 	require.NoError(t, err)
@@ -83,16 +84,16 @@ func TestAnAnswerWaitsForItsJob(t *testing.T) {
 	pending, fault := int64(1), error(nil)
 	r, m := newAdopter(t, sqlStore(t), func() (int64, error) { return pending, fault })
 	plan := answers(t, "late", 1, 1)[0]
-	_, err := r.Handle(t.Context(), plan)
+	_, err := stagetest.Handle(t.Context(), r.Handle, plan)
 	require.EqualError(t, err, stage.Later(time.Second).Error())
 	require.Empty(t, m.strays)
 
 	fault = errors.New("no broker")
-	_, err = r.Handle(t.Context(), plan)
+	_, err = stagetest.Handle(t.Context(), r.Handle, plan)
 	require.ErrorIs(t, err, fault)
 
 	pending, fault = 0, nil
-	_, err = r.Handle(t.Context(), plan)
+	_, err = stagetest.Handle(t.Context(), r.Handle, plan)
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"unknown_job": 1}, m.strays, "no job record is left that could bring it")
 }
@@ -102,6 +103,6 @@ func TestQuestionsWithGapsAreRefused(t *testing.T) {
 	r, _ := newAdopter(t, sqlStore(t), func() (int64, error) { return 0, nil })
 	job := fedJob("gaps")
 	job.Questions[0].Index = 5
-	_, err := r.Handle(t.Context(), encode(t, job))
+	_, err := stagetest.Handle(t.Context(), r.Handle, encode(t, job))
 	require.Equal(t, "internal", stage.PermanentCode(err))
 }

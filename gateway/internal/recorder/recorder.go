@@ -77,11 +77,7 @@ func New(deps Deps) (*Recorder, error) {
 // Handle is a stage.Handler: it returns once the plan or outcome is durable, with the events that
 // tell of it. A record that comes again returns the same events again, because the process may have
 // died between writing and telling.
-func (r *Recorder) Handle(ctx context.Context, rec event.Record) (events []event.Record, err error) {
-	msg, err := event.Decode(rec)
-	if err != nil {
-		return nil, err
-	}
+func (r *Recorder) Handle(ctx context.Context, _ event.Record, msg proto.Message) (events []event.Record, err error) {
 	if job, ok := msg.(*eventpb.Job); ok && r.deps.JobsPending != nil {
 		return nil, r.adopt(ctx, job)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -140,7 +141,7 @@ func TestTellsAfterRecording(t *testing.T) {
 	recs := answers(t, "j1", 2, 1)
 	var all [][]string
 	for _, rec := range recs {
-		out, err := r.Handle(t.Context(), rec)
+		out, err := stagetest.Handle(t.Context(), r.Handle, rec)
 		require.NoError(t, err)
 		all = append(all, said(t, out))
 	}
@@ -149,9 +150,9 @@ func TestTellsAfterRecording(t *testing.T) {
 	require.Equal(t, map[string]int{"succeeded": 1}, m.ended)
 	require.Equal(t, [3]int{2, 2, 0}, m.ledger)
 
-	first, err := r.Handle(t.Context(), recs[2])
+	first, err := stagetest.Handle(t.Context(), r.Handle, recs[2])
 	require.NoError(t, err)
-	second, err := r.Handle(t.Context(), recs[2])
+	second, err := stagetest.Handle(t.Context(), r.Handle, recs[2])
 	require.NoError(t, err)
 	require.Equal(t, []string{"outcome answered", "ended succeeded"}, said(t, first), "told again, for the first time may have been lost")
 	for i := range first {
@@ -181,7 +182,7 @@ func TestConcurrentDuplicatesAndReordering(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			for rec := range next {
-				_, err := r.Handle(t.Context(), rec)
+				_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 				require.NoError(t, err)
 			}
 		})
@@ -206,7 +207,7 @@ func TestStraysAreCounted(t *testing.T) {
 	createJob(t, s, "known", 1)
 	recs := append(answers(t, "unknown", 1, 1), answers(t, "known", 1, 2)[2])
 	for _, rec := range recs {
-		out, err := r.Handle(t.Context(), rec)
+		out, err := stagetest.Handle(t.Context(), r.Handle, rec)
 		require.NoError(t, err)
 		require.Empty(t, out)
 	}
@@ -218,7 +219,7 @@ func TestRefusesOtherRecords(t *testing.T) {
 	r, _ := newRecorder(t, sqlStore(t))
 	other := encode(t, &eventpb.Control{JobId: "j1", Kind: "cancel"})
 	for _, rec := range []event.Record{{}, {Value: []byte{1}}, other} {
-		_, err := r.Handle(t.Context(), rec)
+		_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 		require.ErrorIs(t, err, event.ErrUndecodable)
 	}
 }
@@ -261,7 +262,7 @@ func TestWaitsForTheStore(t *testing.T) {
 		rec := answers(t, "j1", 1, 1)[0]
 		done := make(chan error, 1)
 		go func() {
-			_, err := r.Handle(t.Context(), rec)
+			_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 			done <- err
 		}()
 		<-time.After(time.Hour) // the bubble's time
@@ -273,7 +274,7 @@ func TestWaitsForTheStore(t *testing.T) {
 		s.down.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := r.Handle(ctx, rec)
+		_, err := stagetest.Handle(ctx, r.Handle, rec)
 		require.Error(t, err, "until its own time is over")
 	})
 }
@@ -291,7 +292,7 @@ func TestOneBadEntryFailsAlone(t *testing.T) {
 		}
 		rec := answers(t, id, 1, 1)[0]
 		wg.Go(func() {
-			_, err := r.Handle(t.Context(), rec)
+			_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 			require.Equal(t, id == "bad", err != nil, id)
 		})
 	}
@@ -308,7 +309,7 @@ func TestWritesAreShared(t *testing.T) {
 		for i := range 100 {
 			rec := answers(t, fmt.Sprint("j", i), 1, 1)[0]
 			wg.Go(func() {
-				_, err := r.Handle(t.Context(), rec)
+				_, err := stagetest.Handle(t.Context(), r.Handle, rec)
 				require.NoError(t, err)
 			})
 		}
@@ -362,7 +363,7 @@ func benchmark(b *testing.B, jobs int) {
 	for _, queue := range queues {
 		wg.Go(func() {
 			for _, rec := range queue {
-				_, err := r.Handle(b.Context(), rec)
+				_, err := stagetest.Handle(b.Context(), r.Handle, rec)
 				require.NoError(b, err)
 			}
 		})

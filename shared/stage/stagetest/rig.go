@@ -20,6 +20,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/stage"
 )
 
 const (
@@ -108,6 +109,15 @@ func (r *Rig) Records(topic string) []event.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]event.Record(nil), r.records[topic]...)
+}
+
+// Handle calls a handler as the runner does: with the record's message, or not at all if the record cannot be decoded.
+func Handle(ctx context.Context, h stage.Handler, rec event.Record) ([]event.Record, error) {
+	msg, err := event.Decode(rec)
+	if err != nil {
+		return nil, err
+	}
+	return h(ctx, rec, msg)
 }
 
 // Of decodes the records of one type.

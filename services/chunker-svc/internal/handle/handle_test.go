@@ -25,6 +25,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -103,7 +104,7 @@ func (f *fixture) handle(t *testing.T, msg proto.Message) ([]proto.Message, erro
 	rec, err := event.Encode("gateway", msg)
 	require.NoError(t, err)
 	rec.Topic = event.TopicJobs
-	recs, err := f.run(t.Context(), rec)
+	recs, err := stagetest.Handle(t.Context(), f.run, rec)
 	if err != nil {
 		require.Empty(t, recs)
 		return nil, err
@@ -291,7 +292,7 @@ func TestForeignRecordIsUndecodable(t *testing.T) {
 	f := setup(t)
 	_, err := f.handle(t, &eventpb.Control{JobId: "x", Kind: "cancel"})
 	require.ErrorIs(t, err, event.ErrUndecodable)
-	_, err = f.run(t.Context(), event.Record{Topic: event.TopicJobs, Value: []byte("x")})
+	_, err = stagetest.Handle(t.Context(), f.run, event.Record{Topic: event.TopicJobs, Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")

@@ -23,6 +23,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -97,7 +98,7 @@ func (f *fixture) handle(t *testing.T, m *eventpb.WindowReady) (event.Record, pr
 	t.Helper()
 	rec, err := event.Encode("chunker", m)
 	require.NoError(t, err)
-	out, err := f.run(t.Context(), rec)
+	out, err := stagetest.Handle(t.Context(), f.run, rec)
 	if err != nil {
 		require.Empty(t, out)
 		return event.Record{}, nil, err
@@ -184,7 +185,7 @@ func TestCancelEndsTheEngine(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f.Engine = cancelling{f.engine, func() { cancel(stage.ErrCancelled) }}
-	_, err = f.run(ctx, rec)
+	_, err = stagetest.Handle(ctx, f.run, rec)
 	require.ErrorIs(t, err, stage.ErrCancelled)
 	require.Empty(t, stage.PermanentCode(err))
 }
@@ -211,7 +212,7 @@ func TestForeignRecords(t *testing.T) {
 	m.Task.ModelDigest = f.bundle.Digest
 	_, _, err = f.handle(t, m)
 	require.NoError(t, err)
-	_, err = f.run(t.Context(), event.Record{Value: []byte("x")})
+	_, err = stagetest.Handle(t.Context(), f.run, event.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")

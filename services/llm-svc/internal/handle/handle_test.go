@@ -27,6 +27,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -122,7 +123,7 @@ func record(t *testing.T, msg proto.Message) event.Record {
 func TestEveryQuestionGetsItsOutcome(t *testing.T) {
 	t.Parallel()
 	f := setup(t, nil)
-	out, err := f.run(t.Context(), record(t, f.prompt()))
+	out, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
 	require.Len(t, out, 2)
 	answers := map[uint32]string{}
@@ -160,9 +161,9 @@ func TestEveryQuestionGetsItsOutcome(t *testing.T) {
 func TestHandlingTwiceGivesTheSameOutcomes(t *testing.T) {
 	t.Parallel()
 	f := setup(t, nil)
-	first, err := f.run(t.Context(), record(t, f.prompt()))
+	first, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
-	second, err := f.run(t.Context(), record(t, f.prompt()))
+	second, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
 	for i := range first {
 		a, err := event.DecodeAs[*eventpb.Outcome](first[i])
@@ -181,7 +182,7 @@ func TestAnEvictedPromptGoesBackToBeEncoded(t *testing.T) {
 	msg.Task.Window.Hash = strings.Repeat("ef", 32)
 	msg.Task.Window.BlobKey = event.PCMKey(msg.GetTask().GetWindow().GetHash())
 	msg.Key = f.bundle.PromptKey(msg.GetTask().GetWindow().GetHash())
-	out, err := f.run(t.Context(), record(t, msg))
+	out, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
 	require.NoError(t, err)
 	require.Len(t, out, 1)
 	require.Equal(t, event.TopicWindows, out[0].Topic)
@@ -201,12 +202,12 @@ func TestARecordForAnotherModelIsPutBack(t *testing.T) {
 	foreign.Key = "prompt/v1/other@0/f32/1/" + hash
 	for _, msg := range []*eventpb.PromptReady{other, foreign} {
 		rec := record(t, msg)
-		_, err := f.run(t.Context(), rec)
+		_, err := stagetest.Handle(t.Context(), f.run, rec)
 		require.Equal(t, stage.OtherModel(rec, f.Model), err)
 	}
 	anyModel := f.prompt()
 	anyModel.Task.ModelDigest = ""
-	_, err := f.run(t.Context(), record(t, anyModel))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, anyModel))
 	require.NoError(t, err, "no digest means whichever model is deployed")
 }
 
@@ -215,12 +216,12 @@ func TestDamagedSoftPromptsFailForGood(t *testing.T) {
 	f := setup(t, nil)
 	msg := f.prompt()
 	msg.Frames = 21
-	_, err := f.run(t.Context(), record(t, msg))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
 	require.Equal(t, event.CodeEngineError, stage.PermanentCode(err))
 	require.ErrorContains(t, err, "20 frames where the record says 21")
 
 	require.NoError(t, f.cache.Put(t.Context(), f.bundle.PromptKey(hash), decodertest.Soft(1, 20, 31)))
-	_, err = f.run(t.Context(), record(t, f.prompt()))
+	_, err = stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.Equal(t, event.CodeEngineError, stage.PermanentCode(err))
 	require.ErrorContains(t, err, "the decoder's width is 32")
 }
@@ -228,7 +229,7 @@ func TestDamagedSoftPromptsFailForGood(t *testing.T) {
 func TestRecordsOfAnotherKindAreUndecodable(t *testing.T) {
 	t.Parallel()
 	f := setup(t, nil)
-	_, err := f.run(t.Context(), record(t, &eventpb.WindowReady{Task: f.prompt().GetTask()}))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, &eventpb.WindowReady{Task: f.prompt().GetTask()}))
 	require.ErrorIs(t, err, event.ErrUndecodable)
 }
 
@@ -248,7 +249,7 @@ func TestAQuestionFailsAlone(t *testing.T) {
 	f := setup(t, scripted{testdecoder.New(32, 0), func(context.Context, contract.Request) ([]contract.Result, error) {
 		return []contract.Result{{Index: 0, Err: contract.ErrPromptTooLong, PromptTokens: 600}, {Index: 3, Text: long, Began: time.Now(), Ended: time.Now()}}, nil
 	}})
-	out, err := f.run(t.Context(), record(t, f.prompt()))
+	out, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
 	failed, err := event.DecodeAs[*eventpb.Outcome](out[0])
 	require.NoError(t, err)
@@ -261,7 +262,7 @@ func TestAQuestionFailsAlone(t *testing.T) {
 	f = setup(t, scripted{testdecoder.New(32, 0), func(context.Context, contract.Request) ([]contract.Result, error) {
 		return []contract.Result{{Index: 0, Err: errors.New("scores are not finite")}, {Index: 3, Text: "x"}}, nil
 	}})
-	out, err = f.run(t.Context(), record(t, f.prompt()))
+	out, err = stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
 	failed, err = event.DecodeAs[*eventpb.Outcome](out[0])
 	require.NoError(t, err)
@@ -272,7 +273,7 @@ func TestAnEngineErrorIsTriedAgainAndACancelIsNot(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("out of memory")
 	f := setup(t, scripted{testdecoder.New(32, 0), func(context.Context, contract.Request) ([]contract.Result, error) { return nil, broken }})
-	_, err := f.run(t.Context(), record(t, f.prompt()))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.ErrorIs(t, err, broken)
 	require.Empty(t, stage.PermanentCode(err))
 
@@ -292,7 +293,7 @@ func TestDecodeSettingsReachTheEngine(t *testing.T) {
 	}})
 	msg := f.prompt()
 	msg.Task.Decode = &eventpb.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 7}
-	_, err := f.run(t.Context(), record(t, msg))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
 	require.NoError(t, err)
 	require.Equal(t, contract.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 7}, got)
 }
@@ -309,7 +310,7 @@ func TestEachAnswerIsTraced(t *testing.T) {
 	ctx, root := telemetry.Tracer().Start(t.Context(), "root")
 	msg := f.prompt()
 	msg.Task.Decode = &eventpb.Decode{Temperature: 0.5, Seed: 7}
-	out, err := f.run(ctx, record(t, msg))
+	out, err := stagetest.Handle(ctx, f.run, record(t, msg))
 	require.NoError(t, err)
 	root.End()
 	outcome, err := event.DecodeAs[*eventpb.Outcome](out[0])

@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 // tries is an engine that answers each request with the next texts, one for each question, and tells what it was asked.
@@ -47,7 +48,7 @@ func (f fixture) tagged() *eventpb.PromptReady {
 
 func (f fixture) outcomes(t *testing.T, msg *eventpb.PromptReady) []*eventpb.Outcome {
 	t.Helper()
-	out, err := f.run(t.Context(), record(t, msg))
+	out, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
 	require.NoError(t, err)
 	var outcomes []*eventpb.Outcome
 	for _, rec := range out {
@@ -141,7 +142,7 @@ func TestOtherFaultsAreNotAskedAgain(t *testing.T) {
 		results := []contract.Result{{Index: 0, Err: contract.ErrPromptTooLong}, {Index: 3, Text: "x", Began: time.Now(), Ended: time.Now()}}
 		return results[2-len(req.Questions):], nil
 	}})
-	_, err := f.run(t.Context(), record(t, f.tagged()))
+	_, err := stagetest.Handle(t.Context(), f.run, record(t, f.tagged()))
 	require.ErrorIs(t, err, broken, "the record is tried again whole")
 	outcomes := f.outcomes(t, f.tagged())
 	require.Equal(t, event.CodePromptTooLong, outcomes[0].GetError().GetCode())

@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
+	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -81,7 +82,7 @@ func (f *fixture) handle(t *testing.T, m *eventpb.EmbeddingReady) (proto.Message
 	t.Helper()
 	rec, err := event.Encode("encoder", m)
 	require.NoError(t, err)
-	out, err := f.run(t.Context(), rec)
+	out, err := stagetest.Handle(t.Context(), f.run, rec)
 	if err != nil {
 		require.Empty(t, out)
 		return nil, err
@@ -146,7 +147,7 @@ func TestFaults(t *testing.T) {
 	_, err = f.handle(t, m)
 	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
 
-	_, err = f.run(t.Context(), event.Record{Value: []byte("x")})
+	_, err = stagetest.Handle(t.Context(), f.run, event.Record{Value: []byte("x")})
 	require.ErrorIs(t, err, event.ErrUndecodable)
 	_, err = New(Deps{})
 	require.ErrorContains(t, err, "a dependency is missing")
