@@ -101,9 +101,9 @@ func TestRecordsOfOtherModelsArePutBack(t *testing.T) {
 	}
 	require.Zero(t, calls)
 
-	any := embedding(s)
-	any.Task.ModelDigest = ""
-	_, err := stagetest.Handle(t.Context(), h, record(t, any))
+	unnamed := embedding(s)
+	unnamed.Task.ModelDigest = ""
+	_, err := stagetest.Handle(t.Context(), h, record(t, unnamed))
 	require.NoError(t, err)
 	require.Equal(t, 1, calls, "a record without a digest is for whichever model there is")
 }
@@ -178,7 +178,7 @@ func TestWorkIsTimedAndTold(t *testing.T) {
 	require.Equal(t, []string{"projector", "done"}, []string{done.GetStage(), done.GetStatus()})
 	require.EqualValues(t, 2, done.GetWindowIndex())
 	require.EqualValues(t, 7, done.GetWindows())
-	require.Equal(t, ms, done.GetMs()) //nolint:testifylint // the same value
+	require.InDelta(t, ms, done.GetMs(), 0)
 	require.Equal(t, "job-1", w.events[1].GetJobId())
 	require.Positive(t, w.events[1].GetAtUnixMs())
 

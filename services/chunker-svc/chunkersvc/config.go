@@ -31,7 +31,7 @@ type audioConfig struct {
 	Timeout time.Duration `yaml:"timeout" env:"LARK_CHUNKER_DECODE_TIMEOUT" flag:"decode-timeout" default:"5m" help:"longest time to decode a track"`
 	// FFmpeg is the program that reads formats other than wav, flac and mp3.
 	FFmpeg string `yaml:"ffmpeg" env:"LARK_FFMPEG" flag:"ffmpeg" help:"path of ffmpeg; empty: looked up in PATH; none: do without"`
-	// Scratch is the folder for temporary PCM, 5.3 MB for each minute of the tracks in hand.
+	// Scratch is the folder for temporary PCM, which takes 5.3 MB for each minute of the tracks in hand; empty is the system's folder.
 	Scratch string `yaml:"scratch" env:"LARK_CHUNKER_SCRATCH" flag:"scratch" help:"folder for temporary files; empty: the system's"`
 }
 

@@ -14,15 +14,17 @@ import (
 // Config is the user's configuration of encoder-svc.
 type Config struct {
 	service.Common `yaml:",inline"`
-	// Engine is nano, jukebox or test; empty takes what the bundle names.
+	// Engine is nano, jukebox or test; empty takes the engine that the bundle names.
 	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox or test; empty: the bundle's"`
-	// Concurrency is how many windows are encoded at once; 0 takes the number of processors, 1 for jukebox, of which one window keeps
-	// them all busy and takes 0.4 GB, and 4 for jukebox on a GPU, where windows that wait run together.
+	// Concurrency is how many windows are encoded at once. 0 takes the number of processors; for jukebox it takes 1, because one window keeps
+	// all processors busy and needs 0.4 GB; for jukebox on a GPU it takes 4, because windows that wait run together there.
 	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox, 4 for jukebox on a GPU"`
-	// Device runs jukebox's prior: cpu, a GPU as cuda, vulkan or metal (cuda:1 is the second), auto for the first GPU with cpu where there is
-	// none, or ggml-cpu. All but cpu need ggml's libraries, see docs/gpu.md; one that cannot be used stops the service, but for auto.
+	// Device runs jukebox's prior: cpu; a GPU as cuda, vulkan or metal (cuda:1 is the second); auto for the first GPU, or cpu where there is no
+	// GPU; or ggml-cpu. Every device but cpu needs ggml's libraries, see docs/gpu.md. A device that cannot be used stops the service; auto
+	// falls back to cpu.
 	Device string `yaml:"device" env:"LARK_ENCODER_DEVICE" flag:"device" default:"cpu" help:"jukebox only: cpu, auto, cuda, vulkan, metal (cuda:1: the second) or ggml-cpu"`
-	// NativeDir is the folder of ggml's libraries; empty takes native/cuda, or as the device is called, beside the program, else native/cpu.
+	// NativeDir is the folder of ggml's libraries; empty takes the folder named after the device beside
+	// the program, such as native/cuda, or native/cpu if there is no such folder.
 	NativeDir string `yaml:"native_dir" env:"LARK_NATIVE_DIR" flag:"native-dir" help:"folder of the libraries of llama.cpp and ggml; empty: native/ beside the program"`
 	// TestDelay is the time that the test engine takes for one window.
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`

@@ -14,7 +14,7 @@ import (
 // Config is the user's configuration of llm-svc.
 type Config struct {
 	service.Common `yaml:",inline"`
-	// Engine is reference, nano, llamacpp, vllm or test; empty takes what the bundle names.
+	// Engine is reference, nano, llamacpp, vllm or test; empty takes the engine that the bundle names.
 	Engine string `yaml:"engine" env:"LARK_LLM_ENGINE" flag:"engine" help:"reference, nano (the same), llamacpp, vllm or test; empty: the bundle's"`
 	// Concurrency is how many windows are worked on at once.
 	Concurrency int `yaml:"concurrency" env:"LARK_LLM_CONCURRENCY" flag:"concurrency" default:"8" help:"windows worked on at once"`
@@ -37,7 +37,7 @@ type Config struct {
 	VLLMModel string `yaml:"vllm_model" env:"LARK_LLM_VLLM_MODEL" flag:"vllm-model" help:"engine vllm only: --served-model-name; empty: the bundle's name"`
 	// VLLMInFlight is how many answers are asked for at a time. Each takes twice the bytes of its prompt: 6 MB with 300 positions of 4096.
 	VLLMInFlight int `yaml:"vllm_in_flight" env:"LARK_LLM_VLLM_IN_FLIGHT" flag:"vllm-in-flight" default:"32" help:"engine vllm only: answers asked for at a time"`
-	// VLLMMaxWaiting is how many requests, of anybody, may wait in the server before no more are sent to it.
+	// VLLMMaxWaiting is how many requests, from any client, may wait in the server before this service sends no more.
 	VLLMMaxWaiting int `yaml:"vllm_max_waiting" env:"LARK_LLM_VLLM_MAX_WAITING" flag:"vllm-max-waiting" default:"8" help:"engine vllm only: requests waiting in the server from which on ours are held back"`
 	// VLLMTimeout is the longest that one answer may take, with its retries.
 	VLLMTimeout time.Duration `yaml:"vllm_timeout" env:"LARK_LLM_VLLM_TIMEOUT" flag:"vllm-timeout" default:"5m" help:"engine vllm only: the longest that one answer may take"`

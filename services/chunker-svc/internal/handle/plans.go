@@ -76,7 +76,7 @@ func (t *track) pbWindows() []*eventpb.Window {
 	return out
 }
 
-// lookUp asks the cache for every window's embedding. It is complete if each window has an embedding or its PCM.
+// lookUp asks the cache for every window's embedding. complete tells whether each window has an embedding or, if not, its PCM.
 func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err error) {
 	for _, w := range t.windows {
 		e, err := h.Cache.Get(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash()))

@@ -66,7 +66,7 @@ func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.M
 	return req
 }
 
-// outcome is the terminal result of one question; spent is the work of an earlier try.
+// outcome is the terminal result of one question. spent is the work of an earlier try, which the outcome counts too.
 func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r, spent contract.Result) *eventpb.Outcome {
 	h.observe(ctx, task, q, r)
 	var o *eventpb.Outcome

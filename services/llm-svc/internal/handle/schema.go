@@ -19,8 +19,8 @@ const (
 	retryTopP        = 0.9
 )
 
-// formed checks answers of a form and brings them into its compact text. Questions whose answers do not have it are asked once
-// more; spent then holds, at their place, the first try.
+// formed checks answers that must have a form, and makes their text compact. A question whose answer does not have the form is asked once
+// more; spent then holds the first try at the question's place.
 func (h *Handler) formed(ctx context.Context, task *eventpb.Task, req contract.Request, results []contract.Result) (spent []contract.Result, err error) {
 	spent = make([]contract.Result, len(results))
 	if req.Schema == "" {
@@ -39,7 +39,7 @@ func (h *Handler) formed(ctx context.Context, task *eventpb.Task, req contract.R
 	if len(failed) == 0 {
 		return spent, nil
 	}
-	again.Decode, again.OnToken = retryDecode(req.Decode), h.tokens(ctx, task) // whose numbers begin at 0: watchers start over
+	again.Decode, again.OnToken = retryDecode(req.Decode), h.tokens(ctx, task) // token numbers begin at 0 again: watchers start over
 	second, err := h.Engine.Answer(ctx, again)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (h *Handler) formed(ctx context.Context, task *eventpb.Task, req contract.R
 	return spent, nil
 }
 
-// settle makes an answer's text compact, or marks it as not of the form and returns false.
+// settle makes an answer's text compact. An answer that does not have the form gets an error, and settle returns false.
 func settle(r *contract.Result) bool {
 	if r.Err != nil {
 		return true // asking again would not help
@@ -68,7 +68,8 @@ func settle(r *contract.Result) bool {
 	return false
 }
 
-// retryDecode samples with another seed than the first try's, up to the model's own limit of tokens whatever the job's.
+// retryDecode samples, with another seed than the first try, up to the model's own limit of tokens: the job's limit may have cut the first
+// answer off.
 func retryDecode(d contract.Decode) contract.Decode {
 	if d.Temperature == 0 {
 		d.Temperature, d.TopP = retryTemperature, retryTopP

@@ -24,8 +24,8 @@ func (h *Handler) tokens(ctx context.Context, task *eventpb.Task) func(index int
 	}
 }
 
-// observe records the spans and metrics of one question after the fact: the engine knows when its parts began and ended,
-// and works on many questions at once.
+// observe records the spans and metrics of one question after the answer is there: the engine works on many questions at once, and its result
+// tells when each part of the work began and ended.
 func (h *Handler) observe(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r contract.Result) {
 	if r.Began.IsZero() { // never begun: its prompt was too long
 		r.Began = time.Now()
