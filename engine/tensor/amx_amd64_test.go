@@ -15,8 +15,8 @@ func TestAMXTileInterpretedFromItsBytes(t *testing.T) {
 	}
 	machine, err := readAMX()
 	require.NoError(t, err)
-	kr := avx512("interpreted", pairsOf(tiles[uint32]{32, pairColumns, pairBlock, func(depth int, a, b []uint32, c []float32, stride int) {
-		require.NoError(t, machine.call(depth, a, b, c, stride))
+	kr := avx512("interpreted", pairsOf(tiles[uint32]{32, pairColumns, pairBlock, 64, func(depth, count int, a, b []uint32, c []float32) {
+		require.NoError(t, machine.call(depth, count, a, b, c))
 	}}))
 	require.NoError(t, kr.check())
 	for _, p := range []Precision{BF16, BF16x2} {
@@ -36,7 +36,7 @@ func TestAMXTileGivesWhatTheInterpreterGives(t *testing.T) {
 	}
 	machine, err := readAMX()
 	require.NoError(t, err)
-	const depth, stride = 48, 40
+	const depth, count = 48, 3
 	r := rand.New(rand.NewPCG(4, 4))
 	pairs := func(n int) []uint32 {
 		list := make([]uint32, n)
@@ -45,10 +45,10 @@ func TestAMXTileGivesWhatTheInterpreterGives(t *testing.T) {
 		}
 		return list
 	}
-	a, b, got := pairs(32*depth), pairs(32*depth), random(r, 32*stride)
+	a, b, got := pairs(32*depth), pairs(count*32*depth), random(r, count*32*32)
 	want := append([]float32(nil), got...)
-	tilePairsAMX(depth, a, b, got, stride)
-	require.NoError(t, machine.call(depth, a, b, want, stride))
+	tilePairsAMX(depth, count, a, b, got)
+	require.NoError(t, machine.call(depth, count, a, b, want))
 	require.InDeltaSlice(t, want, got, 1e-5)
 }
 

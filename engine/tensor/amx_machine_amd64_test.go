@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -80,9 +81,9 @@ func appendBytes(b []byte, value uint64, size int) []byte {
 }
 
 // call runs the function. Another call may run at the same time.
-func (m *amx) call(depth int, a, b []uint32, c []float32, stride int) error {
+func (m *amx) call(depth, count int, a, b []uint32, c []float32) error {
 	run := &amx{lines: m.lines, labels: m.labels, config: m.config, memory: map[uint64]any{atA: a, atB: b, atC: c}, registers: map[string]uint64{
-		"depth+0(FP)": uint64(depth), "a_base+8(FP)": atA, "b_base+32(FP)": atB, "c_base+56(FP)": atC, "stride+80(FP)": uint64(stride),
+		"depth+0(FP)": uint64(depth), "count+8(FP)": uint64(count), "a_base+16(FP)": atA, "b_base+40(FP)": atB, "c_base+64(FP)": atC,
 		"tilePairsAMXConfig<>+0(SB)": atConfig,
 	}}
 	return run.run()
@@ -138,7 +139,7 @@ func (m *amx) step(op string, args []string) (jumps bool, err error) {
 		return !m.zero, nil
 	case "JMP":
 		return true, nil
-	case "PREFETCHT0": // raises nothing, whatever the address
+	case "PREFETCHT0", "PREFETCHT1": // raises nothing, whatever the address
 		return false, nil
 	}
 	v, err := m.value(args[0])
@@ -182,8 +183,8 @@ func (m *amx) value(arg string) (uint64, error) {
 	}
 	displacement, base, ok := strings.Cut(strings.TrimSuffix(arg, ")"), "(")
 	if v, known := m.registers[base]; ok && known {
-		n, err := number(displacement)
-		return v + n, err
+		n, err := strconv.ParseInt(cmp.Or(strings.TrimSpace(displacement), "0"), 0, 64)
+		return v + uint64(n), err
 	}
 	return 0, fmt.Errorf("%s has no value", arg)
 }

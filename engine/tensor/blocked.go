@@ -1,16 +1,16 @@
 package tensor
 
-import (
-	"runtime"
-	"sync"
-)
+import "runtime"
 
-// Block sizes of the large products, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
+// Large products are computed in regions of the result, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+// (2008). Both factors are laid out in the order in which register tiles read them. For each block of depth, a strip of rows of the left
+// factor stays in the first-level cache while the region's panels of the right factor pass by, which stay in the second-level cache for
+// the next strip. The sums of a region stay in memory of its own, tile by tile, until they are complete.
 const (
-	depthBlock  = 384 // elements of k at a time: a block of rows of x stays in a second-level cache of 512 KB
-	rowBlock    = 240 // rows of x in a block
-	columnBlock = 40  // panels of w that one block of x meets in one work item
-	perWorker   = 8   // work items for each processor, so that none waits long for the last
+	rowBlock    = 480  // rows of a region
+	columnBlock = 320  // columns of a region
+	rowsAtOnce  = 2048 // of the left factor are laid out, which bounds the memory for them
+	perWorker   = 8    // regions for each processor, so that none waits long for the last
 )
 
 // element is what packed operands consist of: a value, or a pair of bfloat16 that follow each other in k.
@@ -20,28 +20,46 @@ type element interface{ float32 | uint32 }
 type tiles[E element] struct {
 	mr, nr int // rows and columns of the tile
 	unit   int // depth is a multiple of it
-	// tile adds a·b to the mr x nr tile at c, whose rows lie stride apart. a holds depth groups of mr elements, b depth groups of nr.
-	tile func(depth int, a, b []E, c []float32, stride int)
+	block  int // elements of k at a time
+	// tile adds a·b to count tiles of mr x nr, one after another in c. a holds depth groups of mr elements, or in another order that suits
+	// the tile, b count panels of depth groups of nr, one after another.
+	tile func(depth, count int, a, b []E, c []float32)
 }
 
-// operands lays both factors of a product out as tiles want them. The product is the sum of several terms.
-type operands[E element] interface {
-	terms() int
-	// strip lays the elements [k0, k0+depth) of the rows of x from i0 on out; rows beyond the last are zero.
-	strip(dst []E, term, i0, k0, depth int)
-	// panels lays the elements [k0, k0+depth) of each column of w out: a panel after another, each of depth groups of nr. Columns
-	// beyond the last are zero.
-	panels(dst []E, term, k0, depth int)
+// blocks calls do for the blocks of k elements, which is a multiple of unit; they are as even as can be.
+func (t tiles[E]) blocks(k int, do func(k0, depth int)) {
+	count := max((k+t.block-1)/t.block, 1)
+	depth := roundUp((k+count-1)/count, t.unit)
+	for k0 := 0; k0 < k; k0 += depth {
+		do(k0, min(depth, k-k0))
+	}
 }
 
-// blocked is one large product dst[m,n] = x·w, with what is done to dst before and after.
+// parts are the parts of a factor's values, each laid out alone.
+type parts[E element] [low + 1][]E
+
+// factor is the right factor of products, [k, n], as panels: for each block of depth all panels one after another, each of depth groups
+// of nr. Columns beyond the last are zero, and so are elements beyond the last of k.
+type factor[E element] struct {
+	n, k  int // k in elements, a multiple of the tile's unit
+	parts parts[E]
+}
+
+// size is how many elements each part of a factor of n columns has.
+func (t tiles[E]) size(n, k int) int { return roundUp(n, t.nr) * k }
+
+// blocked is one large product dst[m, n] = x·w, with what is done to dst before and after.
 type blocked[E element] struct {
 	tiles[E]
-	operands operands[E]
-	pool     *pool[E]
-	dst      []float32
-	m, n, k  int // k in elements
-	fused    Fused
+	// strip lays a part of the elements [k0, k0+depth) of the rows of x from i0 on out as the tile wants them; rows beyond the last are zero.
+	strip func(dst []E, p part, i0, k0, depth int)
+	right factor[E]
+	terms []term // whose sum the product is
+	pool  *pool[E]
+	kr    *kernel
+	dst   []float32
+	m     int
+	fused Fused
 }
 
 // Fused is what a product does with dst besides writing to it; the zero value is nothing.
@@ -54,138 +72,94 @@ type Fused struct {
 	Activate func(part []float32)
 }
 
-// run computes the product, one block of depth after another: both operands are packed in the order in which the register tiles
-// read them, then blocks of rows and columns are shared out among the processors.
+// run computes the product, some rows after others.
 func (p *blocked[E]) run() {
-	if p.m == 0 || p.n == 0 {
+	if p.right.n == 0 {
 		return
 	}
-	depth := roundUp(evenBlock(p.k, depthBlock), p.unit)
-	left, right := p.pool.borrow(roundUp(p.m, p.mr)*depth), p.pool.borrow(roundUp(p.n, p.nr)*depth)
-	defer p.pool.giveBack(left)
-	defer p.pool.giveBack(right)
-	if p.k == 0 {
-		p.each(func(r region) { p.begin(r); p.finish(r) })
+	step := rowsAtOnce / p.mr * p.mr
+	for first := 0; first < p.m; first += step {
+		p.rows(first, min(step, p.m-first))
 	}
-	for k0 := 0; k0 < p.k; k0 += depth {
-		d := min(depth, p.k-k0)
-		for term := range p.operands.terms() {
-			Parallel(roundUp(p.m, p.mr)/p.mr, p.m*d*8, func(s int) { p.operands.strip(left.v[s*p.mr*d:][:p.mr*d], term, s*p.mr, k0, d) })
-			p.operands.panels(right.v, term, k0, d)
-			p.each(func(r region) {
-				if k0 == 0 && term == 0 {
-					p.begin(r)
-				}
-				p.multiply(r, left.v, right.v, d)
-				if k0+d == p.k && term == p.operands.terms()-1 {
-					p.finish(r)
-				}
-			})
+}
+
+// rows computes rows of the product: they are laid out, then regions are shared out among the processors.
+func (p *blocked[E]) rows(first, rows int) {
+	high := roundUp(rows, p.mr)
+	var left parts[E]
+	for _, t := range p.terms {
+		if left[t.x] == nil {
+			packed := p.pool.borrow(high * p.right.k)
+			defer p.pool.giveBack(packed)
+			left[t.x] = packed.v
 		}
 	}
+	Parallel(high/p.mr, rows*p.right.k*8, func(s int) {
+		for which, packed := range left {
+			if packed != nil {
+				p.blocks(p.right.k, func(k0, depth int) {
+					p.strip(packed[high*k0+s*p.mr*depth:][:p.mr*depth], part(which), first+s*p.mr, k0, depth)
+				})
+			}
+		}
+	})
+	p.each(rows, func(r region) { p.multiply(r, first, high, left) })
 }
 
-// evenBlock is the size of the blocks, at most limit, when n is cut as evenly as possible.
-func evenBlock(n, limit int) int {
-	count := max((n+limit-1)/limit, 1)
-	return (n + count - 1) / count
-}
-
-// region is the rows [i0, i1) and columns [j0, j1) of dst; i0 and j0 are where a tile begins.
+// region is the rows [i0, i1) of those laid out, and columns [j0, j1) of dst; i0 and j0 are where a tile begins.
 type region struct{ i0, i1, j0, j1 int }
 
-// each calls do for regions that cover dst, in parallel.
-func (p *blocked[E]) each(do func(r region)) {
-	rows := rowBlock / p.mr * p.mr
-	blocks := (p.m + rows - 1) / rows
-	panels := roundUp(p.n, p.nr) / p.nr
-	wide := min(max(panels*blocks/(perWorker*runtime.GOMAXPROCS(0)), 1), columnBlock)
-	parts := (panels + wide - 1) / wide
-	Parallel(blocks*parts, p.m*p.n*max(p.k, 1), func(item int) {
-		i0, j0 := item/parts*rows, item%parts*wide*p.nr
-		do(region{i0, min(i0+rows, p.m), j0, min(j0+wide*p.nr, p.n)})
+// each calls do for regions that cover all columns of so many rows, in parallel.
+func (p *blocked[E]) each(rows int, do func(r region)) {
+	n := p.right.n
+	high := rowBlock / p.mr * p.mr
+	blocks := (rows + high - 1) / high
+	panels := roundUp(n, p.nr) / p.nr
+	wide := min(max(panels*blocks/(perWorker*runtime.GOMAXPROCS(0)), 1), columnBlock/p.nr)
+	across := (panels + wide - 1) / wide
+	Parallel(blocks*across, rows*n*max(p.right.k, 1), func(item int) {
+		i0, j0 := item/across*high, item%across*wide*p.nr
+		do(region{i0, min(i0+high, rows), j0, min(j0+wide*p.nr, n)})
 	})
 }
 
-// begin sets dst to what the product is added to.
-func (p *blocked[E]) begin(r region) {
-	for i := r.i0; i < r.i1; i++ {
-		row := p.dst[i*p.n+r.j0 : i*p.n+r.j1]
-		switch {
-		case !p.fused.Accumulate && p.fused.Bias != nil:
-			copy(row, p.fused.Bias[r.j0:])
-		case !p.fused.Accumulate:
-			clear(row)
-		case p.fused.Bias != nil:
-			Add(row, p.fused.Bias[r.j0:])
-		}
-	}
-}
-
-func (p *blocked[E]) finish(r region) {
-	if p.fused.Activate == nil {
-		return
-	}
-	for i := r.i0; i < r.i1; i++ {
-		p.fused.Activate(p.dst[i*p.n+r.j0 : i*p.n+r.j1])
-	}
-}
-
-// multiply adds the products of the packed blocks to the region, tile by tile.
-func (p *blocked[E]) multiply(r region, left, right []E, depth int) {
-	for j := r.j0; j < r.j1; j += p.nr {
-		b := right[j*depth:][:p.nr*depth]
-		for i := r.i0; i < r.i1; i += p.mr {
-			a := left[i*depth:][:p.mr*depth]
-			if i+p.mr <= p.m && j+p.nr <= p.n {
-				p.tile(depth, a, b, p.dst[i*p.n+j:], p.n)
-				continue
-			}
-			p.edge(i, j, depth, a, b)
-		}
-	}
-}
-
-// edge is a tile of which only a part lies inside dst. The tile adds to what dst holds, as a whole tile does: a sum rounded before it
-// is added would depend on how many rows there are.
-func (p *blocked[E]) edge(i0, j0, depth int, a, b []E) {
-	sums := borrow(p.mr * p.nr)
+// multiply computes a region of the rows from first on, of which high are laid out.
+func (p *blocked[E]) multiply(r region, first, high int, left parts[E]) {
+	wide, panels := roundUp(p.right.n, p.nr), (r.j1-r.j0+p.nr-1)/p.nr
+	strip := panels * p.nr * p.mr
+	sums := borrow((r.i1 - r.i0 + p.mr - 1) / p.mr * strip)
 	defer giveBack(sums)
 	clear(sums.v)
-	rows, cols := min(p.mr, p.m-i0), min(p.nr, p.n-j0)
-	for i := range rows {
-		copy(sums.v[i*p.nr:][:cols], p.dst[(i0+i)*p.n+j0:])
-	}
-	p.tile(depth, a, b, sums.v, p.nr)
-	for i := range rows {
-		copy(p.dst[(i0+i)*p.n+j0:][:cols], sums.v[i*p.nr:])
+	p.blocks(p.right.k, func(k0, depth int) {
+		for _, t := range p.terms {
+			b := p.right.parts[t.w][wide*k0+r.j0*depth:][:panels*p.nr*depth]
+			for i := r.i0; i < r.i1; i += p.mr {
+				a := left[t.x][high*k0+i*depth:][:p.mr*depth]
+				p.tile(depth, panels, a, b, sums.v[(i-r.i0)/p.mr*strip:][:strip])
+			}
+		}
+	})
+	for i := r.i0; i < r.i1; i++ {
+		p.finish(p.dst[(first+i)*p.right.n:], r, sums.v[(i-r.i0)/p.mr*strip+(i-r.i0)%p.mr*p.nr:])
 	}
 }
 
-// scratch is memory that products use again.
-type scratch[E element] struct{ v []E }
-
-type pool[E element] struct{ free sync.Pool }
-
-func (p *pool[E]) borrow(n int) *scratch[E] {
-	s, ok := p.free.Get().(*scratch[E])
-	if !ok {
-		s = new(scratch[E])
+// finish writes a row of a region; sums holds its part of the first tile, those of the next tiles as far apart as tiles are.
+func (p *blocked[E]) finish(row []float32, r region, sums []float32) {
+	row = row[r.j0:r.j1]
+	for at := 0; at < len(row); at += p.nr {
+		to := row[at:min(at+p.nr, len(row))]
+		from := sums[at*p.mr:][:len(to)]
+		if p.fused.Accumulate {
+			p.kr.add(to, from)
+		} else {
+			copy(to, from)
+		}
 	}
-	if cap(s.v) < n {
-		s.v = make([]E, n)
+	if p.fused.Bias != nil {
+		p.kr.add(row, p.fused.Bias[r.j0:r.j1])
 	}
-	s.v = s.v[:n]
-	return s
+	if p.fused.Activate != nil {
+		p.fused.Activate(row)
+	}
 }
-
-func (p *pool[E]) giveBack(s *scratch[E]) { p.free.Put(s) }
-
-var (
-	floatPool pool[float32]
-	pairPool  pool[uint32]
-)
-
-func borrow(n int) *scratch[float32] { return floatPool.borrow(n) }
-
-func giveBack(s *scratch[float32]) { floatPool.giveBack(s) }

@@ -17,14 +17,14 @@ func TileFlops(p Precision, rounds int) float64 {
 }
 
 func tileProducts[E element](t tiles[E], rounds int) float64 {
-	const depth = 64
+	const depth = 128
 	workers := runtime.GOMAXPROCS(0)
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
 			a, b, c := make([]E, depth*t.mr), make([]E, depth*t.nr), make([]float32, t.mr*t.nr)
 			for range rounds {
-				t.tile(depth, a, b, c, t.nr)
+				t.tile(depth, 1, a, b, c)
 			}
 		})
 	}

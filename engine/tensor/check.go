@@ -55,22 +55,24 @@ func (kr *kernel) checkProducts() error {
 		same("sums of weighted rows", weighed, wantWeighed))
 }
 
-// checkPointwise compares exponentials, the gate of activations and the conversion of halves.
+// checkPointwise compares exponentials, the gate of activations, the conversion of halves and sums.
 func (kr *kernel) checkPointwise() error {
 	var raw []byte
 	for _, v := range sample(checkDepth, 7) {
 		raw = binary.LittleEndian.AppendUint16(raw, F32ToF16(v))
 	}
-	of := func(kr *kernel) (exp, swish, halves []float32) {
-		exp, swish, halves = sample(checkDepth, 8), sample(checkDepth, 9), make([]float32, checkDepth)
+	of := func(kr *kernel) (exp, swish, halves, sums []float32) {
+		exp, swish, halves, sums = sample(checkDepth, 8), sample(checkDepth, 9), make([]float32, checkDepth), sample(checkDepth, 14)
 		kr.exp(exp)
 		kr.swish(swish, -1.702)
 		kr.halves(halves, raw)
-		return exp, swish, halves
+		kr.add(sums, sample(checkDepth, 15))
+		return exp, swish, halves, sums
 	}
-	exp, swish, halves := of(kr)
-	wantExp, wantSwish, wantHalves := of(goKernel())
-	return errors.Join(same("exponentials", exp, wantExp), same("activations", swish, wantSwish), same("conversions of halves", halves, wantHalves))
+	exp, swish, halves, sums := of(kr)
+	wantExp, wantSwish, wantHalves, wantSums := of(goKernel())
+	return errors.Join(same("exponentials", exp, wantExp), same("activations", swish, wantSwish), same("conversions of halves", halves, wantHalves),
+		same("sums", sums, wantSums))
 }
 
 func (kr *kernel) checkNorm() error {

@@ -16,9 +16,9 @@ func TestTheCheckPassesEveryKernelThatTheSystemPermits(t *testing.T) {
 		}
 		require.NoError(t, kr.check(), c.name)
 		wrong := *kr
-		wrong.tile = func(depth int, a, b, c []float32, stride int) {
-			kr.tile(depth, a, b, c, stride)
-			c[stride*(kr.mr-1)+kr.nr-1]++
+		wrong.tile = func(depth, count int, a, b, c []float32) {
+			kr.tile(depth, count, a, b, c)
+			c[kr.mr*kr.nr-1]++
 		}
 		require.ErrorIs(t, wrong.check(), errWrong, c.name)
 	}

@@ -27,14 +27,14 @@ func works(*kernel) {}
 // faults reads through a nil pointer in the register tile.
 func faults(kr *kernel) {
 	var nowhere *float32
-	kr.tile = func(_ int, _, _, c []float32, _ int) { c[0] = *nowhere }
+	kr.tile = func(_, _ int, _, _, c []float32) { c[0] = *nowhere }
 }
 
 func miscounts(kr *kernel) {
 	right := kr.tile
-	kr.tile = func(depth int, a, b, c []float32, stride int) {
-		right(depth, a, b, c, stride)
-		c[stride+3]++
+	kr.tile = func(depth, count int, a, b, c []float32) {
+		right(depth, count, a, b, c)
+		c[kr.nr+3]++
 	}
 }
 
@@ -98,6 +98,7 @@ func TestTheCheckFindsEachFunctionThatIsWrong(t *testing.T) {
 		"deviations":  func(kr *kernel) { kr.deviations = func(x []float32, _ float64) float64 { return deviationsGo(x, 0.5) } },
 		"squares":     func(kr *kernel) { kr.squares = func(x []float32, _ float64) float64 { return squaresGo(x, 0) } },
 		"standardise": func(kr *kernel) { kr.standardise = func(dst, x, _, _ []float32, _, _ float32) { copy(dst, x) } },
+		"add":         func(kr *kernel) { kr.add = func(dst, x []float32) { addGo(dst[1:], x) } },
 		"halves":      func(kr *kernel) { kr.halves = func(dst []float32, src []byte) { halvesGo(dst[:len(dst)-1], src) } },
 	} {
 		_, err := fake(name, map[string]int{}, breaks).try()

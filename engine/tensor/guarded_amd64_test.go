@@ -28,9 +28,9 @@ func TestTheCheckFindsPairsThatAreWrong(t *testing.T) {
 	for name, breaks := range map[string]func(ps *pairs){
 		"tile": func(ps *pairs) {
 			right := ps.tile
-			ps.tile = func(depth int, a, b []uint32, c []float32, stride int) {
-				right(depth, a, b, c, stride)
-				c[stride*(ps.mr-1)+ps.nr-1]++
+			ps.tile = func(depth, count int, a, b []uint32, c []float32) {
+				right(depth, count, a, b, c)
+				c[ps.mr*ps.nr-1]++
 			}
 		},
 		"rows":   func(ps *pairs) { ps.rows[low] = ps.rows[high] },

@@ -16,7 +16,7 @@ func TestAFaultOfAKernelIsAnError(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, syscall.Munmap(page)) })
 	_, err = fake("faulty", map[string]int{}, func(kr *kernel) {
-		kr.tile = func(int, []float32, []float32, []float32, int) { page[0]++ }
+		kr.tile = func(int, int, []float32, []float32, []float32) { page[0]++ }
 	}).try()
 	require.ErrorContains(t, err, "it faulted: runtime error: invalid memory address or nil pointer dereference")
 }

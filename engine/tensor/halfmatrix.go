@@ -16,27 +16,24 @@ type HalfMatrix struct {
 const rowGroup = 8
 
 // MatMul computes dst[m, Out] = x·W for the m rows of x, each of In values and stride after the one before, and does what fused asks.
-// dst must not overlap x. Sums are in float32; a row's result does not depend on the other rows.
+// dst must not overlap x. Sums are in float32; a row's result does not depend on the other rows. The matrix is packed for this product
+// alone, in memory that later products use again: for several products with one matrix use Packed.
 func (w HalfMatrix) MatMul(dst, x []float32, m, stride int, fused Fused) {
-	switch {
-	case m < 0 || stride < w.In || len(dst) < m*w.Out || (m > 0 && len(x) < (m-1)*stride+w.In):
-		panic(fmt.Sprintf("tensor: product of %d rows %d apart with [%d,%d] does not fit slices of %d and %d", m, stride, w.In, w.Out, len(x), len(dst)))
-	case len(w.Data) != 2*w.In*w.Out || (fused.Bias != nil && len(fused.Bias) != w.Out):
-		panic(fmt.Sprintf("tensor: a matrix [%d,%d] does not have %d bytes or a bias of %d", w.In, w.Out, len(w.Data), len(fused.Bias)))
-	}
 	active().matMulHalf(dst, x, w, m, stride, fused)
 }
 
 func (kr *kernel) matMulHalf(dst, x []float32, w HalfMatrix, m, stride int, fused Fused) {
-	if kr.pairs != nil && w.Precision != F32 && w.Precision != "" {
-		kr.pairs.matMul(dst, x, w, m, stride, fused)
-		return
+	p := packs.Get().(*Packed)
+	defer packs.Put(p)
+	p.pack(kr, w)
+	p.matMul(kr, dst, x, m, stride, fused)
+}
+
+// check panics unless the data has the size of the matrix.
+func (w HalfMatrix) check() {
+	if len(w.Data) != 2*w.In*w.Out {
+		panic(fmt.Sprintf("tensor: a matrix [%d,%d] does not have %d bytes", w.In, w.Out, len(w.Data)))
 	}
-	p := blocked[float32]{
-		tiles: kr.tiles, operands: singles{kr: kr, x: x, m: m, stride: stride, w: w, precision: w.Precision}, pool: &floatPool,
-		dst: dst, m: m, n: w.Out, k: w.In, fused: fused,
-	}
-	p.run()
 }
 
 // pack reads whole rows, which lie one after another in the file.

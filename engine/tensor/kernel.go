@@ -23,29 +23,34 @@ type kernel struct {
 	deviations, squares func(x []float32, mean float64) float64
 	// standardise sets dst to (x - mean)·scale·weight + bias.
 	standardise func(dst, x, weight, bias []float32, mean, scale float32)
+	// add adds x to dst.
+	add func(dst, x []float32)
 	// halves converts as many little-endian halves of src as dst has room for.
 	halves func(dst []float32, src []byte)
 }
 
 func goKernel() *kernel {
 	return &kernel{
-		name: "go", tiles: tiles[float32]{2, 4, 1, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
-		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo,
+		name: "go", tiles: tiles[float32]{2, 4, 1, 384, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
+		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo, add: addGo,
 	}
 }
 
 // tileGo is a tile of 2 x 4: its sums and operands just fit the 16 vector registers of amd64.
-func tileGo(depth int, a, b, c []float32, stride int) {
-	var c00, c01, c02, c03, c10, c11, c12, c13 float32
-	for l := range depth {
-		p, q := a[2*l:2*l+2:2*l+2], b[4*l:4*l+4:4*l+4]
-		a0, a1 := p[0], p[1]
-		b0, b1, b2, b3 := q[0], q[1], q[2], q[3]
-		c00, c01, c02, c03 = c00+a0*b0, c01+a0*b1, c02+a0*b2, c03+a0*b3
-		c10, c11, c12, c13 = c10+a1*b0, c11+a1*b1, c12+a1*b2, c13+a1*b3
+func tileGo(depth, count int, a, b, c []float32) {
+	for t := range count {
+		var c00, c01, c02, c03, c10, c11, c12, c13 float32
+		panel := b[t*depth*4:][:depth*4]
+		for l := range depth {
+			p, q := a[2*l:2*l+2:2*l+2], panel[4*l:4*l+4:4*l+4]
+			a0, a1 := p[0], p[1]
+			b0, b1, b2, b3 := q[0], q[1], q[2], q[3]
+			c00, c01, c02, c03 = c00+a0*b0, c01+a0*b1, c02+a0*b2, c03+a0*b3
+			c10, c11, c12, c13 = c10+a1*b0, c11+a1*b1, c12+a1*b2, c13+a1*b3
+		}
+		add4(c[8*t:], c00, c01, c02, c03)
+		add4(c[8*t+4:], c10, c11, c12, c13)
 	}
-	add4(c, c00, c01, c02, c03)
-	add4(c[stride:], c10, c11, c12, c13)
 }
 
 func add4(c []float32, v0, v1, v2, v3 float32) {

@@ -30,24 +30,28 @@ func candidates() []candidate {
 
 func avx2() *kernel {
 	return &kernel{
-		name: "avx2", tiles: tiles[float32]{6, 16, 1, tileAVX2},
+		name: "avx2", tiles: tiles[float32]{6, 16, 1, 384, tileAVX2},
 		dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
 		halves: vectorHalves(halvesAVX2, 8), swish: vectorSwish(swishAVX2, 8),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX2, 8),
+		add: vectorAdd(addAVX2, 8),
 	}
 }
 
 func avx512(name string, p *pairs) *kernel {
 	return &kernel{
-		name: name, tiles: tiles[float32]{12, 32, 1, tileAVX512}, pairs: p,
+		name: name, tiles: tiles[float32]{12, 32, 1, 384, tileAVX512}, pairs: p,
 		dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
 		halves: vectorHalves(halvesAVX512, 16), swish: vectorSwish(swishAVX512, 16),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX512, 16),
+		add: vectorAdd(addAVX512, 16),
 	}
 }
 
 // vectorPairs multiplies bfloat16 in vector registers.
-func vectorPairs() *pairs { return pairsOf(tiles[uint32]{12, pairColumns, pairBlock, tilePairsAVX512}) }
+func vectorPairs() *pairs {
+	return pairsOf(tiles[uint32]{12, pairColumns, pairBlock, 384, tilePairsAVX512})
+}
 
 func pairsOf(t tiles[uint32]) *pairs {
 	return &pairs{
@@ -150,5 +154,15 @@ func vectorHalves(halves func(dst []float32, src []byte, vectors int), lanes int
 		whole := len(dst) / lanes
 		halves(dst, src, whole)
 		halvesGo(dst[whole*lanes:], src[2*whole*lanes:])
+	}
+}
+
+// vectorAdd runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorAdd(add func(dst, x []float32, vectors int), lanes int) func(dst, x []float32) {
+	return func(dst, x []float32) {
+		x = x[:len(dst)]
+		whole := len(dst) / lanes
+		add(dst, x, whole)
+		addGo(dst[whole*lanes:], x[whole*lanes:])
 	}
 }

@@ -14,10 +14,10 @@ func deviations(dst []float64, x []float32, mean float64, vectors int)
 //go:noescape
 func squares(dst []float64, x []float32, mean float64, vectors int)
 
-// tileAVX512 adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; a holds depth groups of 12 values, b of 32.
+// tileAVX512 adds a·b to count tiles of 12 x 32, one after another in c; a holds depth groups of 12 values, b count times depth of 32.
 //
 //go:noescape
-func tileAVX512(depth int, a []float32, b []float32, c []float32, stride int)
+func tileAVX512(depth int, count int, a []float32, b []float32, c []float32)
 
 // dot4AVX512 sets dst[0..3] to the products of the first 16·vectors values of x with four rows of w that lie stride apart.
 //
@@ -49,10 +49,15 @@ func halvesAVX512(dst []float32, src []byte, vectors int)
 //go:noescape
 func standardiseAVX512(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
 
-// tileAVX2 adds a·b to the 6 x 16 tile at c, whose rows lie stride apart; a holds depth groups of 6 values, b of 16.
+// addAVX512 adds the first 16·vectors values of x to those of dst.
 //
 //go:noescape
-func tileAVX2(depth int, a []float32, b []float32, c []float32, stride int)
+func addAVX512(dst []float32, x []float32, vectors int)
+
+// tileAVX2 adds a·b to count tiles of 6 x 16, one after another in c; a holds depth groups of 6 values, b count times depth of 16.
+//
+//go:noescape
+func tileAVX2(depth int, count int, a []float32, b []float32, c []float32)
 
 // dot4AVX2 sets dst[0..3] to the products of the first 8·vectors values of x with four rows of w that lie stride apart.
 //
@@ -84,15 +89,20 @@ func halvesAVX2(dst []float32, src []byte, vectors int)
 //go:noescape
 func standardiseAVX2(dst []float32, x []float32, weight []float32, bias []float32, mean float32, scale float32, vectors int)
 
-// tilePairsAVX512 adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.
+// addAVX2 adds the first 8·vectors values of x to those of dst.
 //
 //go:noescape
-func tilePairsAVX512(depth int, a []uint32, b []uint32, c []float32, stride int)
+func addAVX2(dst []float32, x []float32, vectors int)
 
-// tilePairsAMX adds a·b to the 32 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.
+// tilePairsAVX512 adds a·b to count tiles of 12 x 32, one after another in c; depth is in pairs, a multiple of 16.
 //
 //go:noescape
-func tilePairsAMX(depth int, a []uint32, b []uint32, c []float32, stride int)
+func tilePairsAVX512(depth int, count int, a []uint32, b []uint32, c []float32)
+
+// tilePairsAMX adds a·b to count tiles of 32 x 32, one after another in c; depth is in pairs, a multiple of 16.
+//
+//go:noescape
+func tilePairsAMX(depth int, count int, a []uint32, b []uint32, c []float32)
 
 // packPairsHigh sets the 16 pairs at dst to the rounding of the first 32 values of x in bfloat16, those that lie stride further on to
 // those of the next 32, and so on for as many blocks.

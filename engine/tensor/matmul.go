@@ -66,11 +66,10 @@ func (kr *kernel) rows(dst, x, w []float32, m, n, k int) {
 
 // panels is the blocked product, for many rows.
 func (kr *kernel) panels(dst, x, w []float32, m, n, k int) {
-	p := blocked[float32]{
-		tiles: kr.tiles, operands: singles{kr: kr, x: x, m: m, stride: k, w: transposed{w, n, k}}, pool: &floatPool,
-		dst: dst, m: m, n: n, k: k,
-	}
-	p.run()
+	p := packs.Get().(*Packed)
+	defer packs.Put(p)
+	p.packT(kr, w, n, k)
+	p.matMul(kr, dst, x, m, k, Fused{})
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }

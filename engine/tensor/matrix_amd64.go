@@ -17,4 +17,6 @@ func matrixKernel() (*kernel, error) {
 }
 
 // matrixPairs multiplies bfloat16 in AMX tiles.
-func matrixPairs() *pairs { return pairsOf(tiles[uint32]{32, pairColumns, pairBlock, tilePairsAMX}) }
+func matrixPairs() *pairs {
+	return pairsOf(tiles[uint32]{32, pairColumns, pairBlock, 192, tilePairsAMX})
+}

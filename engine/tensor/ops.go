@@ -152,7 +152,9 @@ func ReLU(x []float32) {
 }
 
 // Add adds x to dst, element by element.
-func Add(dst, x []float32) {
+func Add(dst, x []float32) { active().add(dst, x) }
+
+func addGo(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, v := range x {
 		dst[i] += v

@@ -1,34 +1,18 @@
 package tensor
 
-// singles are operands in float32, of values that are exact or rounded to what parts says.
-type singles struct {
-	kr        *kernel
-	x         []float32
-	m, stride int // rows of x, and how far apart they lie
-	w         matrix
-	precision Precision
-}
-
-// matrix is a factor that can be laid out in panels of float32.
-type matrix interface {
-	// pack lays the values [k0, k0+depth) of each column out, or what part says of them.
-	pack(kr *kernel, dst []float32, k0, depth int, p part)
-}
-
-func (o singles) terms() int { return len(o.precision.terms()) }
-
-func (o singles) panels(dst []float32, term, k0, depth int) {
-	o.w.pack(o.kr, dst, k0, depth, o.precision.terms()[term].w)
+// rowsOf are the rows of a left factor.
+type rowsOf struct {
+	x                []float32
+	m, stride, width int // rows, how far apart they begin, and values of each
 }
 
 // strip is depth groups of mr values.
-func (o singles) strip(dst []float32, term, i0, k0, depth int) {
-	o.interleave(dst, i0, k0, depth)
-	o.precision.terms()[term].x.round(dst)
+func (o rowsOf) strip(kr *kernel, dst []float32, p part, i0, k0, depth int) {
+	o.interleave(dst, kr.mr, i0, k0, depth)
+	p.round(dst)
 }
 
-func (o singles) interleave(dst []float32, i0, k0, depth int) {
-	mr := o.kr.mr
+func (o rowsOf) interleave(dst []float32, mr, i0, k0, depth int) {
 	row := func(i int) []float32 { return o.x[(i0+i)*o.stride+k0:][:depth] }
 	i := 0
 	for ; i+2 <= mr && i0+i+2 <= o.m; i += 2 {

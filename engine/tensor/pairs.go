@@ -18,56 +18,51 @@ const (
 	pairUnit    = 2 * pairBlock // values of k that a depth is a multiple of
 )
 
-// coupled are operands in pairs of bfloat16.
-type coupled struct {
-	*pairs
-	x         []float32
-	m, stride int
-	w         HalfMatrix
-}
+// takes tells whether products in that precision are made of pairs.
+func (ps *pairs) takes(p Precision) bool { return ps != nil && p != F32 && p != "" }
 
-func (o coupled) terms() int { return len(o.w.Precision.terms()) }
-
-func (o coupled) strip(dst []uint32, term, i0, k0, depth int) {
-	round := o.rows[o.w.Precision.terms()[term].x]
-	values := min(2*depth, o.w.In-2*k0)
+// strip lays rows of a left factor out; k0 and depth are in pairs.
+func (ps *pairs) strip(dst []uint32, o rowsOf, which part, i0, k0, depth int) {
+	round := ps.rows[which]
+	values := min(2*depth, o.width-2*k0)
 	whole := values / pairUnit
-	for i := range o.mr {
+	for i := range ps.mr {
 		to := dst[i*pairBlock:]
 		if i0+i >= o.m {
 			for block := range depth / pairBlock {
-				clear(to[block*o.mr*pairBlock:][:pairBlock])
+				clear(to[block*ps.mr*pairBlock:][:pairBlock])
 			}
 			continue
 		}
 		row := o.x[(i0+i)*o.stride+2*k0:][:values]
-		round(to, row, whole, o.mr*pairBlock)
+		round(to, row, whole, ps.mr*pairBlock)
 		if rest := row[whole*pairUnit:]; len(rest) > 0 {
 			var last [pairUnit]float32
 			copy(last[:], rest)
-			round(to[whole*o.mr*pairBlock:], last[:], 1, 0)
+			round(to[whole*ps.mr*pairBlock:], last[:], 1, 0)
 		}
 	}
 }
 
-func (o coupled) panels(dst []uint32, term, k0, depth int) {
-	round := o.halves[o.w.Precision.terms()[term].w]
-	Parallel((depth+rowGroup-1)/rowGroup, 2*depth*o.w.Out*8, func(group int) {
+// panels lays a part of the rows of w from k0 on out, depth pairs of them.
+func (ps *pairs) panels(dst []uint32, w HalfMatrix, which part, k0, depth int) {
+	round := ps.halves[which]
+	Parallel((depth+rowGroup-1)/rowGroup, 2*depth*w.Out*8, func(group int) {
 		for l := group * rowGroup; l < min((group+1)*rowGroup, depth); l++ {
-			o.couple(dst[l*pairColumns:], 2*(k0+l), depth*pairColumns, round)
+			w.couple(dst[l*pairColumns:], 2*(k0+l), depth*pairColumns, round)
 		}
 	})
 }
 
 // couple lays rows k and k+1 of the weights out as one row of every panel; panels lie stride apart. Rows beyond the last are zero.
-func (o coupled) couple(dst []uint32, k, stride int, round func(dst []uint32, even, odd []byte, panels, stride int)) {
-	width := 2 * o.w.Out
-	whole := o.w.Out / pairColumns
+func (w HalfMatrix) couple(dst []uint32, k, stride int, round func(dst []uint32, even, odd []byte, panels, stride int)) {
+	width := 2 * w.Out
+	whole := w.Out / pairColumns
 	var rows [2][]byte
 	var rests [2][2 * pairColumns]byte
 	for i := range rows {
-		if k+i < o.w.In {
-			rows[i] = o.w.Data[(k+i)*width:][:width]
+		if k+i < w.In {
+			rows[i] = w.Data[(k+i)*width:][:width]
 			copy(rests[i][:], rows[i][2*whole*pairColumns:])
 		}
 	}
@@ -83,16 +78,7 @@ func (o coupled) couple(dst []uint32, k, stride int, round func(dst []uint32, ev
 			round(dst[p*stride:], even[:], odd[:], 1, 0)
 		}
 	}
-	if o.w.Out%pairColumns > 0 {
+	if w.Out%pairColumns > 0 {
 		round(dst[whole*stride:], rests[0][:], rests[1][:], 1, 0)
 	}
-}
-
-// matMul is a product in bfloat16.
-func (ps *pairs) matMul(dst, x []float32, w HalfMatrix, m, stride int, fused Fused) {
-	p := blocked[uint32]{
-		tiles: ps.tiles, operands: coupled{ps, x, m, stride, w}, pool: &pairPool,
-		dst: dst, m: m, n: w.Out, k: roundUp(w.In, pairUnit) / 2, fused: fused,
-	}
-	p.run()
 }

@@ -32,6 +32,7 @@ func main() {
 		exp(s)
 		halves(s)
 		standardise(s)
+		add(s)
 	}
 	pairsTile()
 	matrixTile()
@@ -43,58 +44,80 @@ func main() {
 	Generate()
 }
 
-// tile adds a·b to a tile of c: for each of depth steps, rows values of a are each multiplied with two vectors of b.
+// tile adds a·b to tiles of c: for each of depth steps, rows values of a are each multiplied with two vectors of b.
 func tile(s isa) {
 	name := "tile" + s.suffix
-	TEXT(name, NOSPLIT, "func(depth int, a, b, c []float32, stride int)")
+	TEXT(name, NOSPLIT, "func(depth, count int, a, b, c []float32)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s adds a·b to the %d x %d tile at c, whose rows lie stride apart; a holds depth groups of %d values, b of %d.",
+	Doc(fmt.Sprintf("%s adds a·b to count tiles of %d x %d, one after another in c; a holds depth groups of %d values, b count times depth of %d.",
 		name, s.rows, 2*s.lanes, s.rows, 2*s.lanes))
-	depth := Load(Param("depth"), GP64())
+	depth, count := Load(Param("depth"), GP64()), Load(Param("count"), GP64())
 	a := Load(Param("a").Base(), GP64())
 	b := Load(Param("b").Base(), GP64())
 	c := Load(Param("c").Base(), GP64())
-	stride := Load(Param("stride"), GP64())
-	SHLQ(Imm(2), stride) // in bytes
-	ahead := GP64()
-	prefetchTile(c, stride, ahead, s.rows, 8*s.lanes-4)
+	at, steps, strip := GP64(), GP64(), GP64()
+	IMUL3Q(U32(4*s.rows), depth, strip)
 	sums := zeroed(s, 2*s.rows)
 	left, right, value := s.vector(), s.vector(), s.vector()
-	loop(name, depth, func() {
-		VMOVUPS(Mem{Base: b}, left)
-		VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes}, right)
-		PREFETCHT0(Mem{Base: b, Disp: 32 * s.lanes}) // four steps ahead
-		for row := range s.rows {
-			VBROADCASTSS(Mem{Base: a, Disp: 4 * row}, value)
-			VFMADD231PS(left, value, sums[2*row])
-			VFMADD231PS(right, value, sums[2*row+1])
+	loop(name, count, func() {
+		prefetchTile(c, 8*s.lanes*s.rows)
+		MOVQ(a, at)
+		MOVQ(depth, steps)
+		for _, sum := range sums {
+			VXORPS(sum, sum, sum)
 		}
-		ADDQ(Imm(uint64(4*s.rows)), a)
-		ADDQ(Imm(uint64(8*s.lanes)), b)
+		loop(name+"Steps", steps, func() {
+			VMOVUPS(Mem{Base: b}, left)
+			VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes}, right)
+			PREFETCHT0(Mem{Base: b, Disp: 64 * s.lanes}) // eight steps ahead
+			if s.lanes == 16 {
+				PREFETCHT0(Mem{Base: b, Disp: 68 * s.lanes})
+			}
+			PREFETCHT1(Mem{Base: at, Index: strip, Scale: 1}) // the strip after this one comes from far away
+			for row := range s.rows {
+				VBROADCASTSS(Mem{Base: at, Disp: 4 * row}, value)
+				VFMADD231PS(left, value, sums[2*row])
+				VFMADD231PS(right, value, sums[2*row+1])
+			}
+			ADDQ(Imm(uint64(4*s.rows)), at)
+			ADDQ(Imm(uint64(8*s.lanes)), b)
+		})
+		for i, sum := range sums {
+			sumAt := Mem{Base: c, Disp: i * 4 * s.lanes}
+			VADDPS(sumAt, sum, sum)
+			VMOVUPS(sum, sumAt)
+		}
+		ADDQ(U32(8*s.lanes*s.rows), c)
 	})
-	for row := range s.rows {
-		for half := range 2 {
-			at := Mem{Base: c, Disp: half * 4 * s.lanes}
-			VADDPS(at, sums[2*row+half], sums[2*row+half])
-			VMOVUPS(sums[2*row+half], at)
-		}
-		ADDQ(stride, c)
-	}
 	VZEROUPPER()
 	RET()
 }
 
-// prefetchTile fetches the rows of a tile of c, of which each ends at byte last: of a large c none is in the cache when the sums are
-// ready, unless it is fetched now.
-func prefetchTile(c, stride, ahead Register, rows, last int) {
-	MOVQ(c, ahead)
-	for row := range rows {
-		if row > 0 {
-			ADDQ(stride, ahead)
-		}
-		PREFETCHT0(Mem{Base: ahead})
-		PREFETCHT0(Mem{Base: ahead, Disp: last})
+// prefetchTile fetches the bytes of a tile of c, which are needed when the sums are ready.
+func prefetchTile(c Register, bytes int) {
+	for at := 0; at < bytes; at += 64 {
+		PREFETCHT0(Mem{Base: c, Disp: at})
 	}
+}
+
+// add adds x to dst.
+func add(s isa) {
+	name := "add" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, x []float32, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s adds the first %d·vectors values of x to those of dst.", name, s.lanes))
+	dst, x := Load(Param("dst").Base(), GP64()), Load(Param("x").Base(), GP64())
+	count := Load(Param("vectors"), GP64())
+	value := s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: dst}, value)
+		VADDPS(Mem{Base: x}, value, value)
+		VMOVUPS(value, Mem{Base: dst})
+		ADDQ(Imm(uint64(4*s.lanes)), x)
+		ADDQ(Imm(uint64(4*s.lanes)), dst)
+	})
+	VZEROUPPER()
+	RET()
 }
 
 // dot multiplies x with four rows of w at once, two vectors of x a pair so that each row has two independent sums.

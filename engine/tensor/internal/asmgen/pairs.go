@@ -23,49 +23,53 @@ func zmm(i int) Register { return Vector.Lookup(Index(i), S512) }
 func pairsTile() {
 	const name = "tilePairsAVX512"
 	const low, high, value = 30, 31, 24 // registers: two of b, and four in turns for a
-	TEXT(name, NOSPLIT, "func(depth int, a, b []uint32, c []float32, stride int)")
+	TEXT(name, NOSPLIT, "func(depth, count int, a, b []uint32, c []float32)")
 	Pragma("noescape")
-	Doc(name + " adds a·b to the 12 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.")
-	depth, a, b := Load(Param("depth"), RCX), Load(Param("a").Base(), RAX), Load(Param("b").Base(), RBX)
-	c, stride := Load(Param("c").Base(), RDX), Load(Param("stride"), RSI)
-	SHRQ(Imm(4), depth)
-	SHLQ(Imm(2), stride)
-	prefetchTile(c, stride, RDI, vectorRows, 124)
-	for i := range 2 * vectorRows {
-		VPXORD(zmm(i), zmm(i), zmm(i))
-	}
-	loop(name, depth, func() {
-		MOVQ(U32(blockPairs), RDI)
-		Label(name + "Block")
-		VMOVDQU32(Mem{Base: b}, zmm(low))
-		VMOVDQU32(Mem{Base: b, Disp: 64}, zmm(high))
-		PREFETCHT0(Mem{Base: b, Disp: 512})
-		PREFETCHT0(Mem{Base: b, Disp: 576})
-		for row := range vectorRows {
-			VPBROADCASTD(Mem{Base: a, Disp: 4 * blockPairs * row}, zmm(value+row%4))
-			emit(dotPairs(2*row, value+row%4, low))
-			emit(dotPairs(2*row+1, value+row%4, high))
+	Doc(name + " adds a·b to count tiles of 12 x 32, one after another in c; depth is in pairs, a multiple of 16.")
+	count, a, b, c := Load(Param("count"), R8), Load(Param("a").Base(), R9), Load(Param("b").Base(), RBX), Load(Param("c").Base(), RDX)
+	loop(name+"Tiles", count, func() {
+		prefetchTile(c, 4*pairColumns*vectorRows)
+		MOVQ(a, RAX)
+		depth := Load(Param("depth"), RCX)
+		SHRQ(Imm(4), depth)
+		for i := range 2 * vectorRows {
+			VPXORD(zmm(i), zmm(i), zmm(i))
 		}
-		ADDQ(Imm(4), a)
-		ADDQ(U32(4*pairColumns), b)
-		DECQ(RDI)
-		JNE(LabelRef(name + "Block"))
-		ADDQ(U32(4*blockPairs*(vectorRows-1)), a)
-	})
-	for row := range vectorRows {
-		for half := range 2 {
-			at, sum := Mem{Base: c, Disp: 64 * half}, zmm(2*row+half)
+		loop(name, depth, func() {
+			MOVQ(U32(blockPairs), RDI)
+			Label(name + "Block")
+			VMOVDQU32(Mem{Base: b}, zmm(low))
+			VMOVDQU32(Mem{Base: b, Disp: 64}, zmm(high))
+			PREFETCHT0(Mem{Base: b, Disp: 1024})
+			PREFETCHT0(Mem{Base: b, Disp: 1088})
+			for row := range vectorRows {
+				VPBROADCASTD(Mem{Base: RAX, Disp: 4 * blockPairs * row}, zmm(value+row%4))
+				emit(dotPairs(2*row, value+row%4, low))
+				emit(dotPairs(2*row+1, value+row%4, high))
+			}
+			ADDQ(Imm(4), RAX)
+			ADDQ(U32(4*pairColumns), b)
+			DECQ(RDI)
+			JNE(LabelRef(name + "Block"))
+			ADDQ(U32(4*blockPairs*(vectorRows-1)), RAX)
+		})
+		for i := range 2 * vectorRows {
+			at, sum := Mem{Base: c, Disp: 64 * i}, zmm(i)
 			VADDPS(at, sum, sum)
 			VMOVUPS(sum, at)
 		}
-		ADDQ(stride, c)
-	}
+		ADDQ(U32(4*pairColumns*vectorRows), c)
+	})
 	VZEROUPPER()
 	RET()
 }
 
-// matrixTile is the tile of TDPBF16PS: two by two tiles of c in tmm0 to tmm3. The configuration is loaded and released in the call, so
-// that the goroutine may run on another thread the next time.
+// matrixTile is the tile of TDPBF16PS: the left and then the right half of a tile of c, in tmm0 and tmm1, one below the other. The
+// configuration is loaded and released in the call, so that the goroutine may run on another thread the next time.
+//
+// Four of the eight tile registers are used, on purpose: where another thread shares the core, as hyper-threads do, registers are renamed
+// from what the tiles in use leave over. With all eight in use, as two by two tiles of c need, a core of Sapphire Rapids makes less than
+// half as many products then; when the core is not shared both make the same.
 func matrixTile() {
 	const name = "tilePairsAMX"
 	config := GLOBL(name+"Config", RODATA|NOPTR)
@@ -80,42 +84,55 @@ func matrixTile() {
 	DATA(48, U64(tileRows*0x0101010101010101))
 	DATA(56, U64(0))
 
-	TEXT(name, NOSPLIT, "func(depth int, a, b []uint32, c []float32, stride int)")
+	TEXT(name, NOSPLIT, "func(depth, count int, a, b []uint32, c []float32)")
 	Pragma("noescape")
-	Doc(name + " adds a·b to the 32 x 32 tile at c, whose rows lie stride apart; depth is in pairs, a multiple of 16.")
+	Doc(name + " adds a·b to count tiles of 32 x 32, one after another in c; depth is in pairs, a multiple of 16.")
 	LEAQ(config, RAX)
 	emit(configureTiles())
-	depth, upper, b := Load(Param("depth"), R11), Load(Param("a").Base(), R8), Load(Param("b").Base(), RDX)
-	c, stride := Load(Param("c").Base(), RBX), Load(Param("stride"), RCX)
-	SHRQ(Imm(4), depth)
-	SHLQ(Imm(2), stride)
-	lower, rowsOfA, rowsOfB, below := R10, R9, RSI, RDI
-	LEAQ(Mem{Base: upper, Disp: tileRows * tileBytes}, lower)
+	count, a := Load(Param("count"), R12), Load(Param("a").Base(), R13)
+	b, c := Load(Param("b").Base(), RDX), Load(Param("c").Base(), RBX)
+	const rowBytes = 4 * pairColumns // of b and c
+	at, rowsOfA, rowsOfB, below, half := R8, R9, RSI, RDI, R10
 	MOVQ(U32(tileBytes), rowsOfA)
-	MOVQ(U32(4*pairColumns), rowsOfB)
-	MOVQ(stride, below)
-	SHLQ(Imm(4), below)
-	ADDQ(c, below)
+	MOVQ(U32(rowBytes), rowsOfB)
+	LEAQ(Mem{Base: c, Disp: tileRows * rowBytes}, below)
+	next := Load(Param("depth"), RCX) // the strip after this one is fetched meanwhile: it comes from far away
+	SHLQ(Imm(7), next)                // 32 rows of pairs
+	ADDQ(a, next)
 	sums := func(each func(tile, base, index int, disp int8) encoded) {
-		for tile := range 4 {
-			emit(each(tile, []int{rbx, rdi}[tile/2], rcx, int8(tile%2*tileBytes)))
-		}
+		emit(each(0, rbx, rsi, 0))
+		emit(each(1, rdi, rsi, 0))
 	}
-	sums(loadTile)
-	loop(name, depth, func() {
-		emit(loadTile(4, r8, r9, 0))
-		emit(loadTile(6, rdx, rsi, 0))
-		emit(multiplyTiles(0, 4, 6))
-		emit(loadTile(7, rdx, rsi, tileBytes))
-		emit(multiplyTiles(1, 4, 7))
-		emit(loadTile(5, r10, r9, 0))
-		emit(multiplyTiles(2, 5, 6))
-		emit(multiplyTiles(3, 5, 7))
-		ADDQ(U32(2*tileRows*tileBytes), upper)
-		ADDQ(U32(2*tileRows*tileBytes), lower)
-		ADDQ(U32(4*pairColumns*blockPairs), b)
+	halfTile := func(name string, disp int8) {
+		MOVQ(a, at)
+		LEAQ(Mem{Base: b, Disp: int(disp)}, half)
+		depth := Load(Param("depth"), R11)
+		SHRQ(Imm(4), depth)
+		sums(loadTile)
+		loop(name, depth, func() {
+			emit(loadTile(2, r10, rsi, 0))
+			emit(loadTile(3, r8, r9, 0))
+			emit(multiplyTiles(0, 3, 2))
+			ADDQ(U32(tileRows*tileBytes), at)
+			PREFETCHT1(Mem{Base: next})
+			PREFETCHT1(Mem{Base: next, Disp: 64})
+			ADDQ(U32(128), next)
+			emit(loadTile(3, r8, r9, 0))
+			emit(multiplyTiles(1, 3, 2))
+			ADDQ(U32(tileRows*tileBytes), at)
+			ADDQ(U32(rowBytes*blockPairs), half)
+		})
+		sums(storeTile)
+		ADDQ(Imm(tileBytes), c)
+		ADDQ(Imm(tileBytes), below)
+	}
+	loop(name+"Tiles", count, func() {
+		halfTile(name+"Left", 0)
+		halfTile(name+"Right", tileBytes)
+		LEAQ(Mem{Base: half, Disp: -tileBytes}, b)
+		ADDQ(U32(2*tileRows*rowBytes-2*tileBytes), c)
+		ADDQ(U32(2*tileRows*rowBytes-2*tileBytes), below)
 	})
-	sums(storeTile)
 	emit(releaseTiles())
 	RET()
 }
