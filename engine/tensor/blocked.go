@@ -28,11 +28,16 @@ type tiles[E element] struct {
 
 // blocks calls do for the blocks of k elements, which is a multiple of unit; they are as even as can be.
 func (t tiles[E]) blocks(k int, do func(k0, depth int)) {
-	count := max((k+t.block-1)/t.block, 1)
-	depth := roundUp((k+count-1)/count, t.unit)
+	depth := even(k, t.block, t.unit)
 	for k0 := 0; k0 < k; k0 += depth {
 		do(k0, min(depth, k-k0))
 	}
+}
+
+// even is the size of pieces of n, a multiple of unit and about limit at most, when n is cut as evenly as possible.
+func even(n, limit, unit int) int {
+	count := max((n+limit-1)/limit, 1)
+	return max(roundUp((n+count-1)/count, unit), unit)
 }
 
 // parts are the parts of a factor's values, each laid out alone.
@@ -77,7 +82,7 @@ func (p *blocked[E]) run() {
 	if p.right.n == 0 {
 		return
 	}
-	step := rowsAtOnce / p.mr * p.mr
+	step := even(p.m, rowsAtOnce, p.mr)
 	for first := 0; first < p.m; first += step {
 		p.rows(first, min(step, p.m-first))
 	}
@@ -112,7 +117,7 @@ type region struct{ i0, i1, j0, j1 int }
 // each calls do for regions that cover all columns of so many rows, in parallel.
 func (p *blocked[E]) each(rows int, do func(r region)) {
 	n := p.right.n
-	high := rowBlock / p.mr * p.mr
+	high := even(rows, rowBlock, p.mr)
 	blocks := (rows + high - 1) / high
 	panels := roundUp(n, p.nr) / p.nr
 	wide := min(max(panels*blocks/(perWorker*runtime.GOMAXPROCS(0)), 1), columnBlock/p.nr)

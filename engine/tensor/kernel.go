@@ -23,6 +23,8 @@ type kernel struct {
 	deviations, squares func(x []float32, mean float64) float64
 	// standardise sets dst to (x - mean)·scale·weight + bias.
 	standardise func(dst, x, weight, bias []float32, mean, scale float32)
+	// interleave sets dst[l·apart+i] to value l of row i, for four rows of x of depth values that lie stride apart.
+	interleave func(dst, x []float32, stride, apart, depth int)
 	// add adds x to dst.
 	add func(dst, x []float32)
 	// halves converts as many little-endian halves of src as dst has room for.
@@ -32,7 +34,7 @@ type kernel struct {
 func goKernel() *kernel {
 	return &kernel{
 		name: "go", tiles: tiles[float32]{2, 4, 1, 384, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
-		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo, add: addGo,
+		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo, add: addGo, interleave: interleaveGo,
 	}
 }
 

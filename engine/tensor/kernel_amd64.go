@@ -34,7 +34,7 @@ func avx2() *kernel {
 		dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
 		halves: vectorHalves(halvesAVX2, 8), swish: vectorSwish(swishAVX2, 8),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX2, 8),
-		add: vectorAdd(addAVX2, 8),
+		add: vectorAdd(addAVX2, 8), interleave: interleaveGo,
 	}
 }
 
@@ -44,7 +44,7 @@ func avx512(name string, p *pairs) *kernel {
 		dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
 		halves: vectorHalves(halvesAVX512, 16), swish: vectorSwish(swishAVX512, 16),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX512, 16),
-		add: vectorAdd(addAVX512, 16),
+		add: vectorAdd(addAVX512, 16), interleave: vectorInterleave,
 	}
 }
 
@@ -164,5 +164,15 @@ func vectorAdd(add func(dst, x []float32, vectors int), lanes int) func(dst, x [
 		whole := len(dst) / lanes
 		add(dst, x, whole)
 		addGo(dst[whole*lanes:], x[whole*lanes:])
+	}
+}
+
+// vectorInterleave runs the assembly kernel on whole vectors, and does the rest in Go.
+func vectorInterleave(dst, x []float32, stride, apart, depth int) {
+	whole := depth / 16 * 16
+	_, _ = x[3*stride+depth-1], dst[(depth-1)*apart+3]
+	interleaveAVX512(dst, x, stride, apart, whole/16)
+	if whole < depth {
+		interleaveGo(dst[whole*apart:], x[whole:], stride, apart, depth-whole)
 	}
 }

@@ -94,6 +94,11 @@ func standardiseAVX2(dst []float32, x []float32, weight []float32, bias []float3
 //go:noescape
 func addAVX2(dst []float32, x []float32, vectors int)
 
+// interleaveAVX512 sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 16·vectors values of each.
+//
+//go:noescape
+func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
+
 // tilePairsAVX512 adds a·b to count tiles of 12 x 32, one after another in c; depth is in pairs, a multiple of 16.
 //
 //go:noescape

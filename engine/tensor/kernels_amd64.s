@@ -1230,6 +1230,78 @@ addAVX2Done:
 	VZEROUPPER
 	RET
 
+// func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·interleaveAVX512(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), AX
+	MOVQ apart+56(FP), CX
+	MOVQ stride+48(FP), DX
+	SHLQ $0x02, DX
+	SHLQ $0x02, CX
+	MOVQ x_base+24(FP), BX
+	LEAQ (BX)(DX*1), SI
+	LEAQ (SI)(DX*1), DI
+	LEAQ (DI)(DX*1), DX
+	MOVQ vectors+64(FP), R8
+
+interleaveAVX512Loop:
+	TESTQ         R8, R8
+	JE            interleaveAVX512Done
+	VMOVUPS       (BX), Z0
+	ADDQ          $0x40, BX
+	VMOVUPS       (SI), Z2
+	ADDQ          $0x40, SI
+	VMOVUPS       (DI), Z3
+	ADDQ          $0x40, DI
+	VMOVUPS       (DX), Z4
+	ADDQ          $0x40, DX
+	VUNPCKLPS     Z2, Z0, Z1
+	VUNPCKHPS     Z2, Z0, Z0
+	VUNPCKLPS     Z4, Z3, Z2
+	VUNPCKHPS     Z4, Z3, Z4
+	VUNPCKLPD     Z2, Z1, Z3
+	VUNPCKHPD     Z2, Z1, Z1
+	VUNPCKLPD     Z4, Z0, Z2
+	VUNPCKHPD     Z4, Z0, Z0
+	VEXTRACTF32X4 $0x00, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z0, (AX)
+	ADDQ          CX, AX
+	DECQ          R8
+	JMP           interleaveAVX512Loop
+
+interleaveAVX512Done:
+	VZEROUPPER
+	RET
+
 // func tilePairsAVX512(depth int, count int, a []uint32, b []uint32, c []float32)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·tilePairsAVX512(SB), NOSPLIT, $0-88

@@ -8,19 +8,16 @@ type rowsOf struct {
 
 // strip is depth groups of mr values.
 func (o rowsOf) strip(kr *kernel, dst []float32, p part, i0, k0, depth int) {
-	o.interleave(dst, kr.mr, i0, k0, depth)
+	o.interleave(kr, dst, i0, k0, depth)
 	p.round(dst)
 }
 
-func (o rowsOf) interleave(dst []float32, mr, i0, k0, depth int) {
+func (o rowsOf) interleave(kr *kernel, dst []float32, i0, k0, depth int) {
+	mr := kr.mr
 	row := func(i int) []float32 { return o.x[(i0+i)*o.stride+k0:][:depth] }
 	i := 0
-	for ; i+2 <= mr && i0+i+2 <= o.m; i += 2 {
-		r0, r1 := row(i), row(i+1)
-		for l, v := range r0 {
-			d := dst[l*mr+i : l*mr+i+2 : l*mr+i+2]
-			d[0], d[1] = v, r1[l]
-		}
+	for ; i+4 <= mr && i0+i+4 <= o.m && depth > 0; i += 4 {
+		kr.interleave(dst[i:], o.x[(i0+i)*o.stride+k0:], o.stride, mr, depth)
 	}
 	for ; i < mr; i++ {
 		if i0+i >= o.m {
@@ -45,16 +42,17 @@ func (t transposed) pack(kr *kernel, dst []float32, k0, depth int, p part) {
 	nr := kr.nr
 	Parallel(roundUp(t.n, nr)/nr, t.n*depth*8, func(i int) {
 		panel := dst[i*nr*depth:][:nr*depth]
-		t.packPanel(panel, i*nr, k0, depth, nr)
+		t.packPanel(kr, panel, i*nr, k0, depth)
 		p.round(panel)
 	})
 }
 
 // packPanel is one panel, of columns from j0 on.
-func (t transposed) packPanel(dst []float32, j0, k0, depth, nr int) {
+func (t transposed) packPanel(kr *kernel, dst []float32, j0, k0, depth int) {
+	nr := kr.nr
 	for j := 0; j < nr; j += 4 {
-		if j0+j+4 <= t.n {
-			pack4(dst[j:], t.w[(j0+j)*t.k+k0:], t.k, depth, nr)
+		if j0+j+4 <= t.n && depth > 0 {
+			kr.interleave(dst[j:], t.w[(j0+j)*t.k+k0:], t.k, nr, depth)
 			continue
 		}
 		for jj := j; jj < j+4; jj++ {
@@ -69,11 +67,11 @@ func (t transposed) packPanel(dst []float32, j0, k0, depth, nr int) {
 	}
 }
 
-// pack4 interleaves four rows that lie stride apart, so that writes go to the cache in groups.
-func pack4(dst, w []float32, stride, depth, nr int) {
-	r0, r1, r2, r3 := w[:depth], w[stride:][:depth], w[2*stride:][:depth], w[3*stride:][:depth]
+// interleaveGo takes the four rows together, so that writes go to the cache in groups.
+func interleaveGo(dst, x []float32, stride, apart, depth int) {
+	r0, r1, r2, r3 := x[:depth], x[stride:][:depth], x[2*stride:][:depth], x[3*stride:][:depth]
 	for l := range depth {
-		d := dst[l*nr : l*nr+4 : l*nr+4]
+		d := dst[l*apart : l*apart+4 : l*apart+4]
 		d[0], d[1], d[2], d[3] = r0[l], r1[l], r2[l], r3[l]
 	}
 }

@@ -94,7 +94,7 @@ func TestFullWidthMatchesFloat64(t *testing.T) {
 	}
 	heads := make(chan *heads, 1)
 	heads <- newHeads(c)
-	w := p.divide(make([]float32, p.room()), heads)
+	w := p.divide(make([]float32, p.room()), heads, new(packedLayer))
 	var want [][]float64
 	err := p.run(t.Context(), w, codes, n, func(Part) {}, func(layer int, x []float32) {
 		if layer < 0 {

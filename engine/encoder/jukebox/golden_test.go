@@ -97,7 +97,7 @@ func TestEveryStepIsTheReferences(t *testing.T) {
 	require.NoError(t, err)
 	near(t, array[float32](t, "long_latent_rows"), rowsOf(latents, e.config.CodeWidth, rows), latentTolerance, "latents")
 
-	work, width := e.prior.divide(w.all, w.heads), e.config.Width
+	work, width := e.prior.divide(w.all, w.heads, w.packed), e.config.Width
 	steps := 0
 	err = e.prior.run(t.Context(), work, array[int32](t, "long_codes"), e.config.Context, e.mark, func(layer int, x []float32) {
 		steps++
@@ -166,7 +166,7 @@ func TestEncodingEndsWithItsContext(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { e.free <- w }()
 	marks, ended := 0, 0
-	err = e.prior.run(ctx, e.prior.divide(w.all, w.heads), make([]int32, e.config.Context), e.config.Context, func(Part) {
+	err = e.prior.run(ctx, e.prior.divide(w.all, w.heads, w.packed), make([]int32, e.config.Context), e.config.Context, func(Part) {
 		if marks++; marks == 3 { // in the first layer, which is cut into pieces
 			cancel()
 		}

@@ -15,9 +15,10 @@ var ErrTooShort = errors.New("clip is too short: fewer than 34 codes leave nothi
 // Part is a part of the work, for measuring.
 type Part string
 
-// The parts. PartRest is norms, embeddings and pooling.
+// The parts. PartPacking lays matrices out for products; PartRest is norms, embeddings and pooling.
 const (
 	PartVQVAE       Part = "vq-vae"
+	PartPacking     Part = "packing"
 	PartProjections Part = "projections"
 	PartAttention   Part = "attention"
 	PartMLP         Part = "mlp"
@@ -56,6 +57,7 @@ type window struct {
 	samples []float32
 	codes   []int32
 	heads   chan *heads
+	packed  *packedLayer
 }
 
 // New reads what is small from the weights and checks the shape of everything else.
@@ -102,7 +104,7 @@ func (e *Encoder) Encode(ctx context.Context, pcm []int16) (frames []float32, n 
 		return nil, 0, err
 	}
 	e.mark(PartRest)
-	work := e.prior.divide(w.all, w.heads)
+	work := e.prior.divide(w.all, w.heads, w.packed)
 	after := func(layer int, x []float32) {
 		if e.after != nil && layer >= 0 {
 			e.after(layer+1, pool(x, n, e.config.Width))
@@ -155,7 +157,7 @@ func (e *Encoder) Flops(samples int) map[Part]float64 {
 	rows := float64(n * c.Layers)
 	return map[Part]float64{
 		PartVQVAE: vq, PartProjections: 2 * rows * float64(4*c.State*c.Width), PartMLP: 2 * rows * float64(2*c.MLP*c.Width),
-		PartAttention: 4 * float64(pairs) * float64(c.State), PartRest: 0,
+		PartAttention: 4 * float64(pairs) * float64(c.State), PartRest: 0, PartPacking: 0,
 	}
 }
 
@@ -192,6 +194,7 @@ func (e *Encoder) take(ctx context.Context) (*window, error) {
 
 func (e *Encoder) fill(w *window) {
 	w.all, w.samples = make([]float32, e.room), make([]float32, e.config.WindowSamples())
+	w.packed = new(packedLayer)
 	w.codes, w.heads = make([]int32, e.config.Context), make(chan *heads, runtime.GOMAXPROCS(0))
 	for range cap(w.heads) {
 		w.heads <- newHeads(e.config)

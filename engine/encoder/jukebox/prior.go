@@ -65,10 +65,22 @@ type work struct {
 	x, qkv         []float32 // [Context, Width] and [Context, 3·state]
 	normed, hidden []float32 // [chunkRows, ...]
 	heads          chan *heads
+	packed         *packedLayer
+}
+
+// packedLayer is the matrices of one layer as products want them.
+type packedLayer struct{ attn, attnOut, mlpIn, mlpOut tensor.Packed }
+
+// pack lays the matrices of a layer out, in the memory of the layer before.
+func (p *packedLayer) pack(l *layer) {
+	p.attn.Pack(l.attn)
+	p.attnOut.Pack(l.attnOut)
+	p.mlpIn.Pack(l.mlpIn)
+	p.mlpOut.Pack(l.mlpOut)
 }
 
 // divide cuts one piece of memory up.
-func (p *prior) divide(all []float32, heads chan *heads) *work {
+func (p *prior) divide(all []float32, heads chan *heads, packed *packedLayer) *work {
 	take := func(n int) []float32 {
 		part := all[:n:n]
 		all = all[n:]
@@ -77,7 +89,7 @@ func (p *prior) divide(all []float32, heads chan *heads) *work {
 	rows := min(chunkRows, p.config.Context)
 	return &work{
 		x: take(p.config.Context * p.config.Width), qkv: take(p.config.Context * 3 * p.config.State),
-		normed: take(rows * p.config.Width), hidden: take(rows * p.config.MLP), heads: heads,
+		normed: take(rows * p.config.Width), hidden: take(rows * p.config.MLP), heads: heads, packed: packed,
 	}
 }
 
@@ -121,12 +133,14 @@ func (p *prior) embed(x []float32, codes []int32, n int) {
 // layer adds one block's attention and hidden layer to x. ctx is looked at between pieces of about a second.
 func (p *prior) layer(ctx context.Context, d int, w *work, n int, mark func(Part)) error {
 	l, width, wide := &p.layers[d], p.config.Width, 3*p.config.State
+	mark(PartPacking)
+	w.packed.pack(l)
 	err := chunks(ctx, n, func(first, rows int) {
 		x := w.x[first*width:][:rows*width]
 		mark(PartRest)
 		l.norm0.apply(w.normed, x, rows)
 		mark(PartProjections)
-		l.attn.MatMul(w.qkv[first*wide:], w.normed, rows, width, tensor.Fused{Bias: l.attnB})
+		w.packed.attn.MatMul(w.qkv[first*wide:], w.normed, rows, width, tensor.Fused{Bias: l.attnB})
 	})
 	if err != nil {
 		return err
@@ -136,12 +150,12 @@ func (p *prior) layer(ctx context.Context, d int, w *work, n int, mark func(Part
 	return chunks(ctx, n, func(first, rows int) {
 		x := w.x[first*width:][:rows*width]
 		mark(PartProjections)
-		l.attnOut.MatMul(x, w.qkv[first*wide:], rows, wide, tensor.Fused{Bias: l.attnOutB, Accumulate: true})
+		w.packed.attnOut.MatMul(x, w.qkv[first*wide:], rows, wide, tensor.Fused{Bias: l.attnOutB, Accumulate: true})
 		mark(PartRest)
 		l.norm1.apply(w.normed, x, rows)
 		mark(PartMLP)
-		l.mlpIn.MatMul(w.hidden, w.normed, rows, width, tensor.Fused{Bias: l.mlpInB, Activate: tensor.QuickGELU})
-		l.mlpOut.MatMul(x, w.hidden, rows, p.config.MLP, tensor.Fused{Bias: l.outB, Accumulate: true})
+		w.packed.mlpIn.MatMul(w.hidden, w.normed, rows, width, tensor.Fused{Bias: l.mlpInB, Activate: tensor.QuickGELU})
+		w.packed.mlpOut.MatMul(x, w.hidden, rows, p.config.MLP, tensor.Fused{Bias: l.outB, Accumulate: true})
 	})
 }
 

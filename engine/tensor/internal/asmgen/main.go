@@ -34,6 +34,7 @@ func main() {
 		standardise(s)
 		add(s)
 	}
+	interleave()
 	pairsTile()
 	matrixTile()
 	order := pairOrder()
@@ -98,6 +99,47 @@ func prefetchTile(c Register, bytes int) {
 	for at := 0; at < bytes; at += 64 {
 		PREFETCHT0(Mem{Base: c, Disp: at})
 	}
+}
+
+// interleave transposes four rows, sixteen values of each at a time.
+func interleave() {
+	const name = "interleaveAVX512"
+	TEXT(name, NOSPLIT, "func(dst, x []float32, stride, apart, vectors int)")
+	Pragma("noescape")
+	Doc(name + " sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 16·vectors values of each.")
+	dst, apart := Load(Param("dst").Base(), GP64()), Load(Param("apart"), GP64())
+	stride := Load(Param("stride"), GP64())
+	SHLQ(Imm(2), stride)
+	SHLQ(Imm(2), apart)
+	rows := []Register{Load(Param("x").Base(), GP64()), GP64(), GP64(), GP64()}
+	for i := 1; i < len(rows); i++ {
+		LEAQ(Mem{Base: rows[i-1], Index: stride, Scale: 1}, rows[i])
+	}
+	count := Load(Param("vectors"), GP64())
+	loop(name, count, func() {
+		var in, half, out [4]VecVirtual
+		for i := range in {
+			in[i], half[i], out[i] = ZMM(), ZMM(), ZMM()
+			VMOVUPS(Mem{Base: rows[i]}, in[i])
+			ADDQ(Imm(64), rows[i])
+		}
+		VUNPCKLPS(in[1], in[0], half[0])
+		VUNPCKHPS(in[1], in[0], half[1])
+		VUNPCKLPS(in[3], in[2], half[2])
+		VUNPCKHPS(in[3], in[2], half[3])
+		VUNPCKLPD(half[2], half[0], out[0]) // values 0, 4, 8 and 12 of all four rows
+		VUNPCKHPD(half[2], half[0], out[1])
+		VUNPCKLPD(half[3], half[1], out[2])
+		VUNPCKHPD(half[3], half[1], out[3])
+		for quarter := range 4 {
+			for _, v := range out {
+				VEXTRACTF32X4(Imm(uint64(quarter)), v, Mem{Base: dst})
+				ADDQ(apart, dst)
+			}
+		}
+	})
+	VZEROUPPER()
+	RET()
 }
 
 // add adds x to dst.
