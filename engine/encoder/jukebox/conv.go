@@ -26,26 +26,30 @@ func (b *buffers) give(buf *[]float32) { b.free.Put(buf) }
 // are time-major, [time, channels].
 type conv struct {
 	in, out, taps, stride, dilation, pad int
-	weight                               []float32 // [out, taps·in]
+	weight                               tensor.Packed // [taps·in, out]
 	bias                                 []float32
 }
 
+// weights is how many the convolution has.
+func (c *conv) weights() int { return c.in * c.out * c.taps }
+
 // loadConv reads a convolution, whose weights a checkpoint holds as [out, in, taps].
-func loadConv(r *reader, name string, in, out, taps, stride, dilation, pad int) conv {
-	c := conv{in: in, out: out, taps: taps, stride: stride, dilation: dilation, pad: pad}
+func loadConv(r *reader, name string, in, out, taps, stride, dilation, pad int) *conv {
+	c := &conv{in: in, out: out, taps: taps, stride: stride, dilation: dilation, pad: pad}
 	stored := r.values(name+".weight", out, in, taps)
 	c.bias = r.values(name+".bias", out)
 	if r.err != nil {
 		return c
 	}
-	c.weight = make([]float32, len(stored))
+	byTap := make([]float32, len(stored)) // [out, taps·in]
 	for o := range out {
 		for i := range in {
 			for tap := range taps {
-				c.weight[(o*taps+tap)*in+i] = stored[(o*in+i)*taps+tap]
+				byTap[(o*taps+tap)*in+i] = stored[(o*in+i)*taps+tap]
 			}
 		}
 	}
+	c.weight.PackT(byTap, out, taps*in)
 	return c
 }
 
@@ -53,14 +57,14 @@ func loadConv(r *reader, name string, in, out, taps, stride, dilation, pad int) 
 const convRows = 156
 
 // length is the number of outputs for that many inputs.
-func (c conv) length(inputs int) int {
+func (c *conv) length(inputs int) int {
 	return (inputs+2*c.pad-c.dilation*(c.taps-1)-1)/c.stride + 1
 }
 
 // apply computes the whole signal dst [length(n), out] from src [n, in].
-func (c conv) apply(dst, src []float32, n int, memory *buffers) {
+func (c *conv) apply(dst, src []float32, n int, memory *buffers) {
 	total := c.length(n)
-	tensor.Parallel((total+convRows-1)/convRows, total*len(c.weight), func(item int) {
+	tensor.Parallel((total+convRows-1)/convRows, total*c.weights(), func(item int) {
 		first := item * convRows
 		rows := min(convRows, total-first)
 		columns := memory.take(rows * c.taps * c.in)
@@ -71,7 +75,7 @@ func (c conv) apply(dst, src []float32, n int, memory *buffers) {
 }
 
 // gather lays out, for each of the outputs [first, first+rows), the inputs that it sees.
-func (c conv) gather(columns, src []float32, n, first, rows int) {
+func (c *conv) gather(columns, src []float32, n, first, rows int) {
 	for t := range rows {
 		for tap := range c.taps {
 			to := columns[(t*c.taps+tap)*c.in:][:c.in]
@@ -86,18 +90,17 @@ func (c conv) gather(columns, src []float32, n, first, rows int) {
 }
 
 // multiply computes outputs from gathered inputs.
-func (c conv) multiply(dst, columns []float32, rows int) {
-	tensor.MatMulT(dst, columns, c.weight, rows, c.out, c.taps*c.in)
-	tensor.AddBias(dst[:rows*c.out], c.bias, rows)
+func (c *conv) multiply(dst, columns []float32, rows int) {
+	c.weight.MatMul(dst, columns, rows, c.taps*c.in, tensor.Fused{Bias: c.bias})
 }
 
 // residual is x + conv1x1(relu(conv3(relu(x)))).
-type residual struct{ wide, narrow conv }
+type residual struct{ wide, narrow *conv }
 
 // apply computes dst [n, width] from src [n, width]; dst must not be src.
 func (u residual) apply(dst, src []float32, n int, memory *buffers) {
 	width := u.wide.in
-	tensor.Parallel((n+convRows-1)/convRows, n*len(u.wide.weight), func(item int) {
+	tensor.Parallel((n+convRows-1)/convRows, n*u.wide.weights(), func(item int) {
 		first := item * convRows
 		rows := min(convRows, n-first)
 		buf := memory.take(rows * (u.wide.taps*width + u.wide.out))

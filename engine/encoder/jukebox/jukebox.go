@@ -139,9 +139,9 @@ func (e *Encoder) Flops(samples int) map[Part]float64 {
 		s := e.vqvae.steps[i]
 		if s.conv != nil {
 			length = s.conv.length(length)
-			vq += 2 * float64(length*len(s.conv.weight))
+			vq += 2 * float64(length*s.conv.weights())
 		} else {
-			vq += 2 * float64(length*(len(s.unit.wide.weight)+len(s.unit.narrow.weight)))
+			vq += 2 * float64(length*(s.unit.wide.weights()+s.unit.narrow.weights()))
 		}
 	}
 	pairs := 0

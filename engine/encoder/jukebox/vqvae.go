@@ -19,8 +19,8 @@ const (
 type vqvae struct {
 	width    int // of its latents
 	steps    []step
-	codebook []float32 // [bins, width]
-	norms    []float32 // squared length of each entry
+	codebook tensor.Packed // [width, bins]
+	norms    []float32     // squared length of each entry
 	memory   buffers
 }
 
@@ -37,7 +37,7 @@ func loadVQVAE(r *reader, c Config) *vqvae {
 		prefix := fmt.Sprintf("encoders.2.level_blocks.%d.model", b)
 		for i := range downs {
 			down := loadConv(r, fmt.Sprintf("%s.%d.0", prefix, i), in, wide, jukeboxbundle.KernelStrided, 2, 1, 1)
-			v.steps = append(v.steps, step{conv: &down})
+			v.steps = append(v.steps, step{conv: down})
 			for u, dilation := 0, 1; u < jukeboxbundle.Depth; u, dilation = u+1, dilation*dilationGrowth {
 				name := fmt.Sprintf("%s.%d.1.model.%d.model", prefix, i, u)
 				v.steps = append(v.steps, step{unit: &residual{
@@ -48,15 +48,16 @@ func loadVQVAE(r *reader, c Config) *vqvae {
 			in = wide
 		}
 		out := loadConv(r, fmt.Sprintf("%s.%d", prefix, downs), wide, v.width, 3, 1, 1, 1)
-		v.steps = append(v.steps, step{conv: &out})
+		v.steps = append(v.steps, step{conv: out})
 		in = v.width
 	}
-	v.codebook = r.values("bottleneck.level_blocks.2.k", c.Bins, v.width)
+	codebook := r.values("bottleneck.level_blocks.2.k", c.Bins, v.width)
 	v.norms = make([]float32, c.Bins)
 	if r.err == nil {
 		for i := range v.norms {
-			v.norms[i] = squared(v.codebook[i*v.width:][:v.width])
+			v.norms[i] = squared(codebook[i*v.width:][:v.width])
 		}
+		v.codebook.PackT(codebook, c.Bins, v.width)
 	}
 	return v
 }
@@ -89,7 +90,7 @@ const quantiseRows = 64
 
 // quantise sets each code to the entry of the codebook that is nearest to its latent, ‖e‖² - 2e·k + ‖k‖² being least.
 func (v *vqvae) quantise(codes []int32, latents []float32) {
-	tensor.Parallel((len(codes)+quantiseRows-1)/quantiseRows, len(codes)*len(v.codebook), func(item int) {
+	tensor.Parallel((len(codes)+quantiseRows-1)/quantiseRows, len(codes)*len(v.norms)*v.width, func(item int) {
 		first := item * quantiseRows
 		rows := min(quantiseRows, len(codes)-first)
 		bins := len(v.norms)
@@ -97,7 +98,7 @@ func (v *vqvae) quantise(codes []int32, latents []float32) {
 		defer v.memory.give(buf)
 		products := *buf
 		part := latents[first*v.width:][:rows*v.width]
-		tensor.MatMulT(products, part, v.codebook, rows, bins, v.width)
+		v.codebook.MatMul(products, part, rows, v.width, tensor.Fused{})
 		for i := range rows {
 			length := squared(part[i*v.width:][:v.width])
 			codes[first+i] = v.nearest(length, products[i*bins:][:bins])
