@@ -33,7 +33,7 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	answers, err := engine.Answer(ctx, decoder.Request{Soft: soft, Questions: []decoder.Question{
 		{Index: 0, Text: "What is the tempo?"},
 		{Index: 1, Text: "What key is it in?"},
@@ -60,7 +60,7 @@ func softPrompt(ctx context.Context, bundle *model.Bundle, path string) (soft te
 	if err != nil {
 		return soft, err
 	}
-	defer ears.Close()
+	defer func() { _ = ears.Close() }()
 	layer, err := projector.Open(bundle)
 	if err != nil {
 		return soft, err

@@ -22,7 +22,7 @@ func ExampleOpen() {
 		fmt.Println(err)
 		return
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }()
 	pcm := make([]int16, 2*44100) // two seconds of a tone of 440 Hz
 	for i := range pcm {
 		pcm[i] = int16(8000 * math.Sin(2*math.Pi*440*float64(i)/44100))

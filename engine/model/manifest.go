@@ -117,7 +117,7 @@ const (
 	PartEncoder   Part = "encoder"
 	PartProjector Part = "projector"
 	PartLLM       Part = "llm"
-	PartTokenizer Part = "llm.tokenizer"
+	PartTokenizer Part = "llm.tokenizer" //nolint:gosec // G101 takes a key of model.yaml for a credential
 )
 
 // partFile is where a part lies, and the place of its digest in the manifest.

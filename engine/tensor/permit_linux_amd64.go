@@ -18,7 +18,7 @@ const (
 // lacks that state, or when a thread's stack for signals is too small for that state; Go's are not.
 func permitTiles() error {
 	var states uint64
-	if _, _, errno := unix.RawSyscall(unix.SYS_ARCH_PRCTL, supportedStates, uintptr(unsafe.Pointer(&states)), 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_ARCH_PRCTL, supportedStates, uintptr(unsafe.Pointer(&states)), 0); errno != 0 { //nolint:gosec // G103: the system writes the mask there
 		return fmt.Errorf("%w: which states it saves: %w", errNotPermitted, errno)
 	}
 	if states&tileStates != tileStates {

@@ -95,9 +95,9 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
 	defaults := audio.DefaultConfig().Limits
-	require.Equal(t, defaults, audio.Limits{
+	require.Equal(t, audio.Limits{
 		FileBytes: cfg.Audio.MaxFileBytes, Duration: cfg.Audio.MaxDuration, DecodedBytes: cfg.Audio.MaxDecodedBytes, Timeout: cfg.Audio.Timeout,
-	})
+	}, defaults)
 	cfg.Concurrency, cfg.Audio.Timeout = -1, 0
 	err = cfg.Validate()
 	require.ErrorContains(t, err, "concurrency: -1 is below 0")

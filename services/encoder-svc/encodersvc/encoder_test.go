@@ -14,13 +14,10 @@ import (
 	"github.com/larkstream/larkstream/shared/config/configtest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const nanoBundle = "../../../models/lark-nano"
 
 func window(t *testing.T, rig *stagetest.Rig, job string, track int) *eventpb.WindowReady {
 	t.Helper()
@@ -82,5 +79,3 @@ func TestConfig(t *testing.T) {
 	}
 	require.Error(t, Command(context.Background(), []string{"--no-such-flag"}))
 }
-
-func commonOf(modelDir string) service.Common { return service.Common{ModelDir: modelDir} }
