@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/decoder"
+)
+
+// Windows and seconds are added up before they are divided: a short round does not count as much as a long one.
+func TestRatesWeighRoundsByTheirLength(t *testing.T) {
+	t.Parallel()
+	r := Report{
+		Plain:    []Plain{{Windows: 100, Seconds: 10}, {Windows: 100, Seconds: 40}},
+		Pipeline: []Pipeline{{Windows: 100, Seconds: 20, PeakRSS: map[string]int64{"llm": 1}}, {Windows: 100, Seconds: 30, PeakRSS: map[string]int64{"llm": 1, "encoder": 2}}},
+	}
+	plain, pipeline := r.Rates()
+	require.InDelta(t, 4, plain, 1e-9)
+	require.InDelta(t, 4, pipeline, 1e-9)
+	var text strings.Builder
+	r.Write(&text)
+	require.Contains(t, text.String(), "| pipeline : plain loop | 1.00 |")
+	require.Contains(t, text.String(), "| pipeline, 2 processes | 4.00 windows/s (rounds: 5.00, 3.33) |")
+	require.Zero(t, Report{}.processes())
+}
+
+// More layers multiply every part but the VQ-VAE, which runs once.
+func TestExtrapolationLeavesTheVQVAEAsItIs(t *testing.T) {
+	t.Parallel()
+	run := EncoderRun{Parts: []EncoderPart{{Name: "mlp", CoreSeconds: 2, GFLOP: 200}, {Name: partVQVAE, CoreSeconds: 3, GFLOP: 30}}}
+	require.Equal(t, EncoderPart{CoreSeconds: 5, GFLOP: 230}, run.whole(1))
+	require.Equal(t, EncoderPart{CoreSeconds: 2*12 + 3, GFLOP: 200*12 + 30}, run.whole(12))
+
+	peer := EncoderRun{System: "torch", Precision: "f32", WallSeconds: 4, Parts: []EncoderPart{{Name: "mlp", CoreSeconds: 4}, {Name: partVQVAE, CoreSeconds: 6}}}
+	run.System, run.Precision, run.WallSeconds, run.Ceilings = "larkstream", "f32", 1, map[string]float64{"f32": 200}
+	r := EncoderReport{Layers: 3, AllLayers: 36, Systems: []EncoderSystem{{EncoderRun: run}, {EncoderRun: peer}}}
+	var text strings.Builder
+	r.writeRatios(&text)
+	require.Contains(t, text.String(), "| larkstream f32 : torch f32 | 2.00 | 4.00 |", "twice as fast with 36 layers, four times on the clock")
+}
+
+// A median of rounds is taken part by part; of memory the most counts.
+func TestMedianOfRounds(t *testing.T) {
+	t.Parallel()
+	var runs []EncoderRun
+	for i, seconds := range []float64{5, 1, 3} {
+		runs = append(runs, EncoderRun{
+			CoreSeconds: seconds, Parts: []EncoderPart{{Name: "mlp", CoreSeconds: 10 * seconds}}, Memory: Memory{Peak: int64(i), File: int64(-i)},
+		})
+	}
+	m := medianRun(runs)
+	require.InDelta(t, 3, m.CoreSeconds, 0)
+	require.InDelta(t, 30, m.part("mlp").CoreSeconds, 0)
+	require.Zero(t, m.part("none").CoreSeconds)
+	require.Equal(t, Memory{Peak: 2}, m.Memory)
+	require.InDelta(t, 50, runs[0].Parts[0].CoreSeconds, 0, "the rounds stay as they were")
+}
+
+// Only the time in which all answers are decoded counts, and an answer's first token comes with its prompt.
+func TestOverlap(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	answer := func(from, to int) decoder.Result {
+		return decoder.Result{OutputTokens: 11, Finish: "length", Ended: at.Add(time.Duration(to) * time.Second), Decode: time.Duration(to-from) * time.Second}
+	}
+	speed, err := overlap([]decoder.Result{answer(0, 5), answer(1, 11)})
+	require.NoError(t, err)
+	require.InDelta(t, 10.0/5+10.0/10, speed, 1e-9)
+
+	_, err = overlap([]decoder.Result{answer(0, 5), answer(6, 9)})
+	require.ErrorContains(t, err, "were not decoded together")
+	short := answer(0, 5)
+	short.Finish = "stop"
+	_, err = overlap([]decoder.Result{short})
+	require.ErrorContains(t, err, "ended by itself after 11 tokens")
+	broken := errors.New("broken")
+	_, err = overlap([]decoder.Result{{Err: broken}})
+	require.ErrorIs(t, err, broken)
+}
+
+func TestFrameErrorsAreShares(t *testing.T) {
+	t.Parallel()
+	got := frameErrors([]float32{3, 4, 0, 1}, []float32{3, 4.5, 0, 1}, 2)
+	require.Len(t, got, 2)
+	require.InDelta(t, 0, got[0], 1e-9, "the smallest first")
+	require.InDelta(t, 0.1, got[1], 1e-9, "0.5 of a length of 5")
+}
+
+func TestLoadAverageIsRead(t *testing.T) {
+	t.Parallel()
+	require.InDelta(t, 2.35, parseLoad("2.35 1.00 0.50 1/200 300\n"), 0)
+	require.Zero(t, parseLoad(""))
+	require.False(t, math.IsNaN(parseLoad("x y")))
+}
