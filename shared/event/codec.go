@@ -3,6 +3,8 @@ package event
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,8 +28,15 @@ const (
 // legitimate record is a plan of MaxWindows windows.
 const MaxValueBytes = 768 << 10
 
-// ErrUndecodable wraps every error of Decode: the record can never be handled.
+// ErrUndecodable wraps every error of Decode: this version cannot handle the record. ErrInvalid and ErrNewer wrap it too.
 var ErrUndecodable = errors.New("undecodable record")
+
+var (
+	// ErrInvalid says that the record could be read, but its message breaks a rule of Validate.
+	ErrInvalid = fmt.Errorf("%w: it breaks a rule", ErrUndecodable)
+	// ErrNewer says that a newer version of Larkstream wrote the record: its ce_type is one of ours with a higher version.
+	ErrNewer = fmt.Errorf("%w: a newer version wrote it", ErrUndecodable)
+)
 
 // envelope is what Encode needs to know of a message.
 type envelope struct {
@@ -76,15 +85,35 @@ func Decode(rec Record) (proto.Message, error) {
 	}
 	msg := newMessage(rec.Get(HeaderType))
 	if msg == nil {
+		if older := olderType(rec.Get(HeaderType)); older != "" {
+			return nil, fmt.Errorf("%w: its ce_type is %.80q, this version knows %s", ErrNewer, rec.Get(HeaderType), older)
+		}
 		return nil, fmt.Errorf("%w: unknown ce_type %.80q", ErrUndecodable, rec.Get(HeaderType))
 	}
 	if err := proto.Unmarshal(rec.Value, msg); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
 	}
 	if err := Validate(msg); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return msg, nil
+}
+
+// olderType is the type that this version knows under the name of a newer type; "" if typ is no newer version of a known type.
+func olderType(typ string) string {
+	name, version, ok := cutVersion(typ)
+	if n, err := strconv.Atoi(version); !ok || err != nil || n < 2 || newMessage(name+".v1") == nil {
+		return ""
+	}
+	return name + ".v1"
+}
+
+func cutVersion(typ string) (name, version string, ok bool) {
+	i := strings.LastIndex(typ, ".v")
+	if i < 0 {
+		return "", "", false
+	}
+	return typ[:i], typ[i+len(".v"):], true
 }
 
 // DecodeAs is Decode for a handler that expects one type.

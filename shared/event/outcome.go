@@ -26,6 +26,16 @@ const (
 	CodeCancelled = "cancelled"
 	CodeExpired   = "expired"
 	CodeInternal  = "internal"
+	// CodeUndecodable: a record of the job could not be read.
+	CodeUndecodable = "undecodable"
+	// CodeInvalidRecord: a record of the job could be read, but breaks a rule.
+	CodeInvalidRecord = "invalid_record"
+	// CodeNewerVersion: a newer version of Larkstream wrote a record of the job, and no instance of that version took it.
+	CodeNewerVersion = "newer_version"
+	// CodeCrashedStage: the stage that worked on the record died three times.
+	CodeCrashedStage = "crashed_stage"
+	// CodeBlobUnreachable: data that was made again several times did not arrive in the object store of the stage that needs it.
+	CodeBlobUnreachable = "blob_unreachable"
 )
 
 // Failure says how the questions of a record ended when they were not answered.
@@ -50,11 +60,12 @@ func (f Failure) state() eventpb.State {
 // been planned yet also gets a plan of one window without a span, so that the recorder knows how many outcomes to
 // expect. source is the stage that gives up.
 //
-// For a record without questions (an outcome, an event) it returns nothing.
+// A record that Decode refuses ends what it names: see salvage. For a record without questions (an outcome, an event) and
+// for one that names no job the result is empty.
 func FailedOutcomes(source string, rec Record, f Failure) ([]Record, error) {
 	msg, err := Decode(rec)
 	if err != nil {
-		return nil, err
+		msg = salvage(rec)
 	}
 	switch m := msg.(type) {
 	case *eventpb.Job:

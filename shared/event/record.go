@@ -42,6 +42,10 @@ const (
 	HeaderOriginTopic     = "lark-origin-topic"
 	HeaderOriginPartition = "lark-origin-partition"
 	HeaderOriginOffset    = "lark-origin-offset"
+	// HeaderPutBackSince is when a record was first put back for another instance, RFC 3339.
+	HeaderPutBackSince = "lark-put-back-since"
+	// HeaderKey holds the record's key while the record has another one on a retry topic.
+	HeaderKey = "lark-key"
 )
 
 // ContentType of every record value.

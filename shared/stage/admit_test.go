@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -28,7 +29,7 @@ func newAdmission(records int, bytes int64, control *Control) *admission {
 	c := Config{Stage: "test", MaxInFlightRecords: records, MaxInFlightBytes: bytes}
 	a.admitter = newAdmitter(c, control, telemetry.NewStageMetrics(), &a.work, func(t *task) {
 		a.mu.Lock()
-		a.runs = append(a.runs, string(t.rec.Key))
+		a.runs = append(a.runs, t.meta.rec.Key)
 		gate := a.gate[t]
 		a.mu.Unlock()
 		<-gate
@@ -43,7 +44,7 @@ func (a *admission) partition(id int32) *partition {
 func (a *admission) task(p *partition, key string, cost int64) *task {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	t := &task{part: p, rec: &kgo.Record{Topic: p.topic, Partition: p.id, Key: []byte(key), Offset: int64(len(a.gate))}, cost: cost}
+	t := &task{part: p, rec: &kgo.Record{Topic: p.topic, Partition: p.id, Offset: int64(len(a.gate))}, cost: cost, meta: meta{rec: event.Record{Key: key}}}
 	a.gate[t] = make(chan struct{})
 	return t
 }

@@ -9,9 +9,6 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 )
 
-// ReasonUndecodable is the reason on the dead letter of a record that could not be read.
-const ReasonUndecodable = "undecodable"
-
 type permanentError struct {
 	code string
 	err  error
@@ -54,7 +51,11 @@ func Coded(code string, err error) error {
 	return &codedError{code: code, err: err}
 }
 
-type laterError struct{ after time.Duration }
+type laterError struct {
+	after time.Duration
+	// elsewhere is set for work that another instance may be able to do.
+	elsewhere bool
+}
 
 func (e *laterError) Error() string { return fmt.Sprintf("not now, again in %s", e.after) }
 

@@ -169,11 +169,12 @@ func TestUndecodableRecordsAreDeadLetteredAndPassed(t *testing.T) {
 	wrongType, err := event.Encode("test", &eventpb.Control{JobId: "job", Kind: "cancel"})
 	require.NoError(t, err)
 	wrongType.Topic = event.TopicWindows
+	damaged := good.With(event.HeaderSubject, "lost").Headers
 	require.NoError(t, c.out.Publish(t.Context(),
 		event.Record{Topic: event.TopicWindows},
 		event.Record{Topic: event.TopicWindows, Key: "k", Value: []byte("no type")},
-		event.Record{Topic: event.TopicWindows, Value: []byte{0xff, 0xff}, Headers: good.Headers},
-		event.Record{Topic: event.TopicWindows, Value: make([]byte, 900<<10), Headers: good.Headers},
+		event.Record{Topic: event.TopicWindows, Value: []byte{0xff, 0xff}, Headers: damaged},
+		event.Record{Topic: event.TopicWindows, Value: make([]byte, 900<<10), Headers: damaged},
 		wrongType, // decodable, but not what the handler expects
 		good,
 	))
@@ -181,9 +182,15 @@ func TestUndecodableRecordsAreDeadLetteredAndPassed(t *testing.T) {
 	dead := c.waitDead(5)
 	require.Len(t, dead, 5)
 	for _, rec := range dead {
-		require.Equal(t, stage.ReasonUndecodable, rec.Get(event.HeaderReason))
+		require.Equal(t, event.CodeUndecodable, rec.Get(event.HeaderReason))
 	}
-	require.Len(t, c.outcomesSeen(), 1)
+	// Two of the damaged records name their job in ce_subject: one outcome stands for all of it.
+	seen := c.waitOutcomes(2)
+	require.Len(t, seen, 2)
+	lost := seen[event.OutcomeID("lost", 0, 0)]
+	require.NotEmpty(t, lost)
+	require.Equal(t, event.CodeUndecodable, lost[0].GetError().GetCode())
+	require.Empty(t, lost[0].GetQuestion().GetText())
 	c.waitLag("lark.test", 0)
 }
 
@@ -197,7 +204,7 @@ func TestDeadLetterTooLargeForTheBrokerIsTruncated(t *testing.T) {
 	dead := c.waitDead(1)[0]
 	require.Less(t, len(dead.Value), len(value))
 	require.Equal(t, strconv.Itoa(len(value)), dead.Get("lark-truncated"))
-	require.Equal(t, stage.ReasonUndecodable, dead.Get(event.HeaderReason))
+	require.Equal(t, event.CodeUndecodable, dead.Get(event.HeaderReason))
 	c.waitLag("lark.test", 0)
 }
 

@@ -15,8 +15,8 @@ type keyQueues struct {
 }
 
 func (k *keyQueues) add(t *task) {
-	key := string(t.rec.Key)
-	if len(t.rec.Key) == 0 { // no key, no order
+	key := t.meta.rec.Key
+	if key == "" { // no key, no order
 		key = t.part.topic + "/" + strconv.Itoa(int(t.part.id)) + "/" + strconv.FormatInt(t.rec.Offset, 10)
 	}
 	k.mu.Lock()

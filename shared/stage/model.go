@@ -8,20 +8,30 @@ import (
 )
 
 const (
-	// modelWait is how long a record may wait for an instance that serves its model: the time of a roll-out.
-	modelWait = 10 * time.Minute
-	// modelLater is how long it is put back for at a time.
-	modelLater = 5 * time.Second
+	// elsewhereWait is how long a record may wait for an instance that can handle it: the time of a roll-out.
+	elsewhereWait = 10 * time.Minute
+	// elsewhereLater is how long it is put back for at a time.
+	elsewhereLater = 5 * time.Second
 )
 
 // OtherModel is what a handler returns for a record whose model this instance does not serve. The record is put back, so that
-// models are never mixed. A record that was put back before and is older than ten minutes fails with model_mismatch.
-// served names the model of this instance.
+// models are never mixed, until an instance of its model takes it. Ten minutes after it was first put back it fails with
+// model_mismatch: no such instance runs. served names the model of this instance.
 func OtherModel(rec event.Record, served string) error {
-	written, err := time.Parse(time.RFC3339Nano, rec.Get(event.HeaderTime))
-	putBackBefore := rec.Get(event.HeaderStage) != ""
-	if putBackBefore && (err != nil || time.Since(written) > modelWait) {
-		return Permanent(event.CodeModelMismatch, fmt.Errorf("no instance serves the model that was asked for; this one serves %s", served))
+	return elsewhere(rec, event.CodeModelMismatch, fmt.Errorf("no instance serves the model that was asked for; this one serves %s", served))
+}
+
+// elsewhere puts a record back for another instance, and gives it up with code and err when none has taken it in time. Only
+// the time since it was first put back counts: how long it waited in a backlog before says nothing about instances.
+func elsewhere(rec event.Record, code string, err error) error {
+	if since, ok := putBackSince(rec); ok && time.Since(since) > elsewhereWait {
+		return Permanent(code, err)
 	}
-	return Later(modelLater)
+	return &laterError{after: elsewhereLater, elsewhere: true}
+}
+
+// putBackSince is when the record was first put back for another instance; false if it was not, or its header is nonsense.
+func putBackSince(rec event.Record) (time.Time, bool) {
+	since, err := time.Parse(time.RFC3339Nano, rec.Get(event.HeaderPutBackSince))
+	return since, err == nil && !since.After(time.Now())
 }

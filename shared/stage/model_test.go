@@ -1,27 +1,61 @@
 package stage_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 )
 
+// Records of another model are put back until a roll-out must be over, and then fail.
 func TestOtherModel(t *testing.T) {
 	t.Parallel()
-	at := func(age time.Duration) event.Record {
-		return event.Record{}.With(event.HeaderTime, time.Now().Add(-age).UTC().Format(time.RFC3339Nano))
+	at := func(age time.Duration) string { return time.Now().Add(-age).UTC().Format(time.RFC3339Nano) }
+	old := event.Record{}.With(event.HeaderTime, at(time.Hour)).With(event.HeaderStage, "test")
+	require.Empty(t, stage.PermanentCode(stage.OtherModel(old, "m")), "old, but never put back for its model")
+	require.ErrorContains(t, stage.OtherModel(old, "m"), "not now")
+	waited := func(age time.Duration) event.Record { return old.With(event.HeaderPutBackSince, at(age)) }
+	require.Empty(t, stage.PermanentCode(stage.OtherModel(waited(9*time.Minute), "m")))
+	require.Empty(t, stage.PermanentCode(stage.OtherModel(waited(-time.Hour), "m")), "a time to come is nonsense")
+	require.Empty(t, stage.PermanentCode(stage.OtherModel(old.With(event.HeaderPutBackSince, "x"), "m")))
+	err := stage.OtherModel(waited(11*time.Minute), "lark-nano")
+	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err))
+	require.ErrorContains(t, err, "lark-nano")
+}
+
+// Instances of two models share one group. All records have one key, so that they lie on partitions that belong to one
+// instance: what is put back must reach the other instance nevertheless.
+func TestTwoModelsSideBySide(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 4)
+	serve := func(model string) {
+		c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
+			task := taskOf(rec)
+			if rec.Key != task.GetWindow().GetHash() {
+				return nil, stage.Permanent(event.CodeInternal, fmt.Errorf("the handler sees key %s", rec.Key))
+			}
+			if task.GetModelDigest() != model {
+				return nil, stage.OtherModel(rec, model)
+			}
+			return answer(rec)
+		})
 	}
-	again := stage.Later(5 * time.Second)
-	require.Equal(t, again, stage.OtherModel(at(0), "nano"))
-	require.Equal(t, again, stage.OtherModel(at(time.Hour), "nano"), "it may have waited for this stage, not for its model")
-	require.Equal(t, again, stage.OtherModel(at(time.Minute).With(event.HeaderStage, "encoder"), "nano"))
-	for _, rec := range []event.Record{at(time.Hour), {}} {
-		err := stage.OtherModel(rec.With(event.HeaderStage, "encoder"), "nano")
-		require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err))
-		require.ErrorContains(t, err, "this one serves nano")
+	serve("a")
+	serve("b")
+	const records = 20
+	for i := range uint32(records) {
+		w := window("job", "key", i, 1)
+		w.Task.ModelDigest = []string{"a", "b"}[i%2]
+		c.publish(w)
 	}
+	for _, os := range c.waitOutcomes(records) {
+		require.Equal(t, eventpb.State_STATE_ANSWERED, os[0].GetState(), os[0].GetError().GetMessage())
+	}
+	require.Empty(t, c.deadSeen())
 }

@@ -95,7 +95,7 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 
 	if t.meta.err != nil {
 		release()
-		return p.settler.bury(ctx, t, ReasonUndecodable, t.meta.err)
+		return p.settler.refuse(ctx, t, t.meta.err)
 	}
 	outputs, err := p.handle(handlerCtx, t)
 	release() // publishing one record may overlap the work on the next

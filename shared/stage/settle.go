@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -49,11 +51,11 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 	var permanent *permanentError
 	switch {
 	case errors.Is(err, event.ErrUndecodable):
-		return s.bury(ctx, t, ReasonUndecodable, err)
+		return s.refuse(ctx, t, err)
 	case errors.As(err, &permanent):
 		return s.bury(ctx, t, permanent.code, err)
 	case errors.As(err, &later):
-		return s.putBack(ctx, t, later.after)
+		return s.putBack(ctx, t, later)
 	case n < s.attempts:
 		return verdict{again: true, err: err}
 	case t.meta.attempt < len(s.retries.delays):
@@ -90,15 +92,30 @@ func (s *settler) endJob(ctx context.Context, t *task, code string, cause error)
 	return s.done(t, result, nil, s.out.publish(ctx, outcomes))
 }
 
+// refuse ends a record that this version cannot handle. A newer version's record waits for an instance of that version: in a
+// roll-out there is one, or will be.
+func (s *settler) refuse(ctx context.Context, t *task, cause error) verdict {
+	var later *laterError
+	switch {
+	case errors.Is(cause, event.ErrNewer):
+		cause = elsewhere(t.meta.rec, event.CodeNewerVersion, cause)
+		if errors.As(cause, &later) {
+			return s.putBack(ctx, t, later)
+		}
+		return s.bury(ctx, t, event.CodeNewerVersion, cause)
+	case errors.Is(cause, event.ErrInvalid):
+		return s.bury(ctx, t, event.CodeInvalidRecord, cause)
+	}
+	return s.bury(ctx, t, event.CodeUndecodable, cause)
+}
+
 // bury sends the record to the dead letters together with the failed outcomes of its questions.
 func (s *settler) bury(ctx context.Context, t *task, reason string, cause error) verdict {
 	result := telemetry.ResultDead
-	var outcomes []event.Record
-	if reason == ReasonUndecodable {
-		result = telemetry.ResultGarbage // nobody can tell which questions it carried
-	} else {
-		outcomes = s.outcomes(ctx, t, reason, cause)
+	if reason == event.CodeUndecodable || reason == event.CodeInvalidRecord {
+		result = telemetry.ResultGarbage
 	}
+	outcomes := s.outcomes(ctx, t, reason, cause)
 	letter := s.deadLetter(t, reason, cause)
 	err := s.out.publish(ctx, append([]event.Record{letter}, outcomes...))
 	for n := 1; errors.Is(err, kafka.ErrTooLarge); n++ {
@@ -128,10 +145,13 @@ func (s *settler) retryLater(ctx context.Context, t *task, cause error) verdict 
 }
 
 // putBack puts the record on a retry topic for about the wait, without counting.
-func (s *settler) putBack(ctx context.Context, t *task, wait time.Duration) verdict {
-	wait = max(wait, minLater)
+func (s *settler) putBack(ctx context.Context, t *task, later *laterError) verdict {
+	wait := max(later.after, minLater)
 	index := s.retries.fit(wait)
 	rec := s.annotate(t, nil, t.meta.attempt)
+	if later.elsewhere {
+		rec = forElsewhere(rec)
+	}
 	err := s.out.publish(ctx, []event.Record{s.retries.address(rec, index, min(wait, s.retries.delays[index]))})
 	if errors.Is(err, kafka.ErrTooLarge) {
 		return s.bury(ctx, t, event.CodeInternal, err)
@@ -139,12 +159,23 @@ func (s *settler) putBack(ctx context.Context, t *task, wait time.Duration) verd
 	return s.done(t, telemetry.ResultLater, nil, err)
 }
 
+// forElsewhere notes when the record was first put back for another instance, and gives it a key at random, so that sooner or
+// later it comes to a partition of each instance: the partition of its own key may belong to this instance for ever.
+func forElsewhere(rec event.Record) event.Record {
+	if _, ok := putBackSince(rec); !ok {
+		rec = rec.With(event.HeaderPutBackSince, time.Now().UTC().Format(time.RFC3339Nano))
+	}
+	rec = rec.With(event.HeaderKey, rec.Key)
+	rec.Key += "#" + strconv.FormatUint(uint64(rand.Uint32()), 36) //nolint:gosec // chance needs no secrecy
+	return rec
+}
+
 // outcomes are the ends of the record's questions, all with that code.
 func (s *settler) outcomes(ctx context.Context, t *task, code string, cause error) []event.Record {
 	records, err := event.FailedOutcomes(s.stage, t.meta.rec, event.Failure{
 		Code: code, Message: boundError(cause), TraceID: telemetry.TraceID(ctx), Model: s.model,
 	})
-	if err != nil { // cannot be: the record was decoded before
+	if err != nil { // cannot be: what is salvaged of any record can be encoded
 		s.log.ErrorContext(ctx, "making failed outcomes", "topic", t.part.topic, "offset", t.rec.Offset, "error", err)
 	}
 	return records

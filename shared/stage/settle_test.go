@@ -109,7 +109,9 @@ func TestSettlerDecidesByTheError(t *testing.T) {
 		"second retry topic": {err: errors.New("x"), attempt: 1, n: 2, result: telemetry.ResultRetried, topics: []string{retry1m}},
 		"retries used up":    {err: errors.New("x"), attempt: 2, n: 2, result: telemetry.ResultDead, topics: twoFailed},
 		"permanent":          {err: Permanent("code", errors.New("x")), n: 1, result: telemetry.ResultDead, topics: twoFailed},
-		"undecodable":        {err: fmt.Errorf("reading: %w", event.ErrUndecodable), n: 1, result: telemetry.ResultGarbage, topics: []string{event.TopicDead}},
+		"undecodable":        {err: fmt.Errorf("reading: %w", event.ErrUndecodable), n: 1, result: telemetry.ResultGarbage, topics: twoFailed},
+		"invalid":            {err: event.ErrInvalid, n: 1, result: telemetry.ResultGarbage, topics: twoFailed},
+		"newer":              {err: event.ErrNewer, n: 1, result: telemetry.ResultLater, topics: []string{retry5s}},
 		"later at once":      {err: Later(0), n: 1, result: telemetry.ResultLater, topics: []string{retry5s}},
 		"later":              {err: Later(6 * time.Second), n: 1, result: telemetry.ResultLater, topics: []string{retry1m}},
 		"much later":         {err: Later(time.Hour), attempt: 2, n: 1, result: telemetry.ResultLater, topics: []string{retry1m}},
@@ -228,6 +230,37 @@ func TestRetriedRecordKeepsItsOriginAndFirstError(t *testing.T) {
 		} {
 			require.Equal(t, want, rec.Get(header), header)
 		}
+	})
+}
+
+// A record of a newer version waits for an instance of that version from the first time it is put back, and then fails.
+func TestSettlerWaitsForANewerVersion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSettling(t, 0)
+		rec := kafka.ToClient(windowRecord(t).With(event.HeaderType, "larkstream.window.ready.v2"))
+		keys := map[string]bool{}
+		begun := time.Now()
+		for {
+			p := newPartition(topicPartition{rec.Topic, 3}, s.client, nil)
+			task := newTaskReader([]string{event.TopicWindows}, s.retries, nil).task(p, rec)
+			p.offsets.add(task)
+			require.Equal(t, string(windowRecord(t).Key), task.meta.rec.Key)
+			s.out.recs = nil
+			v := s.settler.refuse(t.Context(), task, task.meta.err)
+			if v.result != telemetry.ResultLater {
+				require.Equal(t, telemetry.ResultDead, v.result)
+				break
+			}
+			rec = kafka.ToClient(s.out.recs[0])
+			keys[s.out.recs[0].Key] = true
+			<-time.After(elsewhereLater)
+		}
+		require.Greater(t, time.Since(begun), elsewhereWait)
+		require.Greater(t, len(keys), 100, "another key, so another partition, each time")
+		require.Equal(t, []string{event.TopicDead, event.TopicAnswers, event.TopicAnswers}, s.out.topics())
+		require.Equal(t, event.CodeNewerVersion, s.out.recs[0].Get(event.HeaderReason))
+		require.Equal(t, windowRecord(t).Key, s.out.recs[0].Key)
 	})
 }
 

@@ -62,6 +62,9 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 		if origin := m.rec.Get(event.HeaderOriginTopic); r.topics[origin] {
 			m.rec.Topic = origin
 		}
+		if key := m.rec.Get(event.HeaderKey); key != "" {
+			m.rec.Key = key
+		}
 	}
 	if m.msg, m.err = event.Decode(m.rec); m.err == nil {
 		m.job, m.deadline = jobOf(m.msg)
