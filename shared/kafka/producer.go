@@ -56,31 +56,56 @@ func NewProducer(c Config, d Deps) (*Producer, error) {
 	return &Producer{client: client, log: d.Log, metrics: telemetry.NewStageMetrics()}, nil
 }
 
-// Publish writes the records and returns once all are acknowledged. After an error some records may be missing: the
-// caller publishes all of them again, except after ErrTooLarge. A record without trace context gets the trace context
-// of ctx.
+// Unacknowledged is the error of a Publish that some records did not come through.
+type Unacknowledged struct {
+	// Failed are the indexes of these records, rising. All others are acknowledged.
+	Failed []int
+	// First is why the first of them failed.
+	First error
+	total int
+}
+
+func (e *Unacknowledged) Error() string {
+	return fmt.Sprintf("%d of %d records not acknowledged, first: %v", len(e.Failed), e.total, e.First)
+}
+
+func (e *Unacknowledged) Unwrap() error { return e.First }
+
+// Publish writes the records and returns once each is acknowledged or has failed. An error is an *Unacknowledged: the caller
+// publishes the failed records again, except after ErrTooLarge, which wins over other errors. A record without trace context gets
+// the trace context of ctx.
 func (p *Producer) Publish(ctx context.Context, recs ...event.Record) error {
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		errs []error
-	)
+	var wg sync.WaitGroup
+	faults := make([]error, len(recs))
 	wg.Add(len(recs))
-	for _, rec := range recs {
+	for i, rec := range recs {
 		p.client.Produce(ctx, ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
 			defer wg.Done()
 			if err != nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("publishing to %s: %w", rec.Topic, tooLarge(err)))
-				mu.Unlock()
+				faults[i] = fmt.Errorf("publishing to %s: %w", rec.Topic, tooLarge(err))
 			}
 		})
 	}
 	wg.Wait()
-	if len(errs) > 0 {
-		return fmt.Errorf("%d of %d records not acknowledged, first: %w", len(errs), len(recs), errs[0])
+	return unacknowledged(faults)
+}
+
+// unacknowledged makes one error of the faults of a batch, nil if there is none.
+func unacknowledged(faults []error) error {
+	e := &Unacknowledged{total: len(faults)}
+	for i, err := range faults {
+		if err == nil {
+			continue
+		}
+		e.Failed = append(e.Failed, i)
+		if e.First == nil || (errors.Is(err, ErrTooLarge) && !errors.Is(e.First, ErrTooLarge)) {
+			e.First = err
+		}
 	}
-	return nil
+	if e.First == nil {
+		return nil
+	}
+	return e
 }
 
 func tooLarge(err error) error {

@@ -8,9 +8,13 @@ import (
 )
 
 const (
-	// A partition with this much polled and not yet taken up is paused, and resumed at a quarter.
-	pauseRecords = 64
-	pauseBytes   = 1 << 20
+	// A partition with this much polled and not yet taken up is paused, and resumed at a quarter. Only bytes count: the client throws
+	// away what it has fetched of a partition that is paused and fetches it again later, so that a pause is cheap only if it is rare.
+	pauseBytes = 2 << 20
+	// fetchPartitionBytes is the most that one fetch brings of a partition, and so about the most that a pause throws away.
+	fetchPartitionBytes = 256 << 10
+	// recordOverhead is the memory of a record beside its key, value and headers.
+	recordOverhead = 512
 )
 
 // fetcher pauses and resumes the fetching of partitions. The runner's is *kgo.Client.
@@ -19,8 +23,8 @@ type fetcher interface {
 	ResumeFetchPartitions(map[string][]int32)
 }
 
-// inbox holds the records of one partition that are polled and not yet taken up. It pauses the partition when too many
-// wait. add never blocks, so that one full partition does not hold up the poll of the others.
+// inbox holds the records of one partition that are polled and not yet taken up. It pauses the partition when too much
+// waits. add never blocks, so that one full partition does not hold up the poll of the others.
 type inbox struct {
 	topicPartition
 	fetch fetcher
@@ -47,9 +51,9 @@ func (i *inbox) add(recs []*kgo.Record) {
 	}
 	for _, rec := range recs {
 		i.pending = append(i.pending, rec)
-		i.bytes += recordBytes(rec)
+		i.bytes += recordBytes(rec) + recordOverhead
 	}
-	if !i.paused && (len(i.pending) >= pauseRecords || i.bytes >= pauseBytes) {
+	if !i.paused && i.bytes >= pauseBytes {
 		i.paused = true
 		i.fetch.PauseFetchPartitions(i.asMap())
 	}
@@ -82,8 +86,8 @@ func (i *inbox) pop() *kgo.Record {
 	rec := i.pending[0]
 	i.pending[0] = nil
 	i.pending = i.pending[1:]
-	i.bytes -= recordBytes(rec)
-	if len(i.pending) <= pauseRecords/4 && i.bytes <= pauseBytes/4 {
+	i.bytes -= recordBytes(rec) + recordOverhead
+	if i.bytes <= pauseBytes/4 {
 		i.resume()
 	}
 	return rec

@@ -17,24 +17,22 @@ func polled(n, bytes int) []*kgo.Record {
 	return recs
 }
 
-func TestInboxPausesWhenFullAndResumesAtAQuarter(t *testing.T) {
+func TestInboxPausesByBytesAndResumesAtAQuarter(t *testing.T) {
 	t.Parallel()
-	for name, tc := range map[string]struct{ records, bytes, left int }{
-		"by records": {pauseRecords, 1, pauseRecords / 4},
-		"by bytes":   {8, pauseBytes / 8, 2},
-	} {
+	for name, records := range map[string]int{"large records": 8, "small records": 512} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stub := &consumerStub{}
 			in := newInbox(t.Context(), topicPartition{"t", 1}, stub)
-			in.add(polled(tc.records-1, tc.bytes))
+			size := pauseBytes/records - recordOverhead
+			in.add(polled(records-1, size))
 			require.Empty(t, stub.paused)
-			in.add(polled(1, tc.bytes))
-			in.add(polled(1, 0))
+			in.add(polled(1, size))
+			in.add(polled(1, size))
 			require.Equal(t, []string{"t"}, stub.paused, "paused once")
-			for range tc.records - tc.left {
-				require.Empty(t, stub.resumed)
+			for range records - records/4 {
 				require.NotNil(t, in.next())
+				require.Empty(t, stub.resumed)
 			}
 			in.next()
 			in.next()
@@ -74,7 +72,7 @@ func TestInboxDoesNotLeaveAPauseBehind(t *testing.T) {
 	in := newInbox(t.Context(), topicPartition{"t", 1}, stub)
 	in.unpause()
 	require.Empty(t, stub.resumed, "it was not paused")
-	in.add(polled(pauseRecords, 1))
+	in.add(polled(1, pauseBytes))
 	in.clear()
 	in.unpause()
 	require.Equal(t, []string{"t"}, stub.resumed)

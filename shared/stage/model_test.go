@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -35,8 +36,8 @@ func TestTwoModelsSideBySide(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 4)
 	serve := func(model string) {
-		c.start(func(_ context.Context, rec event.Record) ([]event.Record, error) {
-			task := taskOf(rec)
+		c.start(func(_ context.Context, rec event.Record, msg proto.Message) ([]event.Record, error) {
+			task := msg.(*eventpb.WindowReady).GetTask()
 			if rec.Key != task.GetWindow().GetHash() {
 				return nil, stage.Permanent(event.CodeInternal, fmt.Errorf("the handler sees key %s", rec.Key))
 			}

@@ -16,8 +16,9 @@ const (
 	publishMaxWait = 5 * time.Second
 )
 
-// Publisher writes records. Publish returns once all records are acknowledged; after an error the runner publishes all of
-// them again, unless the error wraps kafka.ErrTooLarge. *kafka.Producer is a Publisher.
+// Publisher writes records. Publish returns nil once all records are acknowledged. After a *kafka.Unacknowledged the runner
+// publishes the failed records again, after any other error all of them, unless the error wraps kafka.ErrTooLarge.
+// *kafka.Producer is a Publisher.
 type Publisher interface {
 	Publish(ctx context.Context, recs ...event.Record) error
 }
@@ -45,20 +46,42 @@ func (p *persistentPublisher) publish(ctx context.Context, recs []event.Record) 
 	}
 	for n := 1; ; n++ {
 		err := p.out.Publish(ctx, traced...)
+		written, left := split(traced, err)
+		for _, rec := range written {
+			p.metrics.Published(ctx, p.stage, rec.Topic, 1)
+		}
 		if err == nil {
-			for _, rec := range traced {
-				p.metrics.Published(ctx, p.stage, rec.Topic, 1)
-			}
 			return nil
 		}
+		traced = left
 		if ctx.Err() != nil || errors.Is(err, kafka.ErrTooLarge) {
 			return err
 		}
-		p.log.WarnContext(ctx, "publishing, trying again", "records", len(recs), "error", err)
+		p.log.WarnContext(ctx, "publishing, trying again", "records", len(traced), "error", err)
 		if !p.pause(ctx, n) {
 			return ctx.Err()
 		}
 	}
+}
+
+// split parts the records by what the error of their Publish says: which are written, and which must be sent again.
+func split(recs []event.Record, err error) (written, left []event.Record) {
+	if err == nil {
+		return recs, nil
+	}
+	var partly *kafka.Unacknowledged
+	if !errors.As(err, &partly) {
+		return nil, recs
+	}
+	failed := partly.Failed
+	for i, rec := range recs {
+		if len(failed) > 0 && failed[0] == i {
+			left, failed = append(left, rec), failed[1:]
+			continue
+		}
+		written = append(written, rec)
+	}
+	return written, left
 }
 
 // pause waits before attempt n+1; false when ctx ends first.

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	pollRecords    = 64
+	pollRecords    = 512
 	fetchBytes     = 4 << 20
 	commitInterval = 500 * time.Millisecond
 	commitTimeout  = 5 * time.Second
@@ -74,7 +74,7 @@ func (r *Runner) groupOptions() []kgo.Opt {
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(commitInterval),
 		kgo.FetchMaxBytes(fetchBytes),
-		kgo.FetchMaxPartitionBytes(pauseBytes),
+		kgo.FetchMaxPartitionBytes(fetchPartitionBytes),
 		kgo.FetchMaxWait(time.Second),
 		// Only from a poll's return until its records stand in their partitions' queues: so that
 		// no record of an assignment that has ended enters the queue of the next one.
