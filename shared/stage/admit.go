@@ -10,48 +10,62 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// admitter decides when a record may be worked on: once it is due, once the records and bytes in flight leave room for it,
-// and after the earlier records of its key. It is the only way from a partition to the processor.
+// admitter decides when a record may be worked on: once it is due, after the earlier records of its key, and once the records
+// and bytes in flight leave room for it. It is the only way from a partition to the processor.
+//
+// The room is taken last, by the record that is next of its key. So a key with many records holds the room of one record, and
+// the records that wait behind it hold only a place in the queue of their partition.
 type admitter struct {
 	stage   string
 	metrics *telemetry.StageMetrics
 	control *Control // may be nil
+	process func(*task)
 
 	maxRecords, maxBytes int64
 	records, bytes       *semaphore.Weighted
+	unordered            bool
 	keys                 keyQueues
+	work                 *sync.WaitGroup
 }
 
 // newAdmitter makes an admitter that hands admitted tasks to process, each on a goroutine that work counts.
 func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, work *sync.WaitGroup, process func(*task)) *admitter {
 	a := &admitter{
-		stage: c.Stage, metrics: metrics, control: control,
+		stage: c.Stage, metrics: metrics, control: control, process: process,
 		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes,
 		records: semaphore.NewWeighted(int64(c.MaxInFlightRecords)),
-		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes),
+		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes), unordered: c.Unordered, work: work,
 	}
-	a.keys = keyQueues{queues: make(map[string][]*task), work: work, run: func(t *task) {
-		process(t)
-		a.release(t)
-	}}
+	a.keys = keyQueues{queues: make(map[string][]*task), work: work, run: a.run}
 	return a
 }
 
-// share is the part of the records in flight that one partition may hold: half, so that one hot key does not starve the
-// other partitions.
-func (a *admitter) share() *semaphore.Weighted {
-	return semaphore.NewWeighted(max(1, a.maxRecords/2))
-}
+// places is how many records of one partition may be queued or in flight. With more, a partition would have nothing to gain:
+// all of its records could be in flight at once.
+func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(a.maxRecords) }
 
-// admit waits until the task may go on and puts it into the queue of its key; false when its partition stops first. It
-// blocks the partition's later records meanwhile: on a retry topic they are due later anyway.
+// admit waits until the task is due and has a place, and queues it; false when its partition stops first. It blocks the
+// partition's later records meanwhile: on a retry topic they are due later anyway.
 func (a *admitter) admit(t *task) bool {
 	t.cost = min(max(t.cost, 1), a.maxBytes) // what costs more than the bound runs alone
-	if !a.waitDue(t) || !a.acquire(t) {
+	if !a.waitDue(t) || t.part.places.Acquire(t.part.stop, 1) != nil {
 		return false
+	}
+	if a.unordered || t.meta.rec.Key == "" {
+		a.work.Go(func() { a.run(t) })
+		return true
 	}
 	a.keys.add(t)
 	return true
+}
+
+// run has the task processed once there is room, and gives place and room back.
+func (a *admitter) run(t *task) {
+	defer t.part.places.Release(1)
+	if a.acquire(t) {
+		defer a.release(t)
+		a.process(t)
+	}
 }
 
 // waitDue holds a record of a retry topic until it is due, or until its job ends before that; false when the partition
@@ -75,16 +89,11 @@ func (a *admitter) waitDue(t *task) bool {
 // acquire waits until the record fits the bounds; false when the partition stops first.
 func (a *admitter) acquire(t *task) bool {
 	p := t.part
-	if p.share.Acquire(p.stop, 1) != nil {
-		return false
-	}
 	if a.records.Acquire(p.stop, 1) != nil {
-		p.share.Release(1)
 		return false
 	}
 	if a.bytes.Acquire(p.stop, t.cost) != nil {
 		a.records.Release(1)
-		p.share.Release(1)
 		return false
 	}
 	a.metrics.InFlight(p.hard, a.stage, 1, t.cost)
@@ -96,7 +105,6 @@ func (a *admitter) release(t *task) {
 	a.metrics.InFlight(t.part.hard, a.stage, -1, -t.cost)
 	a.bytes.Release(t.cost)
 	a.records.Release(1)
-	t.part.share.Release(1)
 }
 
 // waitFor waits for d; false when ctx ends first.

@@ -38,7 +38,7 @@ func newAdmission(records int, bytes int64, control *Control) *admission {
 }
 
 func (a *admission) partition(id int32) *partition {
-	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.share())
+	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.places())
 }
 
 func (a *admission) task(p *partition, key string, cost int64) *task {
@@ -68,31 +68,23 @@ func (a *admission) begun() []string {
 	return append([]string(nil), a.runs...)
 }
 
-func TestAdmitterBoundsRecordsAndGivesAPartitionHalf(t *testing.T) {
+func TestAdmitterBoundsRecordsAndThePlacesOfAPartition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newAdmission(4, 1<<20, nil)
-		first, second, third := a.partition(0), a.partition(1), a.partition(2)
-		var tasks []*task
-		for i := range 2 {
-			tasks = append(tasks, a.task(first, fmt.Sprint("a", i), 1), a.task(second, fmt.Sprint("b", i), 1))
-		}
-		for _, task := range tasks[:3] {
+		a := newAdmission(2, 1<<20, nil)
+		first, second := a.partition(0), a.partition(1)
+		tasks := []*task{a.task(first, "a", 1), a.task(first, "b", 1), a.task(second, "c", 1), a.task(second, "d", 1)}
+		for _, task := range tasks {
 			require.True(t, <-a.offer(task))
 		}
+		require.ElementsMatch(t, []string{"a", "b"}, a.begun(), "the others are queued: two are in flight")
 		extra := a.task(first, "extra", 1)
 		answer := a.offer(extra)
-		require.Empty(t, answer, "the partition holds its half already, though there is room")
-		require.True(t, <-a.offer(tasks[3]))
-		other := a.task(third, "other", 1)
-		waiting := a.offer(other)
-		require.Empty(t, waiting, "all records are in flight")
-
-		a.letGo(tasks[1])
-		require.True(t, <-waiting)
+		require.Empty(t, answer, "the partition has two places")
 		a.letGo(tasks[0])
 		require.True(t, <-answer)
-		for _, task := range append(tasks[2:], extra, other) {
+		require.Equal(t, "c", a.begun()[2], "it came before the extra one")
+		for _, task := range append(tasks[1:], extra) {
 			a.letGo(task)
 		}
 		a.work.Wait()
@@ -105,16 +97,58 @@ func TestAdmitterBoundsBytesAndLetsAnOversizedRecordRunAlone(t *testing.T) {
 		a := newAdmission(100, 10, nil)
 		p := a.partition(0)
 		small, big, after := a.task(p, "small", 1), a.task(p, "big", 1<<40), a.task(p, "after", 0)
-		require.True(t, <-a.offer(small))
-		answer := a.offer(big)
-		require.Empty(t, answer)
+		for _, task := range []*task{small, big, after} {
+			require.True(t, <-a.offer(task))
+		}
+		require.Equal(t, []string{"small"}, a.begun())
 		a.letGo(small)
-		require.True(t, <-answer)
-		waiting := a.offer(after)
-		require.Empty(t, waiting, "a record that costs nothing counts as one byte")
+		require.Equal(t, []string{"small", "big"}, a.begun(), "a record that costs nothing counts as one byte")
 		a.letGo(big)
-		require.True(t, <-waiting)
+		require.Equal(t, []string{"small", "big", "after"}, a.begun())
 		a.letGo(after)
+		a.work.Wait()
+	})
+}
+
+// The records of one hot window must not hold the memory that other windows need, before it is their turn.
+func TestAHotKeyHoldsTheRoomOfOneRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(8, 2, nil)
+		hot, cold := a.partition(0), a.partition(1)
+		var queued []*task
+		for range 8 {
+			task := a.task(hot, "hot", 1)
+			queued = append(queued, task)
+			require.True(t, <-a.offer(task))
+		}
+		for i := range 3 {
+			task := a.task(cold, fmt.Sprint("cold", i), 1)
+			require.True(t, <-a.offer(task))
+			require.Equal(t, fmt.Sprint("cold", i), a.begun()[i+1])
+			a.letGo(task)
+		}
+		for _, task := range queued {
+			a.letGo(task)
+		}
+		a.work.Wait()
+	})
+}
+
+func TestAnUnorderedStageRunsRecordsOfOneKeyTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(8, 8, nil)
+		a.unordered = true
+		p := a.partition(0)
+		tasks := []*task{a.task(p, "key", 1), a.task(p, "key", 1)}
+		for _, task := range tasks {
+			require.True(t, <-a.offer(task))
+		}
+		require.Equal(t, []string{"key", "key"}, a.begun())
+		for _, task := range tasks {
+			a.letGo(task)
+		}
 		a.work.Wait()
 	})
 }
@@ -127,10 +161,9 @@ func TestAdmitterGivesBackWhatAStoppedPartitionTook(t *testing.T) {
 		running, stopping, other := a.partition(0), a.partition(1), a.partition(2)
 		held := a.task(running, "held", 10)
 		require.True(t, <-a.offer(held))
-		waiting := a.offer(a.task(stopping, "waiting", 1))
-		require.Empty(t, waiting)
+		require.True(t, <-a.offer(a.task(stopping, "waiting", 1)))
 		stopping.stopNow()
-		require.False(t, <-waiting)
+		synctest.Wait()
 		a.letGo(held)
 		next, last := a.task(other, "next", 9), a.task(running, "last", 1)
 		require.True(t, <-a.offer(next))

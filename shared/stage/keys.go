@@ -1,9 +1,6 @@
 package stage
 
-import (
-	"strconv"
-	"sync"
-)
+import "sync"
 
 // keyQueues runs the tasks of one key one after another, in the order added, and tasks of different keys in parallel. A
 // key has a goroutine only while it has tasks. The admitter bounds the tasks.
@@ -16,9 +13,6 @@ type keyQueues struct {
 
 func (k *keyQueues) add(t *task) {
 	key := t.meta.rec.Key
-	if key == "" { // no key, no order
-		key = t.part.topic + "/" + strconv.Itoa(int(t.part.id)) + "/" + strconv.FormatInt(t.rec.Offset, 10)
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	queue, busy := k.queues[key]

@@ -27,7 +27,7 @@ type partition struct {
 	topicPartition
 	inbox   *inbox
 	offsets *offsets
-	share   *semaphore.Weighted // of the records in flight; the admitter's
+	places  *semaphore.Weighted // for records that are queued or in flight; the admitter's
 
 	// stop ends when no new work may begin; hard ends when running work must end.
 	stop    context.Context //nolint:containedctx // lifetimes of the assignment, not of a call
@@ -40,8 +40,8 @@ type partition struct {
 	idle    chan struct{} // closed when running falls to 0
 }
 
-func newPartition(tp topicPartition, client consumer, share *semaphore.Weighted) *partition {
-	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, share: share}
+func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted) *partition {
+	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, places: places}
 	p.hard, p.abandon = context.WithCancelCause(context.Background())
 	p.stop, p.stopNow = context.WithCancel(p.hard)
 	p.inbox = newInbox(p.stop, tp, client)

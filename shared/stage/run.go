@@ -110,7 +110,7 @@ func (r *Runner) poll(ctx context.Context) {
 func (r *Runner) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 	for topic, ids := range assigned {
 		for _, id := range ids {
-			p := newPartition(topicPartition{topic, id}, client, r.admit.share())
+			p := newPartition(topicPartition{topic, id}, client, r.admit.places())
 			r.assigned.add(p)
 			r.work.Go(func() { p.feed(r.read, r.admit) }) //nolint:contextcheck // it lives as long as the partition, not as this call
 		}

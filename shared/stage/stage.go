@@ -34,8 +34,10 @@ type Config struct {
 	Group string
 	// Concurrency is how many handlers run at once. Default 4.
 	Concurrency int
-	// MaxInFlightRecords bounds the records that are taken up and not yet finished. Default 64. One partition may hold
-	// half of them at most, so that one hot key does not starve other partitions. Besides, about 2 MiB of records wait
+	// Unordered lets records of one key run at the same time. Set it for a stage whose records do not depend on each other.
+	Unordered bool
+	// MaxInFlightRecords bounds the records that are worked on and not yet finished. Default 64. Of one key it is one record at
+	// a time, unless Unordered is set. Besides, as many records of each partition may be queued, about 2.5 MiB of records wait
 	// in each assigned partition at most, and 4 MiB in one fetch.
 	MaxInFlightRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A

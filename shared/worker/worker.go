@@ -108,7 +108,9 @@ type Work struct {
 	// already serves health and readiness, so it may take minutes; tell changes the reason for which the stage is not ready. An error ends the
 	// service. Open must end soon after ctx does.
 	Open func(ctx context.Context, tell func(reason string)) (Opened, error)
-	// Concurrency is how many keys are handled at once.
+	// Unordered lets records of one key be handled at the same time, see stage.Config.
+	Unordered bool
+	// Concurrency is how many records are handled at once.
 	Concurrency int
 	// RecordBytes is the most memory that one record in hand takes. At most InFlight records are in hand; 0 means Concurrency.
 	RecordBytes int64
@@ -126,7 +128,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	}
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
-		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency,
+		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout,
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model,

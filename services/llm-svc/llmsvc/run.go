@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	step := w.Step(handle.Stage, w.Bundle.PromptKey)
 	step.Model = cfg.options(nil).ModelName(w.Bundle)
 	return w.Serve(ctx, worker.Work{
-		Step: step, Topic: event.TopicPrompts, Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
+		Step: step, Topic: event.TopicPrompts, Unordered: true, Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
 		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
 		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,
 		Open: func(ctx context.Context, tell func(string)) (worker.Opened, error) {

@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = w.Close(ctx, err) }()
 	step := w.Step(handle.Stage, w.Bundle.EmbeddingKey)
 	return w.Serve(ctx, worker.Work{
-		Step: step, Topic: event.TopicEmbeddings, Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+		Step: step, Topic: event.TopicEmbeddings, Unordered: true, Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
 		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(w, step) },
 	})
 }
