@@ -84,7 +84,10 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, limit int64) (
 	}
 	counted := &limited{r: r, limit: limit}
 	if err := s.bucket.put(ctx, key, counted); err != nil {
-		return 0, fmt.Errorf("writing object %s: %w", key, err)
+		if counted.failed {
+			return 0, fmt.Errorf("writing object %s: %w", key, err)
+		}
+		return 0, wrap("writing", key, err)
 	}
 	return counted.n, nil
 }
@@ -93,6 +96,7 @@ func (s *Store) Put(ctx context.Context, key string, r io.Reader, limit int64) (
 type limited struct {
 	r        io.Reader
 	n, limit int64
+	failed   bool // r has failed, and not the store
 }
 
 func (l *limited) Read(p []byte) (int, error) {
@@ -100,6 +104,9 @@ func (l *limited) Read(p []byte) (int, error) {
 	l.n += int64(n)
 	if l.n > l.limit {
 		return 0, ErrTooLarge
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		l.failed = true
 	}
 	return n, err
 }
@@ -219,7 +226,18 @@ func tempCopy(r io.Reader) (string, error) {
 	return f.Name(), nil
 }
 
-// wrap says what was being done.
+// wrap says what was being done, and marks what tells that the store is down.
 func wrap(doing, key string, err error) error {
+	if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, context.Canceled) {
+		err = &downError{err}
+	}
 	return fmt.Errorf("%s object %s: %w", doing, key, err)
 }
+
+// downError is a fault of the store and not of the object: no answer, no right, no space. Stages wait until it has passed.
+type downError struct{ error }
+
+func (e *downError) Unwrap() error { return e.error }
+
+// Unavailable tells a stage to wait.
+func (e *downError) Unavailable() bool { return true }

@@ -329,3 +329,31 @@ func FuzzCheckKey(f *testing.F) {
 		require.True(t, filepath.IsLocal(k))
 	})
 }
+
+// A stage waits for a store that is down; it must not take a missing or damaged object for that, nor the fault of who writes.
+func TestOnlyFaultsOfTheStoreSayThatItIsDown(t *testing.T) {
+	t.Parallel()
+	down := func(err error) bool {
+		var u interface{ Unavailable() bool }
+		return errors.As(err, &u) && u.Unavailable()
+	}
+	dir := t.TempDir()
+	s, err := blob.Open(t.Context(), "file://"+dir)
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = s.GetBytes(t.Context(), "pcm/v1/x", 1)
+	require.ErrorIs(t, err, blob.ErrNotFound)
+	require.False(t, down(err))
+	require.NoError(t, s.PutBytes(t.Context(), "pcm/v1/x", []byte("large")))
+	_, err = s.GetBytes(t.Context(), "pcm/v1/x", 1)
+	require.ErrorIs(t, err, blob.ErrTooLarge)
+	require.False(t, down(err))
+	_, err = s.Put(t.Context(), "pcm/v1/y", iotest.ErrReader(errors.New("the sender left")), 10)
+	require.ErrorContains(t, err, "the sender left")
+	require.False(t, down(err))
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "emb"), nil, 0o600)) // a file where a folder is needed
+	err = s.PutBytes(t.Context(), "emb/v1/x", []byte("x"))
+	require.Error(t, err)
+	require.True(t, down(err))
+}

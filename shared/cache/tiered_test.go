@@ -117,18 +117,29 @@ type flaky struct {
 	cache.Cache
 	calls atomic.Int64
 	err   error
+	takes time.Duration
+	has   bool
 }
 
 func (f *flaky) Get(context.Context, string) (tensor.Matrix, error) {
 	f.calls.Add(1)
+	if f.takes > 0 {
+		<-time.After(f.takes)
+	}
 	if f.err != nil {
 		return tensor.Matrix{}, f.err
+	}
+	if f.has {
+		return ramp(2, 2), nil
 	}
 	return tensor.Matrix{}, cache.ErrMiss
 }
 
 func (f *flaky) Put(context.Context, string, tensor.Matrix) error {
 	f.calls.Add(1)
+	if f.takes > 0 {
+		<-time.After(f.takes)
+	}
 	return f.err
 }
 
@@ -162,6 +173,27 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		}
 		require.EqualValues(t, 14, hot.calls.Load(), "in use again")
 	})
+}
+
+func TestASlowTierIsLeftAloneToo(t *testing.T) {
+	t.Parallel()
+	for name, has := range map[string]bool{"hits": true, "misses": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				truth := cache.NewBlob(openStore(t, "mem://"), cache.F32)
+				require.NoError(t, truth.Put(t.Context(), key, ramp(2, 2)))
+				hot := &flaky{takes: 900 * time.Millisecond, has: has}
+				c := cache.NewTiered(hot, truth, deps())
+				for range 20 {
+					got, err := c.Get(t.Context(), key)
+					require.NoError(t, err, "what comes late is used nevertheless")
+					require.Equal(t, ramp(2, 2), got)
+				}
+				require.EqualValues(t, 3, hot.calls.Load())
+			})
+		})
+	}
 }
 
 func TestMissesAndCancelledCallsDoNotOpenTheCircuit(t *testing.T) {

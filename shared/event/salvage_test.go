@@ -48,8 +48,11 @@ func TestEveryRefusedRecordThatNamesAJobEndsItsQuestions(t *testing.T) {
 			err:    event.ErrInvalid, questions: 2, window: true,
 		},
 		"window out of range": {
-			change: func(task *eventpb.Task, rec *event.Record) { task.Window.Index = event.MaxWindows; revalue(t, task, rec) },
-			err:    event.ErrInvalid, questions: 2,
+			change: func(task *eventpb.Task, rec *event.Record) {
+				task.Window.Index = event.MaxWindows
+				revalue(t, task, rec)
+			},
+			err: event.ErrInvalid, questions: 2,
 		},
 		"questions twice and out of range": {
 			change: func(task *eventpb.Task, rec *event.Record) {
@@ -63,8 +66,10 @@ func TestEveryRefusedRecordThatNamesAJobEndsItsQuestions(t *testing.T) {
 			err:    event.ErrInvalid, questions: 2, window: true,
 		},
 		"newer version": {
-			change: func(_ *eventpb.Task, rec *event.Record) { *rec = rec.With(event.HeaderType, "larkstream.window.ready.v2") },
-			err:    event.ErrNewer, questions: 2, window: true,
+			change: func(_ *eventpb.Task, rec *event.Record) {
+				*rec = rec.With(event.HeaderType, "larkstream.window.ready.v2")
+			},
+			err: event.ErrNewer, questions: 2, window: true,
 		},
 		"damaged behind the task": {
 			change: func(_ *eventpb.Task, rec *event.Record) { rec.Value = append(rec.Value, 0xff) },

@@ -11,6 +11,7 @@
 //   - nil: the outputs are published and acknowledged, then the record is done.
 //   - Permanent: a dead letter, and a failed outcome for every question of the record.
 //   - Later: the record is put back for a while, and no attempt is counted.
+//   - Unavailable: attempts in place as for any error; then the stage pauses until the record can be handled, and counts nothing.
 //   - Any other error: another attempt in place after a jittered wait, then on each of the delayed retry topics, then as
 //     Permanent with the code of Coded, or with "internal".
 //   - The handler's context ends when the job is cancelled or past its deadline; the questions then end as cancelled. It
@@ -20,7 +21,7 @@
 // A record passes four types, one after another:
 //
 //	inbox      what is polled and waits; pauses and resumes its partition
-//	admitter   waits until the record is due and fits the budgets; then the queue of its key
+//	admitter   waits until the record is due, then in the queue of its key, then until it fits the budgets
 //	processor  runs the handler, with the job's cancel and deadline
 //	settler    publishes outputs, retries, dead letters and outcomes; then the partition's offsets may move
 //

@@ -25,6 +25,7 @@ type processor struct {
 	slots        *semaphore.Weighted // handlers that may run
 	control      *Control            // may be nil
 	settler      *settler
+	breaker      *breaker
 	log          *slog.Logger
 	metrics      *telemetry.StageMetrics
 }
@@ -41,6 +42,10 @@ func (p *processor) process(t *task) {
 	}
 	for n := 1; ; n++ {
 		v := p.attempt(ctx, t, n)
+		if v.down {
+			p.breaker.trip(ctx, v.err)
+			continue
+		}
 		if v.again {
 			p.metrics.Retried(ctx, p.stage, telemetry.RetryInPlace)
 			span.AddEvent("retry", trace.WithAttributes(telemetry.AttrAttempt.Int(n)))
@@ -83,36 +88,43 @@ func (p *processor) spanOptions(t *task) []trace.SpanStartOption {
 func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 	handlerCtx, cancel := p.handlerContext(ctx, t)
 	defer cancel()
-	release, ok := p.slot(handlerCtx, t)
+	probe, release, ok := p.slot(handlerCtx, t)
 	if !ok {
 		return verdict{}
 	}
 	defer release()
 	if !t.part.begin() {
+		p.breaker.report(ctx, probe, ErrRevoked)
 		return verdict{}
 	}
 	defer t.part.end()
 
 	if t.meta.err != nil {
+		p.breaker.report(ctx, probe, t.meta.err)
 		release()
 		return p.settler.refuse(ctx, t, t.meta.err)
 	}
 	outputs, err := p.handle(handlerCtx, t)
+	p.breaker.report(ctx, probe, err)
 	release() // publishing one record may overlap the work on the next
 	return p.settler.settle(ctx, handlerCtx, t, n, outputs, err)
 }
 
-// slot waits for the right to run a handler; false when the partition stops first. A record whose
-// job has ended needs none: its outcome must not wait for other records' work.
-func (p *processor) slot(handlerCtx context.Context, t *task) (release func(), ok bool) {
+// slot waits until the stage is not paused and has a free handler; false when the partition stops first. A record whose job has
+// ended needs neither: its outcome must not wait for other records' work.
+func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, release func(), ok bool) {
 	ctx, cancel := context.WithCancel(handlerCtx)
 	defer cancel()
 	defer context.AfterFunc(t.part.stop, cancel)() //nolint:contextcheck // a second life to watch beside handlerCtx
-	if p.slots.Acquire(ctx, 1) != nil {
-		_, ended := endOf(context.Cause(handlerCtx))
-		return func() {}, ended && t.part.stop.Err() == nil
+	probe, ok = p.breaker.pass(ctx)
+	if ok && p.slots.Acquire(ctx, 1) == nil {
+		return probe, sync.OnceFunc(func() { p.slots.Release(1) }), true
 	}
-	return sync.OnceFunc(func() { p.slots.Release(1) }), true
+	if ok {
+		p.breaker.report(ctx, probe, context.Cause(ctx))
+	}
+	_, ended := endOf(context.Cause(handlerCtx))
+	return false, func() {}, ended && t.part.stop.Err() == nil
 }
 
 // handlerContext ends with ErrCancelled or ErrExpired as its cause when the job does.

@@ -32,6 +32,7 @@ type settler struct {
 type verdict struct {
 	result string // one of telemetry's Result values; "" = abandoned, the record comes again
 	again  bool   // another attempt in place
+	down   bool   // another attempt once what the stage needs answers again
 	err    error
 }
 
@@ -58,6 +59,8 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 		return s.putBack(ctx, t, later)
 	case n < s.attempts:
 		return verdict{again: true, err: err}
+	case unavailable(err):
+		return verdict{down: true, err: err}
 	case t.meta.attempt < len(s.retries.delays):
 		return s.retryLater(ctx, t, err)
 	}

@@ -115,7 +115,7 @@ func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
 		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, log: r.log, metrics: metrics,
-		slots: semaphore.NewWeighted(int64(c.Concurrency)),
+		slots: semaphore.NewWeighted(int64(c.Concurrency)), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
 			out: &persistentPublisher{stage: c.Stage, out: d.Producer, log: r.log, metrics: metrics},

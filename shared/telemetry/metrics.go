@@ -13,10 +13,10 @@ import (
 
 // StageMetrics counts what a stage's runner does with records.
 type StageMetrics struct {
-	records, retries, dead, published, dropped metric.Int64Counter
-	duration                                   metric.Float64Histogram
-	lag                                        metric.Float64Gauge
-	inFlightRecords, inFlightBytes             metric.Int64UpDownCounter
+	records, retries, dead, published, dropped, lost metric.Int64Counter
+	duration                                         metric.Float64Histogram
+	lag, paused                                      metric.Float64Gauge
+	inFlightRecords, inFlightBytes                   metric.Int64UpDownCounter
 }
 
 // NewStageMetrics returns the instruments of a stage's runner.
@@ -31,6 +31,8 @@ func NewStageMetrics() *StageMetrics {
 		retries:         i.counter(MetricStageRetries, unitRecords, "Attempts that ended in a retry."),
 		dead:            i.counter(MetricStageDead, unitRecords, "Records sent to the dead-letter topic, by code."),
 		published:       i.counter(MetricStagePublished, unitRecords, "Records that a stage has published."),
+		paused:          i.gauge(MetricStagePaused, "{state}", "1 while the stage pauses because something that it needs does not answer."),
+		lost:            i.counter(MetricStageLost, unitRecords, "Records that the broker deleted before the stage had handled them."),
 		dropped:         i.counter(MetricEventsDropped, unitRecords, "Progress and token events dropped because a buffer was full."),
 	}
 }
@@ -67,6 +69,20 @@ func (m *StageMetrics) Dead(ctx context.Context, stage, code string) {
 // Published counts records written to a topic.
 func (m *StageMetrics) Published(ctx context.Context, stage, topic string, n int) {
 	m.published.Add(ctx, int64(n), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
+}
+
+// Paused notes whether the stage pauses because something that it needs does not answer.
+func (m *StageMetrics) Paused(ctx context.Context, stage string, paused bool) {
+	v := 0.0
+	if paused {
+		v = 1
+	}
+	m.paused.Record(ctx, v, metric.WithAttributes(AttrStage.String(stage)))
+}
+
+// Lost counts records of a topic that the broker deleted before the stage had handled them.
+func (m *StageMetrics) Lost(ctx context.Context, stage, topic string, n int64) {
+	m.lost.Add(ctx, n, metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
 }
 
 // EventsDropped counts best-effort events that were not sent.

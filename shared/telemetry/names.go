@@ -124,6 +124,8 @@ const (
 	MetricStageRetries         = "lark.stage.retries"
 	MetricStageDead            = "lark.stage.dead"
 	MetricStagePublished       = "lark.stage.published"
+	MetricStagePaused          = "lark.stage.paused"
+	MetricStageLost            = "lark.stage.lost"
 	MetricEventsDropped        = "lark.events.dropped"
 
 	MetricCacheRequests = "lark.cache.requests"

@@ -25,7 +25,60 @@ type asking struct {
 	watch     sync.Mutex // held while the watcher is called
 }
 
-// answer asks one question. Its error concerns the whole request.
+// rounds is how often a question is asked that fails while others are answered.
+const rounds = 3
+
+// all asks every question, and those that fail once more while the server answers others: one fault of the server must not cost the answers
+// that are there already.
+func (a *asking) all(ctx context.Context) ([]contract.Result, error) {
+	results := make([]contract.Result, len(a.request.Questions))
+	open := make([]int, len(results))
+	for i := range open {
+		open[i] = i
+	}
+	for n := 1; ; n++ {
+		faults := a.round(ctx, results, open)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		answered := len(results) - len(open)
+		var failed []int
+		for k, i := range open {
+			if faults[k] != nil {
+				results[i].Err = faults[k]
+				failed = append(failed, i)
+			}
+		}
+		if answered += len(open) - len(failed); len(failed) == 0 {
+			return results, nil
+		}
+		if answered == 0 {
+			return nil, results[failed[0]].Err
+		}
+		if n == rounds {
+			return results, nil
+		}
+		open = failed
+		if err := sleep(ctx, firstWait<<n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// round asks the questions with these indexes at once and returns the fault of each.
+func (a *asking) round(ctx context.Context, results []contract.Result, open []int) []error {
+	faults := make([]error, len(open))
+	var group sync.WaitGroup
+	for k, i := range open {
+		q := a.request.Questions[i]
+		results[i] = contract.Result{Index: q.Index}
+		group.Go(func() { faults[k] = a.answer(ctx, &results[i], q) })
+	}
+	group.Wait()
+	return faults
+}
+
+// answer asks one question. Its error is a fault of the server or of the way to it.
 func (a *asking) answer(ctx context.Context, result *contract.Result, q contract.Question) error {
 	release, err := a.slots.acquire(ctx, a.request.Job)
 	if err != nil {

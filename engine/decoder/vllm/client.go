@@ -200,6 +200,9 @@ type temporary struct {
 func (t *temporary) Error() string { return t.err.Error() }
 func (t *temporary) Unwrap() error { return t.err }
 
+// Unavailable tells the stage that the server is down or has no room, and nothing is wrong with what was asked.
+func (t *temporary) Unavailable() bool { return true }
+
 // final is err with the leave to ask again taken away.
 func final(err error) error {
 	var t *temporary

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,12 +109,62 @@ func TestABusyServerIsAskedAgain(t *testing.T) {
 	require.Len(t, server.Requests(), 3)
 }
 
+// One fault of the server costs neither the window's other answers nor, if it passes, the answer itself.
+func TestAFaultOfTheServerFailsOneQuestion(t *testing.T) {
+	t.Parallel()
+	for name, lasting := range map[string]bool{"once": false, "always": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var bad string // the prompt that came first
+			failed := 0
+			answered := &vllmtest.Config{}
+			answering("The", " key.")(answered)
+			e, server := setup(t, func(c *vllmtest.Config) {
+				c.Answer = func(w http.ResponseWriter, r *http.Request, req vllmtest.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					if bad == "" {
+						bad = req.PromptEmbeds
+					}
+					if req.PromptEmbeds != bad || (!lasting && failed > 0) {
+						answered.Answer(w, r, req)
+						return
+					}
+					failed++
+					vllmtest.Fail(w, http.StatusInternalServerError, "CUDA error")
+				}
+			}, plain)
+			results, err := e.Answer(t.Context(), ask("first", "second", "third"))
+			require.NoError(t, err)
+			faults := 0
+			for _, r := range results {
+				if r.Err != nil {
+					faults++
+					require.ErrorContains(t, r.Err, "CUDA error")
+					continue
+				}
+				require.Equal(t, "The key.", r.Text)
+			}
+			if lasting {
+				require.Equal(t, 1, faults)
+				require.Len(t, server.Requests(), 2+rounds)
+				return
+			}
+			require.Zero(t, faults)
+			require.Len(t, server.Requests(), 4)
+		})
+	}
+}
+
 func TestAServerThatIsNotThereIsAnErrorOfTheRequest(t *testing.T) {
 	t.Parallel()
 	e, server := setup(t, same, func(c *Config) { c.Timeout = 50 * time.Millisecond })
 	server.Close()
 	_, err := e.Answer(t.Context(), ask("what"))
 	require.Error(t, err)
+	var down interface{ Unavailable() bool }
+	require.ErrorAs(t, err, &down, "the stage pauses for it")
 	require.Error(t, e.Check(t.Context()))
 }
 

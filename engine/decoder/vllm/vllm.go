@@ -143,7 +143,8 @@ func (e *Engine) enter(ctx context.Context) (_ context.Context, cancel context.C
 }
 
 // Answer implements contract.Engine. Every question is a request of its own to the server, which keeps what they have in common in its
-// prefix cache. A question that the server refuses fails alone; a server that cannot be reached fails the request.
+// prefix cache. A question that the server refuses fails alone. So does a question whose answer fails several times while the server
+// answers others; a server that answers none fails the request.
 func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.Result, error) {
 	if err := contract.CheckSoft(req.Soft, e.bundle.LLM.Hidden); err != nil {
 		return nil, err
@@ -152,27 +153,13 @@ func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.R
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel, leave, err := e.enter(ctx)
+	ctx, _, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	results := make([]contract.Result, len(req.Questions))
 	asked := asking{
 		Engine: e, request: req, structure: structure, came: time.Now(), frames: e.prompts.table.encode(req.Soft.Data),
 	}
-	var group sync.WaitGroup
-	for i, q := range req.Questions {
-		results[i].Index = q.Index
-		group.Go(func() {
-			if err := asked.answer(ctx, &results[i], q); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	group.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return results, nil
+	return asked.all(ctx)
 }

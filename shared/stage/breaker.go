@@ -1,0 +1,133 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+const (
+	// While a dependency is down, one record tries it this long after the last try; the wait doubles up to the longest.
+	firstProbe   = time.Second
+	longestProbe = 30 * time.Second
+)
+
+// Unavailable says that something which every record of the stage needs does not answer, such as the object store or the server
+// of the model. When the attempts in place are used up, the stage pauses: no record is failed or put on a retry topic for it.
+// One record after another tries again, and with the first success the stage goes on. An error with a method
+// Unavailable() bool says the same.
+func Unavailable(err error) error { return &unavailableError{err} }
+
+type unavailableError struct{ error }
+
+func (e *unavailableError) Unwrap() error     { return e.error }
+func (e *unavailableError) Unavailable() bool { return true }
+
+// unavailable tells whether err says that a dependency is down.
+func unavailable(err error) bool {
+	var u interface{ Unavailable() bool }
+	return errors.As(err, &u) && u.Unavailable()
+}
+
+// breaker is the circuit breaker of a stage. It is closed while the dependencies answer and open while one is down.
+type breaker struct {
+	stage   string
+	log     *slog.Logger
+	metrics *telemetry.StageMetrics
+
+	mu      sync.Mutex
+	open    bool
+	since   time.Time     // when it opened
+	wait    time.Duration // between two probes
+	next    time.Time     // when a record may try
+	probing bool
+	changed chan struct{} // closed and replaced with each change
+}
+
+func newBreaker(stage string, log *slog.Logger, metrics *telemetry.StageMetrics) *breaker {
+	return &breaker{stage: stage, log: log, metrics: metrics, changed: make(chan struct{})}
+}
+
+// pass waits until a record may be handled; ok is false when ctx ends first. probe is true for the record that tries while the
+// circuit is open. Each pass that was ok must be reported.
+func (b *breaker) pass(ctx context.Context) (probe, ok bool) {
+	for {
+		wait, changed, probe := b.enter()
+		if wait == 0 {
+			return probe, true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false, false
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// enter returns 0 if a record may be handled now, else how long to wait unless something changes.
+func (b *breaker) enter() (wait time.Duration, changed <-chan struct{}, probe bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !b.open:
+		return 0, nil, false
+	case b.probing:
+		return time.Hour, b.changed, false // until the probe is reported
+	}
+	if wait := time.Until(b.next); wait > 0 {
+		return wait, b.changed, false
+	}
+	b.probing = true
+	return 0, nil, true
+}
+
+// report tells how a record went that had passed.
+func (b *breaker) report(ctx context.Context, probe bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open {
+		return
+	}
+	if err == nil {
+		b.open, b.probing = false, false
+		b.metrics.Paused(ctx, b.stage, false)
+		b.log.InfoContext(ctx, "stage goes on: what it needs answers again", "paused_s", time.Since(b.since).Seconds())
+		b.broadcast()
+		return
+	}
+	if probe {
+		b.probing = false
+		if unavailable(err) {
+			b.wait = min(2*b.wait, longestProbe)
+		}
+		b.next = time.Now().Add(b.wait)
+		b.broadcast()
+	}
+}
+
+// trip opens the circuit.
+func (b *breaker) trip(ctx context.Context, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open {
+		return
+	}
+	b.open, b.since, b.wait, b.next = true, time.Now(), firstProbe, time.Now().Add(firstProbe)
+	b.metrics.Paused(ctx, b.stage, true)
+	b.log.WarnContext(ctx, "stage pauses: something that it needs does not answer; it tries again by itself and nothing is lost",
+		"error", boundError(err))
+	b.broadcast()
+}
+
+func (b *breaker) broadcast() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}

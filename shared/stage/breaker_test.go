@@ -1,0 +1,128 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/telemetry"
+)
+
+// processing is a processor with a handler of the test's and one partition.
+type processing struct {
+	*processor
+	out    *publisherStub
+	client *consumerStub
+	part   *partition
+	work   sync.WaitGroup
+	offset int64
+}
+
+func newProcessing(handler Handler) *processing {
+	p := &processing{out: &publisherStub{}, client: &consumerStub{}}
+	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil)
+	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
+	p.processor = &processor{
+		stage: "test", backoff: time.Millisecond, handler: handler, log: log, metrics: metrics,
+		slots: semaphore.NewWeighted(4), breaker: newBreaker("test", log, metrics),
+		settler: &settler{
+			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", []time.Duration{5 * time.Second}),
+			out: &persistentPublisher{stage: "test", out: p.out, log: log, metrics: metrics},
+		},
+	}
+	return p
+}
+
+// begin processes one more record in the background.
+func (p *processing) begin(t *testing.T, change ...func(*meta)) *task {
+	t.Helper()
+	rec := kafka.ToClient(windowRecord(t))
+	rec.Offset = p.offset
+	p.offset++
+	task := newTaskReader([]string{event.TopicWindows}, p.settler.retries, nil).task(p.part, rec)
+	for _, f := range change {
+		f(&task.meta)
+	}
+	p.part.offsets.add(task)
+	p.work.Go(func() { p.process(task) })
+	return task
+}
+
+// A dependency that is down for longer than all retries pauses the stage: nothing is failed, and it goes on by itself.
+func TestAStagePausesWhileWhatItNeedsIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		back := time.Now().Add(5 * time.Hour)
+		var mu sync.Mutex
+		calls := 0
+		p := newProcessing(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			calls++
+			if time.Now().Before(back) {
+				return nil, fmt.Errorf("reading window: %w", Unavailable(errors.New("no such host")))
+			}
+			return []event.Record{{Topic: "out"}}, nil
+		})
+		for range 10 {
+			p.begin(t)
+		}
+		p.work.Wait()
+		require.Len(t, p.out.recs, 10)
+		for _, topic := range p.out.topics() {
+			require.Equal(t, "out", topic, "no dead letter, no retry topic, no failed outcome")
+		}
+		require.Less(t, time.Since(back), longestProbe+time.Second, "it goes on soon after")
+		probes := int(5*time.Hour/longestProbe) + 10
+		require.Less(t, calls, 10*2+probes+10, "one record tries at a time")
+	})
+}
+
+func TestAPausedStageEndsJobsAndDrains(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProcessing(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+			return nil, Unavailable(errors.New("down"))
+		})
+		begun := time.Now()
+		p.begin(t, func(m *meta) { m.deadline = begun.Add(time.Hour) })
+		p.begin(t)
+		<-time.After(time.Hour + time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{event.TopicAnswers, event.TopicAnswers}, p.out.topics(), "the job's deadline holds during a pause")
+		p.part.stopNow()
+		p.work.Wait()
+		require.Len(t, p.out.recs, 2, "the other record comes again")
+		require.Equal(t, []int64{0}, p.client.marked)
+	})
+}
+
+// One bad record fails alone: only an error that says so pauses the stage.
+func TestOtherErrorsDoNotPauseTheStage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProcessing(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+			return nil, Permanent("code", Unavailable(errors.New("x")))
+		})
+		p.begin(t)
+		p.work.Wait()
+		require.Equal(t, event.TopicDead, p.out.topics()[0])
+		p.handler = func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+			return nil, errors.New("x")
+		}
+		p.begin(t)
+		p.work.Wait()
+		require.False(t, p.breaker.open)
+	})
+}
