@@ -38,7 +38,7 @@ func newAdmission(records int, bytes int64, control *Control) *admission {
 }
 
 func (a *admission) partition(id int32) *partition {
-	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.places())
+	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.places(), &guard{dead: -1})
 }
 
 func (a *admission) task(p *partition, key string, cost int64) *task {

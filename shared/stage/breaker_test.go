@@ -31,11 +31,11 @@ type processing struct {
 
 func newProcessing(handler Handler) *processing {
 	p := &processing{out: &publisherStub{}, client: &consumerStub{}}
-	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil)
+	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil, &guard{dead: -1})
 	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
 	p.processor = &processor{
 		stage: "test", backoff: time.Millisecond, handler: handler, log: log, metrics: metrics,
-		slots: semaphore.NewWeighted(4), breaker: newBreaker("test", log, metrics),
+		slots: semaphore.NewWeighted(4), concurrency: 4, breaker: newBreaker("test", log, metrics),
 		settler: &settler{
 			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", []time.Duration{5 * time.Second}),
 			out: &persistentPublisher{stage: "test", out: p.out, log: log, metrics: metrics},

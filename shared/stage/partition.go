@@ -27,6 +27,7 @@ type partition struct {
 	topicPartition
 	inbox   *inbox
 	offsets *offsets
+	guard   *guard
 	places  *semaphore.Weighted // for records that are queued or in flight; the admitter's
 
 	// stop ends when no new work may begin; hard ends when running work must end.
@@ -40,8 +41,8 @@ type partition struct {
 	idle    chan struct{} // closed when running falls to 0
 }
 
-func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted) *partition {
-	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, places: places}
+func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted, guard *guard) *partition {
+	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, guard: guard, places: places}
 	p.hard, p.abandon = context.WithCancelCause(context.Background())
 	p.stop, p.stopNow = context.WithCancel(p.hard)
 	p.inbox = newInbox(p.stop, tp, client)
@@ -52,7 +53,7 @@ func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted
 func (p *partition) feed(read *taskReader, admit *admitter) {
 	for {
 		rec := p.inbox.next()
-		if rec == nil {
+		if rec == nil || !p.guard.open(p.stop) {
 			return
 		}
 		t := read.task(p, rec)

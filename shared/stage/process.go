@@ -23,6 +23,7 @@ type processor struct {
 	backoff      time.Duration
 	handler      Handler
 	slots        *semaphore.Weighted // handlers that may run
+	concurrency  int64               // how many those are
 	control      *Control            // may be nil
 	settler      *settler
 	breaker      *breaker
@@ -104,7 +105,16 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 		release()
 		return p.settler.refuse(ctx, t, t.meta.err)
 	}
-	outputs, err := p.handle(handlerCtx, t)
+	if t.part.guard.crashed(t.rec.Offset) {
+		p.breaker.report(ctx, probe, errCrashed)
+		release()
+		v := p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
+		if v.result != "" {
+			t.part.guard.finish(ctx, t.rec.Offset)
+		}
+		return v
+	}
+	outputs, err := p.guarded(handlerCtx, t)
 	p.breaker.report(ctx, probe, err)
 	release() // publishing one record may overlap the work on the next
 	return p.settler.settle(ctx, handlerCtx, t, n, outputs, err)
@@ -117,8 +127,12 @@ func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, relea
 	defer cancel()
 	defer context.AfterFunc(t.part.stop, cancel)() //nolint:contextcheck // a second life to watch beside handlerCtx
 	probe, ok = p.breaker.pass(ctx)
-	if ok && p.slots.Acquire(ctx, 1) == nil {
-		return probe, sync.OnceFunc(func() { p.slots.Release(1) }), true
+	n := int64(1)
+	if t.part.guard.alone(t.rec.Offset) { // it may have killed the stage: nothing else shall die with it
+		n = p.concurrency
+	}
+	if ok && p.slots.Acquire(ctx, n) == nil {
+		return probe, sync.OnceFunc(func() { p.slots.Release(n) }), true
 	}
 	if ok {
 		p.breaker.report(ctx, probe, context.Cause(ctx))
@@ -140,6 +154,15 @@ func (p *processor) handlerContext(ctx context.Context, t *task) (context.Contex
 		stopTimer()
 		cancel(nil)
 	}
+}
+
+// guarded calls the handler between the marks that tell after a death what was in hand.
+func (p *processor) guarded(ctx context.Context, t *task) ([]event.Record, error) {
+	if !t.part.guard.begin(ctx, t.rec.Offset) {
+		return nil, context.Cause(ctx)
+	}
+	defer t.part.guard.finish(context.WithoutCancel(ctx), t.rec.Offset)
+	return p.handle(ctx, t)
 }
 
 // handle calls the handler unless the job has ended already. A panic is a permanent error: one bad

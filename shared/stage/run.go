@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -91,6 +92,7 @@ func (r *Runner) poll(ctx context.Context) {
 		fetches := r.client.PollRecords(ctx, pollRecords)
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if p := r.assigned.get(topicPartition{f.Topic, f.Partition}); p != nil && len(f.Records) > 0 {
+				p.guard.seen(f.HighWatermark)
 				p.inbox.add(f.Records)
 			}
 		})
@@ -110,7 +112,8 @@ func (r *Runner) poll(ctx context.Context) {
 func (r *Runner) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {
 	for topic, ids := range assigned {
 		for _, id := range ids {
-			p := newPartition(topicPartition{topic, id}, client, r.admit.places())
+			tp := topicPartition{topic, id}
+			p := newPartition(tp, client, r.admit.places(), newGuard(r.deps.Marks, r.cfg.Group, tp, r.log))
 			r.assigned.add(p)
 			r.work.Go(func() { p.feed(r.read, r.admit) }) //nolint:contextcheck // it lives as long as the partition, not as this call
 		}
@@ -135,12 +138,23 @@ func (r *Runner) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[strin
 		p.close(ErrRevoked)
 	}
 	r.commit(ctx)
+	closeGuards(ctx, parts)
+}
+
+// closeGuards tells the next owners of the partitions that this one has not died.
+func closeGuards(ctx context.Context, parts []*partition) {
+	var all sync.WaitGroup
+	for _, p := range parts {
+		all.Go(func() { p.guard.close(ctx) })
+	}
+	all.Wait()
 }
 
 // onLost drops partitions that another instance may already own: nothing is waited for or committed.
 func (r *Runner) onLost(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
 	parts := r.assigned.take(lost)
 	for _, p := range parts {
+		p.guard.lose()
 		p.close(ErrRevoked)
 		p.stopped()
 	}
@@ -170,6 +184,7 @@ func (r *Runner) drain(ctx context.Context) error {
 	}
 	ended := clean || waitIdle(parts, r.cfg.DrainTimeout/4)
 	r.commit(ctx)
+	closeGuards(ctx, parts)
 	r.leave(ctx)
 	if ended {
 		r.work.Wait()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -62,6 +63,9 @@ type Deps struct {
 	Log      *slog.Logger
 	// Cost is the memory in bytes that handling a record may need; nil counts its size on the wire.
 	Cost func(event.Record) int64
+	// Marks keeps what is in hand across a death of the process, so that a record which kills its stage is given up; nil gives
+	// up none.
+	Marks *blob.Store
 	// Control tells of cancelled jobs; nil for a stage whose work cannot be cancelled.
 	Control *Control
 	// Model stands in failed outcomes as the model that was to answer.
@@ -115,7 +119,7 @@ func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
 		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, log: r.log, metrics: metrics,
-		slots: semaphore.NewWeighted(int64(c.Concurrency)), breaker: newBreaker(c.Stage, r.log, metrics),
+		slots: semaphore.NewWeighted(int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
 			out: &persistentPublisher{stage: c.Stage, out: d.Producer, log: r.log, metrics: metrics},

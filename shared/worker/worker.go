@@ -131,7 +131,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout,
 	}, stage.Deps{
-		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model,
+		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
 	})
 	if err != nil {

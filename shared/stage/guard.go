@@ -1,0 +1,248 @@
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/blob"
+)
+
+const (
+	// A mark names a few offsets; what is larger is no mark.
+	maxMarkBytes = 1 << 20
+	markBackoff  = time.Second
+	markTimeout  = 5 * time.Second
+)
+
+// errCrashed is why a record that has killed its stage again and again is given up. Its text is shown to the user.
+var errCrashed = errors.New("the stage died three times while it worked on this record, the last time on this record alone")
+
+// mark is what the object store knows of a partition while an instance has it.
+type mark struct {
+	// Open is set while an instance works on the partition. The next owner finds it set if that instance has died.
+	Open bool `json:"open"`
+	// InHand are the offsets that were worked on, noted only after a death.
+	InHand []int64 `json:"in_hand,omitempty"`
+	// Suspects were in hand when an instance died. Each is tried alone.
+	Suspects []int64 `json:"suspects,omitempty"`
+	// Alone is the suspect that is being tried.
+	Alone *int64 `json:"alone,omitempty"`
+}
+
+// guard finds the record of one partition that takes its process down. See docs/adr/0042.
+//
+// The first death is known from the open mark alone. After that the guard is careful: it stores what is in hand before it is
+// handled. What was in hand at the second death is tried alone, and what was alone at the third death is given up. A nil store
+// makes a guard that does nothing.
+type guard struct {
+	store *blob.Store
+	key   string
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	mark   mark
+	stored string // the mark as it is in the store
+	opened bool
+	lost   bool  // another instance may own the partition: nothing is stored any more
+	end    int64 // of the partition when it was assigned: no earlier owner has had what lies behind
+	// careful is set after a death of the owner before; dead is the record to give up, or -1.
+	careful bool
+	dead    int64
+}
+
+func newGuard(store *blob.Store, group string, tp topicPartition, log *slog.Logger) *guard {
+	key := strings.ToLower(fmt.Sprintf("stage/v1/%s/%s/%d", group, tp.topic, tp.id))
+	if store != nil && blob.CheckKey(key) != nil {
+		log.Warn("the names of group and topic make no object key: a record that kills this stage will not be given up", "key", key)
+		store = nil
+	}
+	return &guard{store: store, key: key, log: log, dead: -1}
+}
+
+// seen notes the end of the partition, as the first fetch tells it.
+func (g *guard) seen(end int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.end == 0 {
+		g.end = end
+	}
+}
+
+// open takes the partition over before its first record is handled, trying for as long as ctx lives; false when it ends first.
+func (g *guard) open(ctx context.Context) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.store == nil || g.opened {
+		return true
+	}
+	for {
+		before, err := g.load(ctx)
+		if err == nil {
+			g.takeOver(before)
+			err = g.save(ctx)
+		}
+		if err == nil {
+			g.opened = true
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		g.log.WarnContext(ctx, "reading the mark of a partition, trying again", "mark", g.key, "error", err)
+		if !waitFor(ctx, markBackoff) {
+			return false
+		}
+	}
+}
+
+func (g *guard) load(ctx context.Context) (mark, error) {
+	var m mark
+	raw, err := g.store.GetBytes(ctx, g.key, maxMarkBytes)
+	if errors.Is(err, blob.ErrNotFound) {
+		return m, nil
+	}
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		g.log.WarnContext(ctx, "the mark of a partition cannot be read and is written anew", "mark", g.key, "error", err)
+		return mark{Open: true}, nil
+	}
+	return m, nil
+}
+
+// takeOver draws the conclusions from the mark that the owner before has left.
+func (g *guard) takeOver(before mark) {
+	g.mark = mark{Open: true, Suspects: before.Suspects}
+	g.careful = before.Open
+	if !before.Open {
+		return
+	}
+	if before.Alone != nil {
+		g.dead = *before.Alone
+		g.mark.Alone = before.Alone // until the record is given up
+	}
+	for _, offset := range before.InHand {
+		if !slices.Contains(g.mark.Suspects, offset) {
+			g.mark.Suspects = append(g.mark.Suspects, offset)
+		}
+	}
+	g.log.Warn("the owner of a partition died: its records are handled with care", "mark", g.key,
+		"tried_alone", g.mark.Suspects, "given_up", before.Alone)
+}
+
+// crashed tells whether the record must be given up; alone, whether nothing else may run beside it.
+func (g *guard) crashed(offset int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.dead == offset
+}
+
+func (g *guard) alone(offset int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.mark.Suspects, offset)
+}
+
+// begin stores that the record is in hand where that matters; false when ctx ends first.
+func (g *guard) begin(ctx context.Context, offset int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.store == nil || !g.careful || offset >= g.end {
+		return true
+	}
+	if slices.Contains(g.mark.Suspects, offset) {
+		g.mark.Alone = &offset
+	} else if !slices.Contains(g.mark.InHand, offset) {
+		g.mark.InHand = append(g.mark.InHand, offset)
+	}
+	for {
+		err := g.save(ctx)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		g.log.WarnContext(ctx, "storing the mark of a partition, trying again", "mark", g.key, "error", err)
+		if !waitFor(ctx, markBackoff) {
+			return false
+		}
+	}
+}
+
+// finish notes that the process has survived the record, or has given it up. A suspect is cleared in the store at once, so that a later death
+// is not laid to it; the rest is cleared with the next mark.
+func (g *guard) finish(ctx context.Context, offset int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	is := func(o int64) bool { return o == offset }
+	g.mark.InHand = slices.DeleteFunc(g.mark.InHand, is)
+	if !slices.Contains(g.mark.Suspects, offset) && g.dead != offset {
+		return
+	}
+	g.mark.Suspects = slices.DeleteFunc(g.mark.Suspects, is)
+	if g.mark.Alone != nil && *g.mark.Alone == offset {
+		g.mark.Alone = nil
+	}
+	if g.dead == offset {
+		g.dead = -1
+	}
+	if err := g.save(ctx); err != nil {
+		g.log.WarnContext(ctx, "storing the mark of a partition", "mark", g.key, "error", err)
+	}
+}
+
+// save stores the mark if it has changed.
+func (g *guard) save(ctx context.Context) error {
+	if g.lost {
+		return nil
+	}
+	raw, err := json.Marshal(g.mark)
+	if err != nil {
+		return err
+	}
+	if string(raw) == g.stored {
+		return nil
+	}
+	if err := g.store.PutBytes(ctx, g.key, raw); err != nil {
+		return err
+	}
+	g.stored = string(raw)
+	return nil
+}
+
+// close gives the partition back in good order.
+func (g *guard) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.store == nil || !g.opened || g.lost {
+		return
+	}
+	var err error
+	if g.mark = (mark{Suspects: g.mark.Suspects}); len(g.mark.Suspects) == 0 {
+		err = g.store.Delete(ctx, g.key)
+	} else {
+		err = g.save(ctx)
+	}
+	g.lost = true
+	if err != nil { // the next owner takes it for a death and is careful, no more
+		g.log.WarnContext(ctx, "clearing the mark of a partition", "mark", g.key, "error", err)
+	}
+}
+
+// lose forbids to store anything: another instance may own the partition.
+func (g *guard) lose() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost = true
+}
