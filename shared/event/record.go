@@ -44,6 +44,8 @@ const (
 	HeaderOriginOffset    = "lark-origin-offset"
 	// HeaderPutBackSince is when a record was first put back for another instance, RFC 3339.
 	HeaderPutBackSince = "lark-put-back-since"
+	// HeaderHops counts how often a window was sent back because its data was not there.
+	HeaderHops = "lark-hops"
 	// HeaderKey holds the record's key while the record has another one on a retry topic.
 	HeaderKey = "lark-key"
 )

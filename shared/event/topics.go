@@ -27,6 +27,21 @@ func RetryTopic(stage string, delay time.Duration) string {
 	return "lark." + stage + ".retry." + shortDuration(delay) + ".v1"
 }
 
+// StageOf is the work stage that consumes a topic; "" for a topic that no work stage consumes.
+func StageOf(topic string) string {
+	switch topic {
+	case TopicJobs:
+		return StageChunker
+	case TopicWindows:
+		return StageEncoder
+	case TopicEmbeddings:
+		return StageProjector
+	case TopicPrompts:
+		return StageLLM
+	}
+	return ""
+}
+
 // shortDuration prints 5s, 1m, 10m or 250ms rather than 1m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -46,7 +47,10 @@ func (s Step) Validate() error {
 // handler returns it as one of its messages.
 type Outbound struct {
 	proto.Message
+	// Topic is where the message goes; "" is the topic of its type.
 	Topic string
+	// Back is set for a window that goes back because its data is not there, see sendBack.
+	Back bool
 }
 
 // errOtherType says that a handler does not take messages of this type.
@@ -76,7 +80,7 @@ func Handle[M proto.Message](s Step, f func(ctx context.Context, msg M) ([]proto
 		if err != nil {
 			return nil, err
 		}
-		return s.encode(out)
+		return s.encode(rec, out)
 	}
 }
 
@@ -111,19 +115,29 @@ func (s Step) foreign(msg proto.Message) bool {
 	return ok && s.Key != nil && m.GetKey() != s.Key(m.GetTask().GetWindow().GetHash())
 }
 
-func (s Step) encode(msgs []proto.Message) ([]event.Record, error) {
+// encode makes the records of a handler's messages. What comes of a window that was sent back remembers how often.
+func (s Step) encode(in event.Record, msgs []proto.Message) ([]event.Record, error) {
+	hops := hopsOf(in)
 	out := make([]event.Record, 0, len(msgs))
 	for _, msg := range msgs {
-		topic := ""
-		if o, ok := msg.(Outbound); ok {
-			msg, topic = o.Message, o.Topic
+		o, ok := msg.(Outbound)
+		if ok {
+			msg = o.Message
 		}
 		rec, err := event.Encode(s.Stage, msg)
 		if err != nil {
 			return nil, err
 		}
-		if topic != "" {
-			rec.Topic = topic
+		if o.Topic != "" {
+			rec.Topic = o.Topic
+		}
+		switch {
+		case o.Back:
+			if rec, err = sendBack(rec, hops+1); err != nil {
+				return nil, err
+			}
+		case hops > 0:
+			rec = rec.With(event.HeaderHops, strconv.Itoa(hops))
 		}
 		out = append(out, rec)
 	}

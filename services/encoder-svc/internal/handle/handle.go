@@ -74,7 +74,7 @@ func (h *Handler) Window(ctx context.Context, m *eventpb.WindowReady) ([]proto.M
 	}
 	pcm, err := h.pcm(ctx, task.GetWindow())
 	if errors.Is(err, blob.ErrNotFound) {
-		return []proto.Message{worker.Outbound{Message: m, Topic: event.TopicJobs}}, nil
+		return []proto.Message{worker.Outbound{Message: m, Topic: event.TopicJobs, Back: true}}, nil
 	}
 	if err != nil {
 		return nil, err

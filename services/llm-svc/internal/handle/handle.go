@@ -52,7 +52,7 @@ func (h *Handler) Prompt(ctx context.Context, msg *eventpb.PromptReady) ([]proto
 	soft, err := h.load(ctx, msg.GetKey())
 	if errors.Is(err, cache.ErrMiss) {
 		h.Report(ctx, task, &eventpb.Progress{Status: event.StatusRetrying})
-		return []proto.Message{&eventpb.WindowReady{Task: task}}, nil
+		return []proto.Message{worker.Outbound{Message: &eventpb.WindowReady{Task: task}, Back: true}}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading soft prompt %s: %w", msg.GetKey(), err)

@@ -57,7 +57,7 @@ func (h *Handler) Embedding(ctx context.Context, m *eventpb.EmbeddingReady) ([]p
 	})
 	if errors.Is(err, cache.ErrMiss) {
 		task.Cache = eventpb.Cache_CACHE_MISS
-		return []proto.Message{&eventpb.WindowReady{Task: task}}, nil
+		return []proto.Message{worker.Outbound{Message: &eventpb.WindowReady{Task: task}, Back: true}}, nil
 	}
 	if err != nil {
 		return nil, err
