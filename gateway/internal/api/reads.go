@@ -124,11 +124,19 @@ func (a *API) outcomes(ctx context.Context, in *outcomesInput) (*outcomesOutput,
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
+	more := !j.State.Terminal()
+	if !more && len(found) == in.Limit { // the numbers of outcomes may have gaps, so that they do not tell how many are left
+		rest, _, err := a.deps.Store.Outcomes(ctx, j.ID, last, 1)
+		if err != nil {
+			return nil, a.fail(ctx, err)
+		}
+		more = len(rest) > 0
+	}
 	out := &outcomesOutput{Body: client.OutcomeList{Outcomes: []client.Outcome{}}}
 	for _, o := range found {
 		out.Body.Outcomes = append(out.Body.Outcomes, outcomeView(o))
 	}
-	if !j.State.Terminal() || last < j.Recorded() {
+	if more {
 		out.Body.Next = makeCursor("o", strconv.Itoa(last))
 	}
 	return out, nil

@@ -164,7 +164,7 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 	}
 	n, err := r.tx.exec(ctx, `INSERT INTO outcomes (outcome_id, job_id, window_idx, question_idx, seq, state, error_code, cache, record, recorded_ms)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (outcome_id) DO NOTHING`,
-		o.GetOutcomeId(), job.ID, o.GetWindow().GetIndex(), o.GetQuestion().GetIndex(), job.Recorded()+1,
+		o.GetOutcomeId(), job.ID, o.GetWindow().GetIndex(), o.GetQuestion().GetIndex(), job.lastSeq+1,
 		OutcomeState(o.GetState()), o.GetError().GetCode(), CacheName(o.GetCache()), record, millis(r.now))
 	if err != nil {
 		return nil, false, err
@@ -173,6 +173,7 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 		stored, err := scanOutcome(r.tx.row(ctx, `SELECT record FROM outcomes WHERE outcome_id = ?`, o.GetOutcomeId()))
 		return stored, false, err
 	}
+	job.lastSeq++
 	switch o.GetState() {
 	case eventpb.State_STATE_ANSWERED:
 		job.Answered++
@@ -203,9 +204,9 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 		}
 	}
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
-		planned_ms = ?, first_ms = ?, ended_ms = ? WHERE job_id = ?`,
+		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ? WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
-		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.ID)
+		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.ID)
 	return err
 }
 

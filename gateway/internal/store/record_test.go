@@ -205,6 +205,34 @@ func TestStrays(t *testing.T) {
 	})
 }
 
+// TestNumbersAreNotGivenAgain: outcomes that come after a stray was dropped get numbers of their own, and a reader of pages that has passed
+// the stray sees them.
+func TestNumbersAreNotGivenAgain(t *testing.T) {
+	t.Parallel()
+	const answered = eventpb.State_STATE_ANSWERED
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("first", "q"))
+		create(t, s, newJob("last", "q"))
+		record(t, s,
+			store.Entry{Outcome: outcome("first", 0, 9, answered)}, // the plan has no window 9
+			store.Entry{Outcome: outcome("first", 0, 0, answered)},
+			store.Entry{Plan: plan("first", 3, 1)},
+			store.Entry{Outcome: outcome("first", 0, 1, answered)},
+			store.Entry{Outcome: outcome("first", 0, 2, answered)})
+		found, _, err := s.Outcomes(t.Context(), "first", 0, 10)
+		require.NoError(t, err)
+		require.Len(t, found, 3)
+
+		record(t, s, store.Entry{Outcome: outcome("last", 0, 0, answered)}, store.Entry{Outcome: outcome("last", 0, 9, answered)})
+		_, cursor, err := s.Outcomes(t.Context(), "last", 0, 10)
+		require.NoError(t, err)
+		record(t, s, store.Entry{Plan: plan("last", 2, 1)}, store.Entry{Outcome: outcome("last", 0, 1, answered)})
+		found, _, err = s.Outcomes(t.Context(), "last", cursor, 10)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+	})
+}
+
 // TestJobGivenUp: a chunker that gives a job up ends every question of it, planned or not.
 func TestJobGivenUp(t *testing.T) {
 	t.Parallel()

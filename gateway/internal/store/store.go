@@ -60,6 +60,10 @@ type Job struct {
 	// WindowsDone counts the windows whose questions have all ended. CacheHits counts the windows with an outcome whose embedding was
 	// cached. Get alone fills both.
 	CacheHits, WindowsDone int
+
+	// lastSeq is the highest number that an outcome of the job has been given. A number is never given twice, also not after its outcome was
+	// dropped: a reader of pages may have passed it.
+	lastSeq int
 }
 
 // NewJob is a job that has just been asked for.
