@@ -134,6 +134,24 @@ func TestExpiredWorkIsNotBegun(t *testing.T) {
 	require.Zero(t, begun.Load())
 }
 
+// TestLateRecordsAreHandledWhereTheyAreWrittenDown: such a stage does no work that a deadline could save.
+func TestLateRecordsAreHandledWhereTheyAreWrittenDown(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	handled := make(chan struct{}, 1)
+	c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
+		handled <- struct{}{}
+		return answer(rec)
+	}, func(cfg *stage.Config, _ *stage.Deps) { cfg.IgnoreDeadlines = true })
+	msg := window("job", "key", 0, 1)
+	msg.Task.DeadlineUnixMs = time.Now().Add(-time.Second).UnixMilli()
+	c.publish(msg)
+	<-handled
+	for _, outcomes := range c.waitOutcomes(1) {
+		require.Equal(t, eventpb.State_STATE_ANSWERED, outcomes[0].GetState())
+	}
+}
+
 func TestDeadlineStopsRunningWork(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)

@@ -25,6 +25,7 @@ type processor struct {
 	slots        *semaphore.Weighted // handlers that may run
 	concurrency  int64               // how many those are
 	control      *Control            // may be nil
+	late         bool                // handles records past their deadline
 	settler      *settler
 	breaker      *breaker
 	log          *slog.Logger
@@ -145,7 +146,7 @@ func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, relea
 func (p *processor) handlerContext(ctx context.Context, t *task) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stopTimer := func() {}
-	if !t.meta.deadline.IsZero() {
+	if !t.meta.deadline.IsZero() && !p.late {
 		ctx, stopTimer = context.WithDeadlineCause(ctx, t.meta.deadline, ErrExpired)
 	}
 	unwatch := p.control.watch(t.meta.job, cancel)

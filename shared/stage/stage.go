@@ -53,6 +53,8 @@ type Config struct {
 	// DrainTimeout bounds how long Run takes to end after its context is cancelled. Default 30 s. Running handlers may
 	// use three quarters of this time; then their context ends.
 	DrainTimeout time.Duration
+	// IgnoreDeadlines is for a stage that writes down what has become of jobs: it handles a record also after its job's deadline.
+	IgnoreDeadlines bool
 }
 
 // Deps are what the process hands in.
@@ -118,7 +120,7 @@ func New(c Config, d Deps) (*Runner, error) {
 func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
-		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, log: r.log, metrics: metrics,
+		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
 		slots: semaphore.NewWeighted(int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
