@@ -14,7 +14,7 @@ import (
 )
 
 // A job that another producer has published is taken up, and its answers are recorded though they were on the log before the
-// gateway had seen the job.
+// gateway had seen the job, and though its deadline had passed by then.
 func TestJobsOfOtherProducersAreTakenUp(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -28,7 +28,7 @@ func TestJobsOfOtherProducersAreTakenUp(t *testing.T) {
 	w.publish(
 		encode(t, &eventpb.Job{
 			JobId: id, Audio: &eventpb.Audio{Sha256: sum, BlobKey: event.AudioKey(sum)}, Questions: []*eventpb.Question{question},
-			Plan: eventpb.PlanMode_PLAN_MODE_AUTO, CreatedUnixMs: 1_790_000_000_000,
+			Plan: eventpb.PlanMode_PLAN_MODE_AUTO, CreatedUnixMs: 1_790_000_000_000, DeadlineUnixMs: 1_790_000_060_000,
 		}),
 		encode(t, &eventpb.JobPlan{JobId: id, Track: &eventpb.Track{Sha256: sum, DurationS: 30}, Windows: []*eventpb.Window{window}, Questions: 1}),
 		encode(t, outcome),

@@ -142,7 +142,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
-		{Name: recorder.Source, Run: runner.Run, Ready: runner.Ready},
+		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "api", Routes: g.routes(server), Run: func(ctx context.Context) error {
 			<-ctx.Done()
@@ -156,6 +156,7 @@ func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
 		Stage: recorder.Source, Group: recorderGroup, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
+		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
 }
 

@@ -65,6 +65,31 @@ func TestAdoptsAJobOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, store.Succeeded, job.State)
 	require.Empty(t, m.strays)
+	require.Equal(t, 1, m.accepted, "the metric of accepted jobs counts it, once")
+}
+
+// TestAJobFedAgainAfterItsEndIsStopped: its questions have their outcomes, so the stages must not work on them again.
+func TestAJobFedAgainAfterItsEndIsStopped(t *testing.T) {
+	t.Parallel()
+	s := sqlStore(t)
+	r, _ := newAdopter(t, s, func() (int64, error) { return 0, nil })
+	rec := encode(t, fedJob("fed"))
+	rec.Time = time.Now()
+	for _, first := range append([]event.Record{rec}, answers(t, "fed", 1, 2)...) {
+		_, err := stagetest.Handle(t.Context(), r.Handle, first)
+		require.NoError(t, err)
+	}
+	out, err := stagetest.Handle(t.Context(), r.Handle, rec)
+	require.NoError(t, err)
+	require.Empty(t, out, "the record of before the end, read late")
+	rec.Time = time.Now().Add(time.Minute)
+	out, err = stagetest.Handle(t.Context(), r.Handle, rec)
+	require.NoError(t, err)
+	require.Len(t, out, 1)
+	stop, err := event.DecodeAs[*eventpb.Control](out[0])
+	require.NoError(t, err)
+	require.Equal(t, "fed", stop.GetJobId())
+	require.Equal(t, event.ControlCancel, stop.GetKind())
 }
 
 func TestKnownJobsAreLeftAlone(t *testing.T) {
@@ -90,7 +115,7 @@ func TestAnAnswerWaitsForItsJob(t *testing.T) {
 
 	fault = errors.New("no broker")
 	_, err = stagetest.Handle(t.Context(), r.Handle, plan)
-	require.ErrorIs(t, err, fault)
+	require.EqualError(t, err, stage.Later(time.Second).Error(), "nobody knows: it must not be counted as an attempt")
 
 	pending, fault = 0, nil
 	_, err = stagetest.Handle(t.Context(), r.Handle, plan)

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -63,16 +64,11 @@ func (b *batcher) writeBatch(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	if err := b.writeTogether(ctx, batch); err != nil && len(batch) > 1 {
-		for _, w := range batch { // one bad entry must not fail the others
-			if err := b.writeTogether(ctx, []*write{w}); err != nil {
-				w.err = err
-			}
-		}
-	} else if err != nil {
-		batch[0].err = err
-	}
+	err := b.writeTogether(ctx, batch)
 	for _, w := range batch {
+		if w.err = err; errors.Is(err, store.ErrRefused) && len(batch) > 1 {
+			w.err = b.writeTogether(ctx, []*write{w}) // one bad entry must not fail the others
+		}
 		close(w.done)
 	}
 }

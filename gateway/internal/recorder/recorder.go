@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,18 +26,19 @@ const (
 )
 
 // Store is the part of the job store that the recorder writes. Record is called with up to 256
-// entries, one call at a time; an error means that none of them was written. Ping tells whether the
-// store as a whole is out of reach.
+// entries, one call at a time; an error means that none of them was written. An error that wraps
+// store.ErrRefused is the fault of an entry; any other error is the store's, and goes away.
 type Store interface {
 	Record(ctx context.Context, entries []store.Entry) ([]store.Recorded, error)
 	Ledger(ctx context.Context) (store.Ledger, error)
-	Ping(ctx context.Context) error
 	// Adopt writes a job unless it is known.
-	Adopt(ctx context.Context, job store.Job) error
+	Adopt(ctx context.Context, job store.Job) (store.Adopted, error)
 }
 
 // Metrics of the ledger; *telemetry.LedgerMetrics is one.
 type Metrics interface {
+	// JobAccepted counts a job of another producer that was taken up.
+	JobAccepted(ctx context.Context)
 	Outcome(ctx context.Context, state, code, cache string)
 	JobEnded(ctx context.Context, state string, took time.Duration)
 	Ledger(ctx context.Context, expected, recorded, unbalanced int)
@@ -61,6 +61,7 @@ type Deps struct {
 type Recorder struct {
 	deps  Deps
 	batch *batcher
+	waits waits
 
 	mu     sync.Mutex
 	ledger store.Ledger
@@ -77,9 +78,9 @@ func New(deps Deps) (*Recorder, error) {
 // Handle is a stage.Handler: it returns once the plan or outcome is durable, with the events that
 // tell of it. A record that comes again returns the same events again, because the process may have
 // died between writing and telling.
-func (r *Recorder) Handle(ctx context.Context, _ event.Record, msg proto.Message) (events []event.Record, err error) {
+func (r *Recorder) Handle(ctx context.Context, rec event.Record, msg proto.Message) (events []event.Record, err error) {
 	if job, ok := msg.(*eventpb.Job); ok && r.deps.JobsPending != nil {
-		return nil, r.adopt(ctx, job)
+		return r.adopt(ctx, rec, job)
 	}
 	entry, err := entryOf(msg)
 	if err != nil {
@@ -108,30 +109,13 @@ func entryOf(msg proto.Message) (store.Entry, error) {
 	return store.Entry{}, fmt.Errorf("%w: %T is neither a plan nor an outcome", event.ErrUndecodable, msg)
 }
 
-const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 5 * time.Second
-)
-
-// write records the entry. While the whole store is out of reach it waits: handing the record on to
-// retry topics would only carry the answers further away from where they belong.
-func (r *Recorder) write(ctx context.Context, entry store.Entry) (store.Recorded, error) {
-	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		res, err := r.batch.record(ctx, entry)
-		if err == nil || ctx.Err() != nil || r.deps.Store.Ping(ctx) == nil {
-			return res, err
-		}
-		if backoff == minBackoff {
-			r.deps.Log.WarnContext(ctx, "recorder waits for the job store", slog.Any("error", err))
-		}
-		timer := time.NewTimer(backoff/2 + rand.N(backoff/2)) //nolint:gosec // jitter needs no secrecy
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return store.Recorded{}, err
-		case <-timer.C:
-		}
-	}
+// write records the entry once the store can.
+func (r *Recorder) write(ctx context.Context, entry store.Entry) (res store.Recorded, err error) {
+	err = r.persist(ctx, func() (err error) {
+		res, err = r.batch.record(ctx, entry)
+		return err
+	})
+	return res, err
 }
 
 func (r *Recorder) count(ctx context.Context, res store.Recorded) {

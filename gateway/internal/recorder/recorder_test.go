@@ -21,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
 )
 
@@ -33,6 +34,7 @@ type tally struct {
 	ended    map[string]int
 	strays   map[string]int
 	ledger   [3]int
+	accepted int
 }
 
 func newTally() *tally {
@@ -43,6 +45,12 @@ func (m *tally) Outcome(_ context.Context, state, code, cache string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.outcomes[state+"/"+code+"/"+cache]++
+}
+
+func (m *tally) JobAccepted(context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.accepted++
 }
 
 func (m *tally) JobEnded(_ context.Context, state string, took time.Duration) {
@@ -235,41 +243,54 @@ type sickStore struct {
 func (s *sickStore) Record(_ context.Context, entries []store.Entry) ([]store.Recorded, error) {
 	s.calls.Add(1)
 	if s.down.Load() {
-		return nil, errors.New("no database")
+		return nil, errDown
 	}
 	for _, e := range entries {
-		if e.Plan.GetJobId() == s.poison {
-			return nil, errors.New("bad entry")
+		if s.poison != "" && e.Plan.GetJobId() == s.poison {
+			return nil, fmt.Errorf("%w: bad entry", store.ErrRefused)
 		}
 	}
 	return make([]store.Recorded, len(entries)), nil
 }
 
-func (s *sickStore) Ping(context.Context) error {
+func (s *sickStore) Adopt(context.Context, store.Job) (store.Adopted, error) {
+	s.calls.Add(1)
 	if s.down.Load() {
-		return errors.New("no database")
+		return store.Adopted{}, errDown
 	}
-	return nil
+	return store.Adopted{New: true}, nil
 }
 
-// TestWaitsForTheStore: while the database is away, records wait; they are not given up.
+// errDown stands for a full disk, an I/O error, a busy or a read-only database: the store is there but cannot write.
+var errDown = errors.New("database or disk is full")
+
+// TestWaitsForTheStore: while the database cannot write, plans, outcomes and jobs wait, and readiness says so; they are not given up.
 func TestWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &sickStore{}
 		s.down.Store(true)
-		r, _ := newRecorder(t, s)
-		rec := answers(t, "j1", 1, 1)[0]
-		done := make(chan error, 1)
-		go func() {
-			_, err := stagetest.Handle(t.Context(), r.Handle, rec)
-			done <- err
-		}()
+		r, m := newAdopter(t, s, func() (int64, error) { return 0, nil })
+		recs := append(answers(t, "j1", 1, 1), encode(t, fedJob("fed")))
+		rec, done := recs[0], make(chan error, len(recs))
+		for _, rec := range recs {
+			go func() {
+				_, err := stagetest.Handle(t.Context(), r.Handle, rec)
+				done <- err
+			}()
+		}
+		require.NoError(t, r.Ready())
 		<-time.After(time.Hour) // the bubble's time
 		synctest.Wait()
 		require.Empty(t, done)
+		require.ErrorIs(t, r.Ready(), errDown)
+		require.ErrorContains(t, r.Ready(), "3 records wait")
 		s.down.Store(false)
-		require.NoError(t, <-done)
+		for range recs {
+			require.NoError(t, <-done)
+		}
+		require.NoError(t, r.Ready())
+		require.Equal(t, 1, m.accepted)
 
 		s.down.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -293,6 +314,7 @@ func TestOneBadEntryFailsAlone(t *testing.T) {
 		rec := answers(t, id, 1, 1)[0]
 		wg.Go(func() {
 			_, err := stagetest.Handle(t.Context(), r.Handle, rec)
+			require.Equal(t, id == "bad", stage.PermanentCode(err) == event.CodeInternal, id)
 			require.Equal(t, id == "bad", err != nil, id)
 		})
 	}

@@ -4,23 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
+
+// Adopted says what Adopt found.
+type Adopted struct {
+	// New: the job was not known and now is.
+	New bool
+	// Ended is when a known job ended; zero for an open one.
+	Ended time.Time
+}
 
 // Adopt writes a job that is on the log already, published by another producer than this store's outbox. A job that is known
 // is left as it is.
-func (s *SQL) Adopt(ctx context.Context, job Job) error {
-	if _, err := s.Peek(ctx, job.ID); !errors.Is(err, ErrNotFound) {
-		return err
+func (s *SQL) Adopt(ctx context.Context, job Job) (Adopted, error) {
+	known, err := s.Peek(ctx, job.ID)
+	if !errors.Is(err, ErrNotFound) {
+		return Adopted{Ended: known.Ended}, err
 	}
-	err := s.inTx(ctx, func(tx *tx) error {
-		var known int
-		if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE job_id = ?`, job.ID).Scan(&known); err != nil || known > 0 {
+	job.adopted = true
+	var out Adopted
+	err = s.inTx(ctx, func(tx *tx) error {
+		var found int
+		if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE job_id = ?`, job.ID).Scan(&found); err != nil || found > 0 {
 			return err
 		}
+		out.New = true
 		return insertWithQuestions(ctx, tx, job)
 	})
 	if err != nil {
-		return fmt.Errorf("adopting job %s: %w", job.ID, err)
+		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, refused(err))
 	}
-	return nil
+	return out, nil
 }

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SetNow replaces the store's clock.
 func (s *SQL) SetNow(now func() time.Time) { s.now = now }
@@ -10,3 +13,12 @@ func Rebind(query string) string { return dialect{numbered: true}.rebind(query) 
 
 // Statements splits a migration.
 func Statements(text string) []string { return statements(text) }
+
+// Pragma sets a pragma on the connection that writes.
+func (s *SQL) Pragma(ctx context.Context, text string) error {
+	_, err := s.write.ExecContext(ctx, "PRAGMA "+text)
+	return err
+}
+
+// Refused marks the errors that are a record's own fault.
+func Refused(err error) error { return refused(err) }

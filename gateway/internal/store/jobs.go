@@ -13,7 +13,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -22,7 +22,8 @@ type CreateOptions struct {
 	Fingerprint string
 	// KeepUntil is when the key may be forgotten.
 	KeepUntil time.Time
-	// MaxOpen refuses the job with ErrTooManyJobs when that many are open; 0 = no limit.
+	// MaxOpen refuses the job with ErrTooManyJobs when that many jobs made by Create are open; 0 = no limit. Adopted jobs do not count:
+	// a catalogue fed by another producer must not shut people out.
 	MaxOpen int
 }
 
@@ -56,15 +57,23 @@ func insertWithQuestions(ctx context.Context, tx *tx, job Job) error {
 			return err
 		}
 	}
-	return nil
+	if job.adopted {
+		return nil
+	}
+	_, err := tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs)
+	return err
 }
+
+// openJobs names the counter of open jobs that Create made. It is kept with each job's first and last write, because counting the rows
+// would hold the only writer for longer the more jobs are open.
+const openJobs = "open_jobs"
 
 func checkOpen(ctx context.Context, tx *tx, maxOpen int) error {
 	if maxOpen <= 0 {
 		return nil
 	}
 	var open int
-	if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE ended_ms = 0`).Scan(&open); err != nil {
+	if err := tx.row(ctx, `SELECT n FROM counters WHERE name = ?`, openJobs).Scan(&open); err != nil {
 		return err
 	}
 	if open >= maxOpen {
@@ -87,10 +96,10 @@ func insertJob(ctx context.Context, tx *tx, j Job) error {
 		return err
 	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0)
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted)
 	return err
 }
 
@@ -102,7 +111,7 @@ func scanJob(row scanner) (Job, error) {
 	var created, deadline, planned, first, cancel, ended int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq)
+		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}

@@ -23,7 +23,7 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 		for i, e := range entries {
 			var err error
 			if out[i], err = r.entry(ctx, e); err != nil {
-				return fmt.Errorf("recording for job %s: %w", e.jobID(), err)
+				return fmt.Errorf("recording for job %s: %w", e.jobID(), refused(err))
 			}
 		}
 		return nil
@@ -160,7 +160,7 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*eventpb.Outcome, bool, error) {
 	record, err := proto.Marshal(o)
 	if err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	n, err := r.tx.exec(ctx, `INSERT INTO outcomes (outcome_id, job_id, window_idx, question_idx, seq, state, error_code, cache, record, recorded_ms)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (outcome_id) DO NOTHING`,
@@ -201,6 +201,11 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 				return err
 			}
 			rec.Missing = max(job.Expected()-found, found-job.Expected())
+		}
+	}
+	if rec.JustEnded && !job.adopted {
+		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n - 1 WHERE name = ?`, openJobs); err != nil {
+			return err
 		}
 	}
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,

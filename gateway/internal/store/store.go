@@ -31,6 +31,9 @@ var (
 	ErrTooManyJobs  = errors.New("too many open jobs")
 	ErrKeyInFlight  = errors.New("idempotency key is in use by a request in flight")
 	ErrClaimExpired = errors.New("idempotency claim has lapsed")
+	// ErrRefused says that the database works but does not take this record, now or later. Any other error of a write may go away: the
+	// disk is full, the database is busy, read-only or out of reach.
+	ErrRefused = errors.New("job store refuses the record")
 )
 
 // Window is one window of a job's plan.
@@ -64,6 +67,8 @@ type Job struct {
 	// lastSeq is the highest number that an outcome of the job has been given. A number is never given twice, also not after its outcome was
 	// dropped: a reader of pages may have passed it.
 	lastSeq int
+	// adopted: another producer published the job.
+	adopted bool
 }
 
 // NewJob is a job that has just been asked for.
