@@ -29,6 +29,7 @@ type Config struct {
 	Fetch       FetchConfig   `yaml:"fetch"`
 	Events      EventsConfig  `yaml:"events"`
 	Sweep       SweepConfig   `yaml:"sweep"`
+	Reaper      ReaperConfig  `yaml:"reaper"`
 	// SpoolDir holds uploads until their hash is known.
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
 	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
@@ -75,6 +76,14 @@ type SweepConfig struct {
 	KeepYounger  time.Duration `yaml:"keep_younger" default:"24h" help:"objects younger than this stay, for work in hand may need them"`
 }
 
+// ReaperConfig says when the gateway itself ends a job or publishes it again.
+type ReaperConfig struct {
+	Interval  time.Duration `yaml:"interval" default:"5s" help:"between looks at the open jobs"`
+	Grace     time.Duration `yaml:"grace" default:"15s" help:"after a deadline or a cancel, for the stages to end the job themselves"`
+	Idle      time.Duration `yaml:"idle" default:"1m" help:"that a job stands still, while no stage has anything left to do, before it is published again"`
+	Republish int           `yaml:"republish" default:"3" help:"times that a job is published again without a step forward before it is given up"`
+}
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
 	c := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
@@ -99,6 +108,8 @@ func (c *Config) Validate() error {
 		"fetch.timeout": int64(c.Fetch.Timeout), "sweep.interval": int64(c.Sweep.Interval),
 		"events.job_events": int64(c.Events.JobEvents), "events.job_bytes": int64(c.Events.JobBytes),
 		"events.jobs": int64(c.Events.Jobs), "events.total_bytes": int64(c.Events.TotalBytes),
+		"reaper.interval": int64(c.Reaper.Interval), "reaper.grace": int64(c.Reaper.Grace), "reaper.idle": int64(c.Reaper.Idle),
+		"reaper.republish":     int64(c.Reaper.Republish),
 		"recorder_concurrency": int64(c.RecorderConcurrency),
 	} {
 		positive(name, v)

@@ -137,19 +137,25 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	reap, err := g.reaper(relay)
+	if err != nil {
+		return nil, err
+	}
 	topics := &provisioner{cfg: g.cfg.kafka(), log: g.tel.Log, done: make(chan struct{})}
-	return []service.Part{
+	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }},
 		{Name: "housekeeping", Run: keeper.Run},
-		{Name: "api", Routes: g.routes(server), Run: func(ctx context.Context) error {
+	}
+	return append(append(parts, reaperParts(g, reap)...),
+		service.Part{Name: "api", Routes: g.routes(server), Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil
 		}},
-	}, nil
+	), nil
 }
 
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {

@@ -203,6 +203,8 @@ type LedgerMetrics struct {
 	duration                      metric.Float64Histogram
 	pending                       metric.Float64Gauge
 	expected, recorded, imbalance metric.Float64Gauge
+	open, overdue, oldest         metric.Float64Gauge
+	republished                   metric.Int64Counter
 }
 
 // NewLedgerMetrics returns the instruments of the job store and the recorder.
@@ -217,6 +219,11 @@ func NewLedgerMetrics() *LedgerMetrics {
 		recorded:  i.gauge(MetricLedgerRecorded, "{outcome}", "Outcomes that the ended jobs do have."),
 		imbalance: i.gauge(MetricLedgerImbalance, "{job}", "Ended jobs that have not exactly the outcomes expected; anything but 0 is a fault."),
 		stray:     i.counter(MetricLedgerStray, unitRecords, "Outcomes and plans that belong to no job of this store or to none of its windows, by reason."),
+		open:      i.gauge(MetricLedgerOpen, "{job}", "Jobs that have not ended."),
+		overdue:   i.gauge(MetricLedgerOverdue, "{job}", "Open jobs whose deadline or cancel is so long ago that the gateway ends them."),
+		oldest:    i.gauge(MetricLedgerOldest, unitSeconds, "Age of the oldest open job; 0 without open jobs."),
+		republished: i.counter(MetricLedgerRepublished, "{job}",
+			"Jobs published again because they did not come forward although no stage had anything left to do."),
 	}
 }
 
@@ -236,6 +243,16 @@ func (m *LedgerMetrics) JobEnded(ctx context.Context, state string, took time.Du
 	m.jobs.Add(ctx, 1, at)
 	m.duration.Record(ctx, took.Seconds(), at)
 }
+
+// Backlog notes how many jobs are open, how many of them are overdue, and how old the oldest is.
+func (m *LedgerMetrics) Backlog(ctx context.Context, open, overdue int, oldest time.Duration) {
+	m.open.Record(ctx, float64(open))
+	m.overdue.Record(ctx, float64(overdue))
+	m.oldest.Record(ctx, oldest.Seconds())
+}
+
+// Republished counts a job published again.
+func (m *LedgerMetrics) Republished(ctx context.Context) { m.republished.Add(ctx, 1) }
 
 // OutboxPending notes how many records wait to be published.
 func (m *LedgerMetrics) OutboxPending(ctx context.Context, n int) {

@@ -149,6 +149,10 @@ const (
 	MetricLedgerRecorded    = "lark.ledger.recorded"
 	MetricLedgerImbalance   = "lark.ledger.imbalance"
 	MetricLedgerStray       = "lark.ledger.stray"
+	MetricLedgerOpen        = "lark.jobs.open"
+	MetricLedgerOverdue     = "lark.jobs.overdue"
+	MetricLedgerOldest      = "lark.jobs.oldest_age"
+	MetricLedgerRepublished = "lark.jobs.republished"
 )
 
 // Units, in UCUM as OpenTelemetry asks.

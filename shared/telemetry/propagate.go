@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"crypto/rand"
 	"net/http"
 	"strings"
 
@@ -57,6 +58,20 @@ func TraceID(ctx context.Context) string {
 		return sc.TraceID().String()
 	}
 	return ""
+}
+
+// ContinueTrace returns ctx within the trace of that hex id, for work that is done on a job long after the span that began it. ctx comes back
+// as it is when the id is none.
+func ContinueTrace(ctx context.Context, traceID string) context.Context {
+	id, err := trace.TraceIDFromHex(traceID)
+	if err != nil {
+		return ctx
+	}
+	var parent trace.SpanID
+	_, _ = rand.Read(parent[:]) // never fails
+	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: id, SpanID: parent, TraceFlags: trace.FlagsSampled, Remote: true,
+	}))
 }
 
 // Tracer returns the tracer of this system from the global provider.

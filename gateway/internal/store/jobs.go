@@ -34,7 +34,7 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 		if err := checkOpen(ctx, tx, opts.MaxOpen); err != nil {
 			return err
 		}
-		if err := insertWithQuestions(ctx, tx, job); err != nil {
+		if err := insertWithQuestions(ctx, tx, job, s.now()); err != nil {
 			return err
 		}
 		if err := enqueue(ctx, tx, outbox, job.Created); err != nil {
@@ -48,8 +48,8 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 	return nil
 }
 
-func insertWithQuestions(ctx context.Context, tx *tx, job Job) error {
-	if err := insertJob(ctx, tx, job); err != nil {
+func insertWithQuestions(ctx context.Context, tx *tx, job Job, now time.Time) error {
+	if err := insertJob(ctx, tx, job, now); err != nil {
 		return err
 	}
 	for i, text := range job.Questions {
@@ -82,7 +82,7 @@ func checkOpen(ctx context.Context, tx *tx, maxOpen int) error {
 	return nil
 }
 
-func insertJob(ctx context.Context, tx *tx, j Job) error {
+func insertJob(ctx context.Context, tx *tx, j Job, now time.Time) error {
 	spans, err := json.Marshal(j.Spans)
 	if err != nil {
 		return err
@@ -95,11 +95,11 @@ func insertJob(ctx context.Context, tx *tx, j Job) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted)
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, millis(now))
 	return err
 }
 

@@ -28,8 +28,8 @@ func enqueue(ctx context.Context, tx *tx, records []event.Record, now time.Time)
 		if value == nil {
 			value = []byte{} // an empty message, not a tombstone
 		}
-		_, err = tx.exec(ctx, `INSERT INTO outbox (outbox_id, topic, record_key, headers, value, created_ms) VALUES (?, ?, ?, ?, ?, ?)`,
-			id.String(), rec.Topic, []byte(rec.Key), string(headers), value, millis(now))
+		_, err = tx.exec(ctx, `INSERT INTO outbox (outbox_id, topic, record_key, headers, value, created_ms, job_id) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			id.String(), rec.Topic, []byte(rec.Key), string(headers), value, millis(now), rec.Get(event.HeaderSubject))
 		if err != nil {
 			return err
 		}

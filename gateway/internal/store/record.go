@@ -208,10 +208,13 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 			return err
 		}
 	}
+	forward := rec.New > 0 || job.Planned.Equal(r.now)
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
-		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ? WHERE job_id = ?`,
+		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?,
+		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
-		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.ID)
+		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq,
+		forward, millis(r.now), forward, job.ID)
 	return err
 }
 

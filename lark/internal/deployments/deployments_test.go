@@ -347,6 +347,8 @@ func recordAll(ctx context.Context) {
 	ledger := telemetry.NewLedgerMetrics()
 	ledger.Outcome(ctx, "answered", "", "hit")
 	ledger.JobAccepted(ctx)
+	ledger.Backlog(ctx, 1, 1, time.Second)
+	ledger.Republished(ctx)
 	ledger.JobEnded(ctx, "succeeded", time.Second)
 	ledger.OutboxPending(ctx, 1)
 	ledger.Ledger(ctx, 1, 1, 0)

@@ -1,0 +1,98 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// jobRecord is the record of a job as the outbox knows it.
+func jobRecord(id string) event.Record {
+	return event.Record{Topic: event.TopicJobs, Key: id, Headers: []event.Header{{Key: event.HeaderSubject, Value: []byte(id)}}}
+}
+
+func TestOverdueJobs(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx, now := t.Context(), created
+		s.SetNow(func() time.Time { return now })
+		late, free, ended := newJob("late", "q"), newJob("cancelled", "q"), newJob("ended", "q")
+		free.Deadline = time.Time{}
+		for _, j := range []store.Job{late, free, ended} {
+			create(t, s, j)
+		}
+		finish(t, s, "ended", 1, 1)
+		_, err := s.Cancel(ctx, "cancelled", nil)
+		require.NoError(t, err)
+		overdue := func(due, again time.Time) []string {
+			ids, err := s.Overdue(ctx, due, again, 10)
+			require.NoError(t, err)
+			return ids
+		}
+		require.Empty(t, overdue(created, now))
+		require.ElementsMatch(t, []string{"cancelled"}, overdue(created.Add(time.Second), now.Add(time.Second)))
+		require.ElementsMatch(t, []string{"cancelled", "late"}, overdue(late.Deadline.Add(time.Second), now))
+		b, err := s.Backlog(ctx, late.Deadline.Add(time.Second))
+		require.NoError(t, err)
+		require.Equal(t, store.Backlog{Open: 2, Oldest: created, Overdue: 2}, b)
+
+		require.NoError(t, s.GiveUp(ctx, "late"))
+		require.ElementsMatch(t, []string{"cancelled"}, overdue(late.Deadline.Add(time.Second), now))
+		require.ElementsMatch(t, []string{"cancelled", "late"}, overdue(late.Deadline.Add(time.Second), now.Add(time.Minute)), "asked again")
+		finish(t, s, "late", 1, 1)
+		finish(t, s, "cancelled", 1, 1)
+		b, err = s.Backlog(ctx, late.Deadline.Add(time.Second))
+		require.NoError(t, err)
+		require.Equal(t, store.Backlog{}, b)
+	})
+}
+
+func TestIdleJobs(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx, now := t.Context(), created
+		s.SetNow(func() time.Time { return now })
+		require.NoError(t, s.Create(ctx, newJob("j1", "q"), []event.Record{jobRecord("j1")}, store.CreateOptions{}))
+		idle := func() []store.Idle {
+			jobs, err := s.Idle(ctx, now, 10)
+			require.NoError(t, err)
+			return jobs
+		}
+		sent := func() {
+			pending, err := s.Pending(ctx, 10)
+			require.NoError(t, err)
+			require.NoError(t, s.Sent(ctx, pending))
+		}
+		now = now.Add(time.Minute)
+		require.Empty(t, idle(), "the broker has not been given it yet")
+		sent()
+		require.Equal(t, []store.Idle{{ID: "j1"}}, idle())
+		require.NoError(t, s.Republish(ctx, "j1", jobRecord("j1")))
+		sent()
+		require.Empty(t, idle())
+		now = now.Add(time.Minute)
+		require.Equal(t, []store.Idle{{ID: "j1", Republished: 1}}, idle())
+
+		record(t, s, store.Entry{Plan: plan("j1", 2, 1)})
+		require.Empty(t, idle(), "it came forward")
+		now = now.Add(time.Minute)
+		require.Equal(t, []store.Idle{{ID: "j1"}}, idle(), "and is counted from 0 again")
+		record(t, s, store.Entry{Outcome: outcome("j1", 0, 0, eventpb.State_STATE_ANSWERED)})
+		require.Empty(t, idle())
+		now = now.Add(time.Minute)
+		record(t, s, store.Entry{Outcome: outcome("j1", 0, 0, eventpb.State_STATE_ANSWERED)}, store.Entry{Plan: plan("j1", 2, 1)})
+		require.Len(t, idle(), 1, "what was known already is no step forward")
+		record(t, s, store.Entry{Outcome: outcome("j1", 0, 1, eventpb.State_STATE_ANSWERED)})
+		now = now.Add(time.Minute)
+		require.Empty(t, idle(), "it has ended")
+		require.NoError(t, s.Republish(ctx, "j1", jobRecord("j1")))
+		n, _, err := s.OutboxDepth(ctx)
+		require.NoError(t, err)
+		require.Zero(t, n, "an ended job is not published")
+	})
+}

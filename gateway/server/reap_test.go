@@ -1,0 +1,99 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/stage"
+)
+
+// hurry starts the gateway anew with a reaper that does not wait for long.
+func (w *world) hurry() {
+	w.stop()
+	w.cfg.Reaper.Interval, w.cfg.Reaper.Grace, w.cfg.Reaper.Idle = 20*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond
+	w.start()
+}
+
+func (w *world) ends(id string) (client.Job, []client.Outcome) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	job, outcomes, err := w.client.Wait(ctx, id, nil)
+	require.NoError(w.t, err)
+	return job, outcomes
+}
+
+// TestDeadlinesAndCancelsHoldWithoutStages: no stage is there to end the job, and whoever watches it is told of its end.
+func TestDeadlinesAndCancelsHoldWithoutStages(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.hurry()
+	late, err := w.client.Submit(t.Context(), client.Submission{Questions: []string{"one?", "two?"}, DeadlineS: 1},
+		&client.Upload{Name: "a.wav", Reader: bytes.NewReader([]byte("RIFF"))}, client.SubmitOptions{})
+	require.NoError(t, err)
+	unwanted := w.submit("q")
+	_, err = w.client.Cancel(t.Context(), unwanted.ID)
+	require.NoError(t, err)
+
+	job, outcomes := w.ends(late.ID)
+	require.Equal(t, client.StateFailed, job.State)
+	require.Len(t, outcomes, 2)
+	require.Equal(t, event.CodeExpired, outcomes[0].Error.Code)
+	job, outcomes = w.ends(unwanted.ID)
+	require.Equal(t, client.StateCancelled, job.State)
+	require.Equal(t, event.CodeCancelled, outcomes[0].Error.Code)
+}
+
+// TestLostJobsArePublishedAgain: the job's record is gone, for the stages have committed everything and nothing came of it.
+func TestLostJobsArePublishedAgain(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	topics := map[string]string{
+		event.StageChunker: event.TopicJobs, event.StageEncoder: event.TopicWindows,
+		event.StageProjector: event.TopicEmbeddings, event.StageLLM: event.TopicPrompts,
+	}
+	for name, topic := range topics {
+		runner, err := stage.New(stage.Config{Stage: name, Topics: []string{topic}}, stage.Deps{
+			Kafka: w.kafka, Producer: w.prod, Log: quiet,
+			Handle: func(context.Context, event.Record, proto.Message) ([]event.Record, error) { return nil, nil },
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- runner.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			require.NoError(t, <-done)
+		})
+	}
+	w.hurry()
+	job := w.submit("q")
+	first, second := w.published(job.ID), w.published(job.ID)
+	require.True(t, proto.Equal(first, second), "the same record")
+	for range 2 {
+		w.published(job.ID)
+	}
+	ended, outcomes := w.ends(job.ID)
+	require.Equal(t, client.StateFailed, ended.State, "in the end it is given up")
+	require.Equal(t, event.CodeInternal, outcomes[0].Error.Code)
+}
+
+// TestUnreadableRecordsEndTheirJob: a stage of an older version buries a record that it cannot read, and cannot know its questions.
+func TestUnreadableRecordsEndTheirJob(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	job := w.submit("q")
+	w.publish(event.Record{Topic: event.TopicDead, Key: "key", Value: []byte{255}}.
+		With(event.HeaderSubject, job.ID).With(event.HeaderType, "larkstream.window.ready.v2").
+		With(event.HeaderStage, event.StageEncoder).With(event.HeaderReason, stage.ReasonUndecodable))
+	ended, outcomes := w.ends(job.ID)
+	require.Equal(t, client.StateFailed, ended.State)
+	require.Equal(t, event.CodeUndecodable, outcomes[0].Error.Code)
+}
