@@ -123,6 +123,22 @@ func TestAnAnswerWaitsForItsJob(t *testing.T) {
 	require.Equal(t, map[string]int{"unknown_job": 1}, m.strays, "no job record is left that could bring it")
 }
 
+// TestEvictedWindowsAreNotTheRecorders: they go back to the chunker on the topic of the jobs, and are no fault.
+func TestEvictedWindowsAreNotTheRecorders(t *testing.T) {
+	t.Parallel()
+	r, m := newAdopter(t, sqlStore(t), func() (int64, error) { return 0, nil })
+	sum := strings.Repeat("ab", 32)
+	rec := encode(t, &eventpb.WindowReady{Task: &eventpb.Task{
+		JobId: "j1", Track: &eventpb.Track{Sha256: sum}, Window: &eventpb.Window{Hash: sum, BlobKey: event.PCMKey(sum)},
+		Questions: []*eventpb.Question{{Text: "q"}},
+	}})
+	rec.Topic = event.TopicJobs
+	out, err := stagetest.Handle(t.Context(), r.Handle, rec)
+	require.NoError(t, err)
+	require.Empty(t, out)
+	require.Empty(t, m.strays)
+}
+
 func TestQuestionsWithGapsAreRefused(t *testing.T) {
 	t.Parallel()
 	r, _ := newAdopter(t, sqlStore(t), func() (int64, error) { return 0, nil })

@@ -79,8 +79,13 @@ func New(deps Deps) (*Recorder, error) {
 // tell of it. A record that comes again returns the same events again, because the process may have
 // died between writing and telling.
 func (r *Recorder) Handle(ctx context.Context, rec event.Record, msg proto.Message) (events []event.Record, err error) {
-	if job, ok := msg.(*eventpb.Job); ok && r.deps.JobsPending != nil {
-		return r.adopt(ctx, rec, job)
+	switch m := msg.(type) {
+	case *eventpb.Job:
+		if r.deps.JobsPending != nil {
+			return r.adopt(ctx, rec, m)
+		}
+	case *eventpb.WindowReady:
+		return nil, nil // an evicted window on its way back to the chunker, on the topic of the jobs
 	}
 	entry, err := entryOf(msg)
 	if err != nil {
