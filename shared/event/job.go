@@ -39,7 +39,9 @@ type JobSpec struct {
 	Spans  []Span
 	Decode Decoding
 	Options
-	Created time.Time
+	// ModelDigest is the digest of the bundle that must answer; empty for whichever is deployed.
+	ModelDigest string
+	Created     time.Time
 	// Deadline is zero for a job without one.
 	Deadline time.Time
 }
@@ -117,6 +119,7 @@ func NewJob(s JobSpec) *eventpb.Job {
 		Decode: &eventpb.Decode{
 			MaxTokens: s.Decode.MaxTokens, Temperature: s.Decode.Temperature, TopP: s.Decode.TopP, Seed: s.Decode.Seed,
 		},
+		ModelDigest:    s.ModelDigest,
 		ResponseSchema: s.ResponseSchema,
 		CreatedUnixMs:  s.Created.UnixMilli(),
 	}
@@ -144,8 +147,8 @@ func JobSpecOf(m *eventpb.Job) (JobSpec, error) {
 		Questions: make([]string, len(m.GetQuestions())),
 		Plan:      planName(m.GetPlan()),
 		Decode:    Decoding{MaxTokens: d.GetMaxTokens(), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
-		Options:   optionsOf(m),
-		Created:   time.UnixMilli(m.GetCreatedUnixMs()).UTC(),
+		Options:   optionsOf(m), ModelDigest: m.GetModelDigest(),
+		Created: time.UnixMilli(m.GetCreatedUnixMs()).UTC(),
 	}
 	for _, q := range m.GetQuestions() {
 		if int(q.GetIndex()) >= len(s.Questions) {

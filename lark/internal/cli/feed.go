@@ -1,20 +1,24 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/feed"
 )
 
 func (a *app) feedCommand() *cobra.Command {
 	var cfg feed.Config
-	var asJSON bool
+	var asJSON, retryFailed, pinModel bool
+	var server serverFlags
 	cmd := &cobra.Command{
 		Use: "feed FILE.jsonl", Short: "Publish the jobs of a file straight to Kafka", Args: cobra.ExactArgs(1),
 		Long: `Publishes one job for each line of a file (- is standard input) straight to Kafka, without the gateway's HTTP API; a gateway on
@@ -23,13 +27,19 @@ of audio stored before), questions, and if wanted id, windows, max_tokens, tempe
 answers are structured tags, and questions may be left out.
 
 A job's id follows from its line, and FILE.jsonl.fed remembers what was published: run it again after an interruption, and it
-goes on where it stopped. Kafka and the object store are those of KAFKA_BROKERS and BLOB_URL, or of the lark up on the data
+goes on where it stopped. A job that has failed stays failed when it is published again; --retry-failed asks the gateway and publishes
+the jobs that have failed, in whole or in part, as a new attempt with an id of its own. --pin-model makes the model that the gateway serves now,
+its prompt included, part of every job: with another model, the same line is another job. Kafka and the object store are those of KAFKA_BROKERS and BLOB_URL, or of the lark up on the data
 folder. The exit code is 0 only if no line was rejected.`,
 		Example: `  echo '{"audio":"song.mp3","questions":["What key is this in?"]}' > jobs.jsonl
-  lark feed jobs.jsonl && lark jobs list`,
+  lark feed jobs.jsonl && lark jobs list
+  lark feed --retry-failed jobs.jsonl`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg.File, cfg.Input, cfg.Log = args[0], a.In, a.log
 			if err := a.feedTargets(&cfg); err != nil {
+				return err
+			}
+			if err := a.feedGateway(cmd, &server, &cfg, retryFailed, pinModel); err != nil {
 				return err
 			}
 			var printing error
@@ -55,7 +65,42 @@ folder. The exit code is 0 only if no line was rejected.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line of the file")
 	cmd.Flags().StringVar(&cfg.Journal, "journal", "", "`file` that remembers what was published (default FILE.jsonl.fed)")
+	cmd.Flags().BoolVar(&retryFailed, "retry-failed", false, "publish jobs that have failed once more, as new attempts")
+	cmd.Flags().BoolVar(&pinModel, "pin-model", false, "make the model that the gateway serves part of the jobs")
+	server.register(cmd.Flags())
 	return cmd
+}
+
+// feedGateway asks the gateway what the flags need to know: the model, and which jobs have failed.
+func (a *app) feedGateway(cmd *cobra.Command, server *serverFlags, cfg *feed.Config, retryFailed, pinModel bool) error {
+	if !retryFailed && !pinModel {
+		return nil
+	}
+	gw, err := a.gateway(cmd, server)
+	if err != nil {
+		return err
+	}
+	if pinModel {
+		models, err := gw.Models(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if len(models) != 1 {
+			return fmt.Errorf("--pin-model: the gateway tells of %d models; start it with LARK_MODEL_DIR set to the bundle that the stages serve", len(models))
+		}
+		cfg.ModelDigest = models[0].Digest
+	}
+	if retryFailed {
+		cfg.Failed = func(ctx context.Context, jobID string) (bool, error) {
+			job, err := gw.Get(ctx, jobID)
+			var problem *client.Problem
+			if errors.As(err, &problem) && problem.Status == http.StatusNotFound {
+				return false, nil
+			}
+			return job.State == client.StateFailed || job.State == client.StatePartial, err
+		}
+	}
+	return nil
 }
 
 // feedTargets finds the broker and the object store.

@@ -31,6 +31,11 @@ type Config struct {
 	Journal string
 	// MaxAudioBytes bounds one audio file (1 GiB).
 	MaxAudioBytes int64
+	// ModelDigest names the bundle that must answer the jobs; it is part of their ids. Empty = whichever is deployed.
+	ModelDigest string
+	// Failed tells whether the gateway knows the job as failed, in whole or in part; nil publishes no job again. A failed job is published
+	// again as the next attempt, which has an id of its own.
+	Failed func(ctx context.Context, jobID string) (bool, error)
 	// Report is told of every line as it ends, in order.
 	Report func(Result)
 	// Log tells of brokers that do not answer; nil is silent.
@@ -50,8 +55,10 @@ const (
 type Result struct {
 	Line  int    `json:"line"`
 	JobID string `json:"job_id,omitempty"`
-	State string `json:"state"`
-	Error string `json:"error,omitempty"`
+	// Attempt counts from 0.
+	Attempt int    `json:"attempt,omitempty"`
+	State   string `json:"state"`
+	Error   string `json:"error,omitempty"`
 }
 
 // Totals counts lines by state.
@@ -177,38 +184,68 @@ func (f *feeder) lines(ctx context.Context, in io.Reader) error {
 
 // line prepares one job. Only what would fail every other line too comes back as an error.
 func (f *feeder) line(ctx context.Context, number int, raw []byte) error {
-	rec, id, err := f.prepare(ctx, raw)
+	rec, result, err := f.prepare(ctx, raw)
+	var fatal *fatalError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.As(err, &fatal):
+		return fatal.err
 	case err != nil:
-		f.batch = append(f.batch, pending{result: Result{Line: number, State: Rejected, Error: err.Error()}})
-	case f.journal.has(id):
-		f.batch = append(f.batch, pending{result: Result{Line: number, JobID: id, State: Skipped}})
-	default:
-		f.batch = append(f.batch, pending{result: Result{Line: number, JobID: id, State: Published}, record: rec})
+		result = Result{State: Rejected, Error: err.Error()}
 	}
+	result.Line = number
+	f.batch = append(f.batch, pending{result: result, record: rec})
 	if len(f.batch) < batchJobs {
 		return nil
 	}
 	return f.flush(ctx)
 }
 
-func (f *feeder) prepare(ctx context.Context, raw []byte) (event.Record, string, error) {
+// fatalError would fail every other line too.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+
+// prepare makes the record of a line, in the attempt that is to be published.
+func (f *feeder) prepare(ctx context.Context, raw []byte) (event.Record, Result, error) {
 	l, err := parseLine(raw)
 	if err != nil {
-		return event.Record{}, "", err
+		return event.Record{}, Result{}, err
 	}
 	audio, err := f.audio(ctx, l)
 	if err != nil {
-		return event.Record{}, "", err
+		return event.Record{}, Result{}, err
 	}
-	job, err := l.job(audio, time.Now())
-	if err != nil {
-		return event.Record{}, "", err
+	now := time.Now()
+	for attempt := 0; ; attempt++ {
+		job, err := l.job(audio, f.ModelDigest, attempt, now)
+		if err != nil {
+			return event.Record{}, Result{}, err
+		}
+		result := Result{JobID: job.GetJobId(), Attempt: attempt, State: Published}
+		failed, err := f.failed(ctx, job.GetJobId())
+		if err != nil {
+			return event.Record{}, Result{}, &fatalError{fmt.Errorf("asking the gateway for job %s: %w", job.GetJobId(), err)}
+		}
+		if failed {
+			continue
+		}
+		if f.journal.has(job.GetJobId()) {
+			result.State = Skipped
+			return event.Record{}, result, nil
+		}
+		rec, err := event.Encode(source, job)
+		return rec, result, err
 	}
-	rec, err := event.Encode(source, job)
-	return rec, job.GetJobId(), err
+}
+
+// failed tells whether the attempt with that id has failed and another one is wanted.
+func (f *feeder) failed(ctx context.Context, id string) (bool, error) {
+	if f.Failed == nil {
+		return false, nil
+	}
+	return f.Failed(ctx, id)
 }
 
 // flush publishes the batch, then notes it, then reports it. A crash in between publishes some jobs a second time, which

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -42,14 +43,16 @@ func setup(t *testing.T) *world {
 	return w
 }
 
-func (w *world) feed(t *testing.T, jobs string) ([]Result, Totals, error) {
+func (w *world) feed(t *testing.T, jobs string, change ...func(*Config)) ([]Result, Totals, error) {
 	t.Helper()
 	file := filepath.Join(w.dir, "jobs.jsonl")
 	require.NoError(t, os.WriteFile(file, []byte(jobs), 0o600))
 	var results []Result
-	totals, err := Run(t.Context(), Config{
-		File: file, Brokers: w.kafka.Brokers, BlobURL: w.blobs, Report: func(r Result) { results = append(results, r) },
-	})
+	cfg := Config{File: file, Brokers: w.kafka.Brokers, BlobURL: w.blobs, Report: func(r Result) { results = append(results, r) }}
+	for _, c := range change {
+		c(&cfg)
+	}
+	totals, err := Run(t.Context(), cfg)
 	return results, totals, err
 }
 
@@ -156,6 +159,55 @@ func TestASecondRunGoesOnWhereTheFirstStopped(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Totals{Published: 2}, totals)
 	require.Equal(t, first[1].JobID, again[1].JobID)
+}
+
+// TestFailedJobsAreTriedAgain: an attempt that failed is followed by one with another id; what has not failed is left alone.
+func TestFailedJobsAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	failed := map[string]bool{}
+	retry := func(c *Config) {
+		c.Failed = func(_ context.Context, id string) (bool, error) { return failed[id], nil }
+	}
+	first, _, err := w.feed(t, twoJobs, retry)
+	require.NoError(t, err)
+	failed[first[0].JobID] = true
+	second, totals, err := w.feed(t, twoJobs, retry)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 1, Skipped: 1}, totals)
+	require.Equal(t, 1, second[0].Attempt)
+	require.NotEqual(t, first[0].JobID, second[0].JobID)
+	_, totals, err = w.feed(t, twoJobs, retry)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Skipped: 2}, totals, "the second attempt is on its way")
+	failed[second[0].JobID] = true
+	third, _, err := w.feed(t, twoJobs, retry)
+	require.NoError(t, err)
+	require.Equal(t, 2, third[0].Attempt)
+	require.Len(t, w.jobs(t), 4)
+
+	_, _, err = w.feed(t, twoJobs, func(c *Config) {
+		c.Failed = func(context.Context, string) (bool, error) { return false, errors.New("no gateway") }
+	})
+	require.ErrorContains(t, err, "no gateway", "whoever asks for failed jobs must not be told that there are none")
+}
+
+// TestAnotherModelIsAnotherJob: the answers of one model are not those of another.
+func TestAnotherModelIsAnotherJob(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	ids := map[string]bool{}
+	for _, digest := range []string{"", "one", "two", "one"} {
+		results, _, err := w.feed(t, twoJobs, func(c *Config) { c.ModelDigest = digest })
+		require.NoError(t, err)
+		ids[results[0].JobID] = true
+	}
+	require.Len(t, ids, 3)
+	pinned := map[string]int{}
+	for _, job := range w.jobs(t) {
+		pinned[job.GetModelDigest()]++
+	}
+	require.Equal(t, map[string]int{"": 2, "one": 2, "two": 2}, pinned)
 }
 
 func TestBadLinesDoNotKeepTheOthersBack(t *testing.T) {

@@ -59,20 +59,20 @@ func parseLine(raw []byte) (Line, error) {
 	return l, nil
 }
 
-// job makes the record of a line whose audio is known. Its id follows from its content, so that the same line always
-// makes the same job.
-func (l Line) job(audio event.AudioFile, now time.Time) (*eventpb.Job, error) {
+// job makes the job of a line whose audio is known. Its id follows from its content, the model that must answer it and the attempt (from 0),
+// so that the same line always makes the same job.
+func (l Line) job(audio event.AudioFile, modelDigest string, attempt int, now time.Time) (*eventpb.Job, error) {
 	plan, spans, err := ask.ParseWindows(l.Windows)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := l.settings()
+	settings, err := l.settings(modelDigest, attempt)
 	if err != nil {
 		return nil, err
 	}
 	spec := event.JobSpec{
 		ID:    event.DerivedJobID(append([]string{l.ID, audio.SHA256, l.Windows, settings}, l.Questions...)...),
-		Audio: audio, Plan: plan, Spans: spans, Decode: l.Decoding, Options: l.Options, Created: now,
+		Audio: audio, Plan: plan, Spans: spans, Decode: l.Decoding, Options: l.Options, ModelDigest: modelDigest, Created: now,
 	}
 	for _, text := range l.Questions {
 		spec.Questions = append(spec.Questions, strings.TrimSpace(text))
@@ -81,10 +81,16 @@ func (l Line) job(audio event.AudioFile, now time.Time) (*eventpb.Job, error) {
 	return job, event.Validate(job)
 }
 
-// settings are the decode settings and the options as part of a job's id: an option that is not used leaves no trace, so that the ids of
-// jobs from before it was known stay as they were.
-func (l Line) settings() (string, error) {
+// settings are the decode settings, the options, the model and the attempt as part of a job's id: what is not used leaves no trace, so that
+// the ids of jobs from before it was known stay as they were.
+func (l Line) settings(modelDigest string, attempt int) (string, error) {
 	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, l.Temperature, l.TopP, l.Seed)
+	if modelDigest != "" {
+		settings += " model:" + modelDigest
+	}
+	if attempt > 0 {
+		settings += fmt.Sprintf(" attempt:%d", attempt)
+	}
 	others := l.Options
 	if others.ResponseSchema != "" {
 		settings += " " + others.ResponseSchema
