@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"sync"
 )
 
 // Prefixes of keys. Sweep knows what may go first.
@@ -29,7 +30,11 @@ var (
 )
 
 // Store is an object store. Its methods are safe for concurrent use.
-type Store struct{ bucket bucket }
+type Store struct {
+	bucket bucket
+	// sweeping is held while a sweep looks at an object for the last time and deletes it, and while Touch makes an object young.
+	sweeping sync.Mutex
+}
 
 // bucket is what a kind of store does. The Store has checked the keys. Where there is no object the error is ErrNotFound.
 type bucket interface {
@@ -37,7 +42,9 @@ type bucket interface {
 	put(ctx context.Context, key string, r io.Reader) error
 	// open returns an object and its size in bytes.
 	open(ctx context.Context, key string) (io.ReadCloser, int64, error)
-	size(ctx context.Context, key string) (int64, error)
+	stat(ctx context.Context, key string) (object, error)
+	// touch makes the object as young as one just written.
+	touch(ctx context.Context, key string) error
 	remove(ctx context.Context, key string) error
 	// each calls fn for every object below prefix, in no certain order; fn may remove it.
 	each(ctx context.Context, prefix string, fn func(object) error) error
@@ -163,11 +170,26 @@ func (s *Store) Size(ctx context.Context, key string) (int64, error) {
 	if err := CheckKey(key); err != nil {
 		return 0, err
 	}
-	size, err := s.bucket.size(ctx, key)
+	o, err := s.bucket.stat(ctx, key)
 	if err != nil {
 		return 0, wrap("looking for", key, err)
 	}
-	return size, nil
+	return o.size, nil
+}
+
+// Touch makes an object as young as one just written, so that sweeps spare it for Budget.KeepYounger, and returns its size in bytes, or
+// ErrNotFound. An object that is about to be used is touched first: then a sweep of this process has either deleted it before or spares it.
+// Between the last look and the deletion by a sweep of another process lies a moment in which Touch comes too late.
+func (s *Store) Touch(ctx context.Context, key string) (int64, error) {
+	if err := CheckKey(key); err != nil {
+		return 0, err
+	}
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	if err := s.bucket.touch(ctx, key); err != nil {
+		return 0, wrap("touching", key, err)
+	}
+	return s.Size(ctx, key)
 }
 
 // Delete removes an object; one that does not exist is no error.
@@ -197,7 +219,7 @@ func (s *Store) LocalFile(ctx context.Context, key string) (path string, cleanup
 		return "", nothing, err
 	}
 	if files, ok := s.bucket.(*fileBucket); ok {
-		if _, err := files.size(ctx, key); err != nil {
+		if _, err := files.stat(ctx, key); err != nil {
 			return "", nothing, wrap("reading", key, err)
 		}
 		return files.path(key), nothing, nil

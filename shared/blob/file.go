@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // fileBucket keeps each object in a file below a folder.
@@ -85,18 +86,23 @@ func (b *fileBucket) open(ctx context.Context, key string) (io.ReadCloser, int64
 	return f, info.Size(), nil
 }
 
-func (b *fileBucket) size(ctx context.Context, key string) (int64, error) {
+func (b *fileBucket) stat(ctx context.Context, key string) (object, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return object{}, err
 	}
 	info, err := os.Stat(b.path(key))
 	if err != nil {
-		return 0, missing(err)
+		return object{}, missing(err)
 	}
 	if info.IsDir() {
-		return 0, ErrNotFound
+		return object{}, ErrNotFound
 	}
-	return info.Size(), nil
+	return object{key: key, size: info.Size(), time: info.ModTime()}, nil
+}
+
+func (b *fileBucket) touch(_ context.Context, key string) error {
+	now := time.Now()
+	return missing(os.Chtimes(b.path(key), now, now))
 }
 
 func (b *fileBucket) remove(ctx context.Context, key string) error {

@@ -54,9 +54,21 @@ func (b *memBucket) open(ctx context.Context, key string) (io.ReadCloser, int64,
 	return io.NopCloser(bytes.NewReader(o.data)), int64(len(o.data)), nil
 }
 
-func (b *memBucket) size(ctx context.Context, key string) (int64, error) {
+func (b *memBucket) stat(ctx context.Context, key string) (object, error) {
 	o, err := b.get(ctx, key)
-	return int64(len(o.data)), err
+	return object{key: key, size: int64(len(o.data)), time: o.time}, err
+}
+
+func (b *memBucket) touch(ctx context.Context, key string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o, ok := b.objects[key]
+	if !ok {
+		return ErrNotFound
+	}
+	o.time = time.Now()
+	b.objects[key] = o
+	return ctx.Err()
 }
 
 func (b *memBucket) remove(ctx context.Context, key string) error {

@@ -81,9 +81,17 @@ func (b *s3Bucket) open(ctx context.Context, key string) (io.ReadCloser, int64, 
 	return body, info.Size, nil
 }
 
-func (b *s3Bucket) size(ctx context.Context, key string) (int64, error) {
+func (b *s3Bucket) stat(ctx context.Context, key string) (object, error) {
 	info, err := b.client.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
-	return info.Size, noSuchKey(err)
+	return object{key: key, size: info.Size, time: info.LastModified}, noSuchKey(err)
+}
+
+// touch copies the object onto itself within the server; S3 allows that only together with new metadata.
+func (b *s3Bucket) touch(ctx context.Context, key string) error {
+	_, err := b.client.Client.CopyObject(ctx,
+		minio.CopyDestOptions{Bucket: b.name, Object: key, ReplaceMetadata: true, ContentType: "application/octet-stream"},
+		minio.CopySrcOptions{Bucket: b.name, Object: key})
+	return noSuchKey(err)
 }
 
 func (b *s3Bucket) remove(ctx context.Context, key string) error {

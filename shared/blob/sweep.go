@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,8 @@ type Budget struct {
 	Prefixes map[string]int64
 	// KeepYounger spares objects written within this time: they may belong to work in hand.
 	KeepYounger time.Duration
-	// Keep spares objects by key, whatever their age: an old one may belong to a new job. nil spares none.
+	// Keep spares objects by key, whatever their age: an old one may belong to a new job. It is asked for each object when the store is
+	// listed and once more before the object is deleted. nil spares none.
 	Keep func(key string) bool
 	// Now is the present; zero means time.Now().
 	Now time.Time
@@ -128,14 +130,32 @@ func (w *sweeper) shrink(ctx context.Context, prefixes []string, excess int64) e
 		if excess <= 0 {
 			return nil
 		}
-		if err := w.store.remove(ctx, o.key); err != nil {
+		removed, err := w.removeUnused(ctx, o)
+		if err != nil {
 			return wrap("deleting", o.key, err)
 		}
-		excess -= o.size
-		w.swept.Removed++
-		w.swept.RemovedBytes += o.size
+		if removed {
+			excess -= o.size
+			w.swept.Removed++
+			w.swept.RemovedBytes += o.size
+		}
 	}
 	return nil
+}
+
+// removeUnused looks at an object again and deletes it if it is still the one that was listed and is still not spared: it may have been
+// written again, touched, or taken into use by a job since.
+func (w *sweeper) removeUnused(ctx context.Context, listed object) (bool, error) {
+	w.store.sweeping.Lock()
+	defer w.store.sweeping.Unlock()
+	now, err := w.store.bucket.stat(ctx, listed.key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || w.spared(now) || now.time.After(listed.time) {
+		return false, err
+	}
+	return true, w.store.remove(ctx, listed.key)
 }
 
 func (w *sweeper) spared(o object) bool {

@@ -92,6 +92,42 @@ func TestSweepSparesWhatIsKept(t *testing.T) {
 	require.Equal(t, []string{"audio/a"}, left(t, store, "audio/a", "audio/b", "audio/c"))
 }
 
+// TestSweepLooksAgain: between the listing and the deletion one object is touched, one is written again, one is taken into use by a job.
+func TestSweepLooksAgain(t *testing.T) {
+	t.Parallel()
+	keys := []string{"audio/touched", "audio/used", "audio/written", "audio/unused", "audio/z"}
+	store, _ := filled(t, keys...)
+	used := false
+	listed := 0
+	keep := func(key string) bool {
+		if listed++; listed == len(keys) { // the listing is complete, nothing is deleted yet
+			_, err := store.Touch(t.Context(), "audio/touched")
+			require.NoError(t, err)
+			require.NoError(t, store.PutBytes(t.Context(), "audio/written", make([]byte, 100)))
+			used = true
+		}
+		return used && key == "audio/used"
+	}
+	swept, err := blob.Sweep(t.Context(), store, blob.Budget{Bytes: 1, Keep: keep})
+	require.NoError(t, err)
+	require.Equal(t, 2, swept.Removed)
+	require.Equal(t, []string{"audio/touched", "audio/used", "audio/written"}, left(t, store, keys...))
+}
+
+func TestTouchMakesYoung(t *testing.T) {
+	each(t, func(t *testing.T, store *blob.Store) {
+		_, err := store.Touch(t.Context(), "audio/none")
+		require.ErrorIs(t, err, blob.ErrNotFound)
+		require.NoError(t, store.PutBytes(t.Context(), "audio/a", make([]byte, 10)))
+		size, err := store.Touch(t.Context(), "audio/a")
+		require.NoError(t, err)
+		require.EqualValues(t, 10, size)
+		got, err := store.GetBytes(t.Context(), "audio/a", 10)
+		require.NoError(t, err)
+		require.Len(t, got, 10)
+	})
+}
+
 func TestSweepTakesLeftoversOfDeadWriters(t *testing.T) {
 	t.Parallel()
 	store, dir := filled(t, "pcm/v1/a")
