@@ -2,6 +2,10 @@ package server_test
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -44,4 +48,33 @@ func TestJobsOfOtherProducersAreTakenUp(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, outcomes, 1)
 	require.Equal(t, "A minor.", outcomes[0].Answer)
+}
+
+// TestTheSweepKeepsAudioOfJobsNotYetAdopted: a fed job is on the log while no gateway runs; the first sweep of the next gateway must not
+// delete its audio, however old that is.
+func TestTheSweepKeepsAudioOfJobsNotYetAdopted(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.stop()
+	dir := strings.TrimPrefix(w.cfg.BlobURL.Reveal(), "file://")
+	needed, idle := strings.Repeat("cd", 32), strings.Repeat("ef", 32)
+	path := func(sum string) string { return filepath.Join(dir, filepath.FromSlash(event.AudioKey(sum))) }
+	for _, sum := range []string{needed, idle} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path(sum)), 0o750))
+		require.NoError(t, os.WriteFile(path(sum), []byte("RIFF"), 0o600))
+		long := time.Now().Add(-1000 * time.Hour)
+		require.NoError(t, os.Chtimes(path(sum), long, long))
+	}
+	id := event.DerivedJobID("fed")
+	w.publish(encode(t, &eventpb.Job{
+		JobId: id, Audio: &eventpb.Audio{Sha256: needed, BlobKey: event.AudioKey(needed)}, Questions: []*eventpb.Question{{Text: "Key?"}},
+		Plan: eventpb.PlanMode_PLAN_MODE_AUTO, CreatedUnixMs: 1_790_000_000_000,
+	}))
+	w.cfg.Sweep.Interval, w.cfg.Sweep.AudioBytes = 20*time.Millisecond, 1
+	w.start()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(path(idle))
+		return errors.Is(err, fs.ErrNotExist)
+	}, patience, 20*time.Millisecond, "what no job needs is swept")
+	require.FileExists(t, path(needed))
 }

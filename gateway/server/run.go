@@ -112,6 +112,7 @@ type gateway struct {
 	hub      *stream.Hub
 	logRead  chan struct{} // closed once hub holds what the log held at the start
 	ledger   *telemetry.LedgerMetrics
+	adopted  atomic.Bool // every job that was on the log at some moment since the start is in the job store
 }
 
 // parts in the order in which they start; they stop in reverse: streams end first, the outbox and the
@@ -177,18 +178,6 @@ func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error
 		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Log: g.tel.Log,
 		Sweep: g.sweep,
 	})
-}
-
-// sweep keeps the object store within its budget. The audio of open jobs stays, however old it is: it
-// may have been submitted long before the job that refers to it.
-func (g *gateway) sweep(ctx context.Context) (blob.Swept, error) {
-	inUse, err := g.jobs.AudioInUse(ctx)
-	if err != nil {
-		return blob.Swept{}, err
-	}
-	budget := g.cfg.budget()
-	budget.Keep = func(key string) bool { return inUse[key] }
-	return blob.Sweep(ctx, g.blobs, budget)
 }
 
 func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {

@@ -37,7 +37,8 @@ type Store interface {
 // Blobs is the part of the object store that the API uses.
 type Blobs interface {
 	Put(ctx context.Context, key string, r io.Reader, limit int64) (int64, error)
-	Size(ctx context.Context, key string) (int64, error)
+	// Touch makes an object too young to be swept and returns its size, or blob.ErrNotFound.
+	Touch(ctx context.Context, key string) (int64, error)
 }
 
 // Fetcher downloads audio from URLs.

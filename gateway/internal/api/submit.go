@@ -213,7 +213,7 @@ func (a *API) storeAudio(ctx context.Context, req *request) (event.AudioFile, er
 		return a.download(ctx, req.AudioURL, req.AudioName)
 	}
 	key := event.AudioKey(req.AudioRef)
-	size, err := a.deps.Blobs.Size(ctx, key)
+	size, err := a.deps.Blobs.Touch(ctx, key)
 	if errors.Is(err, blob.ErrNotFound) {
 		return event.AudioFile{}, invalid(codeAudioRefUnknown, "audio_ref names audio that is not (or no longer) stored; upload it again")
 	}
@@ -228,14 +228,25 @@ func (a *API) keep(ctx context.Context, f *spooled, name string) (event.AudioFil
 	if f.bytes == 0 {
 		return event.AudioFile{}, invalid(codeAudioEmpty, "the audio is empty")
 	}
-	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
-		return event.AudioFile{}, fmt.Errorf("rewinding spooled audio: %w", err)
-	}
 	key := event.AudioKey(f.sha256)
-	if _, err := a.deps.Blobs.Put(ctx, key, f.file, a.limits.MaxAudioBytes); err != nil {
+	err := a.put(ctx, key, f)
+	if err == nil {
+		if _, err = a.deps.Blobs.Touch(ctx, key); errors.Is(err, blob.ErrNotFound) {
+			err = a.put(ctx, key, f) // a sweep was about to delete an older copy and met this one; it does so once
+		}
+	}
+	if err != nil {
 		return event.AudioFile{}, fmt.Errorf("storing audio: %w", err)
 	}
 	return event.AudioFile{SHA256: f.sha256, Name: name, Bytes: f.bytes}, nil
+}
+
+func (a *API) put(ctx context.Context, key string, f *spooled) error {
+	if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("rewinding spooled audio: %w", err)
+	}
+	_, err := a.deps.Blobs.Put(ctx, key, f.file, a.limits.MaxAudioBytes)
+	return err
 }
 
 func (a *API) download(ctx context.Context, rawURL, name string) (event.AudioFile, error) {

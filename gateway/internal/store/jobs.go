@@ -226,19 +226,14 @@ func (s *SQL) Cancel(ctx context.Context, id string, outbox []event.Record) (Job
 	return job, nil
 }
 
-// AudioInUse reports the blob keys of the audio of open jobs, which a sweep must keep.
-func (s *SQL) AudioInUse(ctx context.Context) (map[string]bool, error) {
-	keys := make(map[string]bool)
-	err := s.queryRead(ctx, func(rows *sql.Rows) error {
-		var key string
-		err := rows.Scan(&key)
-		keys[key] = true
-		return err
-	}, `SELECT DISTINCT audio_key FROM jobs WHERE ended_ms = 0`)
+// AudioInUse tells whether an open job needs the audio under that blob key; a sweep must keep it.
+func (s *SQL) AudioInUse(ctx context.Context, key string) (bool, error) {
+	var n int
+	err := s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE audio_key = ? AND ended_ms = 0 LIMIT 1) AS open_jobs`), key).Scan(&n)
 	if err != nil {
-		return nil, fmt.Errorf("reading audio in use: %w", err)
+		return false, fmt.Errorf("reading audio in use: %w", err)
 	}
-	return keys, nil
+	return n > 0, nil
 }
 
 // Ledger sums expected and recorded outcomes. Recorded counts rows, not the counters on the job, so

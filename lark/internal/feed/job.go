@@ -106,7 +106,7 @@ func (l Line) settings(modelDigest string, attempt int) (string, error) {
 // audio brings a line's audio into the object store, or finds it there.
 func (f *feeder) audio(ctx context.Context, l Line) (event.AudioFile, error) {
 	if l.AudioRef != "" {
-		size, err := f.blobs.Size(ctx, event.AudioKey(l.AudioRef))
+		size, err := f.blobs.Touch(ctx, event.AudioKey(l.AudioRef)) // the gateway may know of the job later than its next sweep
 		if err != nil {
 			return event.AudioFile{}, fmt.Errorf("looking for audio_ref: %w", err)
 		}
@@ -138,8 +138,7 @@ func storeFile(ctx context.Context, blobs *blob.Store, path string, limit int64)
 	}
 	sum := event.HexSum(hash)
 	audio, key := event.AudioFile{SHA256: sum, Name: filepath.Base(path), Bytes: size}, event.AudioKey(sum)
-	have, err := blobs.Exists(ctx, key)
-	if err != nil || have {
+	if _, err := blobs.Touch(ctx, key); !errors.Is(err, blob.ErrNotFound) {
 		return audio, err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

@@ -1,0 +1,1 @@
+CREATE INDEX jobs_audio ON jobs (audio_key) WHERE ended_ms = 0;
