@@ -92,7 +92,7 @@ func TestUnreadableRecordsEndTheirJob(t *testing.T) {
 	job := w.submit("q")
 	w.publish(event.Record{Topic: event.TopicDead, Key: "key", Value: []byte{255}}.
 		With(event.HeaderSubject, job.ID).With(event.HeaderType, "larkstream.window.ready.v2").
-		With(event.HeaderStage, event.StageEncoder).With(event.HeaderReason, stage.ReasonUndecodable))
+		With(event.HeaderStage, event.StageEncoder).With(event.HeaderReason, event.CodeUndecodable))
 	ended, outcomes := w.ends(job.ID)
 	require.Equal(t, client.StateFailed, ended.State)
 	require.Equal(t, event.CodeUndecodable, outcomes[0].Error.Code)

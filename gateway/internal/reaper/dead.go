@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/stage"
 )
 
 // deadRetry is the wait after a fault while a dead letter is looked at.
@@ -24,7 +24,7 @@ func (r *Reaper) Dead(ctx context.Context, rec event.Record) {
 	}
 	for {
 		err := r.end(ctx, id, func(store.Job) event.Failure {
-			return event.Failure{Code: event.CodeUndecodable, Message: "a record of the job could not be read: " + rec.Get(event.HeaderErrorText)}
+			return event.Failure{Code: codeOf(rec), Message: "a record of the job could not be read: " + rec.Get(event.HeaderErrorText)}
 		})
 		if err == nil || errors.Is(err, store.ErrNotFound) {
 			return
@@ -43,12 +43,23 @@ func (r *Reaper) Dead(ctx context.Context, rec event.Record) {
 	}
 }
 
-// openQuestions tells whether a dead letter may leave questions open. A stage ends the questions of a record that it gives up, but not if it
-// could not read the record, for example because a newer version wrote it. The recorder ends none: its records are the ends, except those on
+// openQuestions tells whether a dead letter may leave questions open. A stage ends the questions of a record that it gives up, but it may not
+// know them all if it could not read the record, for example because a newer version wrote it. The recorder ends none: its records are the ends, except those on
 // the topic of the jobs, which the chunker reads too.
 func openQuestions(rec event.Record) bool {
 	if rec.Get(event.HeaderStage) == event.StageRecorder {
 		return rec.Get(event.HeaderOriginTopic) == event.TopicAnswers
 	}
-	return rec.Get(event.HeaderReason) == stage.ReasonUndecodable
+	return slices.Contains(unreadable, rec.Get(event.HeaderReason))
+}
+
+// unreadable are the reasons of dead letters whose record could not be read whole.
+var unreadable = []string{event.CodeUndecodable, event.CodeInvalidRecord, event.CodeNewerVersion}
+
+// codeOf is the code of the outcomes of a dead letter's questions: its reason, if that says what was wrong with the record.
+func codeOf(letter event.Record) string {
+	if reason := letter.Get(event.HeaderReason); slices.Contains(unreadable, reason) {
+		return reason
+	}
+	return event.CodeUndecodable
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
@@ -229,19 +228,19 @@ func TestUnreadableRecordsEndTheirJob(t *testing.T) {
 			r.create(id, 0, "one?", "two?")
 			r.plan(id, 2, 2)
 		}
-		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, stage.ReasonUndecodable))
+		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, event.CodeUndecodable))
 		require.Equal(t, store.Partial, r.job("newer").State)
 		require.ElementsMatch(t, []string{"", event.CodeUndecodable, event.CodeUndecodable, event.CodeUndecodable}, r.codes("newer"))
-		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, stage.ReasonUndecodable))
+		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, event.CodeUndecodable))
 		require.Len(t, r.codes("newer"), 4)
 
 		r.reaper.Dead(ctx, letter("buried", event.TypeOutcome, event.StageRecorder, event.CodeInternal).With(event.HeaderOriginTopic, event.TopicAnswers))
 		require.Equal(t, store.Partial, r.job("buried").State)
 
 		r.reaper.Dead(ctx, letter("settled", event.TypeWindowReady, event.StageEncoder, event.CodeEngineError))
-		r.reaper.Dead(ctx, letter("settled", event.TypeWindowReady, event.StageRecorder, stage.ReasonUndecodable).With(event.HeaderOriginTopic, event.TopicJobs))
-		r.reaper.Dead(ctx, letter("unknown", event.TypeWindowReady, event.StageEncoder, stage.ReasonUndecodable))
-		r.reaper.Dead(ctx, letter("", event.TypeWindowReady, event.StageEncoder, stage.ReasonUndecodable))
+		r.reaper.Dead(ctx, letter("settled", event.TypeWindowReady, event.StageRecorder, event.CodeUndecodable).With(event.HeaderOriginTopic, event.TopicJobs))
+		r.reaper.Dead(ctx, letter("unknown", event.TypeWindowReady, event.StageEncoder, event.CodeUndecodable))
+		r.reaper.Dead(ctx, letter("", event.TypeWindowReady, event.StageEncoder, event.CodeUndecodable))
 		require.Equal(t, store.Running, r.job("settled").State, "the stage has ended the questions of its record")
 	})
 }
