@@ -18,7 +18,7 @@ const jukeboxData = "../../../engine/encoder/jukebox/testdata"
 // smallJukebox imports the small checkpoints whose outputs lie in jukeboxData.
 func smallJukebox(t *testing.T) string {
 	t.Helper()
-	data := filepath.Join("..", "..", "..", "shared", "model", "testdata", "jukebox")
+	data := filepath.Join("..", "..", "..", "engine", "model", "testdata", "jukebox")
 	dir := filepath.Join(t.TempDir(), "bundle")
 	code, _, errs := run(t, "model", "import", "jukebox", "--vqvae", filepath.Join(data, "vqvae.pth.tar"),
 		"--prior", filepath.Join(data, "prior_level_2.pth.tar"), "--layers", "6", "--heads", "2", "--out", dir)

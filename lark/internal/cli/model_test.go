@@ -22,7 +22,7 @@ func run(t *testing.T, args ...string) (code int, out, errs string) {
 
 func TestModelImportMakesABundle(t *testing.T) {
 	t.Parallel()
-	data := filepath.Join("..", "..", "..", "shared", "model", "testdata", "jukebox")
+	data := filepath.Join("..", "..", "..", "engine", "model", "testdata", "jukebox")
 	for name, vqvae := range map[string]string{"legacy": "vqvae.pth.tar", "zip": "vqvae.zip.pth.tar"} {
 		dir := filepath.Join(t.TempDir(), name)
 		code, out, errs := run(t, "model", "import", "jukebox", "--vqvae", filepath.Join(data, vqvae),
