@@ -17,7 +17,7 @@ func (g *gateway) reaper(relay *outbox.Relay) (*reaper.Reaper, error) {
 	})
 }
 
-// reaperParts look after open jobs, and after the jobs of records that nobody could read.
+// reaperParts look after open jobs, and after the jobs of answers that the recorder has buried.
 func reaperParts(g *gateway, r *reaper.Reaper) []service.Part {
 	return []service.Part{
 		{Name: "reaper", Run: r.Run},

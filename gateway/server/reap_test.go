@@ -85,15 +85,14 @@ func TestLostJobsArePublishedAgain(t *testing.T) {
 	require.Equal(t, event.CodeInternal, outcomes[0].Error.Code)
 }
 
-// TestUnreadableRecordsEndTheirJob: a stage of an older version buries a record that it cannot read, and cannot know its questions.
-func TestUnreadableRecordsEndTheirJob(t *testing.T) {
+// TestBuriedAnswersEndTheirJob: an outcome that cannot be read leaves no question open.
+func TestBuriedAnswersEndTheirJob(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	job := w.submit("q")
-	w.publish(event.Record{Topic: event.TopicDead, Key: "key", Value: []byte{255}}.
-		With(event.HeaderSubject, job.ID).With(event.HeaderType, "larkstream.window.ready.v2").
-		With(event.HeaderStage, event.StageEncoder).With(event.HeaderReason, event.CodeUndecodable))
+	w.publish(event.Record{Topic: event.TopicAnswers, Key: job.ID, Value: []byte{255}}.
+		With(event.HeaderSubject, job.ID).With(event.HeaderType, event.TypeOutcome))
 	ended, outcomes := w.ends(job.ID)
 	require.Equal(t, client.StateFailed, ended.State)
-	require.Equal(t, event.CodeUndecodable, outcomes[0].Error.Code)
+	require.Equal(t, event.CodeInternal, outcomes[0].Error.Code)
 }

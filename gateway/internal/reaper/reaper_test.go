@@ -216,31 +216,26 @@ func TestPublishesLostJobsAgain(t *testing.T) {
 	})
 }
 
-// TestUnreadableRecordsEndTheirJob: the stage that could not read the record does not know the questions.
-func TestUnreadableRecordsEndTheirJob(t *testing.T) {
+// TestBuriedAnswersEndTheirJob: a plan or an outcome that the recorder could not take would leave its questions open.
+func TestBuriedAnswersEndTheirJob(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		ctx := t.Context()
-		letter := func(id, typ, stageName, reason string) event.Record {
-			return event.Record{Topic: event.TopicDead, Value: []byte{255}}.With(event.HeaderSubject, id).With(event.HeaderType, typ).
-				With(event.HeaderStage, stageName).With(event.HeaderReason, reason)
+		letter := func(id, stage, origin string) event.Record {
+			return event.Record{Topic: event.TopicDead, Value: []byte{255}}.
+				With(event.HeaderSubject, id).With(event.HeaderStage, stage).With(event.HeaderOriginTopic, origin)
 		}
-		for _, id := range []string{"newer", "buried", "settled"} {
+		for _, id := range []string{"buried", "settled"} {
 			r.create(id, 0, "one?", "two?")
 			r.plan(id, 2, 2)
 		}
-		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, event.CodeUndecodable))
-		require.Equal(t, store.Partial, r.job("newer").State)
-		require.ElementsMatch(t, []string{"", event.CodeUndecodable, event.CodeUndecodable, event.CodeUndecodable}, r.codes("newer"))
-		r.reaper.Dead(ctx, letter("newer", "larkstream.window.ready.v2", event.StageEncoder, event.CodeUndecodable))
-		require.Len(t, r.codes("newer"), 4)
-
-		r.reaper.Dead(ctx, letter("buried", event.TypeOutcome, event.StageRecorder, event.CodeInternal).With(event.HeaderOriginTopic, event.TopicAnswers))
-		require.Equal(t, store.Partial, r.job("buried").State)
-
-		r.reaper.Dead(ctx, letter("settled", event.TypeWindowReady, event.StageEncoder, event.CodeEngineError))
-		r.reaper.Dead(ctx, letter("settled", event.TypeWindowReady, event.StageRecorder, event.CodeUndecodable).With(event.HeaderOriginTopic, event.TopicJobs))
-		r.reaper.Dead(ctx, letter("unknown", event.TypeWindowReady, event.StageEncoder, event.CodeUndecodable))
-		r.reaper.Dead(ctx, letter("", event.TypeWindowReady, event.StageEncoder, event.CodeUndecodable))
+		for range 2 {
+			r.reaper.Dead(t.Context(), letter("buried", event.StageRecorder, event.TopicAnswers))
+			require.Equal(t, store.Partial, r.job("buried").State)
+			require.ElementsMatch(t, []string{"", event.CodeInternal, event.CodeInternal, event.CodeInternal}, r.codes("buried"))
+		}
+		r.reaper.Dead(t.Context(), letter("settled", event.StageEncoder, event.TopicWindows))
+		r.reaper.Dead(t.Context(), letter("settled", event.StageRecorder, event.TopicJobs))
+		r.reaper.Dead(t.Context(), letter("unknown", event.StageRecorder, event.TopicAnswers))
+		r.reaper.Dead(t.Context(), letter("", event.StageRecorder, event.TopicAnswers))
 		require.Equal(t, store.Running, r.job("settled").State, "the stage has ended the questions of its record")
 	})
 }
