@@ -98,20 +98,35 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	return nil
 }
 
-// outcome writes one outcome, or one for each window when it ends a whole planned job.
+// outcome writes one outcome, or one for each question and window for which it stands.
 func (r *recording) outcome(ctx context.Context, job *Job, o *eventpb.Outcome) (Recorded, error) {
-	question, window := int(o.GetQuestion().GetIndex()), int(o.GetWindow().GetIndex())
-	planned := !job.Planned.IsZero()
-	if question >= job.QuestionCount || (planned && window >= job.WindowCount) {
-		return Recorded{Outside: true}, nil
-	}
-	outcomes := []*eventpb.Outcome{o}
-	if planned && o.GetWindow().GetHash() == "" {
+	asked := []*eventpb.Outcome{o}
+	if o.GetQuestion().GetText() == "" {
 		var err error
-		if outcomes, err = r.spread(ctx, job, o); err != nil {
+		if asked, err = r.everyQuestion(ctx, job, o); err != nil {
 			return Recorded{}, err
 		}
 	}
+	var outcomes []*eventpb.Outcome
+	for _, o := range asked {
+		question, window := int(o.GetQuestion().GetIndex()), int(o.GetWindow().GetIndex())
+		planned := !job.Planned.IsZero()
+		if question >= job.QuestionCount || (planned && window >= job.WindowCount) {
+			return Recorded{Outside: true}, nil
+		}
+		each := []*eventpb.Outcome{o}
+		if planned && o.GetWindow().GetHash() == "" {
+			var err error
+			if each, err = r.spread(ctx, job, o); err != nil {
+				return Recorded{}, err
+			}
+		}
+		outcomes = append(outcomes, each...)
+	}
+	return r.insertAll(ctx, job, outcomes)
+}
+
+func (r *recording) insertAll(ctx context.Context, job *Job, outcomes []*eventpb.Outcome) (Recorded, error) {
 	var added, before []*eventpb.Outcome
 	for _, o := range outcomes {
 		stored, isNew, err := r.insert(ctx, job, o)
@@ -125,6 +140,35 @@ func (r *recording) outcome(ctx context.Context, job *Job, o *eventpb.Outcome) (
 		}
 	}
 	return Recorded{Outcomes: append(added, before...), New: len(added)}, nil
+}
+
+// everyQuestion turns an outcome whose question has no text into one for each question of the job. A stage writes such an outcome for a
+// record that names a job but whose questions it cannot read. If the window is not known either and the job has no plan, the chunker could
+// not read the job, and nobody else will plan it: the outcome is its plan too.
+func (r *recording) everyQuestion(ctx context.Context, job *Job, o *eventpb.Outcome) ([]*eventpb.Outcome, error) {
+	if job.Planned.IsZero() && o.GetWindow().GetHash() == "" {
+		err := r.plan(ctx, job, &eventpb.JobPlan{Windows: []*eventpb.Window{{}}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(`SELECT idx, text FROM questions WHERE job_id = ? ORDER BY idx`), job.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells
+	var out []*eventpb.Outcome
+	for rows.Next() {
+		var q eventpb.Question
+		if err := rows.Scan(&q.Index, &q.Text); err != nil {
+			return nil, err
+		}
+		copied := proto.CloneOf(o)
+		copied.Question = &eventpb.Question{Index: q.GetIndex(), Text: q.GetText()}
+		copied.OutcomeId = event.OutcomeID(job.ID, q.GetIndex(), o.GetWindow().GetIndex())
+		out = append(out, copied)
+	}
+	return out, rows.Err()
 }
 
 // spread turns the outcome of a job that was given up as a whole (its window names no audio) into

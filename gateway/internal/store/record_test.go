@@ -256,6 +256,40 @@ func TestJobGivenUp(t *testing.T) {
 	})
 }
 
+// TestAQuestionWithoutTextStandsForAll: a stage ends with it what it cannot read of a record.
+func TestAQuestionWithoutTextStandsForAll(t *testing.T) {
+	t.Parallel()
+	all := func(o *eventpb.Outcome) store.Entry {
+		o.Question = &eventpb.Question{}
+		return store.Entry{Outcome: o}
+	}
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("unplanned", "a", "b"))
+		res := record(t, s, all(givenUp("unplanned", 0)))[0]
+		require.True(t, res.JustEnded, "the chunker could not read the job")
+		require.Equal(t, 2, res.New)
+		require.Equal(t, []string{"a", "b"}, []string{res.Outcomes[0].GetQuestion().GetText(), res.Outcomes[1].GetQuestion().GetText()})
+		require.Zero(t, res.Missing)
+
+		create(t, s, newJob("window", "a", "b"))
+		record(t, s, store.Entry{Plan: plan("window", 2, 2)}, store.Entry{Outcome: outcome("window", 1, 1, eventpb.State_STATE_ANSWERED)})
+		res = record(t, s, all(outcome("window", 0, 1, eventpb.State_STATE_FAILED)))[0]
+		require.False(t, res.JustEnded)
+		require.Equal(t, 1, res.New, "one question of window 1 was open")
+		require.Equal(t, 2, res.Job.Recorded())
+		res = record(t, s, all(givenUp("window", 0)))[0]
+		require.True(t, res.JustEnded)
+		require.Equal(t, 2, res.New, "both questions of window 0")
+		require.Equal(t, store.Partial, res.Job.State)
+
+		require.True(t, record(t, s, all(outcome("window", 0, 7, eventpb.State_STATE_FAILED)))[0].Outside)
+		create(t, s, newJob("before", "a", "b"))
+		res = record(t, s, all(outcome("before", 0, 1, eventpb.State_STATE_FAILED)))[0]
+		require.Equal(t, 2, res.New, "the window is known, the plan is still to come")
+		require.True(t, res.Job.Planned.IsZero())
+	})
+}
+
 func TestOutcomePages(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
