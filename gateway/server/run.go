@@ -169,8 +169,7 @@ func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 
 // jobsPending counts the job records that the recorder has not taken up yet.
 func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
-	lag, err := kafka.Lag(ctx, g.cfg.kafka(), recorderGroup)
-	return lag[event.TopicJobs], err
+	return kafka.Unread(ctx, g.cfg.kafka(), recorderGroup, event.TopicJobs)
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {

@@ -99,3 +99,29 @@ func TestLagCountsWhatIsNotCommitted(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string]int64{topic: expect}, lag)
 }
+
+// TestUnreadCountsPartitionsThatAGroupHasNeverTouched: a group that is down has no members, and no commit where it has read nothing yet.
+func TestUnreadCountsPartitionsThatAGroupHasNeverTouched(t *testing.T) {
+	t.Parallel()
+	cfg, p := setup(t)
+	unread := func(group string) int64 {
+		n, err := kafka.Unread(t.Context(), cfg, group, topic)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, unread("nobody"))
+	require.NoError(t, p.Publish(t.Context(), records(30)...))
+	require.EqualValues(t, 30, unread("nobody"))
+
+	adm := admin(t, cfg)
+	ends, err := adm.ListEndOffsets(t.Context(), topic)
+	require.NoError(t, err)
+	end, ok := ends.Lookup(topic, 0)
+	require.True(t, ok)
+	commit := make(kadm.Offsets)
+	commit.AddOffset(topic, 0, end.Offset, -1)
+	require.NoError(t, adm.CommitAllOffsets(t.Context(), "group", commit))
+	require.EqualValues(t, 30-end.Offset, unread("group"))
+	_, err = kafka.Unread(t.Context(), cfg, "group", "no.such.topic")
+	require.Error(t, err)
+}
