@@ -23,6 +23,8 @@ type asyncAPI struct {
 	Channels map[string]struct {
 		Address  string `yaml:"address"`
 		Key      string `yaml:"x-key"`
+		// TrimmedAfter is how long finished records of a trimmed topic are kept, in milliseconds.
+		TrimmedAfter int64 `yaml:"x-trimmed-after-ms"`
 		Messages map[string]struct {
 			Ref string `yaml:"$ref"`
 		} `yaml:"messages"`
@@ -72,6 +74,10 @@ func (d asyncAPI) topics(t *testing.T) []event.TopicSpec {
 		spec := event.TopicSpec{
 			Name: c.Address, Partitions: kafka.Partitions, Key: c.Key, Compacted: kafka.Topic.Cleanup[0] == "compact",
 			Retention: time.Duration(kafka.Topic.Retention) * time.Millisecond,
+		}
+		if c.TrimmedAfter > 0 {
+			require.EqualValues(t, -1, kafka.Topic.Retention, name)
+			spec.Trimmed, spec.Retention = true, time.Duration(c.TrimmedAfter)*time.Millisecond
 		}
 		for _, m := range c.Messages {
 			message, ok := d.Components.Messages[strings.TrimPrefix(m.Ref, "#/components/messages/")]
@@ -150,7 +156,7 @@ func TestDeployedTopicsAreThoseInCode(t *testing.T) {
 	for _, spec := range event.Topics() {
 		w := topic{name: spec.Name, partitions: spec.Partitions, policy: "compact"}
 		if !spec.Compacted {
-			w.policy, w.retention = "delete", strconv.FormatInt(spec.Retention.Milliseconds(), 10)
+			w.policy, w.retention = "delete", strconv.FormatInt(spec.BrokerRetention(), 10)
 		}
 		want = append(want, w)
 	}

@@ -62,6 +62,9 @@ type TopicSpec struct {
 	Partitions int32
 	// Retention of records; 0 for a compacted topic, which keeps the last record of each key.
 	Retention time.Duration
+	// Trimmed topics carry work: the broker deletes nothing by itself, whatever its age. The stage that reads the topic deletes
+	// records once they are older than Retention and every group that reads the topic has committed them.
+	Trimmed bool
 	Compacted bool
 	// Key says what records are keyed by, for documentation.
 	Key string
@@ -74,14 +77,22 @@ const (
 	workPartitions = 8
 )
 
+// BrokerRetention is the retention.ms that the topic is made with; -1 for a topic from which the broker deletes nothing by age.
+func (t TopicSpec) BrokerRetention() int64 {
+	if t.Compacted || t.Trimmed {
+		return -1
+	}
+	return t.Retention.Milliseconds()
+}
+
 // Topics lists every topic of the system. docs/api/asyncapi.yaml is compared with it by a test.
 func Topics() []TopicSpec {
 	specs := []TopicSpec{
-		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Key: "job id", Types: []string{TypeJob, TypeWindowReady}},
-		{Name: TopicWindows, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeWindowReady}},
-		{Name: TopicEmbeddings, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypeEmbeddingReady}},
-		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Key: "window hash", Types: []string{TypePromptReady}},
-		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
+		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "job id", Types: []string{TypeJob, TypeWindowReady}},
+		{Name: TopicWindows, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypeWindowReady}},
+		{Name: TopicEmbeddings, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypeEmbeddingReady}},
+		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypePromptReady}},
+		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Trimmed: true, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
 		{Name: TopicEvents, Partitions: workPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
 		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id", Types: []string{TypeControl}},
 		{Name: TopicDead, Partitions: 1, Retention: 30 * day, Key: "as the source"},
@@ -89,7 +100,7 @@ func Topics() []TopicSpec {
 	for _, stage := range Stages() {
 		for _, delay := range RetryDelays() {
 			specs = append(specs, TopicSpec{
-				Name: RetryTopic(stage, delay), Partitions: workPartitions, Retention: 7 * day, Key: "as the source",
+				Name: RetryTopic(stage, delay), Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "as the source",
 			})
 		}
 	}

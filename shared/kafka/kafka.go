@@ -68,7 +68,7 @@ func clientOptions(c Config, log *slog.Logger) []kgo.Opt {
 		kgo.RetryBackoffFn(retryBackoff),
 	}
 	if log != nil {
-		opts = append(opts, kgo.WithHooks(&connectionLog{log: log}))
+		opts = append(opts, kgo.WithHooks(&connectionLog{log: log}), kgo.WithLogger(&libraryLog{log: log}))
 	}
 	return opts
 }

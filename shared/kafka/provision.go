@@ -64,10 +64,10 @@ func topicConfig(t event.TopicSpec) map[string]*string {
 	if t.Compacted {
 		return map[string]*string{
 			"cleanup.policy": set("compact"), "delete.retention.ms": set(millis(24 * time.Hour)),
-			"retention.ms": set("-1"),
+			"retention.ms": set(strconv.FormatInt(t.BrokerRetention(), 10)),
 		}
 	}
-	return map[string]*string{"cleanup.policy": set("delete"), "retention.ms": set(millis(t.Retention))}
+	return map[string]*string{"cleanup.policy": set("delete"), "retention.ms": set(strconv.FormatInt(t.BrokerRetention(), 10))}
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -28,6 +29,7 @@ type partition struct {
 	inbox   *inbox
 	offsets *offsets
 	guard   *guard
+	next    atomic.Int64        // offset that the next fetch should begin with, -1 if unknown
 	places  *semaphore.Weighted // for records that are queued or in flight; the admitter's
 
 	// stop ends when no new work may begin; hard ends when running work must end.
@@ -43,6 +45,7 @@ type partition struct {
 
 func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted, guard *guard) *partition {
 	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, guard: guard, places: places}
+	p.next.Store(-1)
 	p.hard, p.abandon = context.WithCancelCause(context.Background())
 	p.stop, p.stopNow = context.WithCancel(p.hard)
 	p.inbox = newInbox(p.stop, tp, client)

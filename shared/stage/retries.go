@@ -32,7 +32,7 @@ func newRetryTopics(stage string, delays []time.Duration) retryTopics {
 func (r retryTopics) specs() []event.TopicSpec {
 	var out []event.TopicSpec
 	for _, name := range r.names {
-		out = append(out, event.TopicSpec{Name: name, Partitions: retryPartitions, Retention: retryRetention})
+		out = append(out, event.TopicSpec{Name: name, Partitions: retryPartitions, Retention: retryRetention, Trimmed: true})
 	}
 	return out
 }

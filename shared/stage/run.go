@@ -43,7 +43,13 @@ func (r *Runner) Run(ctx context.Context) error {
 		return fmt.Errorf("running stage %s: %w", r.cfg.Stage, err)
 	}
 	r.client = client
+	trimmed := make(chan struct{})
+	go func() {
+		defer close(trimmed)
+		r.trim(ctx)
+	}()
 	r.poll(ctx)
+	<-trimmed
 	return r.drain(context.WithoutCancel(ctx))
 }
 
@@ -80,6 +86,7 @@ func (r *Runner) groupOptions() []kgo.Opt {
 		// Only from a poll's return until its records stand in their partitions' queues: so that
 		// no record of an assignment that has ended enters the queue of the next one.
 		kgo.BlockRebalanceOnPoll(),
+		kgo.AdjustFetchOffsetsFn(r.noteCommitted),
 		kgo.OnPartitionsAssigned(r.onAssigned),
 		kgo.OnPartitionsRevoked(r.onRevoked),
 		kgo.OnPartitionsLost(r.onLost),
@@ -93,6 +100,7 @@ func (r *Runner) poll(ctx context.Context) {
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if p := r.assigned.get(topicPartition{f.Topic, f.Partition}); p != nil && len(f.Records) > 0 {
 				p.guard.seen(f.HighWatermark)
+				r.noteLoss(ctx, p, f.FetchPartition)
 				p.inbox.add(f.Records)
 			}
 		})

@@ -93,6 +93,7 @@ type Runner struct {
 	deps Deps
 	log  *slog.Logger
 
+	metrics *telemetry.StageMetrics
 	retries retryTopics
 	read    *taskReader
 	admit   *admitter
@@ -112,8 +113,8 @@ func New(c Config, d Deps) (*Runner, error) {
 	}
 	r := &Runner{cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
-	metrics := telemetry.NewStageMetrics()
-	r.admit = newAdmitter(c, d.Control, metrics, &r.work, r.newProcessor(metrics).process)
+	r.metrics = telemetry.NewStageMetrics()
+	r.admit = newAdmitter(c, d.Control, r.metrics, &r.work, r.newProcessor(r.metrics).process)
 	return r, nil
 }
 

@@ -124,3 +124,11 @@ func TestMetricsCountWhatBecameOfRecords(t *testing.T) {
 		require.Contains(t, ours, strings.ReplaceAll(want, "NAME", name))
 	}
 }
+
+// scrape is the page of metrics of all tests.
+func scrape(t *testing.T) string {
+	t.Helper()
+	page := httptest.NewRecorder()
+	process.MetricsHandler().ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return page.Body.String()
+}

@@ -1,0 +1,56 @@
+package stage
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+// trimInterval is about how often an instance deletes what is committed and old. Any instance does it for all partitions.
+const trimInterval = 10 * time.Minute
+
+// trim keeps the stage's topics from growing for ever: they have no retention, so that nothing is deleted before it is done.
+func (r *Runner) trim(ctx context.Context) {
+	keep := kafka.Trimmed(slices.Concat(r.cfg.Topics, r.retries.names))
+	for len(keep) > 0 && waitFor(ctx, trimInterval/2+rand.N(trimInterval)) { //nolint:gosec // so that instances take turns
+		n, err := kafka.Trim(ctx, r.client, r.cfg.Group, keep)
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("finished records are not deleted; trying again in some minutes", "error", err)
+		}
+		if n > 0 {
+			r.log.Debug("deleted finished records", "records", n)
+		}
+	}
+}
+
+// noteCommitted remembers where the consumption of newly assigned partitions begins. It changes nothing.
+func (r *Runner) noteCommitted(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	for topic, partitions := range offsets {
+		for id, at := range partitions {
+			p := r.assigned.get(topicPartition{topic, id})
+			if committed := at.EpochOffset().Offset; p != nil && committed >= 0 {
+				p.next.Store(committed)
+			}
+		}
+	}
+	return offsets, nil
+}
+
+// noteLoss raises the alarm when the broker has deleted records that the stage has not had. The client goes on with the first
+// record that is left, as if nothing had happened.
+func (r *Runner) noteLoss(ctx context.Context, p *partition, fetched kgo.FetchPartition) {
+	next := p.next.Swap(fetched.Records[len(fetched.Records)-1].Offset + 1)
+	lost := fetched.LogStartOffset - next
+	if next < 0 || lost <= 0 { // next is negative while nothing is committed: consumption begins at the first record there is
+		return
+	}
+	r.metrics.Lost(ctx, r.cfg.Stage, p.topic, lost)
+	r.log.ErrorContext(ctx, "the broker deleted records before they were handled: their questions will get no answer from here; "+
+		"set retention.ms of the topic to -1, Larkstream deletes what is finished itself",
+		"topic", p.topic, "partition", p.id, "records", lost, "committed", next, "log_start", fetched.LogStartOffset)
+}
