@@ -340,7 +340,7 @@ func TestOnlyFaultsOfTheStoreSayThatItIsDown(t *testing.T) {
 	dir := t.TempDir()
 	s, err := blob.Open(t.Context(), "file://"+dir)
 	require.NoError(t, err)
-	defer s.Close()
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	_, err = s.GetBytes(t.Context(), "pcm/v1/x", 1)
 	require.ErrorIs(t, err, blob.ErrNotFound)
 	require.False(t, down(err))

@@ -2,8 +2,8 @@ package kafka
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -31,7 +31,7 @@ func TestWarningsOfTheLibraryAreLoggedAndNotRepeated(t *testing.T) {
 		l.Log(kgo.LogLevelWarn, "received OFFSET_OUT_OF_RANGE")
 		require.Equal(t, 3, strings.Count(out.String(), "\n"))
 		for i := range 2 * clientLogTexts {
-			l.Log(kgo.LogLevelWarn, fmt.Sprint(i))
+			l.Log(kgo.LogLevelWarn, strconv.Itoa(i))
 		}
 		require.LessOrEqual(t, len(l.last), clientLogTexts)
 		l.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -44,7 +44,7 @@ func TestASlowStageDoesNotReadItsTopicManyTimes(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int64
 	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, addr string) (net.Listener, error) {
-		l, err := net.Listen(network, addr) //nolint:noctx // kfake's signature
+		l, err := net.Listen(network, addr)
 		return metered{l, &sent}, err
 	}))
 	require.NoError(t, err)
