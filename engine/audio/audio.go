@@ -7,6 +7,7 @@
 package audio
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -83,13 +84,22 @@ func undecodable(format string, args ...any) error {
 // and ffmpeg does.
 var errUnsupported = errors.New("variant not read without ffmpeg")
 
+// file is an audio file while it is read, and what reading it needs.
+type file struct {
+	*bufio.Reader
+	faults *Faults
+	ffmpeg ffmpeg
+}
+
 // source is a decoded stream of interleaved samples in [-1, 1].
 type source struct {
+	// rate and channels of the block that next returned last; before, of the first. They may change from block to block.
 	rate, channels int
-	// declared is the number of frames (samples of one channel) that the file claims, 0 if unknown.
-	declared int64
+	// declared is the length that the file claims, in frames (samples of one channel) at the first rate; 0 if unknown or not to be
+	// compared. A difference of up to slack frames is no fault.
+	declared, slack int64
 	// next returns the following whole frames, valid until the next call, io.EOF at the end, or io.ErrUnexpectedEOF where the
-	// file ends in the middle of something.
+	// file ends in the middle of something. An Undecodable error says that nothing further can be read.
 	next func() ([]float32, error)
 	// skip passes over some frames without decoding them and returns how many, with the errors of next. nil where a
 	// format does not tell lengths without decoding.
@@ -106,15 +116,6 @@ func (s *source) check() error {
 		return undecodable("%d channels are outside 1 to %d", s.channels, maxChannels)
 	}
 	return nil
-}
-
-// nearEnd says whether a stream that broke after got frames is complete for all practical
-// purposes: within 1 % and 1 s of the length that the file claims.
-func (s *source) nearEnd(got int64) bool {
-	if s.declared == 0 {
-		return false
-	}
-	return s.declared-got <= min(int64(s.rate), s.declared/100)
 }
 
 // advance returns the number of frames that follow, and their samples unless they may be skipped and the format allows it. It turns a panic

@@ -42,11 +42,22 @@ func NewDecoder(cfg Config) (*Decoder, error) {
 		}
 		f.path = path
 	}
+	if f.path != "" {
+		f.confine = confine()
+	}
 	return &Decoder{limits: l, ffmpeg: f}, nil
 }
 
 // FFmpeg returns the path of the ffmpeg in use, "" if there is none.
 func (d *Decoder) FFmpeg() string { return d.ffmpeg.path }
+
+// Confinement says in words what ffmpeg is kept from, "" if there is none.
+func (d *Decoder) Confinement() string {
+	if d.ffmpeg.path == "" {
+		return ""
+	}
+	return "limits on memory, CPU, time and files; no environment; allowed formats and codecs only; " + d.ffmpeg.confine.String()
+}
 
 // Info tells what a file was.
 type Info struct {
@@ -56,6 +67,8 @@ type Info struct {
 	Rate, Channels int
 	// Samples of 44.1 kHz mono PCM that the whole track has.
 	Samples int64
+	// Faults of the file.
+	Faults
 }
 
 // Seconds is the length of the track.
@@ -69,8 +82,7 @@ var errTimeout = errors.New("decoding took too long")
 // resampled, rounded half to even and clipped. open is called again if a second decoder has to start
 // over. A fault of the file is an *Error; other errors come from open's reader, from sink or from ctx.
 //
-// A file that breaks off or is damaged is refused unless what is missing of its declared length is under 1 % and under 1 s:
-// an answer must not rest on a part of the track that nobody asked for.
+// A file that breaks off or is damaged is decoded as far as it goes, and its faults are in Info: docs/adr/0011-damage-is-flagged.md.
 func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error), keep int64, sink func([]int16) error) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Timeout, errTimeout)
 	defer cancel()
@@ -113,17 +125,16 @@ func (d *Decoder) attempt(ctx context.Context, open func() (io.ReadCloser, error
 }
 
 func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, useFFmpeg bool) (Info, error) {
-	ft, err := sniff(r)
+	in := &file{Reader: r, faults: &Faults{}, ffmpeg: d.ffmpeg}
+	ft, err := sniff(in)
 	info := Info{Format: ft.name}
 	if err != nil {
 		return info, err
 	}
-	var src *source
-	if ft.open == nil || useFFmpeg {
-		src, err = d.ffmpeg.open(ctx, r, ft)
-	} else {
-		src, err = openContained(ft, r)
+	if useFFmpeg {
+		ft.open = nil
 	}
+	src, err := openContained(ctx, ft, in)
 	if err != nil {
 		return info, err
 	}
@@ -131,19 +142,22 @@ func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, useFF
 		defer src.close()
 	}
 	info.Rate, info.Channels = src.rate, src.channels
-	p := &pump{limits: d.limits, src: src, out: out, resample: newResampler(src.rate, SampleRate)}
+	p := &pump{limits: d.limits, src: src, out: out, faults: in.faults}
 	err = p.run(ctx)
-	info.Samples = p.total()
+	info.Samples, info.Faults = p.total(), *in.faults
 	return info, err
 }
 
-func openContained(ft format, r *bufio.Reader) (s *source, err error) {
+func openContained(ctx context.Context, ft format, in *file) (s *source, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s, err = nil, undecodable("reading %s header: %v", ft.name, p)
 		}
 	}()
-	return ft.open(r)
+	if ft.open == nil {
+		return in.ffmpeg.open(ctx, in, ft)
+	}
+	return ft.open(ctx, in)
 }
 
 // input is the file under its limits. It remembers its own failure, which decoders tend to hide.

@@ -1,7 +1,7 @@
 package audio
 
 import (
-	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,199 +10,154 @@ import (
 	mp3 "github.com/hajimehoshi/go-mp3"
 )
 
-// maxResyncs bounds how often decoding starts again after damaged data in the middle of an mp3.
-const maxResyncs = 64
+// maxMP3Runs bounds how often the kind of frame may change inside a file: some kinds cost a process each.
+const maxMP3Runs = 16
 
-// maxMP3Frame is more than the bytes of the largest frame and the header after it.
-const maxMP3Frame = 2048
-
-// mp3Header is what the four bytes before a frame say (ISO 11172-3, section 2.4.1.3).
-type mp3Header struct {
-	supported  bool
-	rate, size int // Hz, bytes
-	mono, crc  bool
-}
-
-// Tables of layer III of MPEG 1.
-var (
-	mp3Kbps  = [16]int{0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320}
-	mp3Rates = [4]int{44100, 48000, 32000}
-)
-
-const mp3FrameSamples = 1152
-
-// parseMP3Header returns false for what is no MPEG audio header. Only layer III of MPEG 1 is left to the Go decoder:
-// of MPEG 2 it reads wrong frame lengths (go-mp3 0.3.4 halves a rounded-down size after adding the padding byte), and the
-// rest it does not read at all.
-func parseMP3Header(b []byte) (mp3Header, bool) {
-	if len(b) < 4 || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
-		return mp3Header{}, false
-	}
-	version, layer := b[1]>>3&3, b[1]>>1&3
-	bitrate, rate := b[2]>>4, b[2]>>2&3
-	if version == 1 || layer == 0 || bitrate == 15 || rate == 3 || b[3]&3 == 2 {
-		return mp3Header{}, false
-	}
-	h := mp3Header{supported: version == 3 && layer == 1 && bitrate != 0, mono: b[3]>>6 == 3, crc: b[1]&1 == 0}
-	if h.supported {
-		h.rate = mp3Rates[rate]
-		h.size = mp3FrameSamples/8*mp3Kbps[bitrate]*1000/h.rate + int(b[2]>>1&1)
-	}
-	return h, true
-}
-
-// findMP3 returns where the first frame begins. A header alone proves nothing, since its pattern is
-// common: another one must follow at the distance that it gives, or the data must end there.
-func findMP3(head []byte) (int, bool) {
-	for i := 0; i+4 <= len(head); i++ {
-		h, ok := parseMP3Header(head[i:])
-		if !ok || !h.supported {
-			continue
-		}
-		after := i + h.size
-		if after == len(head) {
-			return i, true
-		}
-		if after < len(head) {
-			if next, ok := parseMP3Header(head[after:]); ok && next.supported && next.rate == h.rate {
-				return i, true
-			}
-		}
-	}
-	return 0, false
-}
-
-func openMP3(r *bufio.Reader) (*source, error) {
-	head, err := peek(r, 4096)
-	if err != nil {
+func openMP3(ctx context.Context, in *file) (*source, error) {
+	m := &mp3Reader{ctx: ctx, file: in, src: &source{}}
+	m.frames = &mp3Frames{r: in.Reader, f: in.faults}
+	if err := m.frames.begin(); err != nil {
 		return nil, err
 	}
-	h, ok := parseMP3Header(head)
-	if !ok {
-		return nil, undecodable("reading mp3: no frame found")
+	m.src.next, m.src.skip, m.src.close = m.next, m.skip, m.close
+	if err := m.openRun(); err != nil {
+		m.close()
+		return nil, err
 	}
-	if !h.supported {
-		return nil, fmt.Errorf("MPEG audio other than layer III of MPEG 1: %w", errUnsupported)
-	}
-	d := &mp3Reader{r: r, rate: h.rate, raw: make([]byte, 4*blockFrames), out: make([]float32, 2*blockFrames)}
-	return &source{rate: h.rate, channels: 2, declared: xingSamples(head, h), next: d.next, skip: d.skip}, nil
+	return m.src, nil
 }
 
-// xingSamples reads the number of frames from the Xing or Info header that most encoders write into
-// the first frame, in samples; 0 where there is none.
-func xingSamples(head []byte, h mp3Header) int64 {
-	at := 4 + 32 // header, side information
-	if h.mono {
-		at = 4 + 17
-	}
-	if h.crc {
-		at += 2
-	}
-	if len(head) < at+12 || (!hasMagic(head, at, "Xing") && !hasMagic(head, at, "Info")) || head[at+7]&1 == 0 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint32(head[at+8:])) * mp3FrameSamples
-}
-
-// mp3Reader decodes to stereo and starts again behind damaged data, as players do.
+// mp3Reader decodes a file of MPEG audio run by run: frames of one kind, that is of one version, layer and sample rate. Layer III of MPEG 1
+// is decoded in Go, to stereo; other runs by ffmpeg.
 type mp3Reader struct {
-	r       *bufio.Reader
-	d       *mp3.Decoder
-	rate    int
-	resyncs int
-	raw     []byte
-	out     []float32
+	*file
+	ctx    context.Context //nolint:containedctx // a later run may start a process
+	src    *source
+	frames *mp3Frames
+	feed   *mp3Feed // of a run in Go
+	d      *mp3.Decoder
+	raw    [4 * 1152]byte
+	out    [2 * 1152]float32
+	byApp  *source // of a run by ffmpeg
+}
+
+func (m *mp3Reader) openRun() error {
+	m.d, m.feed, m.byApp = nil, nil, nil
+	kind := m.frames.kind
+	if m.frames.runs > maxMP3Runs {
+		return undecodable("the mp3 changes its kind of frame more than %d times", maxMP3Runs)
+	}
+	if kind.inGo() {
+		m.src.rate, m.src.channels = kind.rate, 2
+		m.feed = &mp3Feed{frames: m.frames}
+		return nil
+	}
+	run := &mp3Run{frames: m.frames}
+	if kind.free {
+		run.packer = &freePacker{}
+	}
+	s, err := m.ffmpeg.open(m.ctx, &file{Reader: bufioOf(run), faults: m.faults}, mpegByApp)
+	if err != nil {
+		return err
+	}
+	m.byApp = s
+	m.src.rate, m.src.channels = s.rate, s.channels
+	return nil
+}
+
+func (m *mp3Reader) close() {
+	if m.byApp != nil {
+		m.byApp.close()
+		m.byApp = nil
+	}
+}
+
+// ended opens the next run where one follows. After a run that ffmpeg decodes, the reader already stands there.
+func (m *mp3Reader) ended(err error) error {
+	m.close()
+	if errors.Is(err, errNextRun) {
+		return m.openRun()
+	}
+	return err
 }
 
 func (m *mp3Reader) next() ([]float32, error) {
 	for {
-		n, err := m.read()
-		if frames := n / 4; frames > 0 {
-			return m.convert(frames), nil
-		}
+		block, err := m.decode()
 		if err == nil {
-			continue
+			return block, nil
 		}
-		if atEnd(err) {
-			return nil, io.EOF
-		}
-		if err := m.resync(err); err != nil {
+		if err := m.ended(err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// skip passes over one frame by its header. The decoder reads whole frames, so that the reader stands at one.
+func (m *mp3Reader) decode() ([]float32, error) {
+	if m.byApp == nil {
+		return m.frame()
+	}
+	block, err := m.byApp.next()
+	if errors.Is(err, io.EOF) {
+		return nil, m.frames.after
+	}
+	return block, err
+}
+
+// skip passes over one frame by its header.
 func (m *mp3Reader) skip() (int64, error) {
 	for {
-		head, err := peek(m.r, 4)
-		if err != nil {
-			return 0, err
+		if m.byApp != nil {
+			block, err := m.next()
+			return int64(len(block) / m.src.channels), err
 		}
-		if len(head) < 4 {
-			return 0, io.EOF
+		h, _, err := m.frames.next()
+		if err == nil {
+			return int64(h.samples), nil
 		}
-		if h, ok := parseMP3Header(head); ok && h.supported && h.rate == m.rate {
-			if _, err := m.r.Discard(h.size); err != nil {
-				return 0, err // io.EOF in the last frame, which the decoder would not give either
-			}
-			return mp3FrameSamples, nil
-		}
-		if err := m.resync(errors.New("no frame where one was expected")); err != nil {
+		if err := m.ended(err); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// resync leaves the reader at the next place where two frames follow each other, or returns io.EOF.
-func (m *mp3Reader) resync(why error) error {
-	if m.resyncs++; m.resyncs > maxResyncs {
-		return undecodable("reading mp3: damaged in more than %d places: %w", maxResyncs, why)
+// frame decodes one frame. A frame that cannot be decoded is silent.
+func (m *mp3Reader) frame() ([]float32, error) {
+	if err := m.feed.load(); err != nil {
+		return nil, err
 	}
-	m.d = nil
-	for {
-		head, err := peek(m.r, peekBytes)
-		if err != nil {
-			return err
-		}
-		at, ok := findMP3(head)
-		if !ok && len(head) < peekBytes {
-			return io.EOF
-		}
-		if !ok {
-			at = len(head) - maxMP3Frame
-		}
-		if _, err := m.r.Discard(at); err != nil || ok {
-			return err
-		}
+	at := m.frames.seconds - float64(m.frames.last.samples)/float64(m.frames.last.rate)
+	fault := m.feed.fault
+	if err := m.read(); err != nil {
+		m.d, fault = nil, err
+		m.feed.drop()
+		clear(m.raw[:])
 	}
+	if fault != nil {
+		m.faults.add(DamagedFrames, at, "the mp3 frame at %.1f s is damaged and silenced: %v", at, fault)
+	}
+	for i := range m.out {
+		m.out[i] = float32(int16(binary.LittleEndian.Uint16(m.raw[2*i:]))) / (1 << 15)
+	}
+	return m.out[:], nil
 }
 
-// read fills raw as far as whole frames go. The decoder is made here so that a panic in it is met again at the
-// next call with less input left, never at the same place.
-func (m *mp3Reader) read() (n int, err error) {
+// read decodes the frame that is loaded. It contains a panic of the library.
+func (m *mp3Reader) read() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			n, err = 0, fmt.Errorf("decoding mp3 frame: %v", p)
+			err = fmt.Errorf("decoding mp3 frame: %v", p)
 		}
 	}()
 	if m.d == nil {
-		d, err := mp3.NewDecoder(struct{ io.Reader }{m.r})
+		d, err := mp3.NewDecoder(struct{ io.Reader }{m.feed})
 		if err != nil {
-			return 0, err
-		}
-		if d.SampleRate() != m.rate {
-			return 0, errors.New("decoding mp3 frame: the sample rate changes")
+			return fmt.Errorf("decoding mp3 frame: %w", err)
 		}
 		m.d = d
 	}
-	return io.ReadAtLeast(m.d, m.raw, 4)
-}
-
-func (m *mp3Reader) convert(frames int) []float32 {
-	out := m.out[:2*frames]
-	for i := range out {
-		out[i] = float32(int16(binary.LittleEndian.Uint16(m.raw[2*i:]))) / (1 << 15)
+	if _, err = io.ReadFull(m.d, m.raw[:]); err != nil {
+		return fmt.Errorf("decoding mp3 frame: %w", err)
 	}
-	return out
+	return nil
 }

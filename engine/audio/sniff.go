@@ -3,90 +3,202 @@ package audio
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// format is what a file is by its content: the Go decoder that reads it, if any, and the ffmpeg
-// demuxer that may read it. ffmpeg is never left to guess, so playlists, concatenation scripts and
+// format is what a file is by its content: the Go decoder that reads it, if any, and the ffmpeg demuxer that may read it. Without a
+// demuxer ffmpeg finds out by itself, among the formats that it is allowed: playlists, concatenation scripts and
 // other formats that name further files cannot be reached.
 type format struct {
 	name    string
 	demuxer string
-	// stream marks formats without a beginning and an end, which are read over damaged places.
-	stream bool
-	open   func(*bufio.Reader) (*source, error)
+	// stream marks formats whose header tells no length.
+	stream  bool
+	open    func(context.Context, *file) (*source, error)
+	inspect func(*Faults) inspector
 }
 
 // peekBytes is how far the beginning of a file is looked at; the reader's buffer must hold it.
 const peekBytes = 16 << 10
 
-// maxTags bounds how many ID3 tags are skipped before the audio.
-const maxTags = 8
+const (
+	// maxTags bounds how many ID3 tags are skipped before the audio.
+	maxTags = 8
+	// maxJunk bounds the bytes that may stand between a tag, or the start, and the first frame.
+	maxJunk = 32 << 20
+)
+
+var (
+	mpegInGo  = format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}
+	mpegByApp = format{name: "mp3", demuxer: "mp3", stream: true}
+	flacInGo  = format{name: "flac", demuxer: "flac", open: openFLAC}
+	wavInGo   = format{name: "wav", demuxer: "wav", open: openWAV}
+	adtsByApp = format{name: "aac", demuxer: "aac", stream: true, inspect: newADTSInspector}
+	mp4ByApp  = format{name: "mp4", demuxer: "mov", inspect: newMP4Inspector}
+)
 
 var magics = []struct {
 	offset int
 	magic  string
 	format format
 }{
-	{0, "fLaC", format{name: "flac", demuxer: "flac", open: openFLAC}},
+	{0, "fLaC", flacInGo},
 	{0, "RF64", format{name: "rf64", demuxer: "wav"}},
 	{0, "BW64", format{name: "bw64", demuxer: "wav"}},
 	{0, "RIFX", format{name: "rifx", demuxer: "wav"}},
-	{0, "riff\x2e\x91\xcf\x11", format{name: "w64", demuxer: "w64"}},
-	{0, "OggS", format{name: "ogg", demuxer: "ogg"}},
-	{4, "ftyp", format{name: "mp4", demuxer: "mov"}},
+	{0, "riff\x2e\x91\xcf\x11", format{name: "w64", demuxer: "w64", inspect: inspectSize(w64Size)}},
+	{0, "OggS", format{name: "ogg", demuxer: "ogg", inspect: newOggInspector}},
+	{4, "ftyp", mp4ByApp},
+	{4, "moov", mp4ByApp}, // QuickTime before it had a ftyp
+	{4, "mdat", mp4ByApp},
+	{4, "wide", mp4ByApp},
+	{4, "free", mp4ByApp},
+	{4, "skip", mp4ByApp},
 	{0, "\x1a\x45\xdf\xa3", format{name: "matroska", demuxer: "matroska"}},
 	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf"}},
 	{0, "caff", format{name: "caf", demuxer: "caf"}},
-	{0, ".snd", format{name: "au", demuxer: "au"}},
+	{0, ".snd", format{name: "au", demuxer: "au", inspect: inspectSize(auSize)}},
 	{0, "wvpk", format{name: "wavpack", demuxer: "wv"}},
 	{0, "MAC ", format{name: "ape", demuxer: "ape"}},
 	{0, "TTA1", format{name: "tta", demuxer: "tta"}},
+	{0, "tBaK", format{name: "tak", demuxer: "tak"}},
 	{0, "MPCK", format{name: "mpc", demuxer: "mpc8"}},
 	{0, "MP+", format{name: "mpc", demuxer: "mpc"}},
 	{0, "DSD ", format{name: "dsf", demuxer: "dsf"}},
+	{0, "\x00\x00\x01\xba", format{name: "mpeg", demuxer: "mpeg", stream: true}},
+	{0, "FLV\x01", format{name: "flv", demuxer: "flv"}},
+	{0, "Creative Voice File", format{name: "voc", demuxer: "voc"}},
+	{0, ".RMF", format{name: "realmedia", demuxer: "rm"}},
 	{0, "#!AMR", format{name: "amr", demuxer: "amr", stream: true}},
-	{0, "\x0b\x77", format{name: "ac3", demuxer: "ac3", stream: true}},
+	{0, "\x7f\xfe\x80\x01", format{name: "dts", demuxer: "dts", stream: true}},
+	{0, "\x1f\xff\xe8\x00", format{name: "dts", demuxer: "dts", stream: true}},
+	{0, "\xfe\x7f\x01\x80", format{name: "dts", demuxer: "dts", stream: true}},
+	{0, "\xff\x1f\x00\xe8", format{name: "dts", demuxer: "dts", stream: true}},
+	{4, "\xf8\x72\x6f\xba", format{name: "truehd", demuxer: "truehd", stream: true}},
+	{4, "\xf8\x72\x6f\xbb", format{name: "mlp", demuxer: "mlp", stream: true}},
 }
 
-// sniff tells the format and leaves r at the first byte of the audio, past any ID3 tags.
-func sniff(r *bufio.Reader) (format, error) {
-	if err := skipID3(r); err != nil {
-		return format{}, err
-	}
-	head, err := peek(r, peekBytes)
+// unknownName is of a format that only ffmpeg may know.
+const unknownName = "unknown"
+
+// sniff tells the format and leaves the reader at the first byte of the audio, past any ID3 tags.
+func sniff(in *file) (format, error) {
+	tagged, err := skipID3(in.Reader)
 	if err != nil {
 		return format{}, err
 	}
-	if len(head) == 0 {
+	head, err := peek(in.Reader, peekBytes)
+	switch {
+	case err != nil:
+		return format{}, err
+	case len(head) == 0 && tagged:
+		return format{}, &Error{Code: Empty, Err: errors.New("the file holds a tag and no sound")}
+	case len(head) == 0:
 		return format{}, &Error{Code: Empty, Err: errors.New("the file is empty")}
 	}
-	if hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "WAVE") {
-		return format{name: "wav", demuxer: "wav", open: openWAV}, nil
+	if ft, ok := known(head); ok {
+		return ft, nil
 	}
-	if hasMagic(head, 0, "FORM") && hasMagic(head, 8, "AIF") {
-		return format{name: "aiff", demuxer: "aiff"}, nil
+	if at, ok := findMP3(head, sureFrames); ok {
+		return mpegInGo, discard(in.Reader, at)
+	}
+	if _, _, ok := mp3At(head, 0, 1); ok && (isMP3(head) || len(head) < peekBytes) {
+		return mpegInGo, nil
+	}
+	if tagged || bytes.HasPrefix(head, make([]byte, 16)) {
+		return behindJunk(in.Reader)
+	}
+	return format{name: unknownName}, nil
+}
+
+// known tells the format by what stands at its beginning.
+func known(head []byte) (format, bool) {
+	switch {
+	case hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "WAVE"):
+		return wavInGo, true
+	case hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "AVI "):
+		return format{name: "avi", demuxer: "avi"}, true
+	case hasMagic(head, 0, "FORM") && hasMagic(head, 8, "AIF"):
+		return format{name: "aiff", demuxer: "aiff"}, true
+	case isADTS(head):
+		return adtsByApp, true
+	case isMPEGTS(head):
+		return format{name: "mpegts", demuxer: "mpegts", stream: true}, true
+	case hasMagic(head, 0, "\x0b\x77") && len(head) > 5 && head[5]>>3 > 10:
+		return format{name: "eac3", demuxer: "eac3", stream: true}, true
+	case hasMagic(head, 0, "\x0b\x77"):
+		return format{name: "ac3", demuxer: "ac3", stream: true}, true
 	}
 	for _, m := range magics {
 		if hasMagic(head, m.offset, m.magic) {
-			return m.format, nil
+			return m.format, true
 		}
 	}
-	if isADTS(head) {
-		return format{name: "aac", demuxer: "aac", stream: true}, nil
-	}
-	if at, ok := findMP3(head); ok {
-		if _, err := r.Discard(at); err != nil {
-			return format{}, fmt.Errorf("skipping to the first mp3 frame: %w", err)
+	return format{}, false
+}
+
+// behindJunk looks for audio behind zeros, or behind a tag whose length is wrong.
+func behindJunk(r *bufio.Reader) (format, error) {
+	const certain = 4 // frames in a row, since pictures in tags look like frames now and then
+	for passed := 0; passed < maxJunk; {
+		head, err := peek(r, peekBytes)
+		if err != nil {
+			return format{}, err
 		}
-		return format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}, nil
+		for i := range head {
+			if ft, ok := certainly(head[i:], certain); ok {
+				return ft, discard(r, i)
+			}
+		}
+		if len(head) < peekBytes {
+			break
+		}
+		step := len(head) - mp3Overlap
+		if err := discard(r, step); err != nil {
+			return format{}, err
+		}
+		passed += step
 	}
-	if _, ok := parseMP3Header(head); ok {
-		return format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}, nil // openMP3 tells the variant
+	return format{}, undecodable("no audio was found behind the tag or the zeros at the beginning of the file")
+}
+
+// certainly tells a format in the middle of other bytes, by more than a magic of four.
+func certainly(b []byte, frames int) (format, bool) {
+	switch {
+	case hasMagic(b, 0, "RIFF") && hasMagic(b, 8, "WAVE"):
+		return wavInGo, true
+	case hasMagic(b, 0, "fLaC") && len(b) > 8 && b[4]&0x7f == flacStreamInfo && b[7] == flacInfoBytes:
+		return flacInGo, true
+	case b[0] != 0xff:
+		return format{}, false
+	case isADTS(b) && adtsSize(b[adtsSize(b):]) > 0 && len(b) > 16:
+		return adtsByApp, true
 	}
-	return format{}, undecodable("the content is no audio format that is known")
+	_, _, ok := mp3At(b, 0, frames)
+	return mpegInGo, ok
+}
+
+func discard(r *bufio.Reader, n int) error {
+	if _, err := r.Discard(n); err != nil {
+		return fmt.Errorf("skipping to the first frame: %w", err)
+	}
+	return nil
+}
+
+// isMP3 tells whether two frames stand at the beginning.
+func isMP3(head []byte) bool {
+	_, _, ok := mp3At(head, 0, 2)
+	return ok
+}
+
+// isMPEGTS reports three packets in a row (ISO 13818-1, section 2.4.3), which begin with 0x47.
+func isMPEGTS(head []byte) bool {
+	const packet = 188
+	return len(head) > 2*packet && head[0] == 0x47 && head[packet] == 0x47 && head[2*packet] == 0x47
 }
 
 func hasMagic(head []byte, offset int, magic string) bool {
@@ -102,25 +214,39 @@ func peek(r *bufio.Reader, n int) ([]byte, error) {
 	return head, nil
 }
 
-// skipID3 skips ID3v2 tags (id3.org/id3v2.4.0-structure, section 3.1), which may hold megabytes of cover art.
-func skipID3(r *bufio.Reader) error {
+// skipID3 skips ID3v2 tags (id3.org/id3v2.4.0-structure, section 3.1), which may hold megabytes of cover art, and tells whether there were any.
+func skipID3(r *bufio.Reader) (tagged bool, err error) {
 	for range maxTags {
 		head, err := peek(r, 10)
 		if err != nil {
-			return err
+			return tagged, err
 		}
 		if len(head) < 10 || !hasMagic(head, 0, "ID3") {
-			return nil
+			return tagged, nil
 		}
-		size := 10 + (int(head[6]&0x7f)<<21 | int(head[7]&0x7f)<<14 | int(head[8]&0x7f)<<7 | int(head[9]&0x7f))
-		if head[5]&0x10 != 0 {
-			size += 10 // a footer follows
-		}
-		if _, err := r.Discard(size); err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("skipping an ID3 tag: %w", err)
+		tagged = true
+		size := tagSize(head)
+		if n, err := r.Discard(size); errors.Is(err, io.EOF) {
+			return tagged, undecodable("the tag is longer than the file: it claims %d bytes, %d are there", size, n)
+		} else if err != nil {
+			return tagged, fmt.Errorf("skipping an ID3 tag: %w", err)
 		}
 	}
-	return nil
+	return tagged, nil
+}
+
+// tagSize is the size of an ID3v2 tag by its header of ten bytes. Some writers do not leave out every eighth bit of it, as they should:
+// where such a bit is set, the size is taken as a plain number.
+func tagSize(head []byte) int {
+	size := int(head[6]&0x7f)<<21 | int(head[7]&0x7f)<<14 | int(head[8]&0x7f)<<7 | int(head[9]&0x7f)
+	if (head[6]|head[7]|head[8]|head[9])&0x80 != 0 {
+		size = int(binary.BigEndian.Uint32(head[6:]))
+	}
+	size += 10
+	if head[5]&0x10 != 0 {
+		size += 10 // a footer follows
+	}
+	return size
 }
 
 // isADTS reports two AAC frames in a row (ISO 13818-7, adts_frame).

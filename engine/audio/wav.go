@@ -1,12 +1,13 @@
 package audio
 
 import (
-	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // Format tags of a WAVE fmt chunk (RFC 2361).
@@ -19,65 +20,103 @@ const (
 // unknownSize stands in a header written to a pipe, where the length could not be filled in.
 const unknownSize = 0xffffffff
 
+// sizeUnknown tells the sizes that writers to a pipe leave: 0, the largest number of 31, 32 or 33 bits, or a little less (ffmpeg writes ffffffff,
+// sox 7ffff000, others subtract their header).
+func sizeUnknown(size uint32) bool {
+	const little = 64 << 10
+	return size == 0 || size >= unknownSize-little || size >= 1<<31-1-little && size <= 1<<31
+}
+
 // blockFrames is how many frames a decoder hands over at a time, at most.
 const blockFrames = 4096
 
 type wavFormat struct {
-	tag, channels, bits int
-	rate                int
+	tag, channels, rate int
+	bits                int // as samples are stored: whole bytes
 }
 
-// openWAV reads the chunks before the samples. PCM of 8, 16, 24 and 32 bits and float of 32 and 64 are
-// read; any other codec is errUnsupported.
-func openWAV(r *bufio.Reader) (*source, error) {
-	if _, err := r.Discard(12); err != nil {
+func (f wavFormat) frameBytes() int { return f.channels * f.bits / 8 }
+
+// openWAV reads the chunks before the samples. PCM of 1 to 32 bits and float of 32 and 64 are read; any other codec is errUnsupported.
+func openWAV(_ context.Context, in *file) (*source, error) {
+	if _, err := in.Discard(12); err != nil {
 		return nil, undecodable("reading wav header: %w", err)
 	}
-	var f *wavFormat
+	w := &wavReader{file: in}
+	size, err := w.findData()
+	if err != nil {
+		return nil, err
+	}
+	return w.source(size)
+}
+
+// wavReader reads the data chunks of a WAVE file.
+type wavReader struct {
+	*file
+	format *wavFormat
+	left   int64 // bytes of the data chunk in hand, negative if it goes on to the end of the file
+	raw    []byte
+	out    []float32
+}
+
+// findData passes over chunks up to the samples.
+func (w *wavReader) findData() (size uint32, err error) {
 	for {
-		id, size, err := chunkHeader(r)
+		id, size, err := w.chunkHeader()
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
 		switch id {
 		case "fmt ":
-			if f, err = readFormat(r, size); err != nil {
-				return nil, err
+			if err := w.readFormat(size); err != nil {
+				return 0, err
 			}
 		case "data":
-			if f == nil {
-				return nil, undecodable("wav has samples before their format")
+			if w.format == nil {
+				return 0, undecodable("wav has samples before their format")
 			}
-			return f.source(r, size)
+			return size, nil
 		default:
-			if _, err := r.Discard(int(size) + int(size&1)); err != nil {
-				return nil, undecodable("skipping wav chunk %q of %d bytes: %w", id, size, err)
+			if _, err := w.Discard(int(size) + int(size&1)); err != nil {
+				return 0, undecodable("the wav chunk %q of %d bytes is longer than the file: no samples were found", id, size)
 			}
 		}
 	}
 }
 
-func chunkHeader(r *bufio.Reader) (string, uint32, error) {
+func (w *wavReader) chunkHeader() (string, uint32, error) {
 	var h [8]byte
-	if _, err := io.ReadFull(r, h[:]); err != nil {
-		return "", 0, undecodable("looking for wav samples: %w", err)
+	if _, err := io.ReadFull(w, h[:]); err != nil {
+		return "", 0, undecodable("the wav file ends before its samples: %w", err)
 	}
 	return string(h[:4]), binary.LittleEndian.Uint32(h[4:]), nil
 }
 
-func readFormat(r *bufio.Reader, size uint32) (*wavFormat, error) {
-	if size < 16 || size > 4096 {
-		return nil, undecodable("wav format chunk of %d bytes", size)
+// readFormat takes the first fmt chunk, as other readers do; a later one that contradicts it is noted.
+func (w *wavReader) readFormat(size uint32) error {
+	if size < 14 || size > 4096 {
+		return undecodable("wav format chunk of %d bytes", size)
 	}
-	b := make([]byte, size+size&1)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, undecodable("reading wav format: %w", err)
+	b := make([]byte, max(16, size+size&1))
+	if _, err := io.ReadFull(w, b[:size+size&1]); err != nil {
+		return undecodable("the wav file ends in its header: %w", err)
 	}
+	if w.format != nil {
+		if f, err := parseWAVFormat(b, size); err != nil || *f != *w.format {
+			w.faults.whole(StaleHeader, "the wav file has two formats that contradict each other: the first is taken")
+		}
+		return nil
+	}
+	f, err := parseWAVFormat(b, size)
+	w.format = f
+	return err
+}
+
+func parseWAVFormat(b []byte, size uint32) (*wavFormat, error) {
 	f := &wavFormat{
 		tag:      int(binary.LittleEndian.Uint16(b)),
 		channels: int(binary.LittleEndian.Uint16(b[2:])),
 		rate:     int(min(binary.LittleEndian.Uint32(b[4:]), math.MaxInt32)),
-		bits:     int(binary.LittleEndian.Uint16(b[14:])),
 	}
 	if f.tag == wavExtensible && size >= 40 {
 		f.tag = int(binary.LittleEndian.Uint16(b[24:])) // the sub-format GUID begins with the tag
@@ -85,65 +124,117 @@ func readFormat(r *bufio.Reader, size uint32) (*wavFormat, error) {
 	if f.tag != wavPCM && f.tag != wavFloat {
 		return nil, fmt.Errorf("wav codec 0x%04x: %w", f.tag, errUnsupported)
 	}
-	align := int(binary.LittleEndian.Uint16(b[12:]))
-	if decodeWAV(f.tag, f.bits) == nil || align != f.channels*f.bits/8 {
-		return nil, undecodable("wav of %d bits, %d channels and %d bytes a frame", f.bits, f.channels, align)
+	bits, align := int(binary.LittleEndian.Uint16(b[14:])), int(binary.LittleEndian.Uint16(b[12:]))
+	f.bits = (bits + 7) / 8 * 8 // samples of 12 or 20 bits fill the upper bits of whole bytes
+	if bits == 0 || decodeWAV(f.tag, f.bits) == nil || align != 0 && align != f.frameBytes() {
+		return nil, undecodable("wav of %d bits, %d channels and %d bytes a frame", bits, f.channels, align)
 	}
 	return f, nil
 }
 
-func (f *wavFormat) source(r io.Reader, size uint32) (*source, error) {
-	s := &source{rate: f.rate, channels: f.channels}
+func (w *wavReader) source(size uint32) (*source, error) {
+	f := w.format
+	s := &source{rate: f.rate, channels: f.channels, next: w.next}
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	frameBytes := f.channels * f.bits / 8
-	if size == 0 {
+	w.left = int64(size)
+	switch {
+	case size == 0 && w.empty():
 		return nil, &Error{Code: Empty, Err: errors.New("the wav file holds no samples")}
+	case sizeUnknown(size):
+		w.left = -1
+	default:
+		s.declared = int64(size) / int64(f.frameBytes())
 	}
-	if size != unknownSize {
-		s.declared = int64(size) / int64(frameBytes)
-		r = io.LimitReader(r, s.declared*int64(frameBytes))
-	}
-	raw := make([]byte, blockFrames*frameBytes)
-	out := make([]float32, blockFrames*f.channels)
-	decode := decodeWAV(f.tag, f.bits)
-	s.next = func() ([]float32, error) {
-		n, err := io.ReadFull(r, raw)
-		if err != nil && !atEnd(err) {
-			return nil, fmt.Errorf("reading wav samples: %w", err)
-		}
-		frames := n / frameBytes
-		if frames == 0 {
-			return nil, io.EOF
-		}
-		block := out[:frames*f.channels]
-		decode(block, raw)
-		return block, nil
-	}
+	w.raw = make([]byte, blockFrames*f.frameBytes())
+	w.out = make([]float32, blockFrames*f.channels)
 	return s, nil
 }
 
-// decodeWAV returns the conversion of little-endian samples, nil where there is none.
-func decodeWAV(tag, bits int) func(dst []float32, src []byte) {
-	switch {
-	case tag == wavPCM && bits == 8:
-		return decodeEach(1, func(b []byte) float32 { return float32(int(b[0])-128) / (1 << 7) })
-	case tag == wavPCM && bits == 16:
-		return decodeEach(2, func(b []byte) float32 { return float32(int16(binary.LittleEndian.Uint16(b))) / (1 << 15) })
-	case tag == wavPCM && bits == 24:
-		return decodeEach(3, func(b []byte) float32 {
-			return float32(int32(b[0])<<8|int32(b[1])<<16|int32(b[2])<<24) / (1 << 31)
-		})
-	case tag == wavPCM && bits == 32:
-		return decodeEach(4, func(b []byte) float32 { return float32(int32(binary.LittleEndian.Uint32(b))) / (1 << 31) })
-	case tag == wavFloat && bits == 32:
-		return decodeEach(4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) })
-	case tag == wavFloat && bits == 64:
-		return decodeEach(8, func(b []byte) float32 { return float32(math.Float64frombits(binary.LittleEndian.Uint64(b))) })
+func (w *wavReader) next() ([]float32, error) {
+	size := w.format.frameBytes()
+	for {
+		raw := w.raw
+		if w.left >= 0 {
+			raw = raw[:min(int64(len(raw)), w.left)]
+		}
+		n, err := io.ReadFull(w, raw)
+		if err != nil && !atEnd(err) {
+			return nil, fmt.Errorf("reading wav samples: %w", err)
+		}
+		if w.left >= 0 {
+			w.left -= int64(n)
+		}
+		if frames := n / size; frames > 0 {
+			block := w.out[:frames*w.format.channels]
+			decodeWAV(w.format.tag, w.format.bits)(block, raw)
+			return block, nil
+		}
+		if w.left != 0 || !w.more() {
+			return nil, io.EOF
+		}
 	}
-	return nil
 }
+
+// more looks behind a data chunk that has ended: for another, or for samples beyond the size that a stale header tells.
+func (w *wavReader) more() bool {
+	if w.samplesFollow() {
+		w.left = -1
+		return true
+	}
+	for {
+		id, size, err := w.chunkHeader()
+		switch {
+		case err != nil:
+			return false
+		case id == "data" && size > 0:
+			w.left = int64(size)
+			return true
+		case !isChunkID([]byte(id)) && id != "\x00\x00\x00\x00":
+			w.faults.whole(StaleHeader, "bytes that are no chunk follow the samples of the wav file and were not read")
+			return false
+		}
+		if _, err := w.Discard(int(size) + int(size&1)); err != nil {
+			return false
+		}
+	}
+}
+
+// samplesFollow tells whether what follows is neither a chunk or tag, whose name is text, nor padding, nor a few odd bytes.
+func (w *wavReader) samplesFollow() bool {
+	const some = 1024
+	head, err := peek(w.Reader, some)
+	return err == nil && len(head) == some && !isChunkID(head[:4]) && slices.ContainsFunc(head, func(b byte) bool { return b != 0 })
+}
+
+func isChunkID(b []byte) bool {
+	return !slices.ContainsFunc(b[:3], func(c byte) bool { return c < ' ' || c > '~' })
+}
+
+// usualChunks are what may follow a data chunk that is truly empty.
+var usualChunks = []string{"LIST", "fact", "cue ", "smpl", "bext", "iXML", "junk", "JUNK", "PAD ", "FLLR", "inst", "id3 ", "ID3 ", "_PMX"}
+
+// empty tells whether a data chunk of size 0 is the end of the sound, not a size that its writer could not know.
+func (w *wavReader) empty() bool {
+	head, err := peek(w.Reader, 8)
+	return err != nil || len(head) < 8 || slices.Contains(usualChunks, string(head[:4]))
+}
+
+// wavDecoders convert little-endian samples, by tag and bits.
+var wavDecoders = map[[2]int]func(dst []float32, src []byte){
+	{wavPCM, 8}:  decodeEach(1, func(b []byte) float32 { return float32(int(b[0])-128) / (1 << 7) }),
+	{wavPCM, 16}: decodeEach(2, func(b []byte) float32 { return float32(int16(binary.LittleEndian.Uint16(b))) / (1 << 15) }),
+	{wavPCM, 24}: decodeEach(3, func(b []byte) float32 {
+		return float32(int32(b[0])<<8|int32(b[1])<<16|int32(b[2])<<24) / (1 << 31)
+	}),
+	{wavPCM, 32}:   decodeEach(4, func(b []byte) float32 { return float32(int32(binary.LittleEndian.Uint32(b))) / (1 << 31) }),
+	{wavFloat, 32}: decodeEach(4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }),
+	{wavFloat, 64}: decodeEach(8, func(b []byte) float32 { return float32(math.Float64frombits(binary.LittleEndian.Uint64(b))) }),
+}
+
+// decodeWAV returns the conversion of little-endian samples, nil where there is none.
+func decodeWAV(tag, bits int) func(dst []float32, src []byte) { return wavDecoders[[2]int{tag, bits}] }
 
 func decodeEach(width int, one func([]byte) float32) func([]float32, []byte) {
 	return func(dst []float32, src []byte) {

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package audio
+
+import "os/exec"
+
+// confinement is what a child process is cut off from beyond its limits: only Linux has namespaces.
+type confinement struct{}
+
+func confine() confinement { return confinement{} }
+
+func (confinement) apply(*exec.Cmd) {}
+
+func (confinement) String() string { return "no namespaces (only Linux has them)" }

@@ -1,0 +1,61 @@
+package audio
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// sizeInspector compares the bytes of a file with the size that its header tells, for formats of which ffmpeg decodes what there is in silence.
+type sizeInspector struct {
+	f    *Faults
+	told func(head []byte) int64 // 0 if the head does not tell
+	head []byte
+	size int64
+}
+
+const sizeHead = 4 << 10
+
+func inspectSize(told func([]byte) int64) func(*Faults) inspector {
+	return func(f *Faults) inspector { return &sizeInspector{f: f, told: told} }
+}
+
+func (s *sizeInspector) Write(b []byte) (int, error) {
+	s.head = append(s.head, b[:min(len(b), sizeHead-len(s.head))]...)
+	s.size += int64(len(b))
+	return len(b), nil
+}
+
+func (s *sizeInspector) end() {
+	if told := s.told(s.head); told > s.size {
+		s.f.whole(Truncated, "the file is truncated: its header tells of %d bytes, %d are there", told, s.size)
+	}
+}
+
+// auSize reads where the samples begin and how many bytes they are (the Sun/NeXT header).
+func auSize(head []byte) int64 {
+	if len(head) < 12 {
+		return 0
+	}
+	begin, size := binary.BigEndian.Uint32(head[4:]), binary.BigEndian.Uint32(head[8:])
+	if size == unknownSize {
+		return 0
+	}
+	return int64(begin) + int64(size)
+}
+
+// w64Size walks over the chunks of Sony Wave64 to the samples: each has a name of 16 bytes and a size that counts its header, and is
+// followed by padding to 8 bytes.
+func w64Size(head []byte) int64 {
+	const riff, chunk = 40, 24
+	for at := riff; at+chunk <= len(head); {
+		size := int64(binary.LittleEndian.Uint64(head[at+16:]))
+		if bytes.HasPrefix(head[at:], []byte("data")) {
+			return int64(at) + max(0, size)
+		}
+		if size < chunk || size > sizeHead {
+			return 0
+		}
+		at += int(size+7) &^ 7
+	}
+	return 0
+}
