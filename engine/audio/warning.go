@@ -54,6 +54,7 @@ type Warning struct {
 // Bounds on what is kept of a file's faults.
 const (
 	maxMarks = 1024
+	maxText  = 300     // bytes
 	maxPlace = 1 << 40 // samples; far beyond any track
 )
 
@@ -89,6 +90,7 @@ func (f *Faults) put(m mark) {
 	if f.count == nil {
 		f.count = map[WarningCode]int{}
 	}
+	m.text = m.text[:min(len(m.text), maxText)]
 	f.count[m.code]++
 	if len(f.marks) < maxMarks || f.count[m.code] == 1 { // every kind is told, however many places another kind has
 		f.marks = append(f.marks, m)

@@ -84,6 +84,7 @@ func (d Decoding) Validate() error {
 // their JSON says omitempty.
 type Options struct {
 	ResponseSchema string `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
+	Strict         bool   `json:"strict,omitempty" doc:"Refuse a damaged track (audio_damaged) in place of answering from what can be heard of it, with warnings"`
 }
 
 // OptionError says why an option's value cannot be used.
@@ -107,7 +108,11 @@ func (o Options) Validate() error {
 
 // optionsOf reads the options of a Job or a Task.
 func optionsOf(m interface{ GetResponseSchema() string }) Options {
-	return Options{ResponseSchema: m.GetResponseSchema()}
+	o := Options{ResponseSchema: m.GetResponseSchema()}
+	if job, ok := m.(*eventpb.Job); ok {
+		o.Strict = job.GetStrict()
+	}
+	return o
 }
 
 // NewJob makes the record of a job.
@@ -121,6 +126,7 @@ func NewJob(s JobSpec) *eventpb.Job {
 		},
 		ModelDigest:    s.ModelDigest,
 		ResponseSchema: s.ResponseSchema,
+		Strict:         s.Strict,
 		CreatedUnixMs:  s.Created.UnixMilli(),
 	}
 	for i, text := range s.Questions {

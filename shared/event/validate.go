@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -20,12 +21,15 @@ const (
 	MaxAnswerBytes   = 64 << 10
 	MaxTextBytes     = 4 << 10
 	MaxNameBytes     = 512
+	MaxWarnings      = 32
+	MaxWarningBytes  = 512
 )
 
 var (
-	idPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-	hexPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	keyPattern = regexp.MustCompile(`^[A-Za-z0-9._@+/-]{1,512}$`)
+	idPattern      = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	hexPattern     = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	warningPattern = regexp.MustCompile(`^[a-z0-9_]{1,40}$`)
+	keyPattern     = regexp.MustCompile(`^[A-Za-z0-9._@+/-]{1,512}$`)
 )
 
 // Validate reports the first fault that makes a message unusable: a missing or malformed id, a count or a text over its
@@ -95,10 +99,29 @@ func validateTask(t *eventpb.Task) error {
 	if t.GetWindow().GetBlobKey() != PCMKey(t.GetWindow().GetHash()) {
 		return errors.New("window.blob_key is not the key of window.hash")
 	}
-	return errors.Join(validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), optionsOf(t).Validate())
+	return errors.Join(validateTrack(t.GetTrack()), validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), optionsOf(t).Validate())
+}
+
+// validateTrack bounds what is said of a track.
+func validateTrack(t *eventpb.Track) error {
+	if !finite(t.GetDurationS()) || !finite(t.GetMissingS()) || t.GetMissingS() < 0 {
+		return errors.New("the track's length is not a number")
+	}
+	if n := len(t.GetWarnings()); n > MaxWarnings {
+		return fmt.Errorf("%d warnings, at most %d", n, MaxWarnings)
+	}
+	for _, w := range t.GetWarnings() {
+		if !warningPattern.MatchString(w.GetCode()) || len(w.GetMessage()) > MaxWarningBytes || !finite(w.GetAtS()) || w.GetAtS() < 0 {
+			return fmt.Errorf("warning %.40q is malformed", w.GetCode())
+		}
+	}
+	return nil
 }
 
 func validateWindow(w *eventpb.Window) error {
+	if len(w.GetWarnings()) > MaxWarnings || slices.ContainsFunc(w.GetWarnings(), func(c string) bool { return !warningPattern.MatchString(c) }) {
+		return errors.New("window.warnings are malformed")
+	}
 	if w.GetIndex() >= MaxWindows {
 		return fmt.Errorf("window.index %d is over %d", w.GetIndex(), MaxWindows-1)
 	}
@@ -156,6 +179,9 @@ func validatePlan(m *eventpb.JobPlan) error {
 	if m.GetQuestions() == 0 || m.GetQuestions() > MaxQuestions {
 		return fmt.Errorf("plan of %d questions, want 1 to %d", m.GetQuestions(), MaxQuestions)
 	}
+	if err := validateTrack(m.GetTrack()); err != nil {
+		return err
+	}
 	for i, w := range m.GetWindows() {
 		if int(w.GetIndex()) != i {
 			return fmt.Errorf("window %d of the plan has index %d", i, w.GetIndex())
@@ -187,7 +213,7 @@ func validateOutcome(m *eventpb.Outcome) error {
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())
 	}
-	return errors.Join(validateWindow(m.GetWindow()), optionsOf(m).Validate())
+	return errors.Join(validateTrack(m.GetTrack()), validateWindow(m.GetWindow()), optionsOf(m).Validate())
 }
 
 func validateEvent(m *eventpb.Event) error {

@@ -25,6 +25,8 @@ type Window struct {
 	// Hash is the hex SHA-256 of the PCM and the preprocessing revision.
 	Hash string
 	PCM  []byte
+	// Warnings are the faults of the file that lie in the window, or may lie in it.
+	Warnings []audio.Warning
 }
 
 // Cutter cuts windows. It is safe for concurrent use.
@@ -64,7 +66,8 @@ func (c *Cutter) Cut(ctx context.Context, open func() (io.ReadCloser, error), ru
 		if err := ctx.Err(); err != nil {
 			return info, fmt.Errorf("cutting windows: %w", context.Cause(ctx))
 		}
-		if err := spool.cut(i, r, each); err != nil {
+		w := Window{Index: i, Range: r, Warnings: info.Within(r.Start, r.End)}
+		if err := spool.cut(w, each); err != nil {
 			return info, err
 		}
 	}
@@ -107,16 +110,18 @@ func (s *spool) write(pcm []int16) error {
 	return nil
 }
 
-func (s *spool) cut(index int, r plan.Range, each func(Window) error) error {
-	size := int(r.Len()) * sampleBytes
+// cut reads the samples of a window and hands it on.
+func (s *spool) cut(w Window, each func(Window) error) error {
+	size := int(w.Len()) * sampleBytes
 	if cap(s.pcm) < size {
 		s.pcm = make([]byte, size)
 	}
-	pcm := s.pcm[:size]
-	if _, err := s.file.ReadAt(pcm, r.Start*sampleBytes); err != nil {
+	w.PCM = s.pcm[:size]
+	if _, err := s.file.ReadAt(w.PCM, w.Start*sampleBytes); err != nil {
 		return fmt.Errorf("reading scratch file: %w", err)
 	}
 	h := audio.WindowHash()
-	h.Write(pcm)
-	return each(Window{Index: index, Range: r, Hash: hex.EncodeToString(h.Sum(nil)), PCM: pcm})
+	h.Write(w.PCM)
+	w.Hash = hex.EncodeToString(h.Sum(nil))
+	return each(w)
 }

@@ -447,8 +447,10 @@ type Job struct {
 	DeadlineUnixMs int64 `protobuf:"varint,9,opt,name=deadline_unix_ms,json=deadlineUnixMs,proto3" json:"deadline_unix_ms,omitempty"`
 	// Form of every answer: empty = free text, tags = a JSON object of tags.
 	ResponseSchema string `protobuf:"bytes,10,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Refuse a track of which not everything is heard as it was written, in place of a warning.
+	Strict        bool `protobuf:"varint,11,opt,name=strict,proto3" json:"strict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
@@ -551,18 +553,92 @@ func (x *Job) GetResponseSchema() string {
 	return ""
 }
 
+func (x *Job) GetStrict() bool {
+	if x != nil {
+		return x.Strict
+	}
+	return false
+}
+
+// A fault of a file that was decoded nevertheless.
+type Warning struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable machine-readable code, e.g. truncated.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// Where it is met first, in seconds of the decoded track; 0 also for the whole track.
+	AtS           float64 `protobuf:"fixed64,2,opt,name=at_s,json=atS,proto3" json:"at_s,omitempty"`
+	Message       string  `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Warning) Reset() {
+	*x = Warning{}
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Warning) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Warning) ProtoMessage() {}
+
+func (x *Warning) ProtoReflect() protoreflect.Message {
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Warning.ProtoReflect.Descriptor instead.
+func (*Warning) Descriptor() ([]byte, []int) {
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Warning) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Warning) GetAtS() float64 {
+	if x != nil {
+		return x.AtS
+	}
+	return 0
+}
+
+func (x *Warning) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // The decoded track.
 type Track struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	DurationS     float64                `protobuf:"fixed64,2,opt,name=duration_s,json=durationS,proto3" json:"duration_s,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Sha256    string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	DurationS float64                `protobuf:"fixed64,2,opt,name=duration_s,json=durationS,proto3" json:"duration_s,omitempty"`
+	// One for each code, by their first place.
+	Warnings []*Warning `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Seconds of sound that the file is known to lack.
+	MissingS      float64 `protobuf:"fixed64,4,opt,name=missing_s,json=missingS,proto3" json:"missing_s,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Track) Reset() {
 	*x = Track{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +650,7 @@ func (x *Track) String() string {
 func (*Track) ProtoMessage() {}
 
 func (x *Track) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +663,7 @@ func (x *Track) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Track.ProtoReflect.Descriptor instead.
 func (*Track) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Track) GetSha256() string {
@@ -600,6 +676,20 @@ func (x *Track) GetSha256() string {
 func (x *Track) GetDurationS() float64 {
 	if x != nil {
 		return x.DurationS
+	}
+	return 0
+}
+
+func (x *Track) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Track) GetMissingS() float64 {
+	if x != nil {
+		return x.MissingS
 	}
 	return 0
 }
@@ -617,14 +707,16 @@ type Window struct {
 	// Seconds of the span that the encoder really hears.
 	HeardS float64 `protobuf:"fixed64,5,opt,name=heard_s,json=heardS,proto3" json:"heard_s,omitempty"`
 	// Number of PCM samples.
-	Samples       int64 `protobuf:"varint,6,opt,name=samples,proto3" json:"samples,omitempty"`
+	Samples int64 `protobuf:"varint,6,opt,name=samples,proto3" json:"samples,omitempty"`
+	// Codes of the track's warnings of damage that lies in this window, or may lie in it.
+	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +728,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +741,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Window) GetIndex() uint32 {
@@ -694,6 +786,13 @@ func (x *Window) GetSamples() int64 {
 	return 0
 }
 
+func (x *Window) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 // Milliseconds of work per stage so far.
 type Timings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -710,7 +809,7 @@ type Timings struct {
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +821,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +834,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Timings) GetQueueMs() float64 {
@@ -808,7 +907,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +919,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +932,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Task) GetJobId() string {
@@ -923,7 +1022,7 @@ type WindowReady struct {
 
 func (x *WindowReady) Reset() {
 	*x = WindowReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1034,7 @@ func (x *WindowReady) String() string {
 func (*WindowReady) ProtoMessage() {}
 
 func (x *WindowReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1047,7 @@ func (x *WindowReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowReady.ProtoReflect.Descriptor instead.
 func (*WindowReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WindowReady) GetTask() *Task {
@@ -971,7 +1070,7 @@ type EmbeddingReady struct {
 
 func (x *EmbeddingReady) Reset() {
 	*x = EmbeddingReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1082,7 @@ func (x *EmbeddingReady) String() string {
 func (*EmbeddingReady) ProtoMessage() {}
 
 func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1095,7 @@ func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbeddingReady.ProtoReflect.Descriptor instead.
 func (*EmbeddingReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EmbeddingReady) GetTask() *Task {
@@ -1040,7 +1139,7 @@ type PromptReady struct {
 
 func (x *PromptReady) Reset() {
 	*x = PromptReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1151,7 @@ func (x *PromptReady) String() string {
 func (*PromptReady) ProtoMessage() {}
 
 func (x *PromptReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1164,7 @@ func (x *PromptReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromptReady.ProtoReflect.Descriptor instead.
 func (*PromptReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PromptReady) GetTask() *Task {
@@ -1110,7 +1209,7 @@ type JobPlan struct {
 
 func (x *JobPlan) Reset() {
 	*x = JobPlan{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1221,7 @@ func (x *JobPlan) String() string {
 func (*JobPlan) ProtoMessage() {}
 
 func (x *JobPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1234,7 @@ func (x *JobPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPlan.ProtoReflect.Descriptor instead.
 func (*JobPlan) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobPlan) GetJobId() string {
@@ -1178,7 +1277,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1289,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1302,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Error) GetCode() string {
@@ -1230,7 +1329,7 @@ type Tokens struct {
 
 func (x *Tokens) Reset() {
 	*x = Tokens{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1341,7 @@ func (x *Tokens) String() string {
 func (*Tokens) ProtoMessage() {}
 
 func (x *Tokens) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1354,7 @@ func (x *Tokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
 func (*Tokens) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Tokens) GetPrompt() uint32 {
@@ -1301,7 +1400,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1412,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1425,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Outcome) GetOutcomeId() string {
@@ -1459,7 +1558,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1471,7 +1570,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1484,7 +1583,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Event) GetJobId() string {
@@ -1591,7 +1690,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1702,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1715,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Progress) GetStage() string {
@@ -1668,7 +1767,7 @@ type TokenDelta struct {
 
 func (x *TokenDelta) Reset() {
 	*x = TokenDelta{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1779,7 @@ func (x *TokenDelta) String() string {
 func (*TokenDelta) ProtoMessage() {}
 
 func (x *TokenDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1792,7 @@ func (x *TokenDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenDelta.ProtoReflect.Descriptor instead.
 func (*TokenDelta) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TokenDelta) GetQuestionIndex() uint32 {
@@ -1737,7 +1836,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1848,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1861,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JobEnded) GetState() string {
@@ -1806,7 +1905,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +1917,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +1930,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Control) GetJobId() string {
@@ -1877,7 +1976,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x12 \n" +
 	"\vtemperature\x18\x02 \x01(\x02R\vtemperature\x12\x13\n" +
 	"\x05top_p\x18\x03 \x01(\x02R\x04topP\x12\x12\n" +
-	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xc2\x03\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xda\x03\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -1889,18 +1988,26 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x0fcreated_unix_ms\x18\b \x01(\x03R\rcreatedUnixMs\x12(\n" +
 	"\x10deadline_unix_ms\x18\t \x01(\x03R\x0edeadlineUnixMs\x12'\n" +
 	"\x0fresponse_schema\x18\n" +
-	" \x01(\tR\x0eresponseSchema\">\n" +
+	" \x01(\tR\x0eresponseSchema\x12\x16\n" +
+	"\x06strict\x18\v \x01(\bR\x06strict\"J\n" +
+	"\aWarning\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x11\n" +
+	"\x04at_s\x18\x02 \x01(\x01R\x03atS\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x95\x01\n" +
 	"\x05Track\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
-	"duration_s\x18\x02 \x01(\x01R\tdurationS\"\xaf\x01\n" +
+	"duration_s\x18\x02 \x01(\x01R\tdurationS\x128\n" +
+	"\bwarnings\x18\x03 \x03(\v2\x1c.larkstream.event.v1.WarningR\bwarnings\x12\x1b\n" +
+	"\tmissing_s\x18\x04 \x01(\x01R\bmissingS\"\xcb\x01\n" +
 	"\x06Window\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x19\n" +
 	"\bblob_key\x18\x03 \x01(\tR\ablobKey\x12-\n" +
 	"\x04span\x18\x04 \x01(\v2\x19.larkstream.event.v1.SpanR\x04span\x12\x17\n" +
 	"\aheard_s\x18\x05 \x01(\x01R\x06heardS\x12\x18\n" +
-	"\asamples\x18\x06 \x01(\x03R\asamples\"\xd2\x01\n" +
+	"\asamples\x18\x06 \x01(\x03R\asamples\x12\x1a\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\"\xd2\x01\n" +
 	"\aTimings\x12\x19\n" +
 	"\bqueue_ms\x18\x01 \x01(\x01R\aqueueMs\x12\x19\n" +
 	"\bchunk_ms\x18\x02 \x01(\x01R\achunkMs\x12\x1b\n" +
@@ -2026,7 +2133,7 @@ func file_larkstream_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_larkstream_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(PlanMode)(0),          // 0: larkstream.event.v1.PlanMode
 	(State)(0),             // 1: larkstream.event.v1.State
@@ -2036,22 +2143,23 @@ var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(*Question)(nil),       // 5: larkstream.event.v1.Question
 	(*Decode)(nil),         // 6: larkstream.event.v1.Decode
 	(*Job)(nil),            // 7: larkstream.event.v1.Job
-	(*Track)(nil),          // 8: larkstream.event.v1.Track
-	(*Window)(nil),         // 9: larkstream.event.v1.Window
-	(*Timings)(nil),        // 10: larkstream.event.v1.Timings
-	(*Task)(nil),           // 11: larkstream.event.v1.Task
-	(*WindowReady)(nil),    // 12: larkstream.event.v1.WindowReady
-	(*EmbeddingReady)(nil), // 13: larkstream.event.v1.EmbeddingReady
-	(*PromptReady)(nil),    // 14: larkstream.event.v1.PromptReady
-	(*JobPlan)(nil),        // 15: larkstream.event.v1.JobPlan
-	(*Error)(nil),          // 16: larkstream.event.v1.Error
-	(*Tokens)(nil),         // 17: larkstream.event.v1.Tokens
-	(*Outcome)(nil),        // 18: larkstream.event.v1.Outcome
-	(*Event)(nil),          // 19: larkstream.event.v1.Event
-	(*Progress)(nil),       // 20: larkstream.event.v1.Progress
-	(*TokenDelta)(nil),     // 21: larkstream.event.v1.TokenDelta
-	(*JobEnded)(nil),       // 22: larkstream.event.v1.JobEnded
-	(*Control)(nil),        // 23: larkstream.event.v1.Control
+	(*Warning)(nil),        // 8: larkstream.event.v1.Warning
+	(*Track)(nil),          // 9: larkstream.event.v1.Track
+	(*Window)(nil),         // 10: larkstream.event.v1.Window
+	(*Timings)(nil),        // 11: larkstream.event.v1.Timings
+	(*Task)(nil),           // 12: larkstream.event.v1.Task
+	(*WindowReady)(nil),    // 13: larkstream.event.v1.WindowReady
+	(*EmbeddingReady)(nil), // 14: larkstream.event.v1.EmbeddingReady
+	(*PromptReady)(nil),    // 15: larkstream.event.v1.PromptReady
+	(*JobPlan)(nil),        // 16: larkstream.event.v1.JobPlan
+	(*Error)(nil),          // 17: larkstream.event.v1.Error
+	(*Tokens)(nil),         // 18: larkstream.event.v1.Tokens
+	(*Outcome)(nil),        // 19: larkstream.event.v1.Outcome
+	(*Event)(nil),          // 20: larkstream.event.v1.Event
+	(*Progress)(nil),       // 21: larkstream.event.v1.Progress
+	(*TokenDelta)(nil),     // 22: larkstream.event.v1.TokenDelta
+	(*JobEnded)(nil),       // 23: larkstream.event.v1.JobEnded
+	(*Control)(nil),        // 24: larkstream.event.v1.Control
 }
 var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	4,  // 0: larkstream.event.v1.Job.audio:type_name -> larkstream.event.v1.Audio
@@ -2059,35 +2167,36 @@ var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	0,  // 2: larkstream.event.v1.Job.plan:type_name -> larkstream.event.v1.PlanMode
 	3,  // 3: larkstream.event.v1.Job.spans:type_name -> larkstream.event.v1.Span
 	6,  // 4: larkstream.event.v1.Job.decode:type_name -> larkstream.event.v1.Decode
-	3,  // 5: larkstream.event.v1.Window.span:type_name -> larkstream.event.v1.Span
-	8,  // 6: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
-	9,  // 7: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
-	5,  // 8: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
-	6,  // 9: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
-	2,  // 10: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
-	10, // 11: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
-	11, // 12: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
-	11, // 13: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
-	11, // 14: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
-	8,  // 15: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
-	9,  // 16: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
-	5,  // 17: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
-	1,  // 18: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
-	16, // 19: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
-	8,  // 20: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
-	9,  // 21: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
-	2,  // 22: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
-	10, // 23: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
-	17, // 24: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
-	20, // 25: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
-	21, // 26: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
-	18, // 27: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
-	22, // 28: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	8,  // 5: larkstream.event.v1.Track.warnings:type_name -> larkstream.event.v1.Warning
+	3,  // 6: larkstream.event.v1.Window.span:type_name -> larkstream.event.v1.Span
+	9,  // 7: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
+	10, // 8: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
+	5,  // 9: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
+	6,  // 10: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
+	2,  // 11: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
+	11, // 12: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
+	12, // 13: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
+	12, // 14: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
+	12, // 15: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
+	9,  // 16: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
+	10, // 17: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
+	5,  // 18: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
+	1,  // 19: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
+	17, // 20: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
+	9,  // 21: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
+	10, // 22: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
+	2,  // 23: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
+	11, // 24: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
+	18, // 25: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
+	21, // 26: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
+	22, // 27: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
+	19, // 28: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
+	23, // 29: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_larkstream_event_v1_event_proto_init() }
@@ -2095,7 +2204,7 @@ func file_larkstream_event_v1_event_proto_init() {
 	if File_larkstream_event_v1_event_proto != nil {
 		return
 	}
-	file_larkstream_event_v1_event_proto_msgTypes[16].OneofWrappers = []any{
+	file_larkstream_event_v1_event_proto_msgTypes[17].OneofWrappers = []any{
 		(*Event_Progress)(nil),
 		(*Event_Token)(nil),
 		(*Event_Outcome)(nil),
@@ -2107,7 +2216,7 @@ func file_larkstream_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larkstream_event_v1_event_proto_rawDesc), len(file_larkstream_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

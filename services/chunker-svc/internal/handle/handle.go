@@ -57,6 +57,9 @@ func (h *Handler) Job(ctx context.Context, job *eventpb.Job) ([]proto.Message, e
 		if t, err = h.planned(ctx, job, rule); err != nil {
 			return classify(err)
 		}
+		if damage := t.damage(); job.GetStrict() && damage != "" {
+			return stage.Permanent(event.CodeAudioDamaged, fmt.Errorf("the track is damaged, and the job is strict: %s", damage))
+		}
 		done.Windows = uint32(len(t.windows))
 		return nil
 	})
@@ -114,15 +117,22 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 		}
 		return h.storePCM(ctx, w)
 	})
-	t.seconds = info.Seconds()
+	t.seconds, t.missing = info.Seconds(), info.MissingS
+	for _, w := range info.Warnings() {
+		t.warnings = append(t.warnings, &eventpb.Warning{Code: string(w.Code), AtS: w.AtS, Message: w.Message})
+	}
 	return t, info, err
 }
 
 func (h *Handler) window(w cut.Window) *knownWindow {
-	return &knownWindow{pb: &eventpb.Window{
+	pb := &eventpb.Window{
 		Index: uint32(w.Index), Hash: w.Hash, BlobKey: event.PCMKey(w.Hash), Span: spanOf(w.Range), Samples: w.Len(),
 		HeardS: h.heard(w.Len()),
-	}}
+	}
+	for _, fault := range w.Warnings {
+		pb.Warnings = append(pb.Warnings, string(fault.Code))
+	}
+	return &knownWindow{pb: pb}
 }
 
 // heard is how many seconds of a window the encoder hears.

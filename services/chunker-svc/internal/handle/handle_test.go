@@ -215,6 +215,33 @@ func TestStoredPlanReplacesDecoding(t *testing.T) {
 	requirePermanent(t, f, job(j.GetAudio(), eventpb.PlanMode_PLAN_MODE_AUTO), event.CodeAudioMissing)
 }
 
+// A damaged track is planned, with its faults in the plan, in the stored plan and in the windows; a strict job refuses it.
+func TestDamageOfTheTrackIsTold(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	whole := wav(60)
+	j := job(f.put(t, whole[:len(whole)/2]), eventpb.PlanMode_PLAN_MODE_ALL)
+	for _, from := range []string{"the file", "the stored plan"} {
+		out, err := f.handle(t, j)
+		require.NoError(t, err, from)
+		plan := out[0].(*eventpb.JobPlan)
+		require.InDelta(t, 30, plan.GetTrack().GetDurationS(), 0.01, from)
+		require.InDelta(t, 30, plan.GetTrack().GetMissingS(), 0.01, from)
+		require.Len(t, plan.GetTrack().GetWarnings(), 1, from)
+		require.Equal(t, "truncated", plan.GetTrack().GetWarnings()[0].GetCode(), from)
+		require.InDelta(t, 30, plan.GetTrack().GetWarnings()[0].GetAtS(), 0.01, from)
+		require.Empty(t, plan.GetWindows()[0].GetWarnings(), from)
+		require.Equal(t, []string{"truncated"}, plan.GetWindows()[1].GetWarnings(), from)
+		require.True(t, proto.Equal(plan.GetTrack(), out[1].(*eventpb.WindowReady).GetTask().GetTrack()), from)
+	}
+	j.Strict = true
+	requirePermanent(t, f, j, event.CodeAudioDamaged)
+	sound := job(f.put(t, whole), eventpb.PlanMode_PLAN_MODE_ALL)
+	sound.Strict = true
+	_, err := f.handle(t, sound)
+	require.NoError(t, err)
+}
+
 func TestDamagedPlanIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -21,10 +23,26 @@ const storedJobID = "stored-plan"
 type track struct {
 	sha256  string
 	seconds float64
-	windows []*knownWindow
+	// warnings are the faults of the file, and missing the seconds that it is known to lack.
+	warnings []*eventpb.Warning
+	missing  float64
+	windows  []*knownWindow
 }
 
-func (t *track) pb() *eventpb.Track { return &eventpb.Track{Sha256: t.sha256, DurationS: t.seconds} }
+func (t *track) pb() *eventpb.Track {
+	return &eventpb.Track{Sha256: t.sha256, DurationS: t.seconds, Warnings: t.warnings, MissingS: t.missing}
+}
+
+// damage says what of the track was not heard as it was written, "" if all was.
+func (t *track) damage() string {
+	var all []string
+	for _, w := range t.warnings {
+		if audio.WarningCode(w.GetCode()).Damage() {
+			all = append(all, w.GetCode()+": "+w.GetMessage())
+		}
+	}
+	return strings.Join(all, "; ")
+}
 
 // knownWindow is a window and what the cache says of it.
 type knownWindow struct {
@@ -35,7 +53,7 @@ type knownWindow struct {
 
 // planKey names the windows of an audio file under a rule, so that a repeated question skips decoding.
 func planKey(sha256 string, rule plan.Rule) string {
-	return "plan/v1/" + sha256 + "/" + rule.Hash()
+	return "plan/v2/" + sha256 + "/" + rule.Hash()
 }
 
 // loadPlan returns a stored plan, nil if there is none that can be used.
@@ -51,7 +69,8 @@ func (h *Handler) loadPlan(ctx context.Context, key string) (*track, error) {
 	if proto.Unmarshal(raw, stored) != nil || event.Validate(stored) != nil {
 		return nil, nil // damaged: the track is decoded again and the plan written anew
 	}
-	t := &track{sha256: stored.GetTrack().GetSha256(), seconds: stored.GetTrack().GetDurationS()}
+	from := stored.GetTrack()
+	t := &track{sha256: from.GetSha256(), seconds: from.GetDurationS(), warnings: from.GetWarnings(), missing: from.GetMissingS()}
 	for _, w := range stored.GetWindows() {
 		w.HeardS = h.heard(w.GetSamples()) // of this bundle's encoder
 		t.windows = append(t.windows, &knownWindow{pb: w})
