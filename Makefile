@@ -90,6 +90,10 @@ test-kernels: ## run the encoders' arithmetic on the kernels that other machines
 	@# float32 is the same with and without bfloat16 in hardware.
 	LARK_KERNEL=avx512 go test -vet=off -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
+.PHONY: test-audio-differential
+test-audio-differential: deps-ffmpeg ## compare our decoding of 500 generated files with ffmpeg's, whole, cut and damaged (an hour or more; AUDIO_FILES=500,20)
+	LARK_DIFFERENTIAL=$(or $(AUDIO_FILES),500,20) go test -count=1 -timeout 6h -run '^TestDifferential$$' ./engine/audio
+
 .PHONY: test-devices test-devices-cuda
 test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
 	@.ci/deps vulkan
