@@ -34,6 +34,9 @@ const SchemaTags = event.SchemaTags
 
 // What a job is asked for is the same in the API, in the job store and on the log.
 type (
+	// Faults are what is wrong with a track that was decoded nevertheless; Warning is one of them.
+	Faults  = event.Faults
+	Warning = event.Warning
 	// Options are the choices of a job beside its audio, questions, windows and decode settings.
 	Options = event.Options
 	// Span is a stretch of the track.
@@ -68,7 +71,8 @@ type Job struct {
 	Plan          Plan       `json:"plan"`
 	Decode        Decode     `json:"decode"`
 	Options
-	Questions       []Question `json:"questions,omitempty" doc:"Not in lists"`
+	Questions []Question `json:"questions,omitempty" doc:"Not in lists"`
+	Faults
 	Windows         []Window   `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
 	Counts          Counts     `json:"counts"`
 	Coverage        *Coverage  `json:"coverage,omitempty" doc:"Known once the track is cut; not in lists"`
@@ -106,6 +110,8 @@ type Window struct {
 	EndS   float64 `json:"end_s"`
 	HeardS float64 `json:"heard_s" doc:"Seconds of the window that the encoder heard"`
 	Hash   string  `json:"hash,omitempty" doc:"SHA-256 of the window's samples; equal windows share their embedding"`
+	// Warnings are codes: the track has their messages.
+	Warnings []string `json:"warnings,omitempty" doc:"Codes of the track's warnings of damage that lies in this window, or may lie in it"`
 }
 
 // Counts of a job. Every question of every window ends in exactly one outcome.
@@ -123,7 +129,7 @@ type Counts struct {
 // Coverage says how much of the track the windows hear.
 type Coverage struct {
 	HeardS float64 `json:"heard_s" doc:"Seconds heard, overlaps counted once"`
-	TrackS float64 `json:"track_s"`
+	TrackS float64 `json:"track_s" doc:"Length of the track, with what the file is known to lack"`
 	Ratio  float64 `json:"ratio"`
 }
 
@@ -196,6 +202,7 @@ type OutcomeError struct {
 type Track struct {
 	SHA256    string  `json:"sha256"`
 	DurationS float64 `json:"duration_s"`
+	Faults
 }
 
 // Timings are milliseconds of work by stage; queue is waiting, total is since acceptance.

@@ -3,8 +3,10 @@ package event_test
 import (
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +245,28 @@ func TestValidateRefuses(t *testing.T) {
 			_, err := event.Encode("test", j)
 			require.Error(t, err)
 		})
+	}
+}
+
+func TestFaultsOfTracksAreBounded(t *testing.T) {
+	t.Parallel()
+	sound := &eventpb.Warning{Code: "truncated", AtS: 3, Message: "the file breaks off"}
+	for name, spoil := range map[string]func(*eventpb.Task){
+		"code":  func(t *eventpb.Task) { t.Track.Warnings = []*eventpb.Warning{{Code: "<b>"}} },
+		"place": func(t *eventpb.Task) { t.Track.Warnings = []*eventpb.Warning{{Code: "x", AtS: math.NaN()}} },
+		"message": func(t *eventpb.Task) {
+			t.Track.Warnings = []*eventpb.Warning{{Code: "x", Message: strings.Repeat("y", 600)}}
+		},
+		"too many":        func(t *eventpb.Task) { t.Track.Warnings = slices.Repeat([]*eventpb.Warning{sound}, 33) },
+		"missing":         func(t *eventpb.Task) { t.Track.MissingS = math.Inf(1) },
+		"code of windows": func(t *eventpb.Task) { t.Window.Warnings = []string{"a,b"} },
+	} {
+		tk := task()
+		tk.Track.Warnings, tk.Window.Warnings = []*eventpb.Warning{sound}, []string{"truncated"}
+		require.NoError(t, event.Validate(&eventpb.WindowReady{Task: tk}))
+		spoil(tk)
+		require.Error(t, event.Validate(&eventpb.WindowReady{Task: tk}), name)
+		require.Error(t, event.Validate(event.FailedOutcome(tk, tk.GetQuestions()[0], event.Failure{Code: event.CodeInternal})), name)
 	}
 }
 

@@ -225,14 +225,18 @@ func (f *form) set(name, value string) error {
 	return nil
 }
 
-// setOption sets an option by its name in JSON.
+// setOption sets an option by its name in JSON: as text, or as true, false or a number where it is no text.
 func setOption(o *client.Options, name, value string) error {
 	raw, err := json.Marshal(map[string]string{name: value})
-	if err == nil {
-		err = json.Unmarshal(raw, o)
-	}
 	if err != nil {
-		return invalid(codeInvalidRequest, "option %s is not text; give it in the JSON of part request", name)
+		return invalid(codeInvalidRequest, "option %s is not text", name)
+	}
+	if json.Unmarshal(raw, o) == nil {
+		return nil
+	}
+	raw, err = json.Marshal(map[string]json.RawMessage{name: json.RawMessage(value)})
+	if err != nil || json.Unmarshal(raw, o) != nil {
+		return invalid(codeInvalidRequest, "option %s cannot be %.40q: it is true, false or a number", name, value)
 	}
 	return nil
 }

@@ -185,6 +185,31 @@ func TestOutcomeShape(t *testing.T) {
 	require.Equal(t, o.GetOutcomeId(), got.ID)
 }
 
+// What is wrong with the track stands in the job, in the outcome and in the window, and counts against the coverage.
+func TestFaultsOfTheTrackAreShown(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	id := r.submit("a").ID
+	p, a := planOf(id, 2, 1), answerOf(id, 0, 1)
+	faults := client.Faults{MissingS: 30, Warnings: []client.Warning{{Code: "truncated", AtS: 60, Message: "the file breaks off"}}}
+	p.Plan.Track.MissingS, p.Plan.Track.Warnings = 30, []*eventpb.Warning{{Code: "truncated", AtS: 60, Message: "the file breaks off"}}
+	p.Plan.Windows[1].Warnings = []string{"truncated"}
+	a.Outcome.Track, a.Outcome.Window = p.Plan.GetTrack(), p.Plan.GetWindows()[1]
+	r.record(true, p, a)
+
+	job, err := r.client.Get(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, faults, job.Faults)
+	require.Empty(t, job.Windows[0].Warnings)
+	require.Equal(t, []string{"truncated"}, job.Windows[1].Warnings)
+	require.InDelta(t, 90, job.Coverage.TrackS, 0)
+	require.InDelta(t, 0.5, job.Coverage.Ratio, 1e-9)
+	outcomes, err := r.client.Outcomes(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, faults, outcomes[0].Track.Faults)
+	require.Equal(t, []string{"truncated"}, outcomes[0].Window.Warnings)
+}
+
 func TestTagsStandBesideTheAnswer(t *testing.T) {
 	t.Parallel()
 	r := setup(t)

@@ -171,6 +171,21 @@ func TestBadSubmissions(t *testing.T) {
 	require.Equal(t, "questions[1]", p.Errors[0].Location)
 }
 
+func TestStrictIsAskedForInAForm(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	for value, want := range map[string]bool{"true": true, "false": false} {
+		a := r.form(part{"audio", "a", "x"}, part{"questions", "", "q"}, part{"strict", "", value})
+		require.Equal(t, http.StatusAccepted, a.status, "%s", a.body)
+		require.Equal(t, want, r.lastJob().GetStrict())
+	}
+	for _, value := range []string{"yes", `true,"plan":"all"`, "{}"} {
+		p := r.form(part{"audio", "a", "x"}, part{"questions", "", "q"}, part{"strict", "", value}).problem(t)
+		require.Equal(t, "invalid_request", p.Code)
+		require.Contains(t, p.Detail, "option strict cannot be")
+	}
+}
+
 func TestBadForms(t *testing.T) {
 	t.Parallel()
 	r := setup(t)

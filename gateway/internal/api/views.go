@@ -21,7 +21,7 @@ func jobSummary(j store.Job) client.Job {
 		DeadlineAt: timePtr(j.Deadline), CancelAskedAt: timePtr(j.CancelAsked), EndedAt: timePtr(j.Ended),
 		Audio:  client.Audio{SHA256: j.Audio.SHA256, Name: j.Audio.Name, Bytes: j.Audio.Bytes, DurationS: j.DurationS},
 		Plan:   client.Plan{Mode: j.Plan, Spans: j.Spans},
-		Decode: j.Decode, Options: j.Options,
+		Decode: j.Decode, Options: j.Options, Faults: j.Faults,
 		Counts: client.Counts{
 			Questions: j.QuestionCount, Windows: j.WindowCount, Expected: j.Expected(),
 			Answered: j.Answered, Failed: j.Failed, Cancelled: j.Cancelled,
@@ -41,7 +41,7 @@ func jobView(j store.Job, p stream.Progress) client.Job {
 		v.Questions = append(v.Questions, client.Question{Index: i, Text: text})
 	}
 	for _, w := range j.Windows {
-		v.Windows = append(v.Windows, client.Window{Index: w.Index, StartS: w.Span.StartS, EndS: w.Span.EndS, HeardS: w.HeardS, Hash: w.Hash})
+		v.Windows = append(v.Windows, client.Window{Index: w.Index, StartS: w.Span.StartS, EndS: w.Span.EndS, HeardS: w.HeardS, Hash: w.Hash, Warnings: w.Warnings})
 	}
 	v.Counts.WindowsDone, v.Counts.CacheHits = j.WindowsDone, j.CacheHits
 	if j.DurationS > 0 {
@@ -67,7 +67,8 @@ func coverage(j store.Job) *client.Coverage {
 		total += max(0, s.EndS-max(s.StartS, reached))
 		reached = max(reached, s.EndS)
 	}
-	return &client.Coverage{HeardS: total, TrackS: j.DurationS, Ratio: min(1, total/j.DurationS)}
+	track := j.DurationS + j.MissingS
+	return &client.Coverage{HeardS: total, TrackS: track, Ratio: min(1, total/track)}
 }
 
 func outcomeView(o *eventpb.Outcome) client.Outcome {
@@ -76,9 +77,10 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 		ID: o.GetOutcomeId(), JobID: o.GetJobId(),
 		QuestionIndex: int(o.GetQuestion().GetIndex()), Question: o.GetQuestion().GetText(),
 		State: store.OutcomeState(o.GetState()), Answer: o.GetAnswer(), ResponseSchema: o.GetResponseSchema(), Tags: tagsView(o),
-		Track: client.Track{SHA256: o.GetTrack().GetSha256(), DurationS: o.GetTrack().GetDurationS()},
+		Track: client.Track{SHA256: o.GetTrack().GetSha256(), DurationS: o.GetTrack().GetDurationS(), Faults: event.FaultsOf(o.GetTrack())},
 		Window: client.Window{
 			Index: int(w.GetIndex()), StartS: w.GetSpan().GetStartS(), EndS: w.GetSpan().GetEndS(), HeardS: w.GetHeardS(), Hash: w.GetHash(),
+			Warnings: w.GetWarnings(),
 		},
 		Model: o.GetModel(), ModelDigest: o.GetModelDigest(), Cache: store.CacheName(o.GetCache()),
 		Timings: client.Timings{

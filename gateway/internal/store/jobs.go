@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -13,7 +14,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -96,10 +97,10 @@ func insertJob(ctx context.Context, tx *tx, j Job, now time.Time) error {
 		return err
 	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, millis(now))
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(now))
 	return err
 }
 
@@ -107,11 +108,11 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scanJob(row scanner) (Job, error) {
 	var j Job
-	var audioKey, spans, decode, options string
+	var audioKey, spans, decode, options, faults string
 	var created, deadline, planned, first, cancel, ended int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest)
+		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}
@@ -120,7 +121,8 @@ func scanJob(row scanner) (Job, error) {
 	}
 	j.Created, j.Deadline, j.Planned = fromMillis(created), fromMillis(deadline), fromMillis(planned)
 	j.FirstOutcome, j.CancelAsked, j.Ended = fromMillis(first), fromMillis(cancel), fromMillis(ended)
-	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options))
+	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options),
+		json.Unmarshal([]byte(faults), &j.Faults))
 }
 
 // Get returns a job with its questions, windows and window counts, or ErrNotFound.
@@ -156,10 +158,14 @@ func (s *SQL) fill(ctx context.Context, j *Job) error {
 	}
 	err = s.queryRead(ctx, func(rows *sql.Rows) error {
 		var w Window
-		err := rows.Scan(&w.Index, &w.Hash, &w.Span.StartS, &w.Span.EndS, &w.HeardS)
+		var warnings string
+		err := rows.Scan(&w.Index, &w.Hash, &w.Span.StartS, &w.Span.EndS, &w.HeardS, &warnings)
+		if warnings != "" {
+			w.Warnings = strings.Split(warnings, ",")
+		}
 		j.Windows = append(j.Windows, w)
 		return err
-	}, `SELECT idx, hash, start_s, end_s, heard_s FROM plan_windows WHERE job_id = ? ORDER BY idx`, j.ID)
+	}, `SELECT idx, hash, start_s, end_s, heard_s, warnings FROM plan_windows WHERE job_id = ? ORDER BY idx`, j.ID)
 	if err != nil {
 		return err
 	}

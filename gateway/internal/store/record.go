@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -85,11 +87,19 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 		return nil
 	}
 	for i, w := range plan.GetWindows() {
-		_, err := r.tx.exec(ctx, `INSERT INTO plan_windows (job_id, idx, hash, start_s, end_s, heard_s) VALUES (?, ?, ?, ?, ?, ?)`,
-			job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS())
+		_, err := r.tx.exec(ctx, `INSERT INTO plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ","))
 		if err != nil {
 			return err
 		}
+	}
+	job.Faults = event.FaultsOf(plan.GetTrack())
+	faults, err := json.Marshal(job.Faults)
+	if err != nil {
+		return err
+	}
+	if _, err := r.tx.exec(ctx, `UPDATE jobs SET faults = ? WHERE job_id = ?`, string(faults), job.ID); err != nil {
+		return err
 	}
 	job.WindowCount, job.DurationS, job.Planned = len(plan.GetWindows()), plan.GetTrack().GetDurationS(), r.now
 	if job.State == Queued {

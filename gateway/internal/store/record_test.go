@@ -96,6 +96,27 @@ func TestRecordInOrder(t *testing.T) {
 	})
 }
 
+// The faults of a track come with its plan and stay with the job.
+func TestFaultsOfTheTrackAreKept(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("j1", "a"))
+		p := plan("j1", 2, 1)
+		p.Track.MissingS = 7
+		p.Track.Warnings = []*eventpb.Warning{{Code: "truncated", AtS: 50, Message: "the file breaks off"}, {Code: "damaged_frames"}}
+		p.Windows[1].Warnings = []string{"truncated", "damaged_frames"}
+		record(t, s, store.Entry{Plan: p})
+		j, err := s.Get(t.Context(), "j1")
+		require.NoError(t, err)
+		require.Equal(t, event.FaultsOf(p.GetTrack()), j.Faults)
+		require.Empty(t, j.Windows[0].Warnings)
+		require.Equal(t, []string{"truncated", "damaged_frames"}, j.Windows[1].Warnings)
+		listed, err := s.Peek(t.Context(), "j1")
+		require.NoError(t, err)
+		require.Len(t, listed.Warnings, 2)
+	})
+}
+
 // TestRecordInAnyOrder: whatever the order, the repetitions and the batches, the end is the same.
 func TestRecordInAnyOrder(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,8 @@ type Window struct {
 	Hash   string
 	Span   event.Span
 	HeardS float64
+	// Warnings are the codes of the damage that lies in it.
+	Warnings []string
 }
 
 // Job is what the store knows of a job. Times are zero while they have not come.
@@ -57,6 +59,9 @@ type Job struct {
 	Answered, Failed, Cancelled int
 
 	Planned, FirstOutcome, CancelAsked, Ended time.Time
+
+	// Faults of the track; known with the plan.
+	event.Faults
 
 	// Windows are filled by Get only.
 	Windows []Window

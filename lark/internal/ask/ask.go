@@ -32,6 +32,8 @@ type Config struct {
 	Questions []string
 	// Schema is the form of the answers: empty = free text, client.SchemaTags = tags, which need no questions.
 	Schema string
+	// Strict refuses a damaged track.
+	Strict bool
 	// Windows is auto, all, or spans; see ParseWindows.
 	Windows string
 	Decode  client.Decode
@@ -94,7 +96,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if err != nil {
 		return client.Job{}, err
 	}
-	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema, Strict: cfg.Strict}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
 	if cfg.Decode != (client.Decode{}) {
 		sub.Decode = &cfg.Decode
 	}
@@ -163,6 +165,7 @@ func (p *printer) plan(ctx context.Context) {
 	}
 	p.planned = true
 	p.screen.plan(job.Windows)
+	p.screen.warn(job.Warnings)
 }
 
 // finish prints what the stream has not told.

@@ -128,6 +128,32 @@ func TestOneQuestionPrintsItsAnswerAlone(t *testing.T) {
 	}, s.submitted)
 }
 
+func TestFaultsOfTheTrackAreToldOnce(t *testing.T) {
+	t.Parallel()
+	faulty := func(window int) client.Outcome {
+		o := answer(window, 0, "A minor.")
+		o.Track.Warnings = []client.Warning{{Code: "truncated", AtS: 50, Message: "the file\x1b breaks off"}, {Code: "clipped", Message: "it is clipped"}}
+		o.Window.Warnings = []string{"truncated"}
+		return o
+	}
+	both := []client.Outcome{faulty(0), faulty(1)}
+	for _, live := range []bool{false, true} {
+		s := &script{state: client.StateSucceeded, windows: windows(1), outcomes: both[:1], events: []client.Event{ended(both[0])}}
+		out, _, err := run(t, s, Config{Questions: []string{"Key?"}, Live: live, Strict: true})
+		require.NoError(t, err)
+		require.Equal(t, "warning: the file\ufffd breaks off\nwarning: it is clipped\nA minor.\n", out)
+		require.True(t, s.submitted.Strict)
+	}
+	s := &script{state: client.StateSucceeded, windows: windows(2), outcomes: both}
+	out, _, err := run(t, s, Config{Questions: []string{"Key?"}, Windows: "all"})
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(out, "breaks off"))
+	out, _, err = run(t, s, Config{Questions: []string{"Key?"}, Windows: "all", JSON: true})
+	require.NoError(t, err)
+	require.Contains(t, out, `"warnings":["truncated"]`)
+	require.Contains(t, out, `"code":"truncated","at_s":50`)
+}
+
 func tagged(window int) client.Outcome {
 	o := answer(window, 0, "{}")
 	o.ResponseSchema = client.SchemaTags

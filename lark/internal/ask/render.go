@@ -43,6 +43,7 @@ type screen struct {
 	done    map[slot]bool
 	window  int // the last window whose heading was printed, -1 = none
 	stages  map[string]map[int]string
+	warned  bool // the faults of the track were told
 	drawn   bool // a progress line stands on the terminal
 }
 
@@ -81,8 +82,20 @@ func (s *screen) outcome(o client.Outcome) {
 	if s.done[at] {
 		return
 	}
+	s.warn(o.Track.Warnings)
 	s.ended[at] = o
 	s.next()
+}
+
+// warn says once what is wrong with the track, unless an answer is being printed: then behind it.
+func (s *screen) warn(warnings []client.Warning) {
+	if s.warned || len(warnings) == 0 || s.floor != nil && s.printed != "" {
+		return
+	}
+	s.warned = true
+	for _, w := range warnings {
+		s.printf("%s\n", Printable("warning: "+w.Message))
+	}
 }
 
 // next prints what the slot on the floor has to say, and gives the floor to the next one when it has ended.
@@ -244,6 +257,7 @@ func Print(out io.Writer, job client.Job, outcomes []client.Outcome) {
 	}
 	s := newScreen(out, nil, false, questions)
 	s.plan(job.Windows)
+	s.warn(job.Warnings)
 	sortOutcomes(outcomes)
 	for _, o := range outcomes {
 		s.outcome(o)
@@ -280,13 +294,15 @@ type LineWindow struct {
 	StartS float64 `json:"start_s"`
 	EndS   float64 `json:"end_s"`
 	HeardS float64 `json:"heard_s"`
+	// Warnings are codes of the track's damage in this window.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // NewLine makes the printed form of an outcome.
 func NewLine(o client.Outcome) Line {
 	return Line{
 		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Error: o.Error, Track: o.Track,
-		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS},
+		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS, Warnings: o.Window.Warnings},
 		Model:  o.Model, Cache: o.Cache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}
 }

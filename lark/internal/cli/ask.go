@@ -46,6 +46,8 @@ cancels the job.
 Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
 25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.
 
+A damaged file is heard as far as it goes, and warnings say what is wrong with it; --strict refuses it.
+
 With --tags the answer is not a sentence but tags in closed vocabularies: tempo, key, mode, metre, instruments, genre, mood and
 a description; what the model cannot tell is unknown (null in JSON). It needs no question.`,
 		Example: `  lark ask song.mp3 "What key is this in?"
@@ -72,6 +74,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f.StringVar(&server.modelDir, "model", "", "model bundle `folder`, where everything is started for this call")
 	f.StringVar(&cfg.Windows, "windows", event.PlanAuto, "auto, all, or `spans` such as 30-55,1:30-1:55")
 	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
+	f.BoolVar(&cfg.Strict, "strict", false, "refuse a damaged track in place of answering from what can be heard of it, with warnings")
 	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
 	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
