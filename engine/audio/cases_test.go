@@ -100,7 +100,7 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 	ogg, aac := testdata(t, "tone.ogg"), testdata(t, "tone.aac")
 	for name, tc := range map[string]fault{
 		"ogg cut":                    {data: ogg[:len(ogg)*3/4], seconds: 1.01, codes: []WarningCode{Truncated}},
-		"ogg with a third zeroed":    {data: zeroed(ogg), seconds: 0.95, codes: []WarningCode{DamagedFrames}},
+		"ogg with a third zeroed":    {data: zeroed(ogg), seconds: 0.95, missing: 2.05, codes: []WarningCode{DamagedFrames}},
 		"ogg with a wrong byte":      {data: damage(ogg, len(ogg)/2), seconds: 1.97, codes: []WarningCode{DamagedFrames}},
 		"aac cut in a frame":         {data: aac[:len(aac)/2], seconds: 1.5, codes: []WarningCode{Truncated}},
 		"aac with a third zeroed":    {data: zeroed(aac), seconds: 2, codes: []WarningCode{DamagedFrames}},

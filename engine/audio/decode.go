@@ -56,7 +56,14 @@ func (d *Decoder) Confinement() string {
 	if d.ffmpeg.path == "" {
 		return ""
 	}
-	return "limits on memory, CPU, time and files; no environment; allowed formats and codecs only; " + d.ffmpeg.confine.String()
+	return d.ffmpeg.confine.words()
+}
+
+// Confinement says in words what ffmpeg would be kept from on this system.
+func Confinement() string { return confine().words() }
+
+func (c confinement) words() string {
+	return "limits on memory, CPU, time and files; no environment; allowed formats and codecs only; " + c.String()
 }
 
 // Info tells what a file was.
@@ -82,7 +89,7 @@ var errTimeout = errors.New("decoding took too long")
 // resampled, rounded half to even and clipped. open is called again if a second decoder has to start
 // over. A fault of the file is an *Error; other errors come from open's reader, from sink or from ctx.
 //
-// A file that breaks off or is damaged is decoded as far as it goes, and its faults are in Info: docs/adr/0011-damage-is-flagged.md.
+// A file that breaks off or is damaged is decoded as far as it goes, and its faults are in Info: docs/adr/0014-damage-is-flagged.md.
 func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error), keep int64, sink func([]int16) error) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Timeout, errTimeout)
 	defer cancel()

@@ -226,7 +226,7 @@ func (f madeFile) requireNeverSilentlyShort(t *testing.T, d *Decoder, whole floa
 	if len(damageOf(info)) > 0 || f.unframed {
 		return
 	}
-	require.InDelta(t, whole, info.Seconds(), 0.06, "%s, %s at %d of %d bytes, is silently short", f.name, how, len(data), len(f.data))
+	require.InDelta(t, whole, info.Seconds(), 0.08, "%s, %s at %d of %d bytes, is silently short", f.name, how, len(data), len(f.data))
 }
 
 func damageOf(info Info) (out []Warning) {

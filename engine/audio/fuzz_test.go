@@ -1,8 +1,11 @@
 package audio
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,6 +37,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(testdata(f, "tone.mp3")[:4000])
 	f.Add(testdata(f, "tone-mpeg25.mp3")[:1000])
 	f.Add([]byte("ID3\x04\x00\x00\x00\x00\x00\x01a"))
+	f.Add(zeroed(toneFLAC(f, 1)[:20000]))
+	f.Add(zeroed(testdata(f, "tone.mp3")[:12000]))
+	f.Add(caseFile(f, "cat-44k-48k.mp3")[20000:28000])
+	f.Add(caseFile(f, "rate-changes.flac"))
 	d := fuzzDecoder(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, err := d.Decode(context.Background(), opener(data), 1, func([]int16) error { return nil }) // most of it skipped
@@ -56,6 +63,47 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzMemory checks that what a header claims takes no memory: opening a file may allocate a constant and a little for each byte that is
+// there, and a block of a decoder as much as a frame of flac can hold.
+func FuzzMemory(f *testing.F) {
+	const (
+		perByte   = 8
+		toOpen    = 512 << 10
+		toBlock   = 24 << 20 // 65,535 samples of 8 channels: decoded, interleaved, hashed
+		fewBlocks = 2
+	)
+	f.Add(caseFile(f, "picture-first.flac"))
+	f.Add(toneFLAC(f, 1)[:9000])
+	f.Add(testdata(f, "tone.mp3")[:4000])
+	f.Add(patch16(buildWAV(wavSpec{tag: wavFloat, bits: 64, channels: 1, rate: 44100}, make([]float64, 64)), 22, 64))
+	f.Add([]byte("RIFF\xff\xff\xff\xffWAVEfmt \xff\xff\xff\x7f"))
+	f.Add([]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"))
+	f.Add([]byte("fLaC\x00\x00\x00\x22" + string(make([]byte, 34)) + "\x86\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		begun := allocated()
+		in := &file{Reader: bufio.NewReaderSize(bytes.NewReader(data), peekBytes), faults: &Faults{}}
+		ft, err := sniff(in)
+		if err != nil || ft.open == nil {
+			require.LessOrEqual(t, allocated()-begun, uint64(toOpen+perByte*len(data)))
+			return
+		}
+		src, err := openContained(t.Context(), ft, in)
+		require.LessOrEqual(t, allocated()-begun, uint64(toOpen+perByte*len(data)), "opening %s", ft.name)
+		for n := 0; err == nil && n < fewBlocks; n++ {
+			begun = allocated()
+			_, _, err = src.advance(false)
+			require.LessOrEqual(t, allocated()-begun, uint64(toBlock+2*perByte*len(data)), "a block of %s", ft.name)
+		}
+	})
+}
+
+// allocated is how many bytes the process has taken from the heap so far, whether or not they were given back.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
 // FuzzResample checks length and finiteness at every rate.
 func FuzzResample(f *testing.F) {
 	f.Add(uint32(48000), uint16(1000))
@@ -68,5 +116,31 @@ func FuzzResample(f *testing.F) {
 		out := resampleAll(int(rate), make([]float32, n))
 		require.InDelta(t, float64(n)*SampleRate/float64(rate), len(out), 0.5+1e-9)
 		require.Zero(t, worst(out, make([]float64, len(out)), 0))
+	})
+}
+
+// FuzzInspectors checks that no bytes make an inspector panic or hold more than a page, however they are cut into writes.
+func FuzzInspectors(f *testing.F) {
+	f.Add(testdata(f, "tone.ogg")[:9000], uint16(100))
+	f.Add(testdata(f, "tone.aac")[:9000], uint16(7))
+	f.Add([]byte("OggS"), uint16(1))
+	f.Fuzz(func(t *testing.T, data []byte, step uint16) {
+		for _, make := range []func(*Faults) inspector{newOggInspector, newADTSInspector, newMP4Inspector, inspectSize(w64Size), inspectSize(auSize), inspectSize(asfSize)} {
+			faults := &Faults{}
+			look := make(faults)
+			for rest := data; len(rest) > 0; {
+				n := min(len(rest), 1+int(step))
+				if _, err := look.Write(rest[:n]); err != nil {
+					require.Equal(t, Undecodable, CodeOf(err))
+					return
+				}
+				rest = rest[n:]
+			}
+			look.end()
+			for _, w := range faults.Warnings() {
+				require.GreaterOrEqual(t, w.AtS, 0.0)
+				require.LessOrEqual(t, len(w.Message), 400)
+			}
+		}
 	})
 }

@@ -43,6 +43,16 @@ func auSize(head []byte) int64 {
 	return int64(begin) + int64(size)
 }
 
+// asfSize reads the size of the file from the file properties object (ASF specification, section 3.2).
+func asfSize(head []byte) int64 {
+	const size = 40 // bytes from the object's name to it
+	at := bytes.Index(head, []byte("\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"))
+	if at < 0 || len(head) < at+size+8 {
+		return 0
+	}
+	return max(0, int64(binary.LittleEndian.Uint64(head[at+size:])))
+}
+
 // w64Size walks over the chunks of Sony Wave64 to the samples: each has a name of 16 bytes and a size that counts its header, and is
 // followed by padding to 8 bytes.
 func w64Size(head []byte) int64 {

@@ -177,14 +177,15 @@ func (m *mp3Frames) damaged(skipped int) {
 // end compares what was walked over with what the first frame tells. skipped bytes at the end are no frames; a cut frame says that the file
 // breaks off.
 func (m *mp3Frames) end(skipped int, cut bool) error {
-	const slack = 2 // the frame that tells may count itself, and encoders differ by one
+	// The frame that tells is one more than it tells of, unless its encoder counted it.
+	const slack = 0
 	missing := m.told - m.frames
 	perFrame := float64(m.last.samples) / float64(max(1, m.last.rate))
 	switch {
 	case m.runs > 1 || m.told == 0:
 		m.f.MissingS += m.lost
-	case missing > slack && (cut || m.f.has(DamagedFrames)):
-		m.f.MissingS += float64(missing) * perFrame
+	case missing >= slack && (cut || m.f.has(DamagedFrames)):
+		m.f.MissingS += float64(missing+1) * perFrame
 	}
 	switch {
 	case m.frames == 0:
@@ -193,10 +194,10 @@ func (m *mp3Frames) end(skipped int, cut bool) error {
 	case m.runs == 1 && m.told > 0 && missing > slack && !cut && !m.f.has(DamagedFrames):
 		m.f.whole(LengthDisagrees, "the first frame tells of %.1f s, %.1f s are there: the file was cut, or its header is stale",
 			float64(m.told)*perFrame, m.seconds)
-	case m.runs == 1 && m.told > 0 && -missing > slack:
+	case m.runs == 1 && m.told > 0 && -missing > slack+2:
 		m.f.whole(StaleHeader, "the first frame tells of %.1f s, %.1f s are there and were read", float64(m.told)*perFrame, m.seconds)
 	}
-	if cut && (m.told == 0 || missing > slack) {
+	if cut && (m.told == 0 || missing >= slack) {
 		return io.ErrUnexpectedEOF
 	}
 	return io.EOF

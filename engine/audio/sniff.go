@@ -59,7 +59,7 @@ var magics = []struct {
 	{4, "free", mp4ByApp},
 	{4, "skip", mp4ByApp},
 	{0, "\x1a\x45\xdf\xa3", format{name: "matroska", demuxer: "matroska"}},
-	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf"}},
+	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf", inspect: inspectSize(asfSize)}},
 	{0, "caff", format{name: "caf", demuxer: "caf"}},
 	{0, ".snd", format{name: "au", demuxer: "au", inspect: inspectSize(auSize)}},
 	{0, "wvpk", format{name: "wavpack", demuxer: "wv"}},

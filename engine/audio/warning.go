@@ -10,7 +10,7 @@ import (
 // WarningCode names a kind of fault of a file that was decoded nevertheless.
 type WarningCode string
 
-// The faults. docs/adr/0011-damage-is-flagged.md says when each is given.
+// The faults. docs/adr/0014-damage-is-flagged.md says when each is given.
 const (
 	// Truncated: the file ends in the middle of something, or before the length that its container tells.
 	Truncated WarningCode = "truncated"

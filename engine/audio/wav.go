@@ -27,8 +27,11 @@ func sizeUnknown(size uint32) bool {
 	return size == 0 || size >= unknownSize-little || size >= 1<<31-1-little && size <= 1<<31
 }
 
-// blockFrames is how many frames a decoder hands over at a time, at most.
-const blockFrames = 4096
+// Blocks of wav have at most so many frames, and samples of all channels: a header of many channels must not take much memory.
+const (
+	blockFrames = 4096
+	blockValues = 1 << 14
+)
 
 type wavFormat struct {
 	tag, channels, rate int
@@ -147,8 +150,9 @@ func (w *wavReader) source(size uint32) (*source, error) {
 	default:
 		s.declared = int64(size) / int64(f.frameBytes())
 	}
-	w.raw = make([]byte, blockFrames*f.frameBytes())
-	w.out = make([]float32, blockFrames*f.channels)
+	frames := min(blockFrames, blockValues/f.channels)
+	w.raw = make([]byte, frames*f.frameBytes())
+	w.out = make([]float32, frames*f.channels)
 	return s, nil
 }
 

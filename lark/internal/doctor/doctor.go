@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/cpu"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/lab/bench"
@@ -142,7 +143,7 @@ func ffmpeg(ctx context.Context, _ Config) Finding {
 		return Finding{Check: "ffmpeg", State: Fail, Detail: fmt.Sprintf("%s does not run: %v", path, err), Remedy: "install it again, or set LARK_FFMPEG=none to do without"}
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
-	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s)", path, strings.TrimSpace(line))}
+	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s), confined by %s", path, strings.TrimSpace(line), audio.Confinement())}
 }
 
 func modelBundle(_ context.Context, cfg Config) Finding {

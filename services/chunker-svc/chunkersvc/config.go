@@ -15,11 +15,11 @@ import (
 type Config struct {
 	service.Common `yaml:",inline"`
 	Audio          audioConfig `yaml:"audio"`
-	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors.
-	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors"`
+	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors, or fewer where the container's memory does not hold as many.
+	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors, or what the memory of the container holds"`
 }
 
-// audioConfig holds the limits of decoding. Memory for one track is about 16 MiB whatever its length.
+// audioConfig holds the limits of decoding. Memory for one track is at most 32 MiB whatever its length, and 192 MiB in ffmpeg.
 type audioConfig struct {
 	// MaxFileBytes is the size of the largest file.
 	MaxFileBytes int64 `yaml:"max_file_bytes" env:"LARK_CHUNKER_MAX_FILE_BYTES" flag:"max-file-bytes" default:"1073741824" help:"largest audio file, in bytes"`

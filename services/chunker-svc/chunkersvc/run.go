@@ -1,21 +1,27 @@
 package chunkersvc
 
 import (
-	"cmp"
 	"context"
 	"runtime"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/memlimit"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
-// trackMemory is the most bytes that decoding and cutting one track takes: a decoder's largest block, the resampler's table, one window of
-// PCM twice, and one embedding.
-const trackMemory = 16 << 20
+// Memory in bytes.
+const (
+	// trackMemory is what decoding and cutting one track takes in this process at most: a decoder's largest block, the resampler's table,
+	// one window of PCM twice, one embedding, and as much again that waits to be collected.
+	trackMemory = 32 << 20
+	// otherMemory is what the rest of the process takes.
+	otherMemory = 192 << 20
+)
 
 // Command parses args and the environment and runs the service until ctx ends.
 func Command(ctx context.Context, args []string) error {
@@ -40,18 +46,21 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
+	decoder, err := cfg.Audio.decoder() //nolint:contextcheck // it tries what confines ffmpeg, in bounded time of its own
+	if err != nil {
+		return err
+	}
+	perTrack := memoryOf(decoder)
+	concurrency := cfg.tracks(perTrack, memlimit.Bytes(), runtime.GOMAXPROCS(0))
+	w.Log.Info("decoding", "tracks_at_once", concurrency, "memory_of_a_track", perTrack, "ffmpeg", decoder.Confinement())
 	step := w.Step(handle.Stage, nil)
 	return w.Serve(ctx, worker.Work{
-		Step: step, Topic: event.TopicJobs, Concurrency: cmp.Or(cfg.Concurrency, runtime.NumCPU()), RecordBytes: trackMemory,
-		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(&cfg, w, step) },
+		Step: step, Topic: event.TopicJobs, Concurrency: concurrency, RecordBytes: perTrack,
+		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(&cfg, decoder, w, step) },
 	})
 }
 
-func open(cfg *Config, w *worker.Worker, step worker.Step) (worker.Opened, error) {
-	decoder, err := cfg.Audio.decoder()
-	if err != nil {
-		return worker.Opened{}, err
-	}
+func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Step) (worker.Opened, error) {
 	if decoder.FFmpeg() == "" {
 		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
 	}
@@ -60,4 +69,24 @@ func open(cfg *Config, w *worker.Worker, step worker.Step) (worker.Opened, error
 		return worker.Opened{}, err
 	}
 	return worker.Opened{Handle: h.Handler()}, nil
+}
+
+// memoryOf is what one track may take: here, and in ffmpeg if that is there to be used.
+func memoryOf(d *audio.Decoder) int64 {
+	if d.FFmpeg() == "" {
+		return trackMemory
+	}
+	return trackMemory + audio.FFmpegMemory
+}
+
+// tracks is how many tracks are decoded at once: as many as the user says; else as many as there are processors, but no more than fit into
+// the memory that the container allows, 0 if that has no limit.
+func (c *Config) tracks(perTrack, limit int64, processors int) int {
+	if c.Concurrency > 0 {
+		return c.Concurrency
+	}
+	if limit == 0 {
+		return processors
+	}
+	return max(1, min(processors, int((limit-otherMemory)/perTrack)))
 }
