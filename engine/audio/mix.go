@@ -18,6 +18,7 @@ const (
 type mixer struct {
 	rate, channels int
 	values         int // in a whole segment
+	chosen         int // channel that is heard where they cancel
 	segment        []float32
 	energy         []float64
 	mono           []float32
@@ -60,12 +61,12 @@ func (m *mixer) flush(take func([]float32) error) error {
 		return nil
 	}
 	mono := m.mean()
-	if c, ok := m.cancels(mono); ok {
+	if m.cancels(mono) {
 		for i := range mono {
-			mono[i] = bounded(m.segment[i*m.channels+c])
+			mono[i] = bounded(m.segment[i*m.channels+m.chosen])
 		}
 		at := float64(m.before)/SampleRate + float64(m.frames)/float64(m.rate)
-		m.faults.add(ChannelsCancel, at, "the channels cancel each other when mixed: channel %d is heard in place of their mean", c+1)
+		m.faults.add(ChannelsCancel, at, "the channels cancel each other when mixed: channel %d is heard in place of their mean", m.chosen+1)
 	}
 	m.frames += int64(len(mono))
 	m.segment = m.segment[:0]
@@ -86,8 +87,9 @@ func (m *mixer) mean() []float32 {
 	return m.mono
 }
 
-// cancels tells whether the mean of the segment has lost nearly all of its channels' energy, and which channel is the loudest.
-func (m *mixer) cancels(mono []float32) (loudest int, yes bool) {
+// cancels tells whether the mean of the segment has lost nearly all of its channels' energy, and chooses the loudest channel. A channel once
+// chosen stays unless another has twice its energy: sides that cancel are equally loud, and to change between them is a click.
+func (m *mixer) cancels(mono []float32) bool {
 	clear(m.energy)
 	for i, v := range m.segment {
 		b := float64(bounded(v))
@@ -96,15 +98,15 @@ func (m *mixer) cancels(mono []float32) (loudest int, yes bool) {
 	all, kept := 0.0, 0.0
 	for c, e := range m.energy {
 		all += e
-		if e > m.energy[loudest] {
-			loudest = c
+		if e > 2*m.energy[m.chosen] {
+			m.chosen = c
 		}
 	}
 	for _, v := range mono {
 		kept += float64(v) * float64(v)
 	}
 	independent := all / float64(m.channels*m.channels)
-	return loudest, m.energy[loudest] > audible*float64(len(mono)) && kept < cancelled*independent
+	return m.energy[m.chosen] > audible*float64(len(mono)) && kept < cancelled*independent
 }
 
 func bounded(v float32) float32 {

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -21,6 +23,10 @@ type hostile struct {
 	audio func() []byte
 	// code of the problem or of the failed outcome; empty for an answer.
 	code string
+	// strict asks for a track without damage.
+	strict bool
+	// warns is the warning that the answer comes with; empty for none.
+	warns string
 }
 
 func hostiles() []hostile {
@@ -29,16 +35,37 @@ func hostiles() []hostile {
 		second[i] = int16(i)
 	}
 	return []hostile{
-		{"empty file", func() []byte { return nil }, event.CodeAudioEmpty},
-		{"text named mp3", func() []byte { return []byte(strings.Repeat("All work and no play. ", 1000)) }, event.CodeAudioUndecodable},
-		{"truncated flac", func() []byte { f := flacTone(4); return f[:len(f)/2] }, event.CodeAudioUndecodable},
-		{"wav that claims 4 GB", func() []byte { return wavClaiming(0xffff_ff00, sampleRate, 1, second) }, event.CodeAudioUndecodable},
-		{"wav header alone that claims 4 GB", func() []byte { return wavClaiming(0xffff_ff00, sampleRate, 1, nil) }, event.CodeAudioUndecodable},
-		{"10 ms", func() []byte { return wav(sampleRate, 1, second[:sampleRate/100]) }, event.CodeAudioTooShort},
-		{"silence", func() []byte { return wav(sampleRate, 1, make([]int16, 5*sampleRate)) }, ""},
-		{"8 channels at 192 kHz", func() []byte { return wav(192_000, 8, make([]int16, 8*192_000*2)) }, ""},
-		{"an hour", func() []byte { return wav(8000, 1, make([]int16, 3600*8000)) }, ""},
-		{"48 hours in 2 MB", func() []byte { return flacBomb(48) }, event.CodeAudioTooLong},
+		{name: "empty file", audio: func() []byte { return nil }, code: event.CodeAudioEmpty},
+		{name: "text named mp3", audio: func() []byte { return []byte(strings.Repeat("All work and no play. ", 1000)) }, code: event.CodeAudioUndecodable},
+		{name: "truncated flac", audio: halfFLAC, warns: "truncated"},
+		{name: "truncated flac, strict", audio: halfFLAC, strict: true, code: event.CodeAudioDamaged},
+		{name: "wav that claims 3 GB", audio: func() []byte { return wavClaiming(3_000_000_000, sampleRate, 1, second) }, warns: "truncated"},
+		{name: "wav from a pipe", audio: func() []byte { return wavClaiming(0xffff_ff00, sampleRate, 1, second) }, warns: "dc_offset"},
+		{name: "wav header alone", audio: func() []byte { return wavClaiming(0xffff_ff00, sampleRate, 1, nil) }, code: event.CodeAudioEmpty},
+		{name: "10 ms", audio: func() []byte { return wav(sampleRate, 1, second[:sampleRate/100]) }, code: event.CodeAudioTooShort},
+		{name: "silence", audio: func() []byte { return wav(sampleRate, 1, make([]int16, 5*sampleRate)) }, warns: "too_quiet"},
+		{name: "8 channels at 192 kHz", audio: func() []byte { return wav(192_000, 8, make([]int16, 8*192_000*2)) }, warns: "too_quiet"},
+		{name: "an hour", audio: func() []byte { return wav(8000, 1, make([]int16, 3600*8000)) }, warns: "too_quiet"},
+		{name: "48 hours in 2 MB", audio: func() []byte { return flacBomb(48) }, code: event.CodeAudioTooLong},
+		{name: "mp3 of two rates", audio: odd("cat-44k-48k.mp3"), warns: "sample_rate_changed"},
+		{name: "mp3 damaged everywhere", audio: odd("damaged-everywhere.mp3"), warns: "damaged_frames"},
+		{name: "flac that begins with a picture", audio: odd("picture-first.flac"), code: event.CodeAudioUndecodable},
+	}
+}
+
+func halfFLAC() []byte {
+	f := flacTone(4)
+	return f[:len(f)/2]
+}
+
+// odd is a file of the audio package's own cases.
+func odd(name string) func() []byte {
+	return func() []byte {
+		data, err := os.ReadFile(filepath.Join("..", "..", "engine", "audio", "testdata", "cases", name))
+		if err != nil {
+			panic(err)
+		}
+		return data
 	}
 }
 
@@ -47,7 +74,13 @@ func TestHostileFiles(t *testing.T) {
 	pids := s.pids()
 	for _, h := range hostiles() {
 		t.Run(h.name, func(t *testing.T) {
-			require.Equal(t, h.code, s.fate(t, h.audio()))
+			code, warnings := s.fate(t, h.audio(), client.Options{Strict: h.strict})
+			require.Equal(t, h.code, code)
+			if h.warns == "" {
+				require.Empty(t, warnings)
+			} else {
+				require.Contains(t, warnings, h.warns)
+			}
 			s.requireWorks(t)
 		})
 	}
@@ -67,21 +100,25 @@ func (s *stack) pids() map[string]int {
 	return pids
 }
 
-// fate submits audio and returns the code of the API's problem or of the failed outcome; empty if it was answered.
-func (s *stack) fate(t *testing.T, audio []byte) string {
+// fate submits audio and returns the code of the API's problem or of the failed outcome, empty if it was answered, and the codes of the
+// warnings that an answer came with.
+func (s *stack) fate(t *testing.T, audio []byte, options client.Options) (code string, warnings []string) {
 	t.Helper()
-	job, err := s.trySubmit(t.Context(), audio, client.Submission{Questions: []string{"What is the tempo?"}})
+	job, err := s.trySubmit(t.Context(), audio, client.Submission{Questions: []string{"What is the tempo?"}, Options: options})
 	if err != nil {
-		return problem(t, err).Code
+		return problem(t, err).Code, nil
 	}
 	_, outcomes := s.finish(t, job.ID)
 	require.Len(t, outcomes, 1)
-	if outcomes[0].Error == nil {
-		return ""
+	if outcomes[0].Error != nil {
+		require.Equal(t, client.OutcomeFailed, outcomes[0].State)
+		require.NotEmpty(t, outcomes[0].Error.Message)
+		return outcomes[0].Error.Code, nil
 	}
-	require.Equal(t, client.OutcomeFailed, outcomes[0].State)
-	require.NotEmpty(t, outcomes[0].Error.Message)
-	return outcomes[0].Error.Code
+	for _, w := range outcomes[0].Track.Warnings {
+		warnings = append(warnings, w.Code)
+	}
+	return "", warnings
 }
 
 func problem(t *testing.T, err error) *client.Problem {
