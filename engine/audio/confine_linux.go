@@ -13,14 +13,14 @@ type confinement struct{ attr *syscall.SysProcAttr }
 
 // confine finds out what this system allows: namespaces of its own for network, processes' messages and host name. Root makes them directly,
 // others inside a user namespace, which containers often forbid.
-func confine() confinement {
+func confine(ctx context.Context) confinement {
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS}
 	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c := confinement{attr: attr}
 	try := exec.CommandContext(ctx, "/bin/sh", "-c", ":")

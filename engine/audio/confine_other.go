@@ -2,12 +2,15 @@
 
 package audio
 
-import "os/exec"
+import (
+	"context"
+	"os/exec"
+)
 
 // confinement is what a child process is cut off from beyond its limits: only Linux has namespaces.
 type confinement struct{}
 
-func confine() confinement { return confinement{} }
+func confine(context.Context) confinement { return confinement{} }
 
 func (confinement) apply(*exec.Cmd) {}
 

@@ -43,7 +43,7 @@ func NewDecoder(cfg Config) (*Decoder, error) {
 		f.path = path
 	}
 	if f.path != "" {
-		f.confine = confine()
+		f.confine = confine(context.Background())
 	}
 	return &Decoder{limits: l, ffmpeg: f}, nil
 }
@@ -60,7 +60,7 @@ func (d *Decoder) Confinement() string {
 }
 
 // Confinement says in words what ffmpeg would be kept from on this system.
-func Confinement() string { return confine().words() }
+func Confinement(ctx context.Context) string { return confine(ctx).words() }
 
 func (c confinement) words() string {
 	return "limits on memory, CPU, time and files; no environment; allowed formats and codecs only; " + c.String()

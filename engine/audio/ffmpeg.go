@@ -63,7 +63,7 @@ func (f ffmpeg) open(ctx context.Context, in *file, ft format) (*source, error) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &ffmpegProcess{cmd: f.command(ctx, file, ft), file: file, format: ft, faults: in.faults}
-	s, err := p.start()
+	s, err := p.start(ctx)
 	if err != nil {
 		cancel()
 		p.finish()
@@ -135,7 +135,7 @@ type ffmpegProcess struct {
 	frames int64
 }
 
-func (p *ffmpegProcess) start() (*source, error) {
+func (p *ffmpegProcess) start(ctx context.Context) (*source, error) {
 	p.cmd.Stderr = &p.log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -146,7 +146,7 @@ func (p *ffmpegProcess) start() (*source, error) {
 		return nil, fmt.Errorf("starting ffmpeg: %w", err)
 	}
 	// The stream's own header is not a header of the user's file: its faults, if any, are not kept.
-	s, err := openWAV(context.Background(), &file{Reader: bufio.NewReaderSize(out, peekBytes), faults: &Faults{}})
+	s, err := openWAV(ctx, &file{Reader: bufio.NewReaderSize(out, peekBytes), faults: &Faults{}})
 	if err != nil {
 		return nil, p.failure()
 	}
