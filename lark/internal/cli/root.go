@@ -79,6 +79,7 @@ func (a *app) root() *cobra.Command {
 
   lark ask song.mp3 "What key is this in?" "Are there drums?"
   lark up                       runs gateway, broker and all stages on this machine
+  lark analyse song.mp3         measures tempo, key, chords and loudness without any model
   lark doctor                   looks for what is missing`,
 		SilenceUsage: true, SilenceErrors: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
@@ -89,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.PersistentFlags().StringVar(&a.dataDir, "data", os.Getenv("LARK_DATA_DIR"),
 		"data `folder` (default $XDG_DATA_HOME/larkstream or ~/.local/share/larkstream; env LARK_DATA_DIR)")
-	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.feedCommand(), a.topicCommand(), a.evalCommand(), a.benchCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.benchCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
 	markUsage(root)
 	return root
 }
