@@ -1,6 +1,9 @@
 package mir
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // tightness is how much a beat costs that comes early or late (Ellis's alpha).
 const tightness = 120
@@ -78,21 +81,24 @@ func heard(beats []int, strength, periods []float64) []int {
 	return beats
 }
 
-// rate is the tempo that the beats have: the slope of the straight line through them (least squares), in BPM; 0 for fewer than four.
+// rateOver is how many beats an interval spans from which the rate is read.
+const rateOver = 8
+
+// rate is the tempo that the beats have, in BPM: the mean of the middle half of the intervals over eight beats, so that a beat too many does not change it; 0 for too few.
 func rate(beats []int) float64 {
-	n := len(beats)
-	if n < 4 {
+	over := min(rateOver, len(beats)-1)
+	if over < 3 {
 		return 0
 	}
-	mi := float64(n-1) / 2
-	mt := 0.0
-	for _, b := range beats {
-		mt += float64(b) / float64(n)
+	var intervals []float64
+	for i := over; i < len(beats); i++ {
+		intervals = append(intervals, float64(beats[i]-beats[i-over])/float64(over))
 	}
-	num, den := 0.0, 0.0
-	for i, b := range beats {
-		num += (float64(i) - mi) * (float64(b) - mt)
-		den += (float64(i) - mi) * (float64(i) - mi)
-	}
-	return 60 * framesPerSecond / (num / den)
+	return 60 * framesPerSecond / trimmed(intervals)
+}
+
+// trimmed is the mean of the middle half.
+func trimmed(x []float64) float64 {
+	s := slices.Sorted(slices.Values(x))
+	return mean(s[len(s)/4 : len(s)-len(s)/4])
 }

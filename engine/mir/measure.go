@@ -60,9 +60,6 @@ func measure(s *section) measured {
 
 // refine replaces the grid's tempo by that of the beats, where they agree.
 func (m *measured) refine(frames []int) {
-	if m.tempo.High/m.tempo.Low > 1.03 {
-		return
-	}
 	if r := rate(frames); r > 0 && math.Abs(math.Log(r/m.tempo.BPM)) < 0.04 {
 		m.tempo.BPM = r
 	}

@@ -50,9 +50,7 @@ func newTempogram(on onsets) tempogram {
 	share := 1 / float64(len(g.places))
 	for _, w := range g.places {
 		r.cues(on, w, rows)
-		scores := make([]float64, gridSize)
 		for i, row := range rows {
-			scores[i] = dot(row, tempoWeights[:])
 			for c, v := range row {
 				g.mean[i][c] += v * share
 			}
@@ -60,7 +58,7 @@ func newTempogram(on onsets) tempogram {
 		for i, v := range r.first {
 			g.ac[i] += v * share
 		}
-		g.scores = append(g.scores, scores)
+		g.scores = append(g.scores, judged(rows))
 	}
 	return g
 }
@@ -73,14 +71,29 @@ func matrix(rows, columns int) [][]float64 {
 	return out
 }
 
-// posterior is the probability of each tempo of the grid.
-func (g tempogram) posterior() []float64 {
-	scores := make([]float64, gridSize)
-	for i, row := range g.mean {
-		scores[i] = dot(row, tempoWeights[:])
+// beatCue is the cue that tells how much of the onsets repeats after one beat.
+const beatCue = 5
+
+// empty is taken from the score of a tempo at which next to nothing repeats, a twentieth of the most that does: three beats to a slow click.
+const empty = 6
+
+// judged returns the score of each tempo of the grid from its cues.
+func judged(rows [][]float64) []float64 {
+	scores, most := make([]float64, gridSize), 0.0
+	for _, row := range rows {
+		most = max(most, row[beatCue])
 	}
-	return softmax(scores)
+	for i, row := range rows {
+		scores[i] = dot(row, tempoWeights[:])
+		if row[beatCue] < most/20 {
+			scores[i] -= empty
+		}
+	}
+	return scores
 }
+
+// posterior is the probability of each tempo of the grid.
+func (g tempogram) posterior() []float64 { return softmax(judged(g.mean)) }
 
 // mass is the probability within 4 % of a place on the grid.
 func mass(p []float64, i int) float64 {

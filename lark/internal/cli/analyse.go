@@ -39,7 +39,7 @@ Files are streamed, so memory does not grow with their length. The exit code is 
   lark analyse song.mp3 --beats > beats.tsv       seconds, beat of the bar, chord
   lark analyse song.mp3 --chords --from 1:00 --to 1:30`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if err := flags.check(); err != nil {
+			if err := flags.check(len(files)); err != nil {
 				return usage(err)
 			}
 			return a.analyse(cmd.Context(), files, flags)
@@ -52,11 +52,16 @@ Files are streamed, so memory does not grow with their length. The exit code is 
 	f.StringVar(&flags.from, "from", "0", "where to start, in `seconds` or as m:ss")
 	f.StringVar(&flags.to, "to", "", "where to stop (default: the end)")
 	f.DurationVar(&flags.maxDuration, "max-duration", 12*time.Hour, "longest file")
-	cmd.MarkFlagsMutuallyExclusive("json", "beats", "chords")
 	return cmd
 }
 
-func (f *analyseFlags) check() (err error) {
+func (f *analyseFlags) check(files int) (err error) {
+	if (f.beats || f.chords) && files > 1 {
+		return errors.New("--beats and --chords take one file: their lines do not name it; --json does")
+	}
+	if f.json && (f.beats || f.chords) || f.beats && f.chords {
+		return errors.New("of --json, --beats and --chords only one can be given")
+	}
 	f.span = analyse.Whole()
 	if f.span.From, err = parseClock(f.from); err != nil {
 		return fmt.Errorf("--from: %w", err)
