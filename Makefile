@@ -161,6 +161,10 @@ bench-encoder: build ## measure the Jukebox encoder beside PyTorch (ARGS="--mode
 		else echo "PyTorch could not be installed: measuring without it" >&2; fi; fi; \
 	bin/lark bench encoder --peer "$$peer" $(ARGS)
 
+.PHONY: bench-mir
+bench-mir: deps-ffmpeg build ## compare lark analyse with Essentia, aubio and librosa on about 100 labelled clips (Debian; an hour on two cores)
+	@training/peers/mir build/mir bin/lark
+
 .PHONY: bench-llm
 bench-llm: build native ## measure the decoder on llama.cpp beside a bare loop, on random weights of 7B (7 GB; ARGS=...)
 	@test -f build/random-7b/model.yaml || bin/lark model random llama --preset 7b --quant q8_0 --out build/random-7b
