@@ -33,7 +33,7 @@ type texture struct {
 	steady                      float64 // of the lasting peaks, those that stay within 10 cents
 	flatness, flatFrames        float64
 	modulation, modulationSum   float64 // of the level at 3 to 7 Hz, and all
-	spread, onsets, pulse, secs float64
+	onsets, pulse, secs         float64
 	classes                     [12]float64
 }
 

@@ -28,15 +28,17 @@ func softmax(scores []float64) []float64 {
 	return scores
 }
 
-// top returns the places of the highest and the second highest value.
+// top returns the places of the highest and the second highest value, -1 where there is none.
 func top(x []float64) (first, second int) {
 	first, second = -1, -1
+	most, next := math.Inf(-1), math.Inf(-1)
 	for i, v := range x {
 		switch {
-		case first < 0 || v > x[first]:
-			first, second = i, first
-		case second < 0 || v > x[second]:
-			second = i
+		case first < 0 || v > most:
+			second, next = first, most
+			first, most = i, v
+		case second < 0 || v > next:
+			second, next = i, v
 		}
 	}
 	return first, second
