@@ -28,13 +28,13 @@ const contentCues = 11
 
 // texture sums up what tells music from other sound; sums over frames, so that sections add up.
 type texture struct {
-	frames, lasting, strength   float64 // peaks' magnitudes: all that go on into the next frame within a quarter tone, and all
-	re, im                      float64 // direction of the lasting peaks against the scale, weighted
-	steady                      float64 // of the lasting peaks, those that stay within 10 cents
-	flatness, flatFrames        float64
-	modulation, modulationSum   float64 // of the level at 3 to 7 Hz, and all
-	onsets, pulse, secs         float64
-	classes                     [12]float64
+	frames, lasting, strength float64 // peaks' magnitudes: all that go on into the next frame within a quarter tone, and all
+	re, im                    float64 // direction of the lasting peaks against the scale, weighted
+	steady                    float64 // of the lasting peaks, those that stay within 10 cents
+	flatness, flatFrames      float64
+	modulation, modulationSum float64 // of the level at 3 to 7 Hz, and all
+	onsets, pulse, secs       float64
+	classes                   [12]float64
 }
 
 func (x *texture) add(y texture) {
