@@ -133,7 +133,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
-	return r, nil
+	return reading{r, key}, nil
 }
 
 // GetBytes reads a whole object; an object of more than limit bytes gives ErrTooLarge.
@@ -254,6 +254,20 @@ func wrap(doing, key string, err error) error {
 		err = &downError{err}
 	}
 	return fmt.Errorf("%s object %s: %w", doing, key, err)
+}
+
+// reading is an opened object whose faults say what they are.
+type reading struct {
+	io.ReadCloser
+	key string
+}
+
+func (r reading) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = wrap("reading", r.key, err)
+	}
+	return n, err
 }
 
 // downError is a fault of the store and not of the object: no answer, no right, no space. Stages wait until it has passed.

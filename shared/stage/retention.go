@@ -2,10 +2,12 @@ package stage
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -28,29 +30,45 @@ func (r *Runner) trim(ctx context.Context) {
 	}
 }
 
-// noteCommitted remembers where the consumption of newly assigned partitions begins. It changes nothing.
-func (r *Runner) noteCommitted(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+// noteCommitted remembers where the consumption of newly assigned partitions begins, and raises the alarm where the log begins
+// later. It changes nothing.
+func (r *Runner) noteCommitted(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	starts, err := kadm.NewClient(r.client).ListStartOffsets(ctx, slices.Collect(maps.Keys(offsets))...)
+	if err != nil && ctx.Err() == nil { // then the first fetch tells
+		r.log.Warn("asking where the topics begin", "error", err)
+	}
 	for topic, partitions := range offsets {
 		for id, at := range partitions {
 			p := r.assigned.get(topicPartition{topic, id})
-			if committed := at.EpochOffset().Offset; p != nil && committed >= 0 {
-				p.next.Store(committed)
+			committed := at.EpochOffset().Offset
+			if p == nil || committed < 0 {
+				continue
+			}
+			p.next.Store(committed)
+			if start, ok := starts.Lookup(topic, id); ok && start.Err == nil {
+				r.noteStart(ctx, p, start.Offset)
 			}
 		}
 	}
 	return offsets, nil
 }
 
-// noteLoss raises the alarm when the broker has deleted records that the stage has not had. The client goes on with the first
-// record that is left, as if nothing had happened.
-func (r *Runner) noteLoss(ctx context.Context, p *partition, fetched kgo.FetchPartition) {
-	next := p.next.Swap(fetched.Records[len(fetched.Records)-1].Offset + 1)
-	lost := fetched.LogStartOffset - next
-	if next < 0 || lost <= 0 { // next is negative while nothing is committed: consumption begins at the first record there is
+// noteFetched follows the partition, and raises the alarm where the log begins behind what was fetched before.
+func (r *Runner) noteFetched(ctx context.Context, p *partition, fetched kgo.FetchPartition) {
+	r.noteStart(ctx, p, fetched.LogStartOffset)
+	p.next.Store(fetched.Records[len(fetched.Records)-1].Offset + 1)
+}
+
+// noteStart raises the alarm when the log of a partition begins behind the record that comes next: the broker has deleted records
+// that the stage has not had. The client goes on with the first record that is left, as if nothing had happened.
+func (r *Runner) noteStart(ctx context.Context, p *partition, start int64) {
+	next := p.next.Load()
+	if next < 0 || start <= next { // negative while nothing is committed: consumption begins at the first record there is
 		return
 	}
-	r.metrics.Lost(ctx, r.cfg.Stage, p.topic, lost)
+	p.next.Store(start)
+	r.metrics.Lost(ctx, r.cfg.Stage, p.topic, start-next)
 	r.log.ErrorContext(ctx, "the broker deleted records before they were handled: their questions will get no answer from here; "+
 		"set retention.ms of the topic to -1, Larkstream deletes what is finished itself",
-		"topic", p.topic, "partition", p.id, "records", lost, "committed", next, "log_start", fetched.LogStartOffset)
+		"topic", p.topic, "partition", p.id, "records", start-next, "committed", next, "log_start", start)
 }

@@ -100,7 +100,7 @@ func (r *Runner) poll(ctx context.Context) {
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if p := r.assigned.get(topicPartition{f.Topic, f.Partition}); p != nil && len(f.Records) > 0 {
 				p.guard.seen(f.HighWatermark)
-				r.noteLoss(ctx, p, f.FetchPartition)
+				r.noteFetched(ctx, p, f.FetchPartition)
 				p.inbox.add(f.Records)
 			}
 		})
