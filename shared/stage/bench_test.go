@@ -3,6 +3,8 @@ package stage_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,4 +50,48 @@ func BenchmarkHop(b *testing.B) {
 	cancel()
 	require.NoError(b, <-ended)
 	require.NoError(b, wait())
+}
+
+// BenchmarkBacklog gives the records a second that a runner with an idle handler takes from a backlog of 5,000 records of different keys:
+//
+//	go test ./shared/stage -run xxx -bench Backlog -benchtime 1x
+func BenchmarkBacklog(b *testing.B) {
+	broker, err := kafka.StartBroker(kafka.BrokerConfig{Dir: b.TempDir(), Log: testLog()})
+	require.NoError(b, err)
+	defer func() { _ = broker.Close() }()
+	cfg := kafka.Config{Brokers: []string{broker.Addr()}}
+	require.NoError(b, kafka.Provision(b.Context(), cfg, event.Topics()))
+	out, err := kafka.NewProducer(cfg, kafka.Deps{Log: testLog()})
+	require.NoError(b, err)
+	defer func() { require.NoError(b, out.Close(context.Background())) }()
+	const n = 5000
+	recs := make([]event.Record, n)
+	for i := range recs {
+		recs[i], err = event.Encode("bench", window("job", fmt.Sprint("key", i), 0, 1))
+		require.NoError(b, err)
+	}
+	for some := range slices.Chunk(recs, 100) {
+		require.NoError(b, out.Publish(b.Context(), some...))
+	}
+	var handled atomic.Int64
+	all := make(chan struct{})
+	r, err := stage.New(stage.Config{Stage: "encoder", Topics: []string{event.TopicWindows}}, stage.Deps{
+		Kafka: cfg, Producer: out, Log: testLog(),
+		Handle: func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
+			if handled.Add(1) == n {
+				close(all)
+			}
+			return answer(rec)
+		},
+	})
+	require.NoError(b, err)
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	b.ResetTimer()
+	go func() { ended <- r.Run(ctx) }()
+	<-all
+	b.StopTimer()
+	b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+	cancel()
+	require.NoError(b, <-ended)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -97,7 +98,9 @@ func (l *ledger) handle(ctx context.Context, rec event.Record, _ proto.Message) 
 		return nil, stage.Later(time.Millisecond)
 	case n < 44:
 		panic("handler bug")
-	case n < 48: // slow, unless stopped
+	case n < 52: // the store does not answer, rarely so often in a row that the stage pauses
+		return nil, stage.Unavailable(errors.New("connection refused"))
+	case n < 56: // slow, unless stopped
 		timer := time.NewTimer(time.Duration(n) * time.Millisecond)
 		defer timer.Stop()
 		select {
@@ -113,9 +116,11 @@ func runLedger(t *testing.T, seed uint64) {
 	l := &ledger{rng: rand.New(rand.NewPCG(seed, 0)), restart: make(chan struct{}, restarts)}
 	c := newFaultyCluster(t, 8, l.fault)
 	control := c.control()
+	marks, err := blob.Open(t.Context(), "mem://")
+	require.NoError(t, err)
 	begin := func() *running {
-		return c.start(l.handle, withControl(control), func(cfg *stage.Config, _ *stage.Deps) {
-			cfg.DrainTimeout = 100 * time.Millisecond
+		return c.start(l.handle, withControl(control), func(cfg *stage.Config, d *stage.Deps) {
+			cfg.DrainTimeout, d.Marks = 100*time.Millisecond, marks
 		})
 	}
 	want, msgs := workload(rand.New(rand.NewPCG(seed, 1)))
