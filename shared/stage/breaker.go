@@ -14,6 +14,8 @@ const (
 	// While a dependency is down, one record tries it this long after the last try; the wait doubles up to the longest.
 	firstProbe   = time.Second
 	longestProbe = 30 * time.Second
+	// A record that finds a dependency down this often while others are handled is itself at fault: the stage must not pause for it for ever.
+	maxDowns = 3
 )
 
 // Unavailable says that something which every record of the stage needs does not answer, such as the object store or the server
@@ -45,6 +47,7 @@ type breaker struct {
 	wait    time.Duration // between two probes
 	next    time.Time     // when a record may try
 	probing bool
+	good    uint64        // records handled without an error
 	changed chan struct{} // closed and replaced with each change
 }
 
@@ -93,6 +96,9 @@ func (b *breaker) enter() (wait time.Duration, changed <-chan struct{}, probe bo
 func (b *breaker) report(ctx context.Context, probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err == nil {
+		b.good++
+	}
 	if !b.open {
 		return
 	}
@@ -125,6 +131,16 @@ func (b *breaker) trip(ctx context.Context, err error) {
 	b.log.WarnContext(ctx, "stage pauses: something that it needs does not answer; it tries again by itself and nothing is lost",
 		"error", boundError(err))
 	b.broadcast()
+}
+
+// othersFareWell counts how often the task found a dependency down although other records were handled since the last time.
+func (b *breaker) othersFareWell(t *task) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.good != t.good {
+		t.good = b.good
+		t.downs++
+	}
 }
 
 func (b *breaker) broadcast() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,5 +125,36 @@ func TestOtherErrorsDoNotPauseTheStage(t *testing.T) {
 		p.begin(t)
 		p.work.Wait()
 		require.False(t, p.breaker.open)
+	})
+}
+
+// A record for which a dependency always seems down, while it answers for all others, goes the way of any error.
+func TestTheStageDoesNotPauseForEverForOneRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var bad atomic.Bool
+		p := newProcessing(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
+			if rec.Get("bad") != "" {
+				bad.Store(true)
+				return nil, Unavailable(errors.New("503"))
+			}
+			return []event.Record{{Topic: "out"}}, nil
+		})
+		p.begin(t)
+		p.begin(t, func(m *meta) { m.rec = m.rec.With("bad", "yes") })
+		for range 20 {
+			<-time.After(time.Minute)
+			p.begin(t)
+		}
+		p.work.Wait()
+		require.True(t, bad.Load())
+		retried := 0
+		for _, topic := range p.out.topics() {
+			if topic == event.RetryTopic("test", 5*time.Second) {
+				retried++
+			}
+		}
+		require.Equal(t, 1, retried)
+		require.Len(t, p.out.recs, 21+1)
 	})
 }

@@ -59,7 +59,7 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 		return s.putBack(ctx, t, later)
 	case n < s.attempts:
 		return verdict{again: true, err: err}
-	case unavailable(err):
+	case unavailable(err) && t.downs < maxDowns:
 		return verdict{down: true, err: err}
 	case t.meta.attempt < len(s.retries.delays):
 		return s.retryLater(ctx, t, err)

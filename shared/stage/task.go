@@ -18,6 +18,9 @@ type task struct {
 	meta meta
 	cost int64 // bytes that handling the record may need
 	done bool  // guarded by part.offsets.mu
+	// downs and good belong to the breaker, see othersFareWell.
+	downs int
+	good  uint64
 }
 
 // meta is what the runner itself reads of a record.
