@@ -262,6 +262,12 @@ func TestFeedIsAnsweredLikeAnyJob(t *testing.T) {
 	stdout, _, code = w.lark(t, "feed", jobs)
 	require.Zero(t, code)
 	require.Equal(t, "0 published, 1 published before, 0 rejected\n", stdout)
+	stdout, stderr, code = w.lark(t, "feed", "--retry-failed", jobs)
+	require.Zero(t, code, stderr)
+	require.Equal(t, "0 published, 1 published before, 0 rejected\n", stdout, "it has not failed")
+	stdout, stderr, code = w.lark(t, "feed", "--pin-model", jobs)
+	require.Zero(t, code, stderr)
+	require.Equal(t, "1 published, 0 published before, 0 rejected\n", stdout, "with a model of its own it is another job")
 
 	// The job's record is on the topic; published again, it changes nothing.
 	stdout, stderr, code = w.lark(t, "topic", "dump", "lark.jobs.v1", "--key", fed.JobID)
