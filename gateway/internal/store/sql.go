@@ -95,14 +95,6 @@ func Open(ctx context.Context, databaseURL string) (*SQL, error) {
 // Close closes the database.
 func (s *SQL) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
 
-// Ping reports whether the database answers.
-func (s *SQL) Ping(ctx context.Context) error {
-	if err := s.write.PingContext(ctx); err != nil {
-		return fmt.Errorf("pinging job store: %w", err)
-	}
-	return nil
-}
-
 // migrate applies, each in a transaction of its own, the migrations that are not applied yet.
 func (s *SQL) migrate(ctx context.Context) error {
 	const table = `CREATE TABLE IF NOT EXISTS schema_migrations (version TEXT PRIMARY KEY, applied_ms BIGINT NOT NULL)`
