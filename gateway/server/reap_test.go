@@ -11,6 +11,8 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/stage"
 )
 
@@ -83,6 +85,39 @@ func TestLostJobsArePublishedAgain(t *testing.T) {
 	ended, outcomes := w.ends(job.ID)
 	require.Equal(t, client.StateFailed, ended.State, "in the end it is given up")
 	require.Equal(t, event.CodeInternal, outcomes[0].Error.Code)
+}
+
+// TestAPowerCutLosesNoJob: the broker has acknowledged the job, so that its outbox row is gone, but what it acknowledged was not on its disk.
+func TestAPowerCutLosesNoJob(t *testing.T) {
+	t.Parallel()
+	broker, err := kafka.StartBroker(kafka.BrokerConfig{Log: quiet})
+	require.NoError(t, err)
+	w := setupOn(t, broker.Addr())
+	job := w.submit("q")
+	first := w.published(job.ID)
+	w.stop()
+	require.NoError(t, broker.Close())
+
+	broker, err = kafka.StartBroker(kafka.BrokerConfig{Log: quiet, Addr: broker.Addr()}) // with nothing of what was
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, broker.Close()) })
+	t.Cleanup(w.close)
+	w.hurry()
+	again := make(chan *eventpb.Job, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+		if job, err := event.DecodeAs[*eventpb.Job](rec); err == nil && len(again) == 0 {
+			again <- job
+		}
+	})
+	select {
+	case rec := <-again:
+		require.True(t, proto.Equal(first, rec), "the same job, once more")
+	case <-time.After(patience):
+		require.Fail(t, "the job was not published again")
+	}
+	cancel()
+	require.NoError(t, wait())
 }
 
 // TestBuriedAnswersEndTheirJob: an outcome that cannot be read leaves no question open.
