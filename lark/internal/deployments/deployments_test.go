@@ -333,6 +333,8 @@ func recordAll(ctx context.Context) {
 	stage.Retried(ctx, "s", telemetry.RetryInPlace)
 	stage.Dead(ctx, "s", "internal")
 	stage.Published(ctx, "s", "t", 1)
+	stage.Paused(ctx, "s", true)
+	stage.Lost(ctx, "s", "t", 1)
 	stage.EventsDropped(ctx, "t", 1)
 	cache := telemetry.NewCacheMetrics()
 	cache.Request(ctx, telemetry.TierRedis, telemetry.ResultHit)
