@@ -184,9 +184,9 @@ func requireServices(t *testing.T, spans []viewer.Span, byService map[string][]s
 	}
 }
 
-// TestRetryStaysInTheTrace takes the prompts' folder away for a while: the projector tries again, later on a retry topic,
-// and the job's trace tells.
-func TestRetryStaysInTheTrace(t *testing.T) {
+// TestAPauseStaysInTheTrace takes the prompts' folder away for a while: the projector pauses with the record in hand and goes on by
+// itself, and the job's trace is whole.
+func TestAPauseStaysInTheTrace(t *testing.T) {
 	s := tester(t)
 	s.requireWorks(t) // the folder is there
 	prompts := filepath.Join(s.opts.data, "blobs", "prompt")
@@ -198,20 +198,16 @@ func TestRetryStaysInTheTrace(t *testing.T) {
 	})
 	t.Cleanup(restore)
 
-	before := s.metric(t, up.Projector, "lark_stage_retries_total", `lark_reason="`+telemetry.RetryTopic+`"`)
 	job := s.submit(t, melody(seedOf(t), 2), client.Submission{Questions: []string{"What is the tempo?"}})
 	require.Eventually(t, func() bool {
-		return s.metric(t, up.Projector, "lark_stage_retries_total", `lark_reason="`+telemetry.RetryTopic+`"`) > before
-	}, patience, poll, "the projector has not put the record on a retry topic")
+		return s.metric(t, up.Projector, "lark_stage_paused") > 0
+	}, patience, poll, "the projector has not paused")
 	restore()
 	job, _ = s.finish(t, job.ID)
 	require.Equal(t, client.StateSucceeded, job.State)
 
 	spans := traces().tree(t, job.TraceID, allSpans(inTrace())...)
 	requireServices(t, spans, inTrace())
-	failed := slices.ContainsFunc(spans, func(sp viewer.Span) bool { return sp.Failed && sp.Service == telemetry.ServiceProjector })
-	require.True(t, failed, "no span of the projector tells of the failure: %v", spanNames{&spans})
-	retry := telemetry.SpanProcess + event.RetryTopic(up.Projector, event.RetryDelays()[0])
-	require.True(t, len(named(spans, retry)) > 0 || len(named(spans, process(event.TopicEmbeddings))) > 1,
-		"no second try: %v", spanNames{&spans})
+	require.Len(t, named(spans, process(event.TopicEmbeddings)), 1, "the record waited in hand: %v", spanNames{&spans})
+	require.Empty(t, named(spans, telemetry.SpanProcess+event.RetryTopic(up.Projector, event.RetryDelays()[0])), "nothing was put back")
 }

@@ -45,6 +45,7 @@ func (p *processor) process(t *task) {
 	for n := 1; ; n++ {
 		v := p.attempt(ctx, t, n)
 		if v.down {
+			span.AddEvent("stage paused", trace.WithAttributes(telemetry.AttrReason.String(boundError(v.err))))
 			p.breaker.othersFareWell(t)
 			p.breaker.trip(ctx, v.err)
 			continue
