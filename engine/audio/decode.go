@@ -25,7 +25,7 @@ type Decoder struct {
 }
 
 // NewDecoder checks the limits and looks for ffmpeg, whose absence is no error.
-func NewDecoder(cfg Config) (*Decoder, error) {
+func NewDecoder(ctx context.Context, cfg Config) (*Decoder, error) {
 	l := cfg.Limits
 	if l.FileBytes <= 0 || l.Duration <= 0 || l.DecodedBytes <= 0 || l.Timeout <= 0 {
 		return nil, fmt.Errorf("making audio decoder: limits %+v must all be positive", l)
@@ -43,7 +43,7 @@ func NewDecoder(cfg Config) (*Decoder, error) {
 		f.path = path
 	}
 	if f.path != "" {
-		f.confine = confine(context.Background())
+		f.confine = confine(ctx)
 	}
 	return &Decoder{limits: l, ffmpeg: f}, nil
 }

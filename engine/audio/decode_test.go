@@ -240,9 +240,9 @@ func TestSinkErrorsComeBack(t *testing.T) {
 
 func TestLimitsMustBeSet(t *testing.T) {
 	t.Parallel()
-	_, err := NewDecoder(Config{})
+	_, err := NewDecoder(t.Context(), Config{})
 	require.ErrorContains(t, err, "must all be positive")
-	_, err = NewDecoder(Config{Limits: testLimits(), FFmpeg: "/no/such/program"})
+	_, err = NewDecoder(t.Context(), Config{Limits: testLimits(), FFmpeg: "/no/such/program"})
 	require.ErrorContains(t, err, "looking for ffmpeg")
 }
 

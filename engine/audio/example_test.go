@@ -9,7 +9,7 @@ import (
 
 // A whole track becomes 44.1 kHz mono PCM, whatever its format.
 func ExampleDecoder_DecodeFile() {
-	decoder, err := audio.NewDecoder(audio.DefaultConfig())
+	decoder, err := audio.NewDecoder(context.Background(), audio.DefaultConfig())
 	if err != nil {
 		fmt.Println(err)
 		return

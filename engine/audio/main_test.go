@@ -30,7 +30,7 @@ func newTestDecoder(t testing.TB, change ...func(*Config)) *Decoder {
 	for _, c := range change {
 		c(&cfg)
 	}
-	d, err := NewDecoder(cfg)
+	d, err := NewDecoder(t.Context(), cfg)
 	require.NoError(t, err)
 	return d
 }

@@ -52,7 +52,7 @@ func ExampleOpen() {
 
 // softPrompt is the soft prompt of the window that a job without a plan of its own asks about.
 func softPrompt(ctx context.Context, bundle *model.Bundle, path string) (soft tensor.Matrix, err error) {
-	files, err := audio.NewDecoder(audio.DefaultConfig())
+	files, err := audio.NewDecoder(ctx, audio.DefaultConfig())
 	if err != nil {
 		return soft, err
 	}

@@ -28,7 +28,7 @@ func TestTracksHoldTheWindowsAskedFor(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "track.wav")
 	require.NoError(t, writeTrack(path, base, 3, 4))
-	files, err := audio.NewDecoder(audio.DefaultConfig())
+	files, err := audio.NewDecoder(t.Context(), audio.DefaultConfig())
 	require.NoError(t, err)
 	cutter := cut.New(files, "")
 	require.NoError(t, err)

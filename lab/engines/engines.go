@@ -37,7 +37,7 @@ func Open(ctx context.Context, modelDir string) (s *Set, err error) {
 	if s.Bundle, err = model.LoadComplete(modelDir); err != nil {
 		return s, err
 	}
-	files, err := audio.NewDecoder(audio.DefaultConfig())
+	files, err := audio.NewDecoder(ctx, audio.DefaultConfig())
 	if err != nil {
 		return s, err
 	}

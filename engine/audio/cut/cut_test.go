@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func newCutter(t *testing.T, scratch string) *Cutter {
 	t.Helper()
-	d, err := audio.NewDecoder(audio.Config{
+	d, err := audio.NewDecoder(t.Context(), audio.Config{
 		Limits:  audio.Limits{FileBytes: 1 << 30, Duration: 2 * time.Hour, DecodedBytes: 4 << 30, Timeout: 10 * time.Minute},
 		Scratch: scratch, FFmpeg: "none",
 	})

@@ -12,7 +12,7 @@ import (
 
 // A track is cut into windows of 25 s. The last window ends with the track, so that all of the track is heard.
 func ExampleCutter_CutFile() {
-	decoder, err := audio.NewDecoder(audio.DefaultConfig())
+	decoder, err := audio.NewDecoder(context.Background(), audio.DefaultConfig())
 	if err != nil {
 		fmt.Println(err)
 		return

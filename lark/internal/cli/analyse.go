@@ -95,7 +95,7 @@ func parseClock(s string) (float64, error) {
 }
 
 func (a *app) analyse(ctx context.Context, files []string, flags analyseFlags) error {
-	decoder, err := audio.NewDecoder(audio.Config{Limits: audio.Limits{
+	decoder, err := audio.NewDecoder(ctx, audio.Config{Limits: audio.Limits{
 		FileBytes: 1 << 40, Duration: flags.maxDuration, DecodedBytes: 1 << 42, Timeout: 24 * time.Hour,
 	}})
 	if err != nil {

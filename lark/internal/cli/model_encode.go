@@ -53,7 +53,7 @@ int32, both as NumPy reads them. With several files they name folders, in which 
 				return err
 			}
 			defer func() { err = errors.Join(err, r.jukebox.Close()) }()
-			if r.audio, err = audio.NewDecoder(audio.DefaultConfig()); err != nil {
+			if r.audio, err = audio.NewDecoder(cmd.Context(), audio.DefaultConfig()); err != nil {
 				return err
 			}
 			r.files = args

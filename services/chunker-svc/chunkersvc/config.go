@@ -1,6 +1,7 @@
 package chunkersvc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -54,8 +55,8 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-func (a audioConfig) decoder() (*audio.Decoder, error) {
-	return audio.NewDecoder(audio.Config{
+func (a audioConfig) decoder(ctx context.Context) (*audio.Decoder, error) {
+	return audio.NewDecoder(ctx, audio.Config{
 		Limits: audio.Limits{
 			FileBytes: a.MaxFileBytes, Duration: a.MaxDuration, DecodedBytes: a.MaxDecodedBytes, Timeout: a.Timeout,
 		},

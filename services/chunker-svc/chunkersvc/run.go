@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = w.Close(ctx, err) }()
-	decoder, err := cfg.Audio.decoder() //nolint:contextcheck // it tries what confines ffmpeg, in bounded time of its own
+	decoder, err := cfg.Audio.decoder(ctx)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func main() {
 }
 
 func run(ctx context.Context, in io.Reader, out io.Writer) error {
-	decoder, err := audio.NewDecoder(audio.Config{Limits: audio.Limits{
+	decoder, err := audio.NewDecoder(ctx, audio.Config{Limits: audio.Limits{
 		FileBytes: 1 << 28, Duration: 10 * time.Minute, DecodedBytes: 1 << 30, Timeout: time.Minute,
 	}})
 	if err != nil {

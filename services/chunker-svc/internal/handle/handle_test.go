@@ -68,7 +68,7 @@ func setup(t *testing.T) *fixture {
 	store, err := blob.Open(context.Background(), "mem://")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	decoder, err := audio.NewDecoder(audio.Config{
+	decoder, err := audio.NewDecoder(t.Context(), audio.Config{
 		Limits: audio.Limits{FileBytes: 64 << 20, Duration: 10 * time.Minute, DecodedBytes: 1 << 30, Timeout: time.Minute},
 	})
 	require.NoError(t, err)
