@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -41,7 +42,7 @@ func TestRecordsDeletedBeforeTheyWereHandledRaiseAnAlarm(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
 	var out logged
-	name := "loss"
+	name := fmt.Sprintf("loss-%x", rand.Uint64()) // its metrics are its own
 	start := func() *running {
 		return c.start(func(_ context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) { return answer(rec) },
 			func(cfg *stage.Config, d *stage.Deps) {
@@ -69,18 +70,20 @@ func TestRecordsDeletedBeforeTheyWereHandledRaiseAnAlarm(t *testing.T) {
 	deleteTo(2)
 	run := start()
 	c.waitOutcomes(8)
-	c.waitLag("lark.loss", 0)
+	c.waitLag("lark."+name, 0)
 	require.NoError(t, run.drain())
 	require.NotContains(t, out.String(), "deleted", "a group that had committed nothing begins where the topic begins")
 
 	publish(10, 20)
 	deleteTo(20) // all of it, as retention does with a stage that is down for long
 	run = start()
-	require.Eventually(t, func() bool { return strings.Contains(out.String(), "the broker deleted records before they were handled") }, patience, tick)
+	require.Eventually(t, func() bool {
+		return strings.Contains(out.String(), "the broker deleted records before they were handled")
+	}, patience, tick)
 	require.Contains(t, out.String(), "records=10")
 	publish(20, 22)
 	c.waitOutcomes(8 + 2)
-	c.waitLag("lark.loss", 0)
+	c.waitLag("lark."+name, 0)
 	require.NoError(t, run.drain())
-	require.Contains(t, scrape(t), `lark_stage_lost_total{lark_stage="loss",lark_topic="lark.windows.v1"} 10`)
+	require.Contains(t, scrape(t), `lark_stage_lost_total{lark_stage="`+name+`",lark_topic="lark.windows.v1"} 10`)
 }
