@@ -84,6 +84,7 @@ func TestARecordThatKillsItsProcess(t *testing.T) {
 		}
 	}()
 	seen := c.waitOutcomes(windows)
+	require.Len(t, c.waitDead(1), 1) // before the end: outcome and letter are written side by side
 	cancel()
 	require.Len(t, seen, windows)
 	for id, os := range seen {
@@ -93,7 +94,6 @@ func TestARecordThatKillsItsProcess(t *testing.T) {
 		}
 		require.Equal(t, event.CodeCrashedStage, os[0].GetError().GetCode())
 	}
-	require.Len(t, c.waitDead(1), 1)
 	<-ended
 	require.EqualValues(t, 3, deaths.Load())
 }
