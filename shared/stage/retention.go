@@ -33,6 +33,11 @@ func (r *Runner) trim(ctx context.Context) {
 // noteCommitted remembers where the consumption of newly assigned partitions begins, and raises the alarm where the log begins
 // later. It changes nothing.
 func (r *Runner) noteCommitted(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	select {
+	case <-r.opened: // the group may give partitions before the function that opens the client has returned
+	case <-ctx.Done():
+		return offsets, nil
+	}
 	starts, err := kadm.NewClient(r.client).ListStartOffsets(ctx, slices.Collect(maps.Keys(offsets))...)
 	if err != nil && ctx.Err() == nil { // then the first fetch tells
 		r.log.Warn("asking where the topics begin", "error", err)

@@ -43,6 +43,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		return fmt.Errorf("running stage %s: %w", r.cfg.Stage, err)
 	}
 	r.client = client
+	close(r.opened)
 	trimmed := make(chan struct{})
 	go func() {
 		defer close(trimmed)

@@ -100,6 +100,7 @@ type Runner struct {
 	work    sync.WaitGroup // feeders and key queues
 
 	client   *kgo.Client
+	opened   chan struct{} // closed when client is set: the group's callbacks may come before that
 	assigned assignment
 	joined   atomic.Bool // the group has given partitions, perhaps none
 	started  atomic.Bool
@@ -111,7 +112,7 @@ func New(c Config, d Deps) (*Runner, error) {
 	if err := errors.Join(c.validate(), d.validate()); err != nil {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
-	r := &Runner{cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
+	r := &Runner{opened: make(chan struct{}), cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
 	r.admit = newAdmitter(c, d.Control, r.metrics, &r.work, r.newProcessor(r.metrics).process)
