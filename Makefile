@@ -24,6 +24,8 @@ RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race
 JUKEBOX := github.com/larkstream/larkstream/engine/encoder/jukebox
 # Tests of the command line that encode whole windows.
 WHOLE_WINDOWS := ^Test(ModelEncode|BenchWindow|BenchPrecisions)
+# Tests of package audio that decode hours of audio.
+HOURS := ^Test(MemoryIsBounded|Differential|Resampler)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
 NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
@@ -64,18 +66,20 @@ test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
 
 # The linters vet tests, so building them does not.
 TEST_FLAGS := -vet=off -shuffle=on -timeout 20m
-# The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak.
+# The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak. engine/mir starts
+# none; its tests look for leaks in what they call.
 # $(1) is 1 for those packages, 0 for the others.
 tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' $(PACKAGES) \
-	| grep -v -e '^[^ ]*/lark/e2e ' -e '^$(JUKEBOX) ' | awk '(/[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
+	| grep -v -e '^[^ ]*/lark/e2e ' -e '^$(JUKEBOX) ' | awk '(!/engine\/mir / && /[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
 
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test $(NATIVE) ## run the tests of every package
-	go test $(RACE) $(TEST_FLAGS) -skip '$(WHOLE_WINDOWS)' $$($(call tested,1))
+	go test $(RACE) $(TEST_FLAGS) -skip '$(WHOLE_WINDOWS)|$(HOURS)' $$($(call tested,1))
 	go test $(TEST_FLAGS) $$($(call tested,0))
+	go test $(TEST_FLAGS) -run '$(HOURS)' ./engine/audio
 	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
 	go test $(RACE) $(TEST_FLAGS) -run 'Context|Memory' $(JUKEBOX)
 	go test $(TEST_FLAGS) $(JUKEBOX)
