@@ -27,8 +27,10 @@ var _ Gateway = (*client.Client)(nil)
 
 // Config says what to ask and how to print it.
 type Config struct {
-	// Track is a file or an http(s) URL.
-	Track     string
+	// Track is a file, an http(s) URL, or Stdin.
+	Track string
+	// In is read where Track is Stdin.
+	In        io.Reader
 	Questions []string
 	// Schema is the form of the answers: empty = free text, client.SchemaTags = tags, which need no questions.
 	Schema string
@@ -47,6 +49,9 @@ type Config struct {
 	// Status takes a progress line, for a terminal; nil = none.
 	Status io.Writer
 }
+
+// Stdin as a track is the audio on standard input.
+const Stdin = "-"
 
 // Result is what became of the job.
 type Result struct {
@@ -103,6 +108,9 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if IsURL(cfg.Track) {
 		sub.AudioURL = cfg.Track
 		return gw.Submit(ctx, sub, nil, client.SubmitOptions{})
+	}
+	if cfg.Track == Stdin {
+		return gw.Submit(ctx, sub, &client.Upload{Name: "stdin", Reader: cfg.In}, client.SubmitOptions{})
 	}
 	file, err := os.Open(cfg.Track)
 	if err != nil {

@@ -341,3 +341,14 @@ func TestTrackThatIsNotAFile(t *testing.T) {
 	_, _, err = run(t, &script{}, Config{Track: filepath.Join(t.TempDir(), "x"), Questions: []string{"Key?"}})
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
+
+func TestATrackFromStandardInput(t *testing.T) {
+	t.Parallel()
+	s := &script{state: client.StateSucceeded, outcomes: []client.Outcome{answer(0, 0, "G major.")}}
+	out, result, err := run(t, s, Config{Track: Stdin, In: strings.NewReader("piped sound"), Questions: []string{"Key?"}})
+	require.NoError(t, err)
+	require.True(t, result.Answered())
+	require.Equal(t, "piped sound", s.uploaded)
+	require.Equal(t, "stdin", s.upload)
+	require.Contains(t, out, "G major.")
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -35,10 +34,10 @@ func (a *app) askCommand() *cobra.Command {
 	var cfg ask.Config
 	var tagged bool
 	cmd := &cobra.Command{
-		Use: "ask FILE|URL QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(1),
+		Use: "ask FILE|URL|- QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(1),
 		Long: `Asks questions about a track and prints the answers. A running gateway is used: the one named by --server or LARK_SERVER, or
 that of the data folder; if there is none, everything is started for this call and stopped afterwards. A URL is fetched by
-the gateway, which refuses addresses that are not public.
+the gateway, which refuses addresses that are not public; - reads the track from standard input.
 
 Answers go to standard output, progress to standard error. The exit code is 0 only if every question was answered. Ctrl-C
 cancels the job.
@@ -53,9 +52,10 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 		Example: `  lark ask song.mp3 "What key is this in?"
   lark ask song.flac "How fast is it?" "Are there drums?" --windows all
   lark ask song.wav "Describe the music." --json | jq -r .answer
-  lark ask song.wav --tags --json | jq .tags`,
+  lark ask song.wav --tags --json | jq .tags
+  ffmpeg -i concert.mkv -f wav - | lark ask - "Which instruments play?"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg.Track, cfg.Questions, cfg.Out = args[0], args[1:], a.Out
+			cfg.Track, cfg.Questions, cfg.In, cfg.Out = args[0], args[1:], a.In, a.Out
 			if err := askSchema(&cfg, tagged); err != nil {
 				return usage(err)
 			}
@@ -99,13 +99,17 @@ func askSchema(cfg *ask.Config, tagged bool) error {
 	return nil
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal tells whether a standard stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (a *app) ask(ctx context.Context, server serverFlags, cfg ask.Config) error {
-	if !ask.IsURL(cfg.Track) {
+	if cfg.Track == ask.Stdin && isTerminal(a.In) {
+		return usage(errors.New("- reads the track from standard input, which is a terminal: pipe a file in, or name one"))
+	}
+	if cfg.Track != ask.Stdin && !ask.IsURL(cfg.Track) {
 		if _, err := os.Stat(cfg.Track); err != nil {
 			return fmt.Errorf("opening track: %w", err)
 		}
@@ -133,7 +137,7 @@ func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, 
 	nothing := func() {}
 	if server.server != "" {
 		gw, err := client.New(server.server, nil)
-		return gw, nothing, err
+		return gw, nothing, usage(err)
 	}
 	folder, err := a.folder()
 	if err != nil {

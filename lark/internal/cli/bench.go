@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) benchCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure this system on this machine"}
+	cmd := &cobra.Command{Use: "bench", Short: "Measure this system on this machine", Example: "  lark bench pipeline --windows 40"}
 	cmd.AddCommand(a.benchPipeline(), a.benchEncoder(), a.benchWindow(), a.benchPrecisions(), a.benchPlain(), a.benchLLM(), a.benchSoak())
 	return cmd
 }
@@ -109,6 +109,7 @@ func (a *app) benchPlain() *cobra.Command {
 	var modelDir string
 	cmd := &cobra.Command{
 		Use: "plain TRACK...", Short: "Run the plain loop over the engines", Args: cobra.MinimumNArgs(1), Hidden: true,
+		Example: "  lark bench plain --model models/lark-nano song.wav",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := up.FindModel(modelDir, "")
 			if err != nil {

@@ -89,6 +89,7 @@ func (a *app) benchWindow() *cobra.Command {
 	var cfg bench.WindowConfig
 	cmd := &cobra.Command{
 		Use: "window", Short: "Encode a clip", Args: cobra.NoArgs, Hidden: true,
+		Example: "  lark bench window --model random-5b --layers 3",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			run, err := bench.RunWindow(cmd.Context(), cfg)
 			if err != nil {

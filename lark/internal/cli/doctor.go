@@ -17,6 +17,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Long: `Looks at this machine and its configuration: processor and kernels, ffmpeg, the model bundle and its digests, the data
 folder, disk space, the gateway's address, and Kafka, Redis and the blob store where the environment names them.
 The exit code is 0 unless something would not work.`,
+		Example: "  lark doctor\n  lark doctor --json | jq '.findings[] | select(.state == \"fail\")'",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Data, err = a.folder(); err != nil {
 				return err

@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,9 +13,15 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/ask"
 )
 
+// maxPage is the longest list that the gateway gives.
+const maxPage = 100
+
 func (a *app) jobsCommand() *cobra.Command {
 	var server serverFlags
-	cmd := &cobra.Command{Use: "jobs", Short: "List, show and cancel jobs of a running gateway"}
+	cmd := &cobra.Command{
+		Use: "jobs", Short: "List, show and cancel jobs of a running gateway",
+		Example: "  lark jobs list\n  lark jobs show 4f963c6e-f750-58dd-aae1-ad31a6785f8d",
+	}
 	server.register(cmd.PersistentFlags())
 	cmd.AddCommand(a.jobsList(&server), a.jobsShow(&server), a.jobsCancel(&server))
 	return cmd
@@ -21,18 +29,20 @@ func (a *app) jobsCommand() *cobra.Command {
 
 // gateway is the client of a gateway that runs already.
 func (a *app) gateway(cmd *cobra.Command, server *serverFlags) (*client.Client, error) {
-	url := server.server
-	if url == "" {
-		folder, err := a.folder()
-		if err != nil {
-			return nil, err
-		}
-		if _, running, err := folder.Running(); err != nil || !running {
-			return nil, fmt.Errorf("no lark up runs on %s: start one, or name a gateway with --server", folder)
-		}
-		if url, err = runningGateway(cmd.Context(), folder); err != nil {
-			return nil, err
-		}
+	if server.server != "" {
+		gw, err := client.New(server.server, nil)
+		return gw, usage(err)
+	}
+	folder, err := a.folder()
+	if err != nil {
+		return nil, err
+	}
+	if _, running, err := folder.Running(); err != nil || !running {
+		return nil, fmt.Errorf("no lark up runs on %s: start one, or name a gateway with --server", folder)
+	}
+	url, err := runningGateway(cmd.Context(), folder)
+	if err != nil {
+		return nil, err
 	}
 	return client.New(url, nil)
 }
@@ -42,7 +52,11 @@ func (a *app) jobsList(server *serverFlags) *cobra.Command {
 	var opts client.ListOptions
 	cmd := &cobra.Command{
 		Use: "list", Short: "List jobs, newest first", Args: cobra.NoArgs,
+		Example: "  lark jobs list --state failed --limit 100\n  lark jobs list --json | jq -r .id",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkList(opts); err != nil {
+				return usage(err)
+			}
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
 				return err
@@ -65,15 +79,30 @@ func (a *app) jobsList(server *serverFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&opts.State, "state", "", "only jobs in this `state`")
-	cmd.Flags().IntVar(&opts.Limit, "limit", 20, "how many")
+	cmd.Flags().IntVar(&opts.Limit, "limit", 20, "how many, at most 100")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per job, one per line")
 	return cmd
+}
+
+// checkList refuses what the gateway would refuse, before a gateway is looked for.
+func checkList(opts client.ListOptions) error {
+	states := []string{
+		client.StateQueued, client.StateRunning, client.StateCancelling, client.StateSucceeded, client.StatePartial, client.StateFailed, client.StateCancelled,
+	}
+	switch {
+	case opts.State != "" && !slices.Contains(states, opts.State):
+		return fmt.Errorf("--state %.40q is not known: it is one of %s", opts.State, strings.Join(states, ", "))
+	case opts.Limit < 1 || opts.Limit > maxPage:
+		return fmt.Errorf("--limit must be between 1 and %d", maxPage)
+	}
+	return nil
 }
 
 func (a *app) jobsShow(server *serverFlags) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "show JOB", Short: "Show a job and its outcomes", Args: cobra.ExactArgs(1),
+		Example: "  lark jobs show 4f963c6e-f750-58dd-aae1-ad31a6785f8d --json | jq -r '.outcomes[].answer'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
@@ -116,6 +145,7 @@ func (a *app) showJob(job client.Job, outcomes []client.Outcome) {
 func (a *app) jobsCancel(server *serverFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel JOB", Short: "Cancel a job", Args: cobra.ExactArgs(1),
+		Example: "  lark jobs cancel 4f963c6e-f750-58dd-aae1-ad31a6785f8d",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := a.gateway(cmd, server)
 			if err != nil {

@@ -14,13 +14,14 @@ import (
 func (a *app) modelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "model", Short: "Make model bundles of published weights, or of random ones",
-		Long: `Makes bundles, the folders with weights and model.yaml that --model and LARK_MODEL_DIR name.`,
+		Long:    `Makes bundles, the folders with weights and model.yaml that --model and LARK_MODEL_DIR name.`,
+		Example: "  lark model import jukebox --vqvae vqvae.pth.tar --prior prior_level_2.pth.tar --out jukebox-5b",
 	}
-	importCmd := &cobra.Command{Use: "import", Short: "Make a bundle of published weights"}
+	importCmd := &cobra.Command{Use: "import", Short: "Make a bundle of published weights", Example: "  lark model import llama --hf llark-7b --encoder jukebox-5b --out llark"}
 	importCmd.AddCommand(a.importJukeboxCommand(), a.importLlamaCommand())
-	randomCmd := &cobra.Command{Use: "random", Short: "Make a bundle of random weights, for benchmarks"}
+	randomCmd := &cobra.Command{Use: "random", Short: "Make a bundle of random weights, for benchmarks", Example: "  lark model random llama --preset tiny --out random-llama"}
 	randomCmd.AddCommand(a.randomJukeboxCommand(), a.randomLlamaCommand())
-	exportCmd := &cobra.Command{Use: "export", Short: "Make a bundle of another bundle"}
+	exportCmd := &cobra.Command{Use: "export", Short: "Make a bundle of another bundle", Example: "  lark model export gguf --model models/lark-nano --out nano-gguf"}
 	exportCmd.AddCommand(a.exportGGUFCommand())
 	cmd.AddCommand(importCmd, randomCmd, exportCmd, a.encodeCommand())
 	return cmd
@@ -60,6 +61,7 @@ func (a *app) randomJukeboxCommand() *cobra.Command {
 		Use: "jukebox --out FOLDER", Short: "Make an encoder of Jukebox's shape", Args: cobra.NoArgs,
 		Long: `Writes a bundle with an encoder of Jukebox's shape and random weights: it costs what the real one costs, and what it hears
 means nothing. The bundle and every answer's model name say so.`,
+		Example: "  lark model random jukebox --preset 5b --out random-5b",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Out == "" {
 				return usage(errors.New("--out is needed"))

@@ -62,6 +62,7 @@ func (a *app) randomLlamaCommand() *cobra.Command {
 		Use: "llama --out FOLDER", Short: "Make a decoder of Llama-2's shape", Args: cobra.NoArgs,
 		Long: `Writes a bundle with a decoder of Llama-2's shape, random weights and a vocabulary that is made up: it costs what the real one costs,
 and its answers mean nothing. The bundle and every answer's model name say so.`,
+		Example: "  lark model random llama --preset 7b --quant q8_0 --out random-7b",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Out == "" {
 				return usage(errors.New("--out is needed"))
@@ -87,7 +88,8 @@ func (a *app) exportGGUFCommand() *cobra.Command {
 	var cfg llamabundle.ExportConfig
 	cmd := &cobra.Command{
 		Use: "gguf --model FOLDER --out FOLDER", Short: "Make a bundle whose decoder runs on llama.cpp", Args: cobra.NoArgs,
-		Long: `Writes a bundle with the same encoder, projector, tokenizer and prompt, and the same decoder as a GGUF file.`,
+		Long:    `Writes a bundle with the same encoder, projector, tokenizer and prompt, and the same decoder as a GGUF file.`,
+		Example: "  lark model export gguf --model models/lark-nano --out nano-gguf",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Model == "" || cfg.Out == "" {
 				return usage(errors.New("--model and --out are needed"))

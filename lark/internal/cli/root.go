@@ -75,13 +75,12 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lark",
 		Short: "Ask questions about music",
-		Long: `lark answers questions about music: 25 seconds of audio and a question in text go in, an answer in text comes out.
-
-  lark ask song.mp3 "What key is this in?" "Are there drums?"
+		Long:  `lark answers questions about music: 25 seconds of audio and a question in text go in, an answer in text comes out.`,
+		Example: `  lark ask song.mp3 "What key is this in?" "Are there drums?"
   lark up                       runs gateway, broker and all stages on this machine
   lark analyse song.mp3         measures tempo, key, chords and loudness without any model
   lark doctor                   looks for what is missing`,
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, PersistentPreRunE: noEmptyFlags,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	root.SetIn(a.In)
@@ -91,12 +90,17 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.dataDir, "data", os.Getenv("LARK_DATA_DIR"),
 		"data `folder` (default $XDG_DATA_HOME/larkstream or ~/.local/share/larkstream; env LARK_DATA_DIR)")
 	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.benchCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
+	completeDefaults(root)
 	markUsage(root)
 	return root
 }
 
-// markUsage makes wrong arguments of every command errors of the command line.
+// markUsage makes wrong arguments of every command, and unknown subcommands, errors of the command line.
 func markUsage(cmd *cobra.Command) {
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args = knownSubcommand
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usage(check(cmd, args)) }
 	}

@@ -43,6 +43,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Use: "serve [--attached] STAGE [FLAG]...", Short: "Run one stage in this process", Hidden: true,
 		Long: "Runs one stage, of " + strings.Join(names, ", ") + ", as its own binary would: lark serve STAGE --help lists its flags.\n" +
 			"With --attached it ends when its standard input does.",
+		Example:   "  lark serve chunker --help",
 		ValidArgs: names, DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			attached := len(args) > 0 && args[0] == "--attached"

@@ -23,6 +23,7 @@ func (a *app) topicCommand() *cobra.Command {
 		Use: "topic", Short: "Dump a Kafka topic as JSON lines, or publish a dump again",
 		Long: `Reads and writes topics with a Kafka client of another make than the pipeline's. The brokers are those of --brokers or
 KAFKA_BROKERS, or the broker of the lark up on the data folder.`,
+		Example: "  lark topic dump lark.dead.v1 > dead.jsonl\n  lark topic replay dead.jsonl --topic lark.jobs.v1 --dry-run",
 	}
 	cmd.PersistentFlags().StringSliceVar(&brokers, "brokers", nil, "`addresses` of the brokers, host:port (env KAFKA_BROKERS)")
 	find := func() ([]string, error) {

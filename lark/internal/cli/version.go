@@ -25,6 +25,7 @@ func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print what this binary is", Args: cobra.NoArgs,
+		Example: "  lark version --json | jq -r .version",
 		RunE: func(*cobra.Command, []string) error {
 			b := build()
 			if asJSON {
