@@ -107,6 +107,26 @@ func withoutLeader(ctx context.Context, admin *kadm.Client, topics []event.Topic
 	return "", nil
 }
 
+// TopicID is the id that Kafka gave a topic when it was made, in base64: two topics of the same name have different ids.
+func TopicID(ctx context.Context, c Config, topic string) (string, error) {
+	client, err := NewClient(c, nil)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	have, err := kadm.NewClient(client).ListTopics(ctx, topic)
+	if err != nil {
+		return "", unreachable(c, err)
+	}
+	detail := have[topic]
+	if detail.Err != nil {
+		return "", fmt.Errorf("asking for the id of topic %s: %w", topic, detail.Err)
+	}
+	return detail.ID.String(), nil
+}
+
 func names(topics []event.TopicSpec) []string {
 	out := make([]string, len(topics))
 	for i, t := range topics {

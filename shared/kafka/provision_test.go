@@ -60,6 +60,24 @@ func settings(t *testing.T, adm *kadm.Client, name string) map[string]string {
 	return out
 }
 
+// TestTopicIDsAreOfOneBroker: the id stays while the topic does, and another broker's topic of the same name has another one.
+func TestTopicIDsAreOfOneBroker(t *testing.T) {
+	t.Parallel()
+	ids := map[string]bool{}
+	for range 2 {
+		cfg := kafka.Config{Brokers: []string{startBroker(t, kafka.BrokerConfig{}).Addr()}}
+		_, err := kafka.TopicID(t.Context(), cfg, event.TopicJobs)
+		require.ErrorContains(t, err, event.TopicJobs, "it is not there yet")
+		require.NoError(t, kafka.Provision(t.Context(), cfg, event.Topics()))
+		for range 2 {
+			id, err := kafka.TopicID(t.Context(), cfg, event.TopicJobs)
+			require.NoError(t, err)
+			ids[id] = true
+		}
+	}
+	require.Len(t, ids, 2)
+}
+
 func TestProvisionLeavesExistingTopicsAlone(t *testing.T) {
 	t.Parallel()
 	cfg, _ := setup(t) // has the topic with 4 partitions

@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/feed"
 )
 
@@ -26,8 +29,11 @@ the same topics takes the jobs up. A line is a JSON object: audio (a file, relat
 of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, seed. With "response_schema":"tags" the
 answers are structured tags, and questions may be left out.
 
-A job's id follows from its line, and FILE.jsonl.fed remembers what was published: run it again after an interruption, and it
-goes on where it stopped. A job that has failed stays failed when it is published again; --retry-failed asks the gateway and publishes
+The file is UTF-8, or UTF-16 with a byte order mark; a line has at most 1 MiB. A line that cannot be used is reported with its number,
+and the others go on.
+
+A job's id follows from its line, and FILE.jsonl.fed remembers what was published to which installation: run it again after an
+interruption, and it goes on where it stopped. A job that has failed stays failed when it is published again; --retry-failed asks the gateway and publishes
 the jobs that have failed, in whole or in part, as a new attempt with an id of its own. --pin-model makes the model that the gateway serves now,
 its prompt included, part of every job: with another model, the same line is another job. Kafka and the object store are those of KAFKA_BROKERS and BLOB_URL, or of the lark up on the data
 folder. The exit code is 0 only if no line was rejected.`,
@@ -42,25 +48,7 @@ folder. The exit code is 0 only if no line was rejected.`,
 			if err := a.feedGateway(cmd, &server, &cfg, retryFailed, pinModel); err != nil {
 				return err
 			}
-			var printing error
-			cfg.Report = func(r feed.Result) {
-				if asJSON {
-					printing = errors.Join(printing, json.NewEncoder(a.Out).Encode(r))
-				} else if r.State == feed.Rejected {
-					_, _ = fmt.Fprintf(a.Err, "line %d: %s\n", r.Line, r.Error)
-				}
-			}
-			totals, err := feed.Run(cmd.Context(), cfg)
-			if err := errors.Join(err, printing); err != nil {
-				return err
-			}
-			if !asJSON {
-				a.printf("%d published, %d published before, %d rejected\n", totals.Published, totals.Skipped, totals.Rejected)
-			}
-			if totals.Rejected > 0 {
-				return errSilent
-			}
-			return nil
+			return a.feed(cmd.Context(), cfg, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per line of the file")
@@ -69,6 +57,79 @@ folder. The exit code is 0 only if no line was rejected.`,
 	cmd.Flags().BoolVar(&pinModel, "pin-model", false, "make the model that the gateway serves part of the jobs")
 	server.register(cmd.Flags())
 	return cmd
+}
+
+// feed publishes the file and tells what became of its lines.
+func (a *app) feed(ctx context.Context, cfg feed.Config, asJSON bool) error {
+	var printing error
+	progress := feedProgress{start: time.Now()}
+	if isTerminal(a.Err) {
+		progress.out = a.Err
+	}
+	cfg.Progress = func(p feed.Progress) { progress.show(time.Now(), p) }
+	cfg.Report = func(r feed.Result) {
+		if asJSON {
+			printing = errors.Join(printing, json.NewEncoder(a.Out).Encode(r))
+		} else if r.State == feed.Rejected {
+			progress.clear()
+			_, _ = fmt.Fprintf(a.Err, "line %d: %s\n", r.Line, ask.Printable(r.Error))
+		}
+	}
+	totals, err := feed.Run(ctx, cfg)
+	progress.clear()
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: %d published, %d published before, %d rejected; %s", totals.Published, totals.Skipped, totals.Rejected, resume(cfg))
+	}
+	if err := errors.Join(err, printing); err != nil {
+		return err
+	}
+	if !asJSON {
+		a.printf("%d published, %d published before, %d rejected\n", totals.Published, totals.Skipped, totals.Rejected)
+	}
+	if totals.Rejected > 0 {
+		return errSilent
+	}
+	return nil
+}
+
+// resume tells how to go on after an interruption.
+func resume(cfg feed.Config) string {
+	if cfg.File == "-" && cfg.Journal == "" {
+		return "feed the same lines again: a job that is known already changes nothing, and --journal FILE would remember it"
+	}
+	return "the same command goes on where this one stopped"
+}
+
+// feedProgress is a line with the number of jobs, the rate and the time left.
+type feedProgress struct {
+	out         io.Writer // nil: no terminal, nothing is shown
+	start, last time.Time
+	drawn       bool
+}
+
+// show draws the line, at most every barPeriod.
+func (f *feedProgress) show(now time.Time, p feed.Progress) {
+	if f.out == nil || now.Sub(f.last) < barPeriod {
+		return
+	}
+	f.last, f.drawn = now, true
+	line := fmt.Sprintf("%d jobs", p.Jobs)
+	if seconds := now.Sub(f.start).Seconds(); seconds > 0 {
+		line += fmt.Sprintf(", %.1f/s", float64(p.Jobs)/seconds)
+		if p.Total > 0 && p.Done > 0 {
+			left := time.Duration(seconds * float64(max(p.Total-p.Done, 0)) / float64(p.Done) * float64(time.Second))
+			line += fmt.Sprintf(", %d%%, %s left", min(100, 100*p.Done/p.Total), left.Round(time.Second))
+		}
+	}
+	_, _ = fmt.Fprintf(f.out, "\r\x1b[K%s", line)
+}
+
+// clear takes the line away.
+func (f *feedProgress) clear() {
+	if f.drawn {
+		_, _ = fmt.Fprint(f.out, "\r\x1b[K")
+		f.drawn = false
+	}
 }
 
 // feedGateway asks the gateway what the flags need to know: the model, and which jobs have failed.

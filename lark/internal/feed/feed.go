@@ -1,8 +1,6 @@
 package feed
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +36,8 @@ type Config struct {
 	Failed func(ctx context.Context, jobID string) (bool, error)
 	// Report is told of every line as it ends, in order.
 	Report func(Result)
+	// Progress is told how far the run is, after every line that was read; nil tells nobody.
+	Progress func(Progress)
 	// Log tells of brokers that do not answer; nil is silent.
 	Log *slog.Logger
 }
@@ -59,6 +59,14 @@ type Result struct {
 	Attempt int    `json:"attempt,omitempty"`
 	State   string `json:"state"`
 	Error   string `json:"error,omitempty"`
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	// Jobs is how many lines that are not blank were read.
+	Jobs int
+	// Done and Total are bytes of the file. Total is 0 where the end is not known, as on standard input.
+	Done, Total int64
 }
 
 // Totals counts lines by state.
@@ -83,6 +91,7 @@ type feeder struct {
 	maxAudioBytes int64
 	batch         []pending
 	totals        Totals
+	progress      Progress
 	closes        []func() error
 }
 
@@ -101,6 +110,9 @@ func Run(ctx context.Context, cfg Config) (totals Totals, err error) {
 	}
 	if f.Report == nil {
 		f.Report = func(Result) {}
+	}
+	if f.Progress == nil {
+		f.Progress = func(Progress) {}
 	}
 	if f.Log == nil {
 		f.Log = slog.New(slog.DiscardHandler)
@@ -129,7 +141,12 @@ func (f *feeder) connect(ctx context.Context) (err error) {
 		return err
 	}
 	f.closes = append(f.closes, f.blobs.Close)
-	if f.journal, err = openJournal(f.Journal); err != nil {
+	// The id of the jobs topic stands for the installation: it is random, and new when the topic is made anew.
+	installation, err := kafka.TopicID(ctx, brokers, event.TopicJobs)
+	if err != nil {
+		return err
+	}
+	if f.journal, err = openJournal(f.Journal, installation); err != nil {
 		return err
 	}
 	f.closes = append(f.closes, f.journal.close)
@@ -161,30 +178,51 @@ func (f *feeder) open() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening jobs file: %w", err)
 	}
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		f.progress.Total = info.Size()
+	}
 	return file, nil
 }
 
 func (f *feeder) lines(ctx context.Context, in io.Reader) error {
-	scan := bufio.NewScanner(in)
-	scan.Buffer(make([]byte, 64<<10), maxLineBytes)
-	for number := 1; scan.Scan(); number++ {
-		raw := bytes.TrimSpace(scan.Bytes())
-		if len(raw) == 0 {
-			continue
-		}
-		if err := f.line(ctx, number, raw); err != nil {
-			return fmt.Errorf("feeding line %d: %w", number, err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lines, failed := splitLines(ctx, in)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case l, more := <-lines:
+			if !more {
+				return f.ended(ctx, failed)
+			}
+			if err := f.line(ctx, l); err != nil {
+				return fmt.Errorf("feeding line %d: %w", l.number, err)
+			}
+			f.progress.Jobs++
+			f.progress.Done = l.end
+			f.Progress(f.progress)
 		}
 	}
-	if err := scan.Err(); err != nil {
-		return errors.Join(fmt.Errorf("reading jobs file: %w", err), f.flush(ctx))
+}
+
+// ended publishes what is left when no line comes any more, and tells why the file could not be read to its end.
+func (f *feeder) ended(ctx context.Context, failed <-chan error) error {
+	if ctx.Err() != nil { // the lines end then too
+		return context.Cause(ctx)
 	}
-	return f.flush(ctx)
+	err := f.flush(ctx)
+	select {
+	case fault := <-failed:
+		return errors.Join(fault, err)
+	default:
+		return err
+	}
 }
 
 // line prepares one job. Only what would fail every other line too comes back as an error.
-func (f *feeder) line(ctx context.Context, number int, raw []byte) error {
-	rec, result, err := f.prepare(ctx, raw)
+func (f *feeder) line(ctx context.Context, l textLine) error {
+	rec, result, err := f.prepare(ctx, l)
 	var fatal *fatalError
 	switch {
 	case ctx.Err() != nil:
@@ -194,7 +232,7 @@ func (f *feeder) line(ctx context.Context, number int, raw []byte) error {
 	case err != nil:
 		result = Result{State: Rejected, Error: err.Error()}
 	}
-	result.Line = number
+	result.Line = l.number
 	f.batch = append(f.batch, pending{result: result, record: rec})
 	if len(f.batch) < batchJobs {
 		return nil
@@ -208,8 +246,11 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return e.err.Error() }
 
 // prepare makes the record of a line, in the attempt that is to be published.
-func (f *feeder) prepare(ctx context.Context, raw []byte) (event.Record, Result, error) {
-	l, err := parseLine(raw)
+func (f *feeder) prepare(ctx context.Context, text textLine) (event.Record, Result, error) {
+	if text.err != nil {
+		return event.Record{}, Result{}, text.err
+	}
+	l, err := parseLine(text.raw)
 	if err != nil {
 		return event.Record{}, Result{}, err
 	}

@@ -3,14 +3,18 @@ package feed
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -231,6 +235,36 @@ func TestBadLinesDoNotKeepTheOthersBack(t *testing.T) {
 	require.Len(t, w.jobs(t), 2)
 }
 
+// TestBadLinesAreToldInTheWordsOfTheFile has the lines of a file that a user wrote by hand.
+func TestBadLinesAreToldInTheWordsOfTheFile(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	lines := []struct{ raw, want string }{
+		{`{"audio":"song.wav","questions":"x"}`, "questions must be a list of strings, not the JSON string"},
+		{`{"audio":"song.wav","questions":["x",7]}`, "questions must be"},
+		{`{"audio":"song.wav","question":"x"}`, `unknown field "question"`},
+		{`{"audio":"nosuch.flac","questions":["x"]}`, "no such file"},
+		{`{"audio":".","questions":["x"]}`, "is a directory"},
+		{`{"audio":"song.wav","questions":["x"],"windows":"foo"}`, "windows are auto, all, or spans"},
+		{`{"audio":"song.wav","questions":["x"],"windows":["0-1"]}`, "windows must be a string, not the JSON array"},
+		{`{"audio":"http://example.org/a.mp3","questions":["x"]}`, "audio must be a file, not a URL"},
+		{`{"audio":"song.wav","questions":["x"],"seed":-1}`, "seed must be a whole number that is not negative, not the JSON number -1"},
+		{`["song.wav"]`, "not a JSON object but a JSON array"},
+	}
+	var text strings.Builder
+	for _, l := range lines {
+		text.WriteString(l.raw + "\n")
+	}
+	results, totals, err := w.feed(t, text.String())
+	require.NoError(t, err)
+	require.Equal(t, Totals{Rejected: len(lines)}, totals)
+	for i, l := range lines {
+		require.Equal(t, i+1, results[i].Line)
+		require.Contains(t, results[i].Error, l.want)
+		require.NotContains(t, results[i].Error, "Go struct")
+	}
+}
+
 func TestAnUnreachableBrokerEndsTheRunAndNothingIsNoted(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -254,6 +288,119 @@ func TestJobsFromStandardInput(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, Totals{Published: 2}, totals)
+}
+
+// TestEveryEncodingOfTheFile: what editors and shells of Windows write is read.
+func TestEveryEncodingOfTheFile(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	text := strings.ReplaceAll(twoJobs, "\n", "\r\n") + `{"audio":"song.wav","questions":["Größe? 𝄞"]}` // no line feed at the end
+	var little, big []byte
+	for _, unit := range utf16.Encode([]rune("\ufeff" + text)) {
+		little = binary.LittleEndian.AppendUint16(little, unit)
+		big = binary.BigEndian.AppendUint16(big, unit)
+	}
+	plain, totals, err := w.feed(t, text)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 3}, totals)
+	require.Equal(t, []int{1, 3, 4}, []int{plain[0].Line, plain[1].Line, plain[2].Line})
+	for name, file := range map[string]string{"UTF-8 with a mark": "\ufeff" + text, "UTF-16LE": string(little), "UTF-16BE": string(big)} {
+		results, totals, err := w.feed(t, file)
+		require.NoError(t, err, name)
+		require.Equal(t, Totals{Skipped: 3}, totals, name)
+		for i := range plain {
+			require.Equal(t, plain[i].JobID, results[i].JobID, name)
+			require.Equal(t, plain[i].Line, results[i].Line, name)
+		}
+	}
+	results, totals, err := w.feed(t, string(little[2:]))
+	require.NoError(t, err)
+	require.Zero(t, totals.Published)
+	require.Contains(t, results[0].Error, "UTF-16 without a byte order mark")
+	results, _, err = w.feed(t, "{\"audio\":\"song.wav\",\"questions\":[\"Gr\xf6\xdfe?\"]}\n")
+	require.NoError(t, err)
+	require.Contains(t, results[0].Error, "not UTF-8", "or the question would be asked with other letters")
+}
+
+func TestAnOverLongLineDoesNotKeepTheOthersBack(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	before, after, _ := strings.Cut(strings.TrimSpace(twoJobs), "\n\n")
+	results, totals, err := w.feed(t, before+"\n"+strings.Repeat("x", maxLineBytes)+"\n"+after)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2, Rejected: 1}, totals)
+	require.Equal(t, Result{Line: 2, State: Rejected, Error: "the line has 1048577 bytes: a job has at most 1048576"}, results[1])
+	require.Equal(t, 3, results[2].Line)
+}
+
+// TestTheJournalKnowsItsInstallation: what one installation was given, another one still needs, and so does a new one in the same place.
+func TestTheJournalKnowsItsInstallation(t *testing.T) {
+	t.Parallel()
+	first, second := setup(t), setup(t)
+	_, totals, err := first.feed(t, twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+	second.dir = first.dir // the same jobs file, with its journal
+	_, totals, err = second.feed(t, twoJobs)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 2}, totals)
+	require.Len(t, second.jobs(t), 2)
+	for _, w := range []*world{first, second} {
+		_, totals, err = w.feed(t, twoJobs)
+		require.NoError(t, err)
+		require.Equal(t, Totals{Skipped: 2}, totals, "one journal remembers both")
+	}
+}
+
+func TestAJournalThatCannotBeWrittenNamesTheRemedy(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	for _, place := range []string{filepath.Join(w.dir, "missing", "j.fed"), w.dir} {
+		_, totals, err := w.feed(t, twoJobs, func(c *Config) { c.Journal = place })
+		require.ErrorContains(t, err, place)
+		require.ErrorContains(t, err, "--journal")
+		require.Zero(t, totals)
+	}
+}
+
+// TestAnInterruptedRunGoesOn: also one that waits for standard input ends at once, and the next one publishes what is missing, once.
+func TestAnInterruptedRunGoesOn(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	var text strings.Builder
+	for i := range batchJobs + 6 {
+		fmt.Fprintf(&text, `{"audio":%q,"questions":["Question %d?"]}`+"\n", filepath.Join(w.dir, "song.wav"), i)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	in, out := io.Pipe()
+	t.Cleanup(func() { _ = out.Close() })
+	go func() { _, _ = io.WriteString(out, text.String()) }() // and no end
+	cfg := Config{File: "-", Input: in, Journal: filepath.Join(w.dir, "fed"), Brokers: w.kafka.Brokers, BlobURL: w.blobs}
+	cfg.Progress = func(p Progress) {
+		if p.Jobs == batchJobs+6 {
+			interrupt()
+		}
+	}
+	totals, err := Run(ctx, cfg)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, Totals{Published: batchJobs}, totals)
+
+	cfg.Input, cfg.Progress = strings.NewReader(text.String()), nil
+	totals, err = Run(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Equal(t, Totals{Published: 6, Skipped: batchJobs}, totals)
+	require.Len(t, w.jobs(t), batchJobs+6)
+}
+
+func TestProgressReachesTheEndOfTheFile(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	var seen []Progress
+	_, _, err := w.feed(t, twoJobs, func(c *Config) { c.Progress = func(p Progress) { seen = append(seen, p) } })
+	require.NoError(t, err)
+	require.Len(t, seen, 2)
+	require.Less(t, seen[0].Done, seen[1].Done)
+	require.Equal(t, Progress{Jobs: 2, Done: int64(len(twoJobs)), Total: int64(len(twoJobs))}, seen[1])
 }
 
 func FuzzParseLine(f *testing.F) {

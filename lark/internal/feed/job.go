@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func parseLine(raw []byte) (Line, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&l); err != nil {
-		return Line{}, fmt.Errorf("reading job: %w", err)
+		return Line{}, fmt.Errorf("reading job: %w", plainly(err))
 	}
 	if dec.More() {
 		return Line{}, errors.New("reading job: more than one JSON value on the line")
@@ -57,6 +58,29 @@ func parseLine(raw []byte) (Line, error) {
 		return Line{}, errors.New("reading job: questions are needed")
 	}
 	return l, nil
+}
+
+// plainly says in the words of the jobs file, and not of Go, that a field has a value of a wrong kind.
+func plainly(err error) error {
+	var kind *json.UnmarshalTypeError
+	if !errors.As(err, &kind) {
+		return err
+	}
+	if kind.Field == "" {
+		return fmt.Errorf("the line is not a JSON object but a JSON %s", kind.Value)
+	}
+	want := "a string"
+	switch kind.Type.Kind() { //nolint:exhaustive // a line has no other kinds
+	case reflect.Slice:
+		want = "a list of strings"
+	case reflect.Uint32, reflect.Uint64:
+		want = "a whole number that is not negative"
+	case reflect.Float32:
+		want = "a number"
+	case reflect.Bool:
+		want = "true or false"
+	}
+	return fmt.Errorf("%s must be %s, not the JSON %s", kind.Field[strings.LastIndexByte(kind.Field, '.')+1:], want, kind.Value)
 }
 
 // job makes the job of a line whose audio is known. Its id follows from its content, the model that must answer it and the attempt (from 0),
@@ -111,6 +135,9 @@ func (f *feeder) audio(ctx context.Context, l Line) (event.AudioFile, error) {
 			return event.AudioFile{}, fmt.Errorf("looking for audio_ref: %w", err)
 		}
 		return event.AudioFile{SHA256: l.AudioRef, Bytes: size}, nil
+	}
+	if ask.IsURL(l.Audio) {
+		return event.AudioFile{}, errors.New("audio must be a file, not a URL: download it first, or let lark ask or the gateway fetch it")
 	}
 	path := l.Audio
 	if !filepath.IsAbs(path) {
