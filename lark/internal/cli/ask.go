@@ -101,6 +101,9 @@ func askSchema(cfg *ask.Config, tagged bool) error {
 
 // isTerminal tells whether a standard stream is a terminal.
 func isTerminal(stream any) bool {
+	if out, ok := stream.(*output); ok {
+		stream = out.Writer
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -129,6 +129,21 @@ func (w *world) lark(t *testing.T, args ...string) (stdout, stderr string, code 
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// larkToFullDisk runs the binary to its end with a standard output that takes nothing.
+func (w *world) larkToFullDisk(t *testing.T, args ...string) (stderr string, code int) {
+	t.Helper()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, executable, args...)
+	var errs bytes.Buffer
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = w.env, w.data, full, &errs
+	require.Error(t, cmd.Run(), args)
+	return errs.String(), cmd.ProcessState.ExitCode()
+}
+
 // running is a lark up.
 type running struct {
 	cmd      *exec.Cmd
@@ -230,6 +245,13 @@ func TestUpServesAskAndJobs(t *testing.T) {
 
 	stdout, _, _ = w.lark(t, "doctor")
 	require.Contains(t, stdout, r.gateway+" is ready")
+
+	for _, args := range [][]string{{"jobs", "list"}, {"jobs", "show", id}, {"ask", w.track, "Key?"}, {"doctor"}, {"feed", "--help"}} {
+		stderr, code = w.larkToFullDisk(t, args...)
+		require.Equal(t, 1, code, args)
+		require.Contains(t, stderr, "writing standard output: write /dev/stdout: no space left on device", args)
+		require.NotContains(t, stderr, "panic", args)
+	}
 	r.stop(t)
 	_, stderr, code = w.lark(t, "jobs", "list")
 	require.Equal(t, 1, code)

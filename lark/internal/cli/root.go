@@ -45,10 +45,15 @@ var errSilent = errors.New("already reported")
 
 // Main runs the command line and returns the exit code of the process.
 func Main(ctx context.Context, args []string, streams Streams) int {
+	out := &output{Writer: streams.Out}
+	streams.Out = out
 	a := &app{Streams: streams, log: slog.New(slog.NewTextHandler(streams.Err, &slog.HandlerOptions{Level: logLevel()}))}
 	root := a.root() //nolint:contextcheck // cobra hands the context to the command
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if out.err != nil && (err == nil || errors.Is(err, errSilent)) {
+		err = out.err
+	}
 	switch {
 	case err == nil:
 		return exitOK

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -80,5 +81,25 @@ func TestGroupsAndHelpPrintHelp(t *testing.T) {
 		stdout, stderr, code := mainOf(t, args...)
 		require.Zero(t, code, stderr)
 		require.Contains(t, stdout, want)
+	}
+}
+
+// closedPipe is a standard output that nobody reads any more.
+type closedPipe struct{ writes int }
+
+func (c *closedPipe) Write([]byte) (int, error) {
+	c.writes++
+	return 0, io.ErrClosedPipe
+}
+
+func TestLostOutputIsAFailure(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"--help"}, {"completion", "bash"}} {
+		var errs bytes.Buffer
+		out := &closedPipe{}
+		code := Main(t.Context(), args, Streams{In: strings.NewReader(""), Out: out, Err: &errs})
+		require.Equal(t, exitFailed, code, args)
+		require.Contains(t, errs.String(), io.ErrClosedPipe.Error(), args)
+		require.Equal(t, 1, out.writes, "nothing more is written after the first error")
 	}
 }
