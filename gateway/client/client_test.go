@@ -56,6 +56,27 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestProblemsNameFieldAndTrace: what was wrong with which field, and where the gateway's log tells more.
+func TestProblemsNameFieldAndTrace(t *testing.T) {
+	t.Parallel()
+	many := make([]client.FieldError, 12)
+	for i := range many {
+		many[i] = client.FieldError{Message: "too long", Location: "questions"}
+	}
+	for want, p := range map[string]client.Problem{
+		"Conflict (c, HTTP 409)": {Title: "Conflict", Status: 409, Code: "c"},
+		"validation failed: body.questions[0]: too long; two plans (invalid, HTTP 422)": {
+			Detail: "validation failed", Status: 422, Code: "invalid", TraceID: "4bf92f35", Errors: []client.FieldError{
+				{Message: "too long", Location: "body.questions[0]"}, {Message: "two plans"},
+			},
+		},
+		"it broke (internal, HTTP 500, trace 4bf92f35)":                                                           {Detail: "it broke", Status: 500, Code: "internal", TraceID: "4bf92f35"},
+		"d" + ": questions: too long" + strings.Repeat("; questions: too long", 9) + "; and 2 more (c, HTTP 422)": {Detail: "d", Status: 422, Code: "c", Errors: many},
+	} {
+		require.EqualError(t, &p, want)
+	}
+}
+
 // TestUploadReaderFails: an error of the caller's file reaches the caller, and nothing is left running.
 func TestUploadReaderFails(t *testing.T) {
 	t.Parallel()

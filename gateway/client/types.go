@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/larkstream/larkstream/engine/tags"
@@ -315,12 +316,30 @@ type FieldError struct {
 	Location string `json:"location,omitempty" example:"questions[0]"`
 }
 
-// Error implements error.
+// maxTold is how many faults of a request Error names.
+const maxTold = 10
+
+// Error implements error. It names the fields that are at fault, and the trace of a fault of the gateway, which leads to the gateway's log.
 func (p *Problem) Error() string {
-	if p.Detail == "" {
-		return fmt.Sprintf("%s (%s, HTTP %d)", p.Title, p.Code, p.Status)
+	text := p.Detail
+	if text == "" {
+		text = p.Title
 	}
-	return fmt.Sprintf("%s (%s, HTTP %d)", p.Detail, p.Code, p.Status)
+	separator := ": "
+	for _, e := range p.Errors[:min(len(p.Errors), maxTold)] {
+		fault := e.Message
+		if e.Location != "" {
+			fault = e.Location + ": " + fault
+		}
+		text, separator = text+separator+fault, "; "
+	}
+	if more := len(p.Errors) - maxTold; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	if p.Status >= http.StatusInternalServerError && p.TraceID != "" {
+		return fmt.Sprintf("%s (%s, HTTP %d, trace %s)", text, p.Code, p.Status, p.TraceID)
+	}
+	return fmt.Sprintf("%s (%s, HTTP %d)", text, p.Code, p.Status)
 }
 
 // GetStatus is the HTTP status.
