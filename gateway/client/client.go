@@ -219,7 +219,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, dst any) error {
 func (c *Client) do(req *http.Request, dst any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return err
+		return c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {

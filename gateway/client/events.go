@@ -31,7 +31,12 @@ var errEnd = errors.New("job ended")
 // end of ctx. It connects again after a broken connection and goes on after the last event; outcomes
 // are given once each. A refusal that is not retryable ends it with a *Problem, a stream that cannot be read with ErrMalformed. after is the ID of the last event seen before, "" = from the start.
 func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event) error) error {
-	w := &watch{client: c, jobID: jobID, last: after, fn: fn, seen: make(map[string]bool)}
+	return c.Watch(ctx, jobID, WatchOptions{After: after}, fn)
+}
+
+// Watch is Events with a say in what happens while the gateway is away.
+func (c *Client) Watch(ctx context.Context, jobID string, opts WatchOptions, fn func(Event) error) error {
+	w := &watch{WatchOptions: opts, client: c, jobID: jobID, last: opts.After, fn: fn, seen: make(map[string]bool)}
 	for wait := minReconnect; ; wait = min(2*wait, maxReconnect) {
 		told := w.told
 		err := w.connect(ctx)
@@ -46,11 +51,13 @@ func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event)
 			return fmt.Errorf("watching job %s: %w", jobID, context.Cause(ctx))
 		case errors.As(err, &p) && !p.Retryable, errors.Is(err, ErrMalformed):
 			return fmt.Errorf("watching job %s: %w", jobID, err)
+		case w.left() <= 0:
+			return fmt.Errorf("watching job %s: gave up after %s: %w", jobID, opts.Patience, &UnreachableError{URL: c.base.String(), Err: err})
 		}
 		if w.told > told {
 			wait = minReconnect
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait/2)) //nolint:gosec // jitter needs no secrecy
+		timer := time.NewTimer(min(wait/2+rand.N(wait/2), w.left())) //nolint:gosec // jitter needs no secrecy
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -64,18 +71,24 @@ type callbackError struct{ err error }
 
 func (e *callbackError) Error() string { return e.err.Error() }
 
-// watch is one call of Events over its connections.
+// watch is one call of Watch over its connections.
 type watch struct {
+	WatchOptions
+
 	client *Client
 	jobID  string
 	last   string
 	fn     func(Event) error
 	seen   map[string]bool // ids of outcomes given
 	told   int
+	// away is since when the gateway cannot be reached; zero = it can.
+	away time.Time
 }
 
 // connect reads one connection to its end.
 func (w *watch) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	req, err := w.client.request(ctx, http.MethodGet, w.client.jobURL(w.jobID, "events"), nil)
 	if err != nil {
 		return err
@@ -84,14 +97,19 @@ func (w *watch) connect(ctx context.Context) error {
 	if w.last != "" {
 		req.Header.Set("Last-Event-ID", w.last)
 	}
-	resp, err := w.client.http.Do(req)
+	resp, err := w.send(req, cancel)
 	if err != nil {
+		if ctx.Err() == nil {
+			w.lose(err)
+		}
 		return err
 	}
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
+		w.lose(err)
 		return err
 	}
+	w.found()
 	return readEvents(resp.Body, w.event)
 }
 
