@@ -17,7 +17,7 @@ import (
 // Gateway is what asking needs of a gateway; *client.Client is one.
 type Gateway interface {
 	Submit(ctx context.Context, sub client.Submission, upload *client.Upload, opts client.SubmitOptions) (client.Job, error)
-	Events(ctx context.Context, jobID, after string, fn func(client.Event) error) error
+	Watch(ctx context.Context, jobID string, opts client.WatchOptions, fn func(client.Event) error) error
 	Get(ctx context.Context, jobID string) (client.Job, error)
 	Outcomes(ctx context.Context, jobID string) ([]client.Outcome, error)
 	Cancel(ctx context.Context, jobID string) (client.Job, error)
@@ -46,6 +46,8 @@ type Config struct {
 	Out  io.Writer
 	// Live prints the text of answers while it is made. Without it, text comes at the end, in the order of the track.
 	Live bool
+	// Notice is told in a sentence what the user has to know while the answers are waited for; nil tells nobody.
+	Notice func(text string)
 	// Status takes a progress line, for a terminal; nil = none.
 	Status io.Writer
 }
@@ -67,6 +69,8 @@ const (
 	grace = 15 * time.Second
 	// cancelWait bounds the wait for the outcomes of a cancelled job.
 	cancelWait = 10 * time.Second
+	// awayLimit is how long the gateway may be away before the wait for the answers ends.
+	awayLimit = time.Minute
 )
 
 // errTimeout ends the wait for a job whose deadline has passed and whose outcomes do not come.
@@ -86,7 +90,7 @@ func Run(ctx context.Context, gw Gateway, cfg Config) (Result, error) {
 		watch, cancel = context.WithTimeoutCause(ctx, cfg.Timeout+grace, errTimeout)
 		defer cancel()
 	}
-	err = gw.Events(watch, job.ID, "", func(ev client.Event) error { return p.event(watch, ev) })
+	err = gw.Watch(watch, job.ID, p.watchOptions(), func(ev client.Event) error { return p.event(watch, ev) })
 	if watch.Err() == nil {
 		if err != nil {
 			return Result{}, err
@@ -142,6 +146,23 @@ func newPrinter(gw Gateway, cfg Config, jobID string) *printer {
 	return &printer{
 		gw: gw, cfg: cfg, jobID: jobID,
 		screen: newScreen(cfg.Out, cfg.Status, cfg.Live, cfg.Questions), lines: newLines(cfg.Out),
+	}
+}
+
+// watchOptions tell the user that the gateway is away, and bound the wait for it.
+func (p *printer) watchOptions() client.WatchOptions {
+	notice := func(format string, args ...any) {
+		if p.cfg.Notice != nil {
+			p.screen.erase()
+			p.cfg.Notice(fmt.Sprintf(format, args...))
+		}
+	}
+	return client.WatchOptions{
+		Patience: awayLimit,
+		Lost: func(err error) {
+			notice("%v; job %s waits for the gateway, trying again for %s", err, p.jobID, awayLimit)
+		},
+		Back: func() { notice("the gateway is back, job %s goes on", p.jobID) },
 	}
 }
 
@@ -207,7 +228,7 @@ func (p *printer) cancelled(ctx context.Context, cause error) (Result, error) {
 	if _, err := p.gw.Cancel(ctx, p.jobID); err != nil {
 		return Result{}, errors.Join(cause, err)
 	}
-	if err := p.gw.Events(ctx, p.jobID, "", func(client.Event) error { return nil }); err != nil {
+	if err := p.gw.Watch(ctx, p.jobID, client.WatchOptions{}, func(client.Event) error { return nil }); err != nil {
 		return Result{}, errors.Join(cause, err)
 	}
 	result, err := p.finish(ctx)

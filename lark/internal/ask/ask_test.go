@@ -30,6 +30,9 @@ type script struct {
 	hang    bool
 	watched chan struct{} // closed when the events have been told
 
+	// away is why the gateway is away for a while.
+	away error
+
 	submitted client.Submission
 	upload    string
 	uploaded  string
@@ -49,8 +52,12 @@ func (s *script) Submit(_ context.Context, sub client.Submission, upload *client
 	return client.Job{ID: "job-1", State: client.StateQueued}, nil
 }
 
-func (s *script) Events(ctx context.Context, _, _ string, fn func(client.Event) error) error {
+func (s *script) Watch(ctx context.Context, _ string, opts client.WatchOptions, fn func(client.Event) error) error {
 	s.watches++
+	if s.away != nil {
+		opts.Lost(s.away)
+		opts.Back()
+	}
 	for _, ev := range s.events {
 		if err := fn(ev); err != nil {
 			return err
@@ -351,4 +358,16 @@ func TestATrackFromStandardInput(t *testing.T) {
 	require.Equal(t, "piped sound", s.uploaded)
 	require.Equal(t, "stdin", s.upload)
 	require.Contains(t, out, "G major.")
+}
+
+func TestAGatewayThatIsAwayIsTold(t *testing.T) {
+	t.Parallel()
+	s := &script{state: client.StateSucceeded, outcomes: []client.Outcome{answer(0, 0, "G major.")}, away: errors.New("no gateway answers")}
+	var notices []string
+	out, _, err := run(t, s, Config{Questions: []string{"Key?"}, Notice: func(text string) { notices = append(notices, text) }})
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"no gateway answers; job job-1 waits for the gateway, trying again for 1m0s", "the gateway is back, job job-1 goes on",
+	}, notices)
+	require.NotContains(t, out, "gateway", "answers alone go to standard output")
 }

@@ -40,7 +40,7 @@ that of the data folder; if there is none, everything is started for this call a
 the gateway, which refuses addresses that are not public; - reads the track from standard input.
 
 Answers go to standard output, progress to standard error. The exit code is 0 only if every question was answered. Ctrl-C
-cancels the job.
+cancels the job. A gateway that goes away is waited for, for a minute; the answers then go on where they stopped.
 
 Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
 25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.
@@ -63,6 +63,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 				return usage(err)
 			}
 			cfg.Live = !cfg.JSON && isTerminal(a.Out)
+			cfg.Notice = func(text string) { _, _ = fmt.Fprintf(a.Err, "lark: %s\n", ask.Printable(text)) }
 			if isTerminal(a.Err) {
 				cfg.Status = a.Err
 			}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
@@ -64,6 +65,10 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 		return exitUsage
 	default:
 		_, _ = fmt.Fprintf(streams.Err, "lark: %v\n", err)
+		var unreachable *client.UnreachableError
+		if errors.As(err, &unreachable) {
+			_, _ = fmt.Fprintln(streams.Err, "Start a gateway with lark up, or name the URL of a running one with --server.")
+		}
 		return exitFailed
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -101,5 +102,21 @@ func TestLostOutputIsAFailure(t *testing.T) {
 		require.Equal(t, exitFailed, code, args)
 		require.Contains(t, errs.String(), io.ErrClosedPipe.Error(), args)
 		require.Equal(t, 1, out.writes, "nothing more is written after the first error")
+	}
+}
+
+// TestADeadPortNamesTheRemedy: of a gateway that does not run.
+func TestADeadPortNamesTheRemedy(t *testing.T) {
+	t.Parallel()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	url := "http://" + listener.Addr().String()
+	require.NoError(t, listener.Close())
+	for _, args := range [][]string{{"ask", "--server", url, "-", "Key?"}, {"jobs", "list", "--server", url}} {
+		_, stderr, code := mainOf(t, args...)
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, stderr, "no gateway answers at "+url)
+		require.Contains(t, stderr, "lark up")
+		require.Contains(t, stderr, "--server")
 	}
 }
