@@ -2,6 +2,7 @@ package stage
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,11 +11,14 @@ import (
 
 // consumerStub stands for the Kafka client: it notes what is paused and marked.
 type consumerStub struct {
+	mu              sync.Mutex
 	paused, resumed []string
 	marked          []int64
 }
 
 func (c *consumerStub) PauseFetchPartitions(p map[string][]int32) map[string][]int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for topic := range p {
 		c.paused = append(c.paused, topic)
 	}
@@ -22,12 +26,16 @@ func (c *consumerStub) PauseFetchPartitions(p map[string][]int32) map[string][]i
 }
 
 func (c *consumerStub) ResumeFetchPartitions(p map[string][]int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for topic := range p {
 		c.resumed = append(c.resumed, topic)
 	}
 }
 
 func (c *consumerStub) MarkCommitRecords(recs ...*kgo.Record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, rec := range recs {
 		c.marked = append(c.marked, rec.Offset)
 	}

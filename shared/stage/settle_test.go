@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,15 @@ import (
 
 // publisherStub notes what is published; errs are the answers to the first calls.
 type publisherStub struct {
+	mu    sync.Mutex
 	errs  []error
 	calls int
 	recs  []event.Record
 }
 
 func (p *publisherStub) Publish(_ context.Context, recs ...event.Record) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.calls++
 	if len(p.errs) >= p.calls && p.errs[p.calls-1] != nil {
 		return p.errs[p.calls-1]
@@ -37,6 +41,8 @@ func (p *publisherStub) Publish(_ context.Context, recs ...event.Record) error {
 }
 
 func (p *publisherStub) topics() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var out []string
 	for _, rec := range p.recs {
 		out = append(out, rec.Topic)
