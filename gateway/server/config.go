@@ -3,12 +3,15 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -25,11 +28,13 @@ type Config struct {
 	service.Common `yaml:",inline"`
 	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path or sqlite://./relative/path.
 	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path"`
-	Limits      LimitsConfig  `yaml:"limits"`
-	Fetch       FetchConfig   `yaml:"fetch"`
-	Events      EventsConfig  `yaml:"events"`
-	Sweep       SweepConfig   `yaml:"sweep"`
-	Reaper      ReaperConfig  `yaml:"reaper"`
+	// Hosts are the names under which people and proxies reach the gateway, beside loopback and the addresses of this machine.
+	Hosts  []string     `yaml:"hosts" help:"host names and addresses that requests may be for, beside loopback and the address that was called; others get 421. Health, readiness and metrics answer for every host"`
+	Limits LimitsConfig `yaml:"limits"`
+	Fetch  FetchConfig  `yaml:"fetch"`
+	Events EventsConfig `yaml:"events"`
+	Sweep  SweepConfig  `yaml:"sweep"`
+	Reaper ReaperConfig `yaml:"reaper"`
 	// SpoolDir holds uploads until their hash is known.
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
 	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
@@ -117,6 +122,9 @@ func (c *Config) Validate() error {
 	if !strings.HasPrefix(c.DatabaseURL.Reveal(), "sqlite://") {
 		faults = append(faults, errors.New("database_url: only sqlite:///path is supported"))
 	}
+	if _, err := c.hosts(); err != nil {
+		faults = append(faults, fmt.Errorf("hosts: %w", err))
+	}
 	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 {
 		faults = append(faults, errors.New("sweep: budgets must not be below 0"))
 	}
@@ -134,6 +142,15 @@ func (c *Config) fetcher() (*fetch.Fetcher, error) {
 	return fetch.New(fetch.Config{
 		Allow: c.Fetch.Allow, MaxBytes: c.Limits.MaxAudioBytes, Timeout: c.Fetch.Timeout, MaxRedirects: c.Fetch.MaxRedirects,
 	}, fetch.Deps{})
+}
+
+// hosts are the configured ones and the name in http_addr, if it has one.
+func (c *Config) hosts() (web.Hosts, error) {
+	names := slices.Clone(c.Hosts)
+	if bound, _, err := net.SplitHostPort(c.HTTPAddr); err == nil && bound != "" && bound != "0.0.0.0" && bound != "::" {
+		names = append(names, bound)
+	}
+	return web.NewHosts(names)
 }
 
 func (c *Config) apiLimits() api.Limits { return api.Limits(c.Limits) }

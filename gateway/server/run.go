@@ -46,6 +46,7 @@ func Command(ctx context.Context, args []string) error {
 		Name: telemetry.ServiceGateway, Summary: "serves the HTTP API and records outcomes", EnvPrefix: "LARK_GATEWAY_", Args: args,
 		Examples: []string{
 			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
+			"gateway --http-addr :8080 --hosts music.example,gateway",
 			"gateway --fetch-allow music.internal,10.20.0.0/16",
 		},
 	})
@@ -142,6 +143,10 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	hosts, err := g.cfg.hosts()
+	if err != nil {
+		return nil, fmt.Errorf("hosts: %w", err)
+	}
 	topics := &provisioner{cfg: g.cfg.kafka(), log: g.tel.Log, done: make(chan struct{})}
 	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
@@ -151,7 +156,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "housekeeping", Run: keeper.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
-		service.Part{Name: "api", Routes: g.routes(server), Run: func(ctx context.Context) error {
+		service.Part{Name: "api", Routes: g.routes(server), Guard: hosts.Only, Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil

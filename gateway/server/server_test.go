@@ -392,12 +392,40 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cfg.Validate())
 	require.Equal(t, "127.0.0.1:8080", cfg.HTTPAddr)
-	cfg.Limits.MaxQuestions, cfg.DatabaseURL, cfg.Sweep.MaxBytes, cfg.Fetch.Allow = 0, "mysql://x", -1, []string{"http://x"}
+	cfg.Limits.MaxQuestions, cfg.DatabaseURL, cfg.Sweep.MaxBytes, cfg.Fetch.Allow, cfg.Hosts = 0, "mysql://x", -1, []string{"http://x"}, []string{"*"}
 	err = cfg.Validate()
-	for _, fault := range []string{"limits.max_questions", "database_url", "sweep", "fetch"} {
+	for _, fault := range []string{"limits.max_questions", "database_url", "sweep", "fetch", "hosts"} {
 		require.ErrorContains(t, err, fault)
 	}
 	require.Error(t, server.Command(t.Context(), []string{"--no-such-flag"}))
+}
+
+// TestOtherHostsAreRefused: a page that makes its own name resolve to this machine reads nothing, and probes are answered whatever they call us.
+func TestOtherHostsAreRefused(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.stop()
+	w.cfg.Hosts, w.cfg.Pprof = []string{"music.example"}, true
+	w.start()
+	status := func(host, path string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
+		require.NoError(t, err)
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode
+	}
+	for _, path := range []string{"/", "/v1/jobs", "/openapi.json", "/debug/traces", "/debug/pprof/cmdline"} {
+		require.Equal(t, http.StatusMisdirectedRequest, status("attacker.example", path), path)
+		require.Equal(t, http.StatusOK, status("music.example", path), path)
+	}
+	require.Equal(t, http.StatusMisdirectedRequest, status("attacker.example", "/v1/traces"))
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		require.Equal(t, http.StatusOK, status("10.9.8.7:8080", path), path)
+	}
 }
 
 // answers are the plan and the outcomes that the stages would publish.

@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -31,10 +32,13 @@ func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err er
 			err = fmt.Errorf("starting %s: adding routes: %v", s.name, p)
 		}
 	}()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.health)
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", tel.MetricsHandler())
+	open, mux := http.NewServeMux(), http.NewServeMux()
+	for path, h := range map[string]http.Handler{
+		"/healthz": http.HandlerFunc(s.health), "/readyz": http.HandlerFunc(s.ready), "/metrics": tel.MetricsHandler(),
+	} {
+		mux.Handle("GET "+path, h) // refuses a part's route to the same path
+		open.Handle("GET "+path, h)
+	}
 	if s.cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -47,7 +51,14 @@ func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err er
 			mux.Handle(pattern, h)
 		}
 	}
-	return mux, nil
+	guarded := http.Handler(mux)
+	for _, p := range slices.Backward(s.parts) {
+		if p.Guard != nil {
+			guarded = p.Guard(guarded)
+		}
+	}
+	open.Handle("/", guarded)
+	return open, nil
 }
 
 // health says that the process lives: it does not look at the parts.

@@ -302,6 +302,38 @@ func TestOpenRequestsFinish(t *testing.T) {
 	require.NoError(t, <-s.done)
 }
 
+// TestGuardsStandBeforeAllButProbes: in the order of the parts.
+func TestGuardsStandBeforeAllButProbes(t *testing.T) {
+	t.Parallel()
+	guard := func(name string) func(http.Handler) http.Handler {
+		return func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has(name) {
+					http.Error(w, name, http.StatusTeapot)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		}
+	}
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
+	cfg := common(t)
+	cfg.Pprof = true
+	s := start(t, cfg, service.Part{Name: "a", Guard: guard("first")}, service.Part{Name: "b", Guard: guard("second"), Routes: map[string]http.Handler{"/hello": hello}})
+	base := "http://" + s.logs.addr(t)
+	for path, want := range map[string]string{
+		"/hello": "200 hello", "/hello?second": "418 second\n", "/hello?first&second": "418 first\n", "/debug/pprof/cmdline?second": "418 second\n",
+	} {
+		code, body := get(t, base+path)
+		require.Equal(t, want, fmt.Sprintf("%d %s", code, body), path)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		code, _ := get(t, base+path+"?first&second")
+		require.Equal(t, http.StatusOK, code, path)
+	}
+	require.NoError(t, s.end())
+}
+
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	tel, log := telemetryOnce(), slog.New(slog.DiscardHandler)

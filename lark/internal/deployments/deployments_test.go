@@ -115,6 +115,22 @@ func TestVariablesAreKnown(t *testing.T) {
 	}
 }
 
+// TestTheGatewayKnowsItsOwnNames: it refuses requests for other hosts, so the names by which other containers call it are configured.
+func TestTheGatewayKnowsItsOwnNames(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, strings.Split(composeVariables(t)["gateway"]["LARK_GATEWAY_HOSTS"], ","), "gateway")
+	m := regexp.MustCompile(`LARK_GATEWAY_HOSTS, value: "([^"]+)"`).FindStringSubmatch(string(read(t, "kubernetes/gateway.yaml")))
+	require.Len(t, m, 2)
+	names := strings.Split(m[1], ",")
+	for _, name := range []string{"gateway", "gateway.larkstream", "gateway.larkstream.svc", "gateway.larkstream.svc.cluster.local"} {
+		require.Contains(t, names, name)
+	}
+	cfg, err := server.DefaultConfig()
+	require.NoError(t, err)
+	cfg.Hosts = names
+	require.NoError(t, cfg.Validate())
+}
+
 // configs are the configurations of the services, by the prefix of the variables whose names come from keys.
 func configs() map[string]any {
 	return map[string]any{
