@@ -43,18 +43,22 @@ type Config struct {
 
 // LimitsConfig bounds requests.
 type LimitsConfig struct {
-	MaxAudioBytes    int64         `yaml:"max_audio_bytes" default:"1073741824" help:"largest upload or download, in bytes"`
-	MaxQuestions     int           `yaml:"max_questions" default:"64" help:"questions per job"`
-	MaxQuestionChars int           `yaml:"max_question_chars" default:"2000" help:"characters per question"`
-	MaxSpans         int           `yaml:"max_spans" default:"256" help:"windows of an explicit plan"`
-	MaxOpenJobs      int           `yaml:"max_open_jobs" default:"10000" help:"jobs not ended; more are refused with 429"`
-	MaxUploads       int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
-	MaxStreams       int           `yaml:"max_streams" default:"1024" help:"event streams at once"`
-	UploadTimeout    time.Duration `yaml:"upload_timeout" default:"15m" help:"whole of a request that submits"`
-	RequestTimeout   time.Duration `yaml:"request_timeout" default:"30s" help:"whole of any other request but a stream"`
-	StreamTimeout    time.Duration `yaml:"stream_timeout" default:"6h" help:"longest life of one event stream"`
-	Heartbeat        time.Duration `yaml:"heartbeat" default:"15s" help:"between comments on an idle event stream"`
-	IdempotencyTTL   time.Duration `yaml:"idempotency_ttl" default:"24h" help:"how long an Idempotency-Key is remembered"`
+	MaxAudioBytes       int64         `yaml:"max_audio_bytes" default:"1073741824" help:"largest upload or download, in bytes"`
+	MaxQuestions        int           `yaml:"max_questions" default:"64" help:"questions per job"`
+	MaxQuestionChars    int           `yaml:"max_question_chars" default:"2000" help:"characters per question"`
+	MaxSpans            int           `yaml:"max_spans" default:"256" help:"windows of an explicit plan"`
+	MaxOpenJobs         int           `yaml:"max_open_jobs" default:"10000" help:"jobs not ended; more are refused with 429"`
+	MaxUploads          int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
+	MaxUploadsPerClient int           `yaml:"max_uploads_per_client" default:"16" help:"requests that submit at once from one address; behind a proxy, all come from one"`
+	MaxStreams          int           `yaml:"max_streams" default:"1024" help:"event streams at once"`
+	MaxStreamsPerClient int           `yaml:"max_streams_per_client" default:"512" help:"event streams at once of one address; behind a proxy, all are of one"`
+	MinUploadRate       int64         `yaml:"min_upload_rate" default:"1024" help:"bytes per second that the body of a request that submits must come at, over each upload_window"`
+	UploadWindow        time.Duration `yaml:"upload_window" default:"30s" help:"time over which min_upload_rate is measured"`
+	UploadTimeout       time.Duration `yaml:"upload_timeout" default:"15m" help:"whole of a request that submits"`
+	RequestTimeout      time.Duration `yaml:"request_timeout" default:"30s" help:"whole of any other request but a stream"`
+	StreamTimeout       time.Duration `yaml:"stream_timeout" default:"6h" help:"longest life of one event stream"`
+	Heartbeat           time.Duration `yaml:"heartbeat" default:"15s" help:"between comments on an idle event stream"`
+	IdempotencyTTL      time.Duration `yaml:"idempotency_ttl" default:"24h" help:"how long an Idempotency-Key is remembered"`
 }
 
 // FetchConfig bounds downloads of audio_url.
@@ -108,6 +112,8 @@ func (c *Config) Validate() error {
 		"limits.max_audio_bytes": l.MaxAudioBytes, "limits.max_questions": int64(l.MaxQuestions),
 		"limits.max_question_chars": int64(l.MaxQuestionChars), "limits.max_spans": int64(l.MaxSpans),
 		"limits.max_open_jobs": int64(l.MaxOpenJobs), "limits.max_uploads": int64(l.MaxUploads), "limits.max_streams": int64(l.MaxStreams),
+		"limits.max_uploads_per_client": int64(l.MaxUploadsPerClient), "limits.max_streams_per_client": int64(l.MaxStreamsPerClient),
+		"limits.min_upload_rate": l.MinUploadRate, "limits.upload_window": int64(l.UploadWindow),
 		"limits.upload_timeout": int64(l.UploadTimeout), "limits.request_timeout": int64(l.RequestTimeout),
 		"limits.stream_timeout": int64(l.StreamTimeout), "limits.heartbeat": int64(l.Heartbeat), "limits.idempotency_ttl": int64(l.IdempotencyTTL),
 		"fetch.timeout": int64(c.Fetch.Timeout), "sweep.interval": int64(c.Sweep.Interval),

@@ -53,18 +53,22 @@ type Metrics interface {
 
 // Limits of requests.
 type Limits struct {
-	MaxAudioBytes    int64         // of an upload or download
-	MaxQuestions     int           // per job
-	MaxQuestionChars int           // per question
-	MaxSpans         int           // of plan explicit
-	MaxOpenJobs      int           // not ended; more are refused
-	MaxUploads       int           // requests that submit at once
-	MaxStreams       int           // event streams at once
-	UploadTimeout    time.Duration // whole request that submits
-	RequestTimeout   time.Duration // every other request but a stream
-	StreamTimeout    time.Duration // longest life of one event stream
-	Heartbeat        time.Duration // between comments on an idle stream
-	IdempotencyTTL   time.Duration // how long a key is remembered
+	MaxAudioBytes       int64         // of an upload or download
+	MaxQuestions        int           // per job
+	MaxQuestionChars    int           // per question
+	MaxSpans            int           // of plan explicit
+	MaxOpenJobs         int           // not ended; more are refused
+	MaxUploads          int           // requests that submit at once
+	MaxUploadsPerClient int           // of one client address
+	MaxStreams          int           // event streams at once
+	MaxStreamsPerClient int           // of one client address
+	MinUploadRate       int64         // bytes per second that a body must come at, over UploadWindow
+	UploadWindow        time.Duration // over which the rate of a body is measured
+	UploadTimeout       time.Duration // whole request that submits
+	RequestTimeout      time.Duration // every other request but a stream
+	StreamTimeout       time.Duration // longest life of one event stream
+	Heartbeat           time.Duration // between comments on an idle stream
+	IdempotencyTTL      time.Duration // how long a key is remembered
 }
 
 // Deps of an API.
@@ -91,8 +95,8 @@ type API struct {
 	mux     *http.ServeMux
 	huma    huma.API
 	options map[string]*huma.Schema // of a job, by name
-	uploads chan struct{}
-	streams chan struct{}
+	uploads *slots
+	streams *slots
 	now     func() time.Time
 
 	closing chan struct{}
@@ -114,7 +118,8 @@ func New(limits Limits, deps Deps) (*API, error) {
 	}
 	for _, n := range []int64{
 		limits.MaxAudioBytes, int64(limits.MaxQuestions), int64(limits.MaxQuestionChars), int64(limits.MaxSpans),
-		int64(limits.MaxUploads), int64(limits.MaxStreams), int64(limits.UploadTimeout), int64(limits.RequestTimeout),
+		int64(limits.MaxUploads), int64(limits.MaxUploadsPerClient), int64(limits.MaxStreams), int64(limits.MaxStreamsPerClient),
+		limits.MinUploadRate, int64(limits.UploadWindow), int64(limits.UploadTimeout), int64(limits.RequestTimeout),
 		int64(limits.StreamTimeout), int64(limits.Heartbeat), int64(limits.IdempotencyTTL),
 	} {
 		if n <= 0 {
@@ -123,7 +128,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 	}
 	a := &API{
 		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now,
-		uploads: make(chan struct{}, limits.MaxUploads), streams: make(chan struct{}, limits.MaxStreams),
+		uploads: newSlots(limits.MaxUploads, limits.MaxUploadsPerClient), streams: newSlots(limits.MaxStreams, limits.MaxStreamsPerClient),
 		closing: make(chan struct{}),
 	}
 	a.huma = humago.New(a.mux, a.config())
@@ -198,14 +203,4 @@ func (a *API) bounded(ctx huma.Context, next func(huma.Context)) {
 	bound, cancel := context.WithTimeout(ctx.Context(), a.limits.RequestTimeout)
 	defer cancel()
 	next(huma.WithContext(ctx, bound))
-}
-
-// tryAcquire takes one of a limited number of slots without waiting.
-func tryAcquire(slots chan struct{}) bool {
-	select {
-	case slots <- struct{}{}:
-		return true
-	default:
-		return false
-	}
 }

@@ -56,20 +56,20 @@ func (a *API) readRequest(ctx context.Context, raw *rawRequest) (*request, error
 	if !ok {
 		deadline = time.Now().Add(a.limits.UploadTimeout)
 	}
-	// Recorders in tests have no deadlines; every real connection has.
-	_ = http.NewResponseController(raw.w).SetReadDeadline(deadline)
+	until := http.NewResponseController(raw.w).SetReadDeadline
+	sent := &paced{ReadCloser: raw.r.Body, until: until, window: a.limits.UploadWindow, rate: a.limits.MinUploadRate, end: deadline}
 	kind, params, err := mime.ParseMediaType(raw.r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, errMedia()
 	}
 	switch kind {
 	case "application/json":
-		body := http.MaxBytesReader(raw.w, raw.r.Body, maxFormBytes)
+		body := http.MaxBytesReader(raw.w, sent, maxFormBytes)
 		req := &request{}
 		return req, decodeJSON(body, &req.Submission)
 	case "multipart/form-data":
 		// What the form holds beside the audio is bounded again where it is read.
-		body := http.MaxBytesReader(raw.w, raw.r.Body, a.limits.MaxAudioBytes+2*maxFormBytes)
+		body := http.MaxBytesReader(raw.w, sent, a.limits.MaxAudioBytes+2*maxFormBytes)
 		return a.readForm(multipart.NewReader(body, params["boundary"]))
 	}
 	return nil, errMedia()
@@ -100,7 +100,7 @@ func bodyError(err error) error {
 		return err
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		p := problem(http.StatusRequestTimeout, codeBodyTimeout, "the body did not come in time")
+		p := problem(http.StatusRequestTimeout, codeBodyTimeout, "the body did not come in time; send it over a faster connection, or raise limits.upload_timeout of the gateway")
 		p.Retryable = true
 		return p
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/service"
 )
 
 // Ends of a stream that are not the job's.
@@ -38,7 +39,17 @@ const (
 type eventsInput struct {
 	ID          string `path:"id" doc:"Job id" maxLength:"64"`
 	LastEventID string `header:"Last-Event-ID" doc:"id of the last event seen; the stream goes on after it" maxLength:"40"`
+
+	client string
 }
+
+// Resolve implements huma.Resolver.
+func (in *eventsInput) Resolve(ctx huma.Context) []error {
+	in.client = service.Client(ctx.RemoteAddr())
+	return nil
+}
+
+var _ huma.Resolver = (*eventsInput)(nil)
 
 func (a *API) registerEvents() {
 	op := a.operation("watch-job", http.MethodGet, "/v1/jobs/{id}/events", "Watch a job",
@@ -72,11 +83,11 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 	if err != nil {
 		return nil, err
 	}
-	if !tryAcquire(a.streams) {
-		return nil, again(http.StatusTooManyRequests, codeTooManyStreams, 5, "%d streams are open, which is the limit", a.limits.MaxStreams)
+	if whose, limit := a.streams.take(in.client); limit > 0 {
+		return nil, again(http.StatusTooManyRequests, codeTooManyStreams, 5, "%d streams %s are open, which is the limit", limit, whose)
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
-		defer func() { <-a.streams }()
+		defer a.streams.give(in.client)
 		_, w := humago.Unwrap(hctx)
 		a.stream(ctx, w, j.ID, after)
 	}}, nil

@@ -258,6 +258,19 @@ func TestStreamsAreLimited(t *testing.T) {
 	}, patience, 5*time.Millisecond, "a watcher that goes gives its place back")
 }
 
+// TestOneClientDoesNotTakeAllStreams: its share is smaller than the whole.
+func TestOneClientDoesNotTakeAllStreams(t *testing.T) {
+	t.Parallel()
+	r := setup(t, func(l *api.Limits, _ *stream.Config) { l.MaxStreamsPerClient = 1 })
+	job := r.submit("q")
+	r.tap(t, job.ID, "")
+	p := r.do(http.MethodGet, "/v1/jobs/"+job.ID+"/events", nil).problem(t)
+	require.Equal(t, "too_many_streams", p.Code)
+	require.Contains(t, p.Detail, "1 streams of your address")
+	r.api.Close() // streams of others end at once
+	require.Equal(t, http.StatusOK, r.from("[2001:db8::1]:5", http.MethodGet, "/v1/jobs/"+job.ID+"/events", ""))
+}
+
 func TestStreamLifetime(t *testing.T) {
 	t.Parallel()
 	r := setup(t, func(l *api.Limits, _ *stream.Config) { l.StreamTimeout = 20 * time.Millisecond })

@@ -23,6 +23,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -92,10 +93,11 @@ func (a *API) submitBody() *huma.RequestBody {
 // validation, audio to the object store, job and outbox in one transaction, a signal to the relay.
 // A failure before the transaction leaves no job; the sweep deletes audio without a job later.
 func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error) {
-	if !tryAcquire(a.uploads) {
-		return nil, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests are being taken in, which is the limit", a.limits.MaxUploads)
+	from := service.Client(in.raw.r.RemoteAddr)
+	if whose, limit := a.uploads.take(from); limit > 0 {
+		return nil, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests %s are being taken in, which is the limit", limit, whose)
 	}
-	defer func() { <-a.uploads }()
+	defer a.uploads.give(from)
 	ctx, cancel := context.WithTimeout(ctx, a.limits.UploadTimeout)
 	defer cancel()
 	claim, used, err := a.claim(ctx, in.IdempotencyKey)

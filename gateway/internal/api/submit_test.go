@@ -319,7 +319,7 @@ func TestTagsAreAskedFor(t *testing.T) {
 // to come again.
 func TestIdempotencyRace(t *testing.T) {
 	t.Parallel()
-	r := setup(t, func(l *api.Limits, _ *stream.Config) { l.MaxUploads = 64 })
+	r := setup(t, func(l *api.Limits, _ *stream.Config) { l.MaxUploads, l.MaxUploadsPerClient = 64, 64 })
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	ids := map[string]int{}
@@ -399,6 +399,35 @@ func TestTooMany(t *testing.T) {
 	require.Equal(t, "malformed_body", (<-done).problem(t).Code)
 }
 
+// TestOneClientDoesNotTakeAllUploads: its share is smaller than the whole.
+func TestOneClientDoesNotTakeAllUploads(t *testing.T) {
+	t.Parallel()
+	r := setup(t, func(l *api.Limits, _ *stream.Config) { l.MaxUploads, l.MaxUploadsPerClient = 2, 1 })
+	pr, pw := io.Pipe()
+	done := make(chan answer, 1)
+	go func() {
+		done <- r.do(http.MethodPost, "/v1/jobs", pr, "Content-Type", "application/json", "Expect", "100-continue")
+	}()
+	_, err := io.WriteString(pw, "{")
+	require.NoError(t, err)
+	p := r.json("{}").problem(t)
+	require.Equal(t, "too_many_uploads", p.Code)
+	require.Contains(t, p.Detail, "of your address")
+	require.Equal(t, http.StatusUnprocessableEntity, r.from("192.0.2.1:5", http.MethodPost, "/v1/jobs", "{}"), "others are taken in")
+	require.NoError(t, pw.Close())
+	require.Equal(t, "malformed_body", (<-done).problem(t).Code)
+}
+
+// from makes a request of another address, without a connection, and returns the status.
+func (r *rig) from(remote, method, path, body string) int {
+	req := httptest.NewRequestWithContext(r.t.Context(), method, path, strings.NewReader(body))
+	req.RemoteAddr = remote
+	req.Header.Set("Content-Type", "application/json")
+	rec := httptest.NewRecorder()
+	r.api.Handler().ServeHTTP(rec, req)
+	return rec.Code
+}
+
 // TestSlowBody: a sender that stops sending does not hold its place for ever.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
@@ -408,6 +437,26 @@ func TestSlowBody(t *testing.T) {
 	go func() { _, _ = io.WriteString(pw, `{"questions":`) }()
 	a := r.do(http.MethodPost, "/v1/jobs", pr, "Content-Type", "application/json")
 	require.Equal(t, "408 body_timeout", fmt.Sprint(a.status, " ", a.problem(t).Code))
+}
+
+// TestStalledBody: a body that stops coming gives its place back long before the whole request's time is over.
+func TestStalledBody(t *testing.T) {
+	t.Parallel()
+	r := setup(t, func(l *api.Limits, _ *stream.Config) {
+		l.UploadWindow, l.UploadTimeout, l.MaxUploads = 100*time.Millisecond, time.Hour, 1 // the second body takes the place of the first
+	})
+	for name, body := range map[string][2]string{
+		"json": {"application/json", `{"questions":["`},
+		"form": {"multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=audio; filename=a\r\n\r\nRIFF"},
+	} {
+		pr, pw := io.Pipe()
+		go func() { _, _ = io.WriteString(pw, body[1]) }()
+		a := r.do(http.MethodPost, "/v1/jobs", pr, "Content-Type", body[0])
+		p := a.problem(t)
+		require.Equal(t, "408 body_timeout true", fmt.Sprint(p.Status, " ", p.Code, " ", p.Retryable), name)
+		require.Contains(t, p.Detail, "limits.min_upload_rate", name)
+		require.NoError(t, pw.Close())
+	}
 }
 
 // FuzzSubmit: whatever comes as a body, the answer is a job or a problem with a code.
