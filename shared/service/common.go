@@ -18,6 +18,10 @@ type Common struct {
 	// HTTPAddr serves health, readiness and metrics (and the gateway's API). Port 0 takes a free one,
 	// which the ready line of the log names.
 	HTTPAddr string `yaml:"http_addr" env:"LARK_HTTP_ADDR" flag:"http-addr" default:"127.0.0.1:0" help:"address of health, readiness and metrics; port 0 takes a free one"`
+	// HTTPConnections bounds the connections to HTTPAddr. On those over the bounds only health, readiness and metrics are answered.
+	HTTPConnections int `yaml:"http_connections" env:"LARK_HTTP_CONNECTIONS" flag:"http-connections" default:"4096" help:"HTTP connections at once; beyond them only health, readiness and metrics are answered"`
+	// HTTPConnectionsPerClient bounds the connections from one IPv4 address or IPv6 network of 64 bits.
+	HTTPConnectionsPerClient int `yaml:"http_connections_per_client" env:"LARK_HTTP_CONNECTIONS_PER_CLIENT" flag:"http-connections-per-client" default:"1024" help:"HTTP connections at once from one address; behind a proxy, all come from one"`
 	// KafkaBrokers are host:port pairs of the brokers to start from.
 	KafkaBrokers []string `yaml:"kafka_brokers" env:"KAFKA_BROKERS" flag:"kafka-brokers" default:"127.0.0.1:9092" help:"brokers to start from, host:port, separated by commas"`
 	// RedisURL is redis://[user:password@]host:port[/db]; empty runs without Redis, on blobs alone.
@@ -51,6 +55,12 @@ func (c Common) Validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		fault("http_addr: %w", err)
+	}
+	if c.HTTPConnections <= 0 {
+		fault("http_connections: must be above 0")
+	}
+	if c.HTTPConnectionsPerClient <= 0 {
+		fault("http_connections_per_client: must be above 0")
 	}
 	if len(c.KafkaBrokers) == 0 {
 		fault("kafka_brokers: at least one is needed")

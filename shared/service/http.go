@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"os"
@@ -57,8 +56,8 @@ func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err er
 			guarded = p.Guard(guarded)
 		}
 	}
-	open.Handle("/", guarded)
-	return open, nil
+	open.Handle("/", s.refuseSpare(guarded))
+	return bounded(open), nil
 }
 
 // health says that the process lives: it does not look at the parts.
@@ -91,11 +90,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 }
 
 // serve returns the HTTP server as the Run of a part.
-func serve(listener net.Listener, handler http.Handler, log *slog.Logger) func(context.Context) error {
+func serve(listener *gate, handler http.Handler, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		srv := &http.Server{
 			Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+			ConnContext: connContext, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		}
 		stopped := make(chan error, 1)
 		//nolint:contextcheck // ctx has ended: open requests finish on a time of their own

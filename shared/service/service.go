@@ -80,7 +80,7 @@ func (s *service) run(ctx context.Context, listener net.Listener, handler http.H
 	// Parts and requests must outlive ctx: they are stopped one by one.
 	base := context.WithoutCancel(ctx)
 	ended := make(chan string, len(s.parts)+1)
-	web := s.start(base, Part{Name: "http", Run: serve(listener, handler, s.log)}, ended)
+	web := s.start(base, Part{Name: "http", Run: serve(newGate(listener, s.cfg, s.log), handler, s.log)}, ended)
 	started := make([]*running, 0, len(s.parts))
 	for _, p := range s.parts {
 		if p.Run != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -302,6 +303,42 @@ func TestOpenRequestsFinish(t *testing.T) {
 	require.NoError(t, <-s.done)
 }
 
+// TestProbesAreAnsweredWhileAClientHoldsItsConnections: half-sent requests of one address, twice as many as are kept for probes.
+func TestProbesAreAnsweredWhileAClientHoldsItsConnections(t *testing.T) {
+	t.Parallel()
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
+	cfg := common(t)
+	cfg.HTTPConnectionsPerClient = 4
+	s := start(t, cfg, service.Part{Name: "a", Routes: map[string]http.Handler{"/hello": hello}})
+	addr := s.logs.addr(t)
+	base := "http://" + addr
+	var held []net.Conn
+	for range cfg.HTTPConnectionsPerClient + 64 {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr)
+		require.NoError(t, err)
+		_, err = io.WriteString(c, "GET /hello HTTP/1.1\r\nHos")
+		require.NoError(t, err)
+		held = append(held, c)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		code, _ := get(t, base+path)
+		require.Equal(t, http.StatusOK, code, path)
+	}
+	code, body := get(t, base+"/hello")
+	require.Equal(t, http.StatusTooManyRequests, code)
+	require.Contains(t, body, `"code":"too_many_connections"`)
+	require.Contains(t, body, "http_connections_per_client")
+	s.logs.wait(t, "too many HTTP connections")
+	for _, c := range held {
+		require.NoError(t, c.Close())
+	}
+	require.Eventually(t, func() bool {
+		code, _, err := fetch(t.Context(), base+"/hello")
+		return err == nil && code == http.StatusOK
+	}, time.Minute, 5*time.Millisecond, "connections that end are given back")
+	require.NoError(t, s.end())
+}
+
 // TestGuardsStandBeforeAllButProbes: in the order of the parts.
 func TestGuardsStandBeforeAllButProbes(t *testing.T) {
 	t.Parallel()
@@ -377,7 +414,7 @@ func TestCommonLoadsCompletely(t *testing.T) {
 func TestCommonReportsAllFaults(t *testing.T) {
 	t.Parallel()
 	err := service.Common{HTTPAddr: "x", KafkaBrokers: []string{"nowhere"}, LogLevel: "loud", LogFormat: "xml"}.Validate()
-	for _, path := range []string{"http_addr", "kafka_brokers", "blob_url", "log_level", "log_format", "drain_timeout"} {
+	for _, path := range []string{"http_addr", "http_connections", "http_connections_per_client", "kafka_brokers", "blob_url", "log_level", "log_format", "drain_timeout"} {
 		require.ErrorContains(t, err, path+":")
 	}
 	require.NoError(t, common(t).Validate())
