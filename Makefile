@@ -22,8 +22,6 @@ LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VE
 # The race detector needs a C compiler.
 RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
 JUKEBOX := github.com/larkstream/larkstream/engine/encoder/jukebox
-# Tests of the command line that encode whole windows.
-WHOLE_WINDOWS := ^Test(ModelEncode|BenchWindow|BenchPrecisions)
 # Tests of package audio that decode hours of audio.
 HOURS := ^Test(MemoryIsBounded|Differential|Resampler)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
@@ -77,13 +75,12 @@ test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test $(NATIVE) ## run the tests of every package
-	go test $(RACE) $(TEST_FLAGS) -skip '$(WHOLE_WINDOWS)|$(HOURS)' $$($(call tested,1))
+	go test $(RACE) $(TEST_FLAGS) -skip '$(HOURS)' $$($(call tested,1))
 	go test $(TEST_FLAGS) $$($(call tested,0))
 	go test $(TEST_FLAGS) -run '$(HOURS)' ./engine/audio
 	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
 	go test $(RACE) $(TEST_FLAGS) -run 'Context|Memory' $(JUKEBOX)
 	go test $(TEST_FLAGS) $(JUKEBOX)
-	go test $(TEST_FLAGS) -run '$(WHOLE_WINDOWS)' ./lark/internal/cli
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
