@@ -124,6 +124,7 @@ test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka and
 .PHONY: lint
 lint: generate-check tidy-check standalone $(GOLANGCI_LINT) ## run the linters and check generated code and modules
 	$(GOLANGCI_LINT) run --allow-parallel-runners $(PACKAGES)
+	@$(GOLANGCI_LINT) fmt --diff $(MODULES) || { echo "code is not formatted: run 'make fmt' and commit the result"; exit 1; }
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## format the Go code (gofumpt, import groups)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/encoder/jukebox/jukeboxtest"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
@@ -34,7 +35,7 @@ func TestDeviceNames(t *testing.T) {
 // The same bundle gives the same frames with ggml's kernels as with ours.
 func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 	t.Parallel()
-	dir, o := jukeboxBundle(t), Options{Device: Device{Name: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}}
+	dir, o := jukeboxtest.Bundle(t), Options{Device: Device{Name: DeviceGGMLCPU, NativeDir: nativetest.Dir(t)}}
 	e, err := openDir(t, dir, o)
 	require.NoError(t, err)
 	got, err := e.Encode(t.Context(), tone(9000))
@@ -56,7 +57,7 @@ func TestADeviceGivesTheProcessorsFrames(t *testing.T) {
 // A device that is named must be there; auto takes the processor where there is no other, and says why.
 func TestWhatIsDoneWithoutTheDevice(t *testing.T) {
 	t.Parallel()
-	b, err := model.Load(jukeboxBundle(t))
+	b, err := model.Load(jukeboxtest.Bundle(t))
 	require.NoError(t, err)
 	var text bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&text, nil))

@@ -5,10 +5,11 @@ import (
 	"math"
 	"testing"
 
-	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/engine/model/modeltest"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/modeltest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

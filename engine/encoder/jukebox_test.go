@@ -3,26 +3,13 @@ package encoder
 import (
 	"context"
 	"math"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/encoder/jukebox/jukeboxtest"
 	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 )
-
-// jukeboxBundle writes a bundle of random weights that hears 3 s.
-func jukeboxBundle(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bundle")
-	_, err := jukeboxbundle.RandomOf(t.Context(), jukeboxbundle.Config{
-		Layers: 3, Heads: 2, Blocks: 16, Context: 1024, Width: 48, State: 12, MLP: 40,
-		Bins: 64, CodeWidth: 64, ConvWidth: 32, Genres: 4, Artists: 5,
-	}, jukeboxbundle.RandomConfig{Seed: 1, Out: dir}, func(int64, int64) {})
-	require.NoError(t, err)
-	return dir
-}
 
 func tone(samples int) []int16 {
 	pcm := make([]int16, samples)
@@ -34,7 +21,7 @@ func tone(samples int) []int16 {
 
 func TestJukeboxEngine(t *testing.T) {
 	t.Parallel()
-	e, err := openDir(t, jukeboxBundle(t), Options{})
+	e, err := openDir(t, jukeboxtest.Bundle(t), Options{})
 	require.NoError(t, err)
 	frames, err := e.Encode(t.Context(), tone(44100))
 	require.NoError(t, err)
@@ -56,7 +43,7 @@ func TestJukeboxEngine(t *testing.T) {
 
 func TestConfigurationChoosesThePrecision(t *testing.T) {
 	t.Parallel()
-	dir := jukeboxBundle(t)
+	dir := jukeboxtest.Bundle(t)
 	frames := map[string][]float32{}
 	for _, precision := range []string{"", "f32", "bf16x2", "bf16"} {
 		e, err := openAt(t, dir, precision)
@@ -85,7 +72,7 @@ func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 		`encoder.config.n_ctx: many is unknown or no integer`:   func(m *model.Manifest) { m.Encoder.Config["n_ctx"] = "many" },
 		`"bottleneck.level_blocks.2.k" is F32 [64 64], where F`: func(m *model.Manifest) { m.Encoder.Config["bins"] = 63 },
 	} {
-		dir := jukeboxBundle(t)
+		dir := jukeboxtest.Bundle(t)
 		b, err := model.Load(dir)
 		require.NoError(t, err)
 		change(&b.Manifest)
@@ -101,7 +88,7 @@ func TestBundlesThatTheJukeboxEngineRefuses(t *testing.T) {
 
 func TestWeightsInUseAreNotFreed(t *testing.T) {
 	t.Parallel()
-	b, err := model.Load(jukeboxBundle(t))
+	b, err := model.Load(jukeboxtest.Bundle(t))
 	require.NoError(t, err)
 	begun, goOn := make(chan struct{}, 1), make(chan struct{})
 	j, err := OpenJukebox(b, JukeboxOptions{Mark: func(JukeboxPart) {

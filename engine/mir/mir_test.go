@@ -157,7 +157,7 @@ func TestHowTheStreamIsCutChangesNothing(t *testing.T) {
 	}
 }
 
-// An hour is cut into sections: memory stays, the tempo stays, and the beats go on across the cuts.
+// 25 minutes are cut into sections: memory stays, the tempo stays, and the beats go on across the cuts.
 func TestLongStreamIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("analyses 25 minutes")

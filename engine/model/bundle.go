@@ -12,8 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/larkstream/larkstream/engine/tensor"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/larkstream/larkstream/engine/tensor"
 )
 
 const (

@@ -28,6 +28,46 @@ func TestAMXTileInterpretedFromItsBytes(t *testing.T) {
 	}
 }
 
+// The whole of the kernel runs in the interpreter on operands laid out here, so that this needs nothing of the processor. Numbers are small and
+// whole, so that every order of the sums gives the same.
+func TestAMXTileInterpretedOnAnyMachine(t *testing.T) {
+	t.Parallel()
+	machine, err := readAMX()
+	require.NoError(t, err)
+	const rows, columns, depth, count = 32, 32, 48, 3
+	r := rand.New(rand.NewPCG(6, 6))
+	whole := func() float32 { return float32(r.IntN(15) - 7) }
+	a, b, got := make([]uint32, rows*depth), make([]uint32, count*columns*depth), make([]float32, count*rows*columns)
+	want := make([]float32, len(got))
+	for i := range got {
+		got[i] = whole()
+		want[i] = got[i]
+	}
+	couple := func(list []uint32) {
+		for i := range list {
+			list[i] = uint32(F32ToBF16(whole())) | uint32(F32ToBF16(whole()))<<16
+		}
+	}
+	couple(a)
+	couple(b)
+	product := func(x, y uint32) float32 {
+		return BF16ToF32(uint16(x))*BF16ToF32(uint16(y)) + BF16ToF32(uint16(x>>16))*BF16ToF32(uint16(y>>16))
+	}
+	for panel := range count {
+		for row := range rows {
+			for column := range columns {
+				for k := range depth {
+					x := a[(k/pairBlock*rows+row)*pairBlock+k%pairBlock]
+					y := b[(panel*depth+k)*columns+column]
+					want[(panel*rows+row)*columns+column] += product(x, y)
+				}
+			}
+		}
+	}
+	require.NoError(t, machine.call(depth, count, a, b, got))
+	require.Equal(t, want, got)
+}
+
 // The interpreter and the unit give the same, to the last bit but for the order of sums within a tile.
 func TestAMXTileGivesWhatTheInterpreterGives(t *testing.T) {
 	t.Parallel()

@@ -21,11 +21,11 @@ import (
 // asyncAPI is the part of an AsyncAPI 3 document that tells how topics are made and what they carry.
 type asyncAPI struct {
 	Channels map[string]struct {
-		Address  string `yaml:"address"`
-		Key      string `yaml:"x-key"`
+		Address string `yaml:"address"`
+		Key     string `yaml:"x-key"`
 		// TrimmedAfter is how long finished records of a trimmed topic are kept, in milliseconds.
 		TrimmedAfter int64 `yaml:"x-trimmed-after-ms"`
-		Messages map[string]struct {
+		Messages     map[string]struct {
 			Ref string `yaml:"$ref"`
 		} `yaml:"messages"`
 		Bindings struct {

@@ -141,7 +141,8 @@ func TestARefusedJobIsPlannedAndEnded(t *testing.T) {
 func TestARefusedRecordWithoutAJobEndsNothing(t *testing.T) {
 	t.Parallel()
 	for _, rec := range []event.Record{
-		{}, event.Record{}.With(event.HeaderSubject, "no/id"),
+		{},
+		event.Record{}.With(event.HeaderSubject, "no/id"),
 		event.Record{Value: []byte{0xff}}.With(event.HeaderType, event.TypeOutcome).With(event.HeaderSubject, "job-1"),
 		event.Record{Value: []byte{0xff}}.With(event.HeaderType, event.TypeControl).With(event.HeaderSubject, "job-1"),
 	} {

@@ -64,7 +64,7 @@ type TopicSpec struct {
 	Retention time.Duration
 	// Trimmed topics carry work: the broker deletes nothing by itself, whatever its age. The stage that reads the topic deletes
 	// records once they are older than Retention and every group that reads the topic has committed them.
-	Trimmed bool
+	Trimmed   bool
 	Compacted bool
 	// Key says what records are keyed by, for documentation.
 	Key string

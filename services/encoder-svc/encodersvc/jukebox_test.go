@@ -3,12 +3,13 @@ package encodersvc
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/larkstream/larkstream/engine/encoder"
+	"github.com/larkstream/larkstream/engine/encoder/jukebox/jukeboxtest"
 	"github.com/larkstream/larkstream/engine/model"
-	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -16,24 +17,11 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
 	"github.com/larkstream/larkstream/shared/worker"
-	"github.com/stretchr/testify/require"
 )
-
-// jukeboxBundle writes a bundle of random weights that hears 3 s.
-func jukeboxBundle(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bundle")
-	_, err := jukeboxbundle.RandomOf(t.Context(), jukeboxbundle.Config{
-		Layers: 3, Heads: 2, Blocks: 16, Context: 1024, Width: 48, State: 12, MLP: 40,
-		Bins: 64, CodeWidth: 64, ConvWidth: 32, Genres: 4, Artists: 5,
-	}, jukeboxbundle.RandomConfig{Seed: 1, Out: dir}, func(int64, int64) {})
-	require.NoError(t, err)
-	return dir
-}
 
 func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is global
 	rig := stagetest.New(t)
-	svc := rig.Start(t, Command, jukeboxBundle(t))
+	svc := rig.Start(t, Command, jukeboxtest.Bundle(t))
 	rig.Publish(t, window(t, rig, "job", 1))
 	ready := stagetest.Of[*eventpb.EmbeddingReady](t, rig.Await(t, event.TopicEmbeddings, 1))
 	require.Equal(t, uint32(10), ready[0].GetFrames())
@@ -44,7 +32,7 @@ func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is gl
 
 func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
 	rig := stagetest.New(t)
-	svc := rig.Start(t, Command, jukeboxBundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
+	svc := rig.Start(t, Command, jukeboxtest.Bundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
 	for i := range 3 {
 		rig.Publish(t, window(t, rig, "job", i))
 	}
@@ -56,7 +44,7 @@ func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // teleme
 
 func TestReadinessTellsWhatIsOnTheDevice(t *testing.T) {
 	t.Parallel()
-	b, err := model.Read(jukeboxBundle(t))
+	b, err := model.Read(jukeboxtest.Bundle(t))
 	require.NoError(t, err)
 	store, err := blob.Open(t.Context(), "mem://")
 	require.NoError(t, err)

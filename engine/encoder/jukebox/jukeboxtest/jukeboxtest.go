@@ -39,6 +39,18 @@ func Import(dir string) (map[string]any, *model.Mapped, error) {
 	return m.Encoder.Config, weights, err
 }
 
+// Bundle writes a bundle of random weights that hears 3 s and gives frames of width 48.
+func Bundle(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "bundle")
+	_, err := jukeboxbundle.RandomOf(t.Context(), jukeboxbundle.Config{
+		Layers: 3, Heads: 2, Blocks: 16, Context: 1024, Width: 48, State: 12, MLP: 40,
+		Bins: 64, CodeWidth: 64, ConvWidth: 32, Genres: 4, Artists: 5,
+	}, jukeboxbundle.RandomConfig{Seed: 1, Out: dir}, func(int64, int64) {})
+	require.NoError(t, err)
+	return dir
+}
+
 // Clip reads a 16-bit mono WAV.
 func Clip(t testing.TB, name string) []int16 {
 	t.Helper()
