@@ -93,23 +93,27 @@ func (r *replayer) run(ctx context.Context) error {
 	lines, fault := readLines(ctx, r.Input)
 	number := 0
 	for {
+		var line []byte
+		var more bool
 		select {
 		case <-ctx.Done():
+		case line, more = <-lines:
+		}
+		if ctx.Err() != nil { // the reader ends too; what it has given is not all
 			return fmt.Errorf("replay ended before line %d: %w", r.totals.NextLine, context.Cause(ctx))
-		case line, more := <-lines:
-			number++
-			if !more {
-				if err := r.flush(ctx, number); err != nil {
-					return err
-				}
-				return fault()
-			}
-			if number < r.FromLine {
-				continue
-			}
-			if err := r.line(ctx, number, line); err != nil {
+		}
+		number++
+		if !more {
+			if err := r.flush(ctx, number); err != nil {
 				return err
 			}
+			return fault()
+		}
+		if number < r.FromLine {
+			continue
+		}
+		if err := r.line(ctx, number, line); err != nil {
+			return err
 		}
 	}
 }

@@ -3,6 +3,7 @@ package encodersvc
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +32,8 @@ func TestJukeboxService(t *testing.T) { //nolint:paralleltest // telemetry is gl
 }
 
 func TestJukeboxServiceOnADevice(t *testing.T) { //nolint:paralleltest // telemetry is global
+	// ggml's processor takes as many threads as Go. They wait for one another in loops: on a busy machine, two take minutes.
+	t.Cleanup(func(before int) func() { return func() { runtime.GOMAXPROCS(before) } }(runtime.GOMAXPROCS(1)))
 	rig := stagetest.New(t)
 	svc := rig.Start(t, Command, jukeboxtest.Bundle(t), "--device", "ggml-cpu", "--native-dir", nativetest.Dir(t), "--concurrency", "2")
 	for i := range 3 {

@@ -25,7 +25,7 @@ import (
 
 const (
 	// patience bounds waits for signals that come at once in a healthy run.
-	patience = 60 * time.Second
+	patience = 5 * time.Minute
 	tick     = 5 * time.Millisecond
 )
 
