@@ -22,8 +22,6 @@ LDFLAGS := -s -w -X github.com/larkstream/larkstream/shared/service.version=$(VE
 # The race detector needs a C compiler.
 RACE := $(shell { command -v gcc || command -v clang; } >/dev/null && echo -race)
 JUKEBOX := github.com/larkstream/larkstream/engine/encoder/jukebox
-# Tests of package audio that decode hours of audio.
-HOURS := ^Test(MemoryIsBounded|Differential|Resampler)
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
 NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
@@ -64,23 +62,24 @@ test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
 
 # The linters vet tests, so building them does not.
 TEST_FLAGS := -vet=off -shuffle=on -timeout 20m
-# The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak. engine/mir starts
-# none; its tests look for leaks in what they call.
-# $(1) is 1 for those packages, 0 for the others.
-tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' $(PACKAGES) \
-	| grep -v -e '^[^ ]*/lark/e2e ' -e '^$(JUKEBOX) ' | awk '(!/engine\/mir / && /[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
+# The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak. The packages of
+# CALM start none; their tests look for leaks in what they call. Under the detector the packages of ARITHMETIC take seven to ten times as long, so
+# that there it runs what concerns concurrency.
+CALM := mir|audio|audio/cut
+ARITHMETIC := tensor|encoder|encoder/jukebox|encoder/ggmljukebox
+CONCURRENT := Context|AtOnce|Together|InUse|InHand|Memory|KernelsAreTriedOnce
+# $(1) is 1 for the packages that the detector runs whole, 0 for the others.
+tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' $(PACKAGES) | grep -v '^[^ ]*/lark/e2e ' \
+	| awk -v other='/engine/($(CALM)|$(ARITHMETIC))$$' '($$1 !~ other && /[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
 
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
 test-unit: deps-test $(NATIVE) ## run the tests of every package
-	go test $(RACE) $(TEST_FLAGS) -skip '$(HOURS)' $$($(call tested,1))
+	go test $(RACE) $(TEST_FLAGS) $$($(call tested,1))
+	go test $(RACE) $(TEST_FLAGS) -run '$(CONCURRENT)' $(addprefix ./engine/,$(subst |, ,$(ARITHMETIC)))
 	go test $(TEST_FLAGS) $$($(call tested,0))
-	go test $(TEST_FLAGS) -run '$(HOURS)' ./engine/audio
-	@# Whole windows of the Jukebox encoder take minutes under the race detector: there, what concerns concurrency.
-	go test $(RACE) $(TEST_FLAGS) -run 'Context|Memory' $(JUKEBOX)
-	go test $(TEST_FLAGS) $(JUKEBOX)
 
 .PHONY: test-kernels
 test-kernels: ## run the encoders' arithmetic on the kernels that other machines would choose
