@@ -59,7 +59,8 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 		kfake.WithLogger(brokerLog{c.Log}),
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanerBackoff}),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			return (&net.ListenConfig{}).Listen(context.Background(), network, addr)
+			l, err := (&net.ListenConfig{}).Listen(context.Background(), network, addr)
+			return guardedListener{l, c.Log}, err
 		}),
 	}
 	b := &Broker{}

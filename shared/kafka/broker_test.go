@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -126,6 +129,26 @@ func TestBrokerKeepsItsStateOverACleanRestart(t *testing.T) {
 	<-caughtUp
 	require.Len(t, got.values(), 20)
 	require.Equal(t, "3600000", settings(t, admin(t, cfg), topic)["retention.ms"])
+}
+
+// An HTTP request claims 1.2 GB by its first four bytes; the broker must not take memory for them.
+func TestBrokerClosesWhatIsNotKafka(t *testing.T) {
+	t.Parallel()
+	read, write := io.Pipe()
+	b, err := kafka.StartBroker(kafka.BrokerConfig{Log: slog.New(slog.NewTextHandler(write, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", b.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = conn.Write([]byte("GET / HTTP/1.1\r\n\r\n"))
+	require.NoError(t, err)
+	line, err := bufio.NewReader(read).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "bytes=1195725856")
+	_, err = conn.Read(make([]byte, 1))
+	require.Error(t, err, "closed, without an answer")
+	require.NoError(t, read.Close())
 }
 
 func TestBrokerTellsOfATakenAddress(t *testing.T) {
