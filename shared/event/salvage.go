@@ -37,12 +37,12 @@ func salvage(rec Record) proto.Message {
 func salvageTask(t *eventpb.Task, subject string) proto.Message {
 	out := &eventpb.Task{
 		JobId: salvageID(t.GetJobId(), subject), Track: salvageTrack(t.GetTrack().GetSha256()), Window: &eventpb.Window{},
-		Questions: salvageQuestions(t.GetQuestions()), CreatedUnixMs: t.GetCreatedUnixMs(), DeadlineUnixMs: t.GetDeadlineUnixMs(),
+		Questions: salvageQuestions(t.GetQuestions()), CreatedUnixMs: salvageTime(t.GetCreatedUnixMs()), DeadlineUnixMs: salvageTime(t.GetDeadlineUnixMs()),
 	}
 	if out.GetJobId() == "" {
 		return nil
 	}
-	if w := t.GetWindow(); hexPattern.MatchString(w.GetHash()) && validateWindow(w) == nil {
+	if w := t.GetWindow(); hexPattern.MatchString(w.GetHash()) && validateWindow(w) == nil && validateNumbers(w) == nil {
 		out.Window = w
 	}
 	return &eventpb.WindowReady{Task: out}
@@ -51,7 +51,7 @@ func salvageTask(t *eventpb.Task, subject string) proto.Message {
 func salvageJob(j *eventpb.Job, subject string) proto.Message {
 	out := &eventpb.Job{
 		JobId: salvageID(j.GetJobId(), subject), Audio: &eventpb.Audio{Sha256: salvageTrack(j.GetAudio().GetSha256()).GetSha256()},
-		Questions: salvageQuestions(j.GetQuestions()), CreatedUnixMs: j.GetCreatedUnixMs(), DeadlineUnixMs: j.GetDeadlineUnixMs(),
+		Questions: salvageQuestions(j.GetQuestions()), CreatedUnixMs: salvageTime(j.GetCreatedUnixMs()), DeadlineUnixMs: salvageTime(j.GetDeadlineUnixMs()),
 	}
 	if out.GetJobId() == "" {
 		return nil
@@ -69,6 +69,14 @@ func salvageID(id, subject string) string {
 		}
 	}
 	return ""
+}
+
+// salvageTime is a time that records may have, or none.
+func salvageTime(unixMs int64) int64 {
+	if unixMs < 0 || unixMs > maxUnixMs {
+		return 0
+	}
+	return unixMs
 }
 
 func salvageTrack(sha256 string) *eventpb.Track {

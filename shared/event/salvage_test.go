@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -46,6 +47,17 @@ func TestEveryRefusedRecordThatNamesAJobEndsItsQuestions(t *testing.T) {
 		"breaks a rule": {
 			change: func(task *eventpb.Task, rec *event.Record) { task.Window.BlobKey = "elsewhere"; revalue(t, task, rec) },
 			err:    event.ErrInvalid, questions: 2, window: true,
+		},
+		"a deadline of the year 10000": {
+			change: func(task *eventpb.Task, rec *event.Record) {
+				task.DeadlineUnixMs = 253402300800000
+				revalue(t, task, rec)
+			},
+			err: event.ErrInvalid, questions: 2, window: true,
+		},
+		"a window that hears NaN": {
+			change: func(task *eventpb.Task, rec *event.Record) { task.Window.HeardS = math.NaN(); revalue(t, task, rec) },
+			err:    event.ErrInvalid, questions: 2,
 		},
 		"window out of range": {
 			change: func(task *eventpb.Task, rec *event.Record) {

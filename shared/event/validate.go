@@ -33,8 +33,15 @@ var (
 )
 
 // Validate reports the first fault that makes a message unusable: a missing or malformed id, a count or a text over its
-// bound, a time that is not a number.
+// bound, a time or a number that no view can show.
 func Validate(msg proto.Message) error {
+	if err := validateKind(msg); err != nil {
+		return err
+	}
+	return validateNumbers(msg)
+}
+
+func validateKind(msg proto.Message) error {
 	switch m := msg.(type) {
 	case *eventpb.Job:
 		return validateJob(m)
@@ -104,7 +111,7 @@ func validateTask(t *eventpb.Task) error {
 
 // validateTrack bounds what is said of a track.
 func validateTrack(t *eventpb.Track) error {
-	if !finite(t.GetDurationS()) || !finite(t.GetMissingS()) || t.GetMissingS() < 0 {
+	if !finite(t.GetDurationS()) || t.GetDurationS() < 0 || !finite(t.GetMissingS()) || t.GetMissingS() < 0 {
 		return errors.New("the track's length is not a number")
 	}
 	if n := len(t.GetWarnings()); n > MaxWarnings {
