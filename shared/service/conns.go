@@ -156,9 +156,10 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 
 func isSpare(r *http.Request) bool { return r.Context().Value(spareKey{}) != nil }
 
-// bounded gives every body its time, and ends a spare connection after one request.
+// bounded gives every body its time, and ends a spare connection after one request. No answer may be taken for another type than it names.
 func bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.ContentLength != 0 {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // recorders in tests have no deadlines
 		}

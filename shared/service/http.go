@@ -32,11 +32,13 @@ func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err er
 		}
 	}()
 	open, mux := http.NewServeMux(), http.NewServeMux()
-	for path, h := range map[string]http.Handler{
-		"/healthz": http.HandlerFunc(s.health), "/readyz": http.HandlerFunc(s.ready), "/metrics": tel.MetricsHandler(),
-	} {
+	probes := map[string]http.Handler{
+		"/healthz": http.HandlerFunc(s.health), "/readyz": http.HandlerFunc(s.ready), "/metrics": s.guarded(tel.MetricsHandler()),
+	}
+	for path, h := range probes {
 		mux.Handle("GET "+path, h) // refuses a part's route to the same path
 		open.Handle("GET "+path, h)
+		open.HandleFunc(path, onlyGet)
 	}
 	if s.cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -50,14 +52,23 @@ func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err er
 			mux.Handle(pattern, h)
 		}
 	}
-	guarded := http.Handler(mux)
+	open.Handle("/", s.refuseSpare(s.guarded(mux)))
+	return bounded(open), nil
+}
+
+// guarded stands behind the guards of all parts.
+func (s *service) guarded(h http.Handler) http.Handler {
 	for _, p := range slices.Backward(s.parts) {
 		if p.Guard != nil {
-			guarded = p.Guard(guarded)
+			h = p.Guard(h)
 		}
 	}
-	open.Handle("/", s.refuseSpare(guarded))
-	return bounded(open), nil
+	return h
+}
+
+func onlyGet(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	http.Error(w, "use GET", http.StatusMethodNotAllowed)
 }
 
 // health says that the process lives: it does not look at the parts.

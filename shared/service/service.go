@@ -31,7 +31,7 @@ type Part struct {
 	Ready func() error
 	// Routes are served beside the service's own: patterns of http.ServeMux.
 	Routes map[string]http.Handler
-	// Guard, when set, stands before every route of the service but health, readiness and metrics, which probes call by addresses that
+	// Guard, when set, stands before every route of the service but health and readiness, which probes call by addresses that
 	// the service does not know. The guards of several parts are passed in the order of the parts.
 	Guard func(http.Handler) http.Handler
 }

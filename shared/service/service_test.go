@@ -339,7 +339,7 @@ func TestProbesAreAnsweredWhileAClientHoldsItsConnections(t *testing.T) {
 	require.NoError(t, s.end())
 }
 
-// TestGuardsStandBeforeAllButProbes: in the order of the parts.
+// TestGuardsStandBeforeAllButProbes: in the order of the parts; metrics are no probe.
 func TestGuardsStandBeforeAllButProbes(t *testing.T) {
 	t.Parallel()
 	guard := func(name string) func(http.Handler) http.Handler {
@@ -360,13 +360,33 @@ func TestGuardsStandBeforeAllButProbes(t *testing.T) {
 	base := "http://" + s.logs.addr(t)
 	for path, want := range map[string]string{
 		"/hello": "200 hello", "/hello?second": "418 second\n", "/hello?first&second": "418 first\n", "/debug/pprof/cmdline?second": "418 second\n",
+		"/metrics?second": "418 second\n",
 	} {
 		code, body := get(t, base+path)
 		require.Equal(t, want, fmt.Sprintf("%d %s", code, body), path)
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/healthz", "/readyz"} {
 		code, _ := get(t, base+path+"?first&second")
 		require.Equal(t, http.StatusOK, code, path)
+	}
+	require.NoError(t, s.end())
+}
+
+func TestAnswersNameTheirTypeAndTheirMethods(t *testing.T) {
+	t.Parallel()
+	s := start(t, common(t), service.Part{Name: "a"})
+	base := "http://" + s.logs.addr(t)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		for method, want := range map[string]int{http.MethodGet: http.StatusOK, http.MethodHead: http.StatusOK, http.MethodPost: http.StatusMethodNotAllowed} {
+			req, err := http.NewRequestWithContext(t.Context(), method, base+path, nil)
+			require.NoError(t, err)
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, want, resp.StatusCode, path)
+			require.Equal(t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
+			require.Equal(t, want == http.StatusMethodNotAllowed, resp.Header.Get("Allow") == "GET, HEAD")
+		}
 	}
 	require.NoError(t, s.end())
 }
