@@ -91,15 +91,16 @@ func Mark(span trace.Span, err error) {
 	}
 }
 
-// HTTPHandler measures all requests to next. It traces only requests that change something or belong to a trace already,
-// because the traces of pollers and open streams would bury the traces of jobs. A span is named after its route.
+// HTTPHandler measures all requests to next. It traces only requests that change something, because the traces of pollers and open streams
+// would bury the traces of jobs. A span is named after its route. The callers are strangers: each request begins a trace of its own, which
+// links to the span that the caller names, so that nobody can add to the trace of another job or choose what is sampled.
 func HTTPHandler(next http.Handler) http.Handler {
 	named := otelhttp.WithSpanNameFormatter(spanName)
-	traced := otelhttp.NewHandler(next, "http", named)
-	measured := otelhttp.NewHandler(next, "http", named, otelhttp.WithTracerProvider(noop.NewTracerProvider()))
+	traced := otelhttp.NewHandler(next, "http", named, otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
+	measured := otelhttp.NewHandler(next, "http", named, otelhttp.WithTracerProvider(noop.NewTracerProvider()),
+		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-		if reads && r.Header.Get("traceparent") == "" {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
 			measured.ServeHTTP(w, r)
 			return
 		}

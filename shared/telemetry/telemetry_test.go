@@ -177,7 +177,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		require.Contains(t, text, line)
 	}
 
-	require.Equal(t, []string{"POST /v1/jobs", "GET /v1/jobs/{id}"}, names, "a plain read makes no span")
+	require.Equal(t, []string{"POST /v1/jobs", "POST /v1/jobs"}, names, "a read makes no span, whatever trace it names")
 	require.Contains(t, text, `http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200"`)
 	require.Positive(t, upstream.metrics.Load(), "metrics by OTLP")
 	for name, all := range map[string][]seen{"by OTLP": upstream.spans, "in process": kept} {
@@ -216,6 +216,7 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	before := len(spans.GetSpans())
 	for _, r := range []struct{ method, path, parent string }{
 		{http.MethodPost, "/v1/jobs", ""}, {http.MethodGet, "/v1/jobs/7", ""}, {http.MethodGet, "/v1/jobs/7", parent},
+		{http.MethodPost, "/v1/jobs", parent},
 	} {
 		req := httptest.NewRequestWithContext(context.Background(), r.method, r.path, nil)
 		if r.parent != "" {
@@ -225,7 +226,11 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	}
 	for _, s := range spans.GetSpans()[before:] {
 		names = append(names, s.Name)
+		require.False(t, s.Parent.IsValid(), "a stranger's span is no parent")
 	}
+	links := spans.GetSpans()[before+1].Links
+	require.Len(t, links, 1)
+	require.Equal(t, "0af7651916cd43dd8448eb211c80319c", links[0].SpanContext.TraceID().String())
 	return names
 }
 
