@@ -15,13 +15,18 @@ import (
 	"strings"
 )
 
+// EnvToken is the variable of the environment that holds the token of a gateway, for programs that take it from there. The client does not read
+// it itself.
+const EnvToken = "LARK_TOKEN"
+
 // maxBody bounds what is read of one answer but a stream.
 const maxBody = 16 << 20
 
 // Client speaks to one gateway. It is safe for concurrent use.
 type Client struct {
-	base *url.URL
-	http *http.Client
+	base  *url.URL
+	http  *http.Client
+	token string
 }
 
 // New makes a client of the gateway at baseURL, such as http://127.0.0.1:8080. A nil http.Client means
@@ -38,6 +43,13 @@ func New(baseURL string, hc *http.Client) (*Client, error) {
 		hc = http.DefaultClient
 	}
 	return &Client{base: u, http: hc}, nil
+}
+
+// WithToken returns a client that sends the token of the gateway with every request; "" is none.
+func (c *Client) WithToken(token string) *Client {
+	with := *c
+	with.token = token
+	return &with
 }
 
 // Upload is a file to be sent with a submission. Reader is read once.
@@ -185,6 +197,18 @@ func (c *Client) Cancel(ctx context.Context, jobID string) (Job, error) {
 	return job, nil
 }
 
+// Delete deletes a job that has ended, with its outcomes.
+func (c *Client) Delete(ctx context.Context, jobID string) error {
+	req, err := c.request(ctx, http.MethodDelete, c.jobURL(jobID), nil)
+	if err == nil {
+		err = c.do(req, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("deleting job %s: %w", jobID, err)
+	}
+	return nil
+}
+
 // Models returns the models that the gateway's deployment serves.
 func (c *Client) Models(ctx context.Context) ([]Model, error) {
 	var list ModelList
@@ -204,6 +228,9 @@ func (c *Client) request(ctx context.Context, method string, u *url.URL, body io
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	return req, nil
 }
 
@@ -215,7 +242,7 @@ func (c *Client) get(ctx context.Context, u *url.URL, dst any) error {
 	return c.do(req, dst)
 }
 
-// do sends a request and decodes its answer; a problem comes back as *Problem.
+// do sends a request and decodes its answer into dst, nil for an answer without a body; a problem comes back as *Problem.
 func (c *Client) do(req *http.Request, dst any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -224,6 +251,9 @@ func (c *Client) do(req *http.Request, dst any) error {
 	defer resp.Body.Close()
 	if err := problemOf(resp); err != nil {
 		return err
+	}
+	if dst == nil {
+		return nil
 	}
 	body := &io.LimitedReader{R: resp.Body, N: maxBody}
 	err = json.NewDecoder(body).Decode(dst)

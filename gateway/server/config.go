@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,13 +29,19 @@ type Config struct {
 	service.Common `yaml:",inline"`
 	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path or sqlite://./relative/path.
 	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path"`
+	// Token is what every caller must send, as a bearer token or as the password of Basic authentication.
+	Token config.Secret `yaml:"token" env:"LARK_TOKEN" help:"token that requests must carry, at least 16 characters; health and readiness answer without it. Needed where http_addr is not loopback"`
+	// InsecureNoAuth lets the gateway listen on other addresses than loopback without a token.
+	InsecureNoAuth bool `yaml:"insecure_no_auth" flag:"insecure-no-auth" help:"listen on any address without a token, behind a proxy that authenticates callers"`
 	// Hosts are the names under which people and proxies reach the gateway, beside loopback and the addresses of this machine.
-	Hosts  []string     `yaml:"hosts" help:"host names and addresses that requests may be for, beside loopback and the address that was called; others get 421. Health, readiness and metrics answer for every host"`
+	Hosts  []string     `yaml:"hosts" help:"host names and addresses that requests may be for, beside loopback and the address that was called; others get 421. Health and readiness answer for every host"`
 	Limits LimitsConfig `yaml:"limits"`
 	Fetch  FetchConfig  `yaml:"fetch"`
 	Events EventsConfig `yaml:"events"`
 	Sweep  SweepConfig  `yaml:"sweep"`
 	Reaper ReaperConfig `yaml:"reaper"`
+	// Retention is how long jobs stay after their end.
+	Retention time.Duration `yaml:"retention" flag:"retention" default:"2160h" help:"time after which an ended job is deleted with its outcomes; 0: never"`
 	// SpoolDir holds uploads until their hash is known.
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
 	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
@@ -131,6 +138,12 @@ func (c *Config) Validate() error {
 	if _, err := c.hosts(); err != nil {
 		faults = append(faults, fmt.Errorf("hosts: %w", err))
 	}
+	if c.Retention < 0 {
+		faults = append(faults, errors.New("retention: must not be below 0"))
+	}
+	if err := CheckExposure(c.HTTPAddr, c.Token, c.InsecureNoAuth); err != nil {
+		faults = append(faults, err)
+	}
 	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 {
 		faults = append(faults, errors.New("sweep: budgets must not be below 0"))
 	}
@@ -138,6 +151,25 @@ func (c *Config) Validate() error {
 		faults = append(faults, fmt.Errorf("fetch: %w", err))
 	}
 	return errors.Join(faults...)
+}
+
+// CheckExposure refuses an address that other machines may reach without a token that they need. noAuth accepts such an address.
+func CheckExposure(addr string, token config.Secret, noAuth bool) error {
+	if token != "" {
+		if err := web.CheckToken(token.Reveal()); err != nil {
+			return fmt.Errorf("token: LARK_TOKEN %w", err)
+		}
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || noAuth || host == "localhost" {
+		return nil // the address is checked elsewhere
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("token: whoever reaches %s could submit jobs and read every answer, because there is no token; set LARK_TOKEN to a secret (openssl rand -hex 32) "+
+		"and give it to the callers, or listen on 127.0.0.1, or set insecure_no_auth behind a proxy that authenticates callers", addr)
 }
 
 func (c *Config) kafka() kafka.Config {

@@ -45,8 +45,8 @@ func Command(ctx context.Context, args []string) error {
 	err := config.Load(&cfg, config.Options{
 		Name: telemetry.ServiceGateway, Summary: "serves the HTTP API and records outcomes", EnvPrefix: "LARK_GATEWAY_", Args: args,
 		Examples: []string{
-			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
-			"gateway --http-addr :8080 --hosts music.example,gateway",
+			"LARK_TOKEN=$(openssl rand -hex 32) KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
+			"LARK_TOKEN=$(cat token) gateway --http-addr :8080 --hosts music.example,gateway",
 			"gateway --fetch-allow music.internal,10.20.0.0/16",
 		},
 	})
@@ -156,12 +156,18 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "housekeeping", Run: keeper.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
-		service.Part{Name: "api", Routes: g.routes(server), Guard: hosts.Only, Run: func(ctx context.Context) error {
+		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil
 		}},
 	), nil
+}
+
+// guard stands before all routes but health and readiness: first the host, so that a rebound name learns nothing, then the token.
+func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
+	token := web.Token(g.cfg.Token.Reveal())
+	return func(next http.Handler) http.Handler { return hosts.Only(token(next)) }
 }
 
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
@@ -178,7 +184,7 @@ func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
-	return housekeeping.New(g.cfg.Sweep.Interval, housekeeping.Deps{
+	return housekeeping.New(housekeeping.Config{Interval: g.cfg.Sweep.Interval, Retention: g.cfg.Retention}, housekeeping.Deps{
 		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Log: g.tel.Log,
 		Sweep: g.sweep,
 	})

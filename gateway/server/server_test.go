@@ -418,13 +418,82 @@ func TestOtherHostsAreRefused(t *testing.T) {
 		require.NoError(t, err)
 		return resp.StatusCode
 	}
-	for _, path := range []string{"/", "/v1/jobs", "/openapi.json", "/debug/traces", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/", "/v1/jobs", "/openapi.json", "/debug/traces", "/debug/pprof/cmdline", "/metrics"} {
 		require.Equal(t, http.StatusMisdirectedRequest, status("attacker.example", path), path)
 		require.Equal(t, http.StatusOK, status("music.example", path), path)
 	}
 	require.Equal(t, http.StatusMisdirectedRequest, status("attacker.example", "/v1/traces"))
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/healthz", "/readyz"} {
 		require.Equal(t, http.StatusOK, status("10.9.8.7:8080", path), path)
+	}
+}
+
+// TestEverythingButProbesNeedsTheToken: pages, metrics, profiles and the intake of traces included.
+func TestEverythingButProbesNeedsTheToken(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef0123456789abcdef"
+	w := setup(t)
+	w.stop()
+	w.cfg.Token, w.cfg.Pprof = token, true
+	w.start()
+	status := func(method, path, token string) int {
+		req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, nil)
+		require.NoError(t, err)
+		if token != "" {
+			req.SetBasicAuth("somebody", token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode
+	}
+	for _, path := range []string{"/", "/docs", "/v1/jobs", "/openapi.json", "/debug/traces", "/debug/pprof/cmdline", "/metrics", "/nothing"} {
+		require.Equal(t, http.StatusUnauthorized, status(http.MethodGet, path, ""), path)
+		require.Equal(t, http.StatusUnauthorized, status(http.MethodGet, path, token[1:]), path)
+		require.NotEqual(t, http.StatusUnauthorized, status(http.MethodGet, path, token), path)
+	}
+	require.Equal(t, http.StatusUnauthorized, status(http.MethodPost, "/v1/traces", ""))
+	require.Equal(t, http.StatusUnsupportedMediaType, status(http.MethodPost, "/v1/traces", token))
+	for _, path := range []string{"/healthz", "/readyz"} {
+		require.Equal(t, http.StatusOK, status(http.MethodGet, path, ""), path)
+	}
+
+	_, err := w.client.List(t.Context(), client.ListOptions{})
+	problem, ok := client.AsProblem(err)
+	require.True(t, ok)
+	require.Equal(t, "unauthorized", problem.Code)
+	w.client = w.client.WithToken(token)
+	job := w.submit("q")
+	w.publish(answers(t, w.published(job.ID), 1)...)
+	_, _, err = w.client.Wait(t.Context(), job.ID, nil)
+	require.NoError(t, err, "the stream of events takes the token too")
+}
+
+// TestStrangersNeedAToken: an address that other machines reach is refused without one, with the remedy.
+func TestStrangersNeedAToken(t *testing.T) {
+	t.Parallel()
+	cfg, err := server.DefaultConfig()
+	require.NoError(t, err)
+	for addr, open := range map[string]bool{
+		"127.0.0.1:8080": true, "127.8.8.8:1": true, "[::1]:8080": true, "localhost:0": true, "[::ffff:127.0.0.1]:1": true,
+		":8080": false, "0.0.0.0:8080": false, "[::]:8080": false, "10.0.0.1:8080": false, "music.example:8080": false,
+	} {
+		cfg.HTTPAddr, cfg.Token, cfg.InsecureNoAuth = addr, "", false
+		if open {
+			require.NoError(t, cfg.Validate(), addr)
+			continue
+		}
+		err := cfg.Validate()
+		require.ErrorContains(t, err, "LARK_TOKEN", addr)
+		require.ErrorContains(t, err, "insecure_no_auth", addr)
+		cfg.InsecureNoAuth = true
+		require.NoError(t, cfg.Validate(), addr)
+		cfg.Token, cfg.InsecureNoAuth = "0123456789abcdef", false
+		require.NoError(t, cfg.Validate(), addr)
+		cfg.Token = "guess"
+		require.ErrorContains(t, cfg.Validate(), "at least 16", addr)
 	}
 }
 

@@ -108,6 +108,7 @@ func (r *Report) pipeline(ctx context.Context, cfg Config, data string, paths []
 	if err != nil {
 		return err
 	}
+	gw = gw.WithToken(os.Getenv(client.EnvToken))
 	seconds, refs, err := throughput(ctx, gw, paths, cfg.Windows)
 	if err != nil {
 		return err

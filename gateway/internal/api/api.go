@@ -30,6 +30,7 @@ type Store interface {
 	List(ctx context.Context, q store.ListQuery) ([]store.Job, error)
 	Outcomes(ctx context.Context, jobID string, after, limit int) ([]*eventpb.Outcome, int, error)
 	Cancel(ctx context.Context, id string, outbox []event.Record) (store.Job, error)
+	Delete(ctx context.Context, id string) error
 	Reserve(ctx context.Context, key string, lapse time.Time) (store.Claim, *store.Used, error)
 	Release(ctx context.Context, claim store.Claim) error
 }
@@ -133,7 +134,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 	}
 	a.huma = humago.New(a.mux, a.config())
 	a.register()
-	a.mux.HandleFunc("/", notFound)
+	a.mux.HandleFunc("/", a.notFound)
 	return a, nil
 }
 
@@ -142,7 +143,7 @@ func (a *API) Close() { a.close.Do(func() { close(a.closing) }) }
 
 // Handler is the whole API. Browsers may call it from its own pages only.
 func (a *API) Handler() http.Handler {
-	return http.NewCrossOriginProtection().Handler(a.mux)
+	return a.recovered(http.NewCrossOriginProtection().Handler(a.mux))
 }
 
 // Handle adds a route beside the API.
@@ -160,7 +161,8 @@ func (a *API) config() huma.Config {
 	cfg.SchemasPath = "" // schemas are in the specification
 	cfg.CreateHooks = nil
 	cfg.RejectUnknownQueryParameters = true
-	cfg.Transformers = []huma.Transformer{toProblem}
+	cfg.Transformers = []huma.Transformer{toProblem, encode}
+	cfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	return cfg
 }
 
@@ -168,6 +170,7 @@ func (a *API) register() {
 	a.registerSubmit()
 	a.registerReads()
 	a.registerCancel()
+	a.registerDelete()
 	a.registerEvents()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()

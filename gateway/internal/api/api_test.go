@@ -60,6 +60,11 @@ func limits() api.Limits {
 
 func setup(t testing.TB, change ...func(*api.Limits, *stream.Config)) *rig {
 	t.Helper()
+	return setupDeps(t, func(*api.Deps) {}, change...)
+}
+
+func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *stream.Config)) *rig {
+	t.Helper()
 	l, sc := limits(), stream.Config{}
 	for _, c := range change {
 		c(&l, &sc)
@@ -74,10 +79,12 @@ func setup(t testing.TB, change ...func(*api.Limits, *stream.Config)) *rig {
 	t.Cleanup(func() { require.NoError(t, r.blobs.Close()) })
 	fetcher, err := fetch.New(fetch.Config{Allow: []string{"127.0.0.1"}, MaxBytes: l.MaxAudioBytes, Timeout: time.Minute}, fetch.Deps{})
 	require.NoError(t, err)
-	r.api, err = api.New(l, api.Deps{
+	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
 		Models: []client.Model{{ID: "nano"}}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	deps(&d)
+	r.api, err = api.New(l, d)
 	require.NoError(t, err)
 	srv := httptest.NewServer(r.api.Handler())
 	t.Cleanup(srv.Close)

@@ -51,11 +51,16 @@ const (
 	codeTooManyUploads      = "too_many_uploads"
 	codeTooManyStreams      = "too_many_streams"
 	codeJobNotFound         = "job_not_found"
+	codeJobOpen             = "job_open"
 	codeCursorInvalid       = "cursor_invalid"
 	codeNotFound            = "not_found"
+	codeMethod              = "method_not_allowed"
 	codeTimeout             = "timeout"
 	codeInternal            = "internal"
 )
+
+// detailInternal is all that a caller is told of a fault inside.
+const detailInternal = "something went wrong inside; the trace id leads to it"
 
 // problem makes a problem that the caller's own change can solve.
 func problem(status int, code, format string, args ...any) *client.Problem {
@@ -111,6 +116,8 @@ func (a *API) fail(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, codeJobNotFound, "there is no such job")
+	case errors.Is(err, store.ErrOpen):
+		return problem(http.StatusConflict, codeJobOpen, "the job has not ended; cancel it first, and delete it when it has ended")
 	case errors.Is(err, store.ErrTooManyJobs):
 		return again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs have not ended yet, which is the limit", a.limits.MaxOpenJobs)
 	case errors.Is(err, store.ErrKeyInFlight):
@@ -130,7 +137,7 @@ func (a *API) fail(ctx context.Context, err error) error {
 		return again(http.StatusServiceUnavailable, codeTimeout, 1, "the request was given up")
 	}
 	a.deps.Log.ErrorContext(ctx, "request went wrong", slog.Any("error", err))
-	return again(http.StatusInternalServerError, codeInternal, 1, "something went wrong inside; the trace id leads to it")
+	return again(http.StatusInternalServerError, codeInternal, 1, detailInternal)
 }
 
 func fetchProblem(err error) *client.Problem {
@@ -154,14 +161,9 @@ func fetchProblem(err error) *client.Problem {
 // writeProblem answers outside of huma.
 func writeProblem(w http.ResponseWriter, p *client.Problem) {
 	w.Header().Set("Content-Type", p.ContentType(""))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the caller is gone when this fails
-}
-
-func notFound(w http.ResponseWriter, r *http.Request) {
-	p := problem(http.StatusNotFound, codeNotFound, "there is nothing at this address for %s", r.Method)
-	p.TraceID = telemetry.TraceID(r.Context())
-	writeProblem(w, p)
 }
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

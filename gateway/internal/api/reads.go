@@ -178,6 +178,22 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	return &jobOutput{Body: jobSummary(j)}, nil
 }
 
+func (a *API) registerDelete() {
+	op := a.operation("delete-job", http.MethodDelete, "/v1/jobs/{id}", "Delete a job",
+		"Deletes a job that has ended, with its outcomes. Its audio and embeddings stay until the object store needs the space. Jobs go by themselves "+
+			"after the gateway's `retention`.")
+	op.DefaultStatus = http.StatusNoContent
+	huma.Register(a.huma, op, func(ctx context.Context, in *jobInput) (*struct{}, error) {
+		if !jobIDPattern.MatchString(in.ID) {
+			return nil, a.fail(ctx, store.ErrNotFound)
+		}
+		if err := a.deps.Store.Delete(ctx, in.ID); err != nil {
+			return nil, a.fail(ctx, err)
+		}
+		return nil, nil
+	})
+}
+
 // makeCursor makes an opaque cursor. The kind keeps a cursor of one list out of another.
 func makeCursor(kind, position string) *string {
 	s := base64.RawURLEncoding.EncodeToString([]byte(kind + ":" + position))

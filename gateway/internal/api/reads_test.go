@@ -60,7 +60,7 @@ func TestNoSuchJob(t *testing.T) {
 		require.Equal(t, "job_not_found", r.do(http.MethodPost, "/v1/jobs/"+id+"/cancel", nil).problem(t).Code)
 	}
 	require.Equal(t, "not_found", r.do(http.MethodGet, "/v2/jobs", nil).problem(t).Code)
-	require.Equal(t, "not_found", r.do(http.MethodDelete, "/v1/jobs", nil).problem(t).Code)
+	require.Equal(t, "method_not_allowed", r.do(http.MethodDelete, "/v1/jobs", nil).problem(t).Code)
 }
 
 func TestListPages(t *testing.T) {
@@ -264,4 +264,19 @@ func TestModels(t *testing.T) {
 	models, err := setup(t).client.Models(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []client.Model{{ID: "nano"}}, models)
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	job := r.submit("a")
+	require.Equal(t, "job_open", r.do(http.MethodDelete, "/v1/jobs/"+job.ID, nil).problem(t).Code)
+	r.record(true, planOf(job.ID, 1, 1), answerOf(job.ID, 0, 0))
+	require.NoError(t, r.client.Delete(t.Context(), job.ID))
+	_, err := r.client.Get(t.Context(), job.ID)
+	problem, ok := client.AsProblem(err)
+	require.True(t, ok)
+	require.Equal(t, "job_not_found", problem.Code)
+	require.ErrorContains(t, r.client.Delete(t.Context(), job.ID), "there is no such job")
+	require.Equal(t, "job_not_found", r.do(http.MethodDelete, "/v1/jobs/..%2f..%2fetc", nil).problem(t).Code)
 }

@@ -1,3 +1,3 @@
-// Package housekeeping does the gateway's periodic work: it keeps the object store within its budget, forgets old idempotency keys, and
-// checks the ledger.
+// Package housekeeping does the gateway's periodic work: it keeps the object store within its budget, forgets old idempotency keys, deletes old
+// jobs, and checks the ledger.
 package housekeeping

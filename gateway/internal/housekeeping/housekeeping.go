@@ -13,6 +13,18 @@ import (
 type Store interface {
 	ForgetKeys(ctx context.Context) (int, error)
 	OutboxDepth(ctx context.Context) (n int, oldest time.Time, err error)
+	DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// retireBatch is how many jobs one transaction deletes: the outcomes of more would hold the only writer for long.
+const retireBatch = 50
+
+// Config of a Keeper.
+type Config struct {
+	// Interval lies between two rounds of chores.
+	Interval time.Duration
+	// Retention is how long jobs stay after their end; 0 keeps them for ever.
+	Retention time.Duration
 }
 
 // Deps of a Keeper.
@@ -29,21 +41,21 @@ type Deps struct {
 
 // Keeper runs the chores.
 type Keeper struct {
-	deps     Deps
-	interval time.Duration
+	cfg  Config
+	deps Deps
 }
 
 // New refuses missing dependencies.
-func New(interval time.Duration, deps Deps) (*Keeper, error) {
-	if interval <= 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.Log == nil {
+func New(cfg Config, deps Deps) (*Keeper, error) {
+	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.Log == nil {
 		return nil, errors.New("making housekeeping: an interval and all dependencies are required")
 	}
-	return &Keeper{deps: deps, interval: interval}, nil
+	return &Keeper{cfg: cfg, deps: deps}, nil
 }
 
 // Run does the chores at once and then after every interval, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(k.interval)
+	ticker := time.NewTicker(k.cfg.Interval)
 	defer ticker.Stop()
 	for {
 		if err := k.Once(ctx); err != nil && ctx.Err() == nil {
@@ -69,5 +81,27 @@ func (k *Keeper) Once(ctx context.Context) error {
 		k.deps.Log.InfoContext(ctx, "object store swept", slog.Int("removed", swept.Removed),
 			slog.Int64("removed_bytes", swept.RemovedBytes), slog.Int64("bytes", swept.Bytes-swept.RemovedBytes))
 	}
-	return errors.Join(errKeys, errDepth, errSweep, k.deps.Audit(ctx))
+	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.deps.Audit(ctx))
+}
+
+// retire deletes the jobs that ended longer ago than the retention.
+func (k *Keeper) retire(ctx context.Context) error {
+	if k.cfg.Retention == 0 {
+		return nil
+	}
+	before, total := time.Now().Add(-k.cfg.Retention), 0
+	for ctx.Err() == nil {
+		n, err := k.deps.Store.DeleteEnded(ctx, before, retireBatch)
+		total += n
+		if err != nil {
+			return err
+		}
+		if n < retireBatch {
+			break
+		}
+	}
+	if total > 0 {
+		k.deps.Log.InfoContext(ctx, "old jobs deleted", slog.Int("jobs", total), slog.Duration("retention", k.cfg.Retention))
+	}
+	return ctx.Err()
 }

@@ -23,9 +23,11 @@ type chores struct {
 	mu   sync.Mutex
 	done tally
 	err  error
+	old  int         // jobs to be deleted
+	due  []time.Time // before which they must have ended
 }
 
-type tally struct{ forgotten, depths, swept, audited, pending int }
+type tally struct{ forgotten, depths, swept, audited, pending, retired int }
 
 // do counts a chore and returns its error.
 func (c *chores) do(count func(*tally)) error {
@@ -49,9 +51,19 @@ func (c *chores) OutboxDepth(context.Context) (int, time.Time, error) {
 	return 7, time.Time{}, c.do(func(d *tally) { d.depths++ })
 }
 
+func (c *chores) DeleteEnded(_ context.Context, before time.Time, limit int) (int, error) {
+	err := c.do(func(d *tally) { d.retired++ })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(limit, c.old)
+	c.old -= n
+	c.due = append(c.due, before)
+	return n, err
+}
+
 func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
 	t.Helper()
-	k, err := housekeeping.New(time.Minute, housekeeping.Deps{
+	k, err := housekeeping.New(housekeeping.Config{Interval: time.Minute, Retention: 24 * time.Hour}, housekeeping.Deps{
 		Store: c, Log: slog.New(slog.DiscardHandler),
 		Sweep: func(context.Context) (blob.Swept, error) {
 			return blob.Swept{Removed: 1}, c.do(func(d *tally) { d.swept++ })
@@ -72,7 +84,7 @@ func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()
 		synctest.Wait()
-		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7}, c.so())
+		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1}, c.so())
 		<-time.After(3*time.Minute + time.Second) // the bubble's time
 		synctest.Wait()
 		require.Equal(t, 4, c.so().swept)
@@ -90,8 +102,19 @@ func TestOneChoreDoesNotStopTheOthers(t *testing.T) {
 	require.Zero(t, c.so().pending, "an unknown depth is not reported")
 }
 
+func TestOldJobsAreDeletedInBatches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &chores{old: 120}
+		require.NoError(t, newKeeper(t, c).Once(t.Context()))
+		require.Zero(t, c.old)
+		require.Equal(t, 3, c.so().retired)
+		require.Equal(t, time.Now().Add(-24*time.Hour), c.due[0])
+	})
+}
+
 func TestNewRefusesMissingDeps(t *testing.T) {
 	t.Parallel()
-	_, err := housekeeping.New(time.Minute, housekeeping.Deps{})
+	_, err := housekeeping.New(housekeeping.Config{Interval: time.Minute}, housekeeping.Deps{})
 	require.Error(t, err)
 }

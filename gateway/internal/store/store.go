@@ -28,6 +28,7 @@ func (s State) Terminal() bool { return event.Terminal(string(s)) }
 // Errors that callers tell apart.
 var (
 	ErrNotFound     = errors.New("job not found")
+	ErrOpen         = errors.New("job has not ended")
 	ErrTooManyJobs  = errors.New("too many open jobs")
 	ErrKeyInFlight  = errors.New("idempotency key is in use by a request in flight")
 	ErrClaimExpired = errors.New("idempotency claim has lapsed")

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -89,13 +88,9 @@ func hostKey(host string) string {
 }
 
 func refuseHost(w http.ResponseWriter, host string) {
-	p := client.Problem{
-		Type: "about:blank", Title: http.StatusText(http.StatusMisdirectedRequest), Status: http.StatusMisdirectedRequest, Code: codeHostNotAllowed,
+	writeProblem(w, client.Problem{
+		Status: http.StatusMisdirectedRequest, Code: codeHostNotAllowed,
 		Detail: fmt.Sprintf("the gateway does not answer for host %.100q, because the host is neither loopback nor the address of this connection; "+
 			"if the name is yours, add it to the setting hosts (--hosts or LARK_GATEWAY_HOSTS) and start the gateway again", hostOnly(host)),
-	}
-	w.Header().Set("Content-Type", p.ContentType(""))
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the caller is gone when this fails
+	})
 }

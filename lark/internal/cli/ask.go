@@ -140,7 +140,7 @@ func (a *app) ask(ctx context.Context, server serverFlags, cfg ask.Config) error
 func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, func(), error) {
 	nothing := func() {}
 	if server.server != "" {
-		gw, err := client.New(server.server, nil)
+		gw, err := dial(server.server)
 		return gw, nothing, usage(err)
 	}
 	folder, err := a.folder()
@@ -154,7 +154,7 @@ func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, 
 	if !running {
 		stack, err := a.embedded(ctx, folder, server.modelDir)
 		if err == nil {
-			gw, err := client.New(stack.GatewayURL(), nil)
+			gw, err := dial(stack.GatewayURL())
 			return gw, func() { a.stop(ctx, stack) }, err
 		}
 		var locked *up.LockedError // another lark was quicker
@@ -166,7 +166,7 @@ func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, 
 	if err != nil {
 		return nil, nil, err
 	}
-	gw, err := client.New(url, nil)
+	gw, err := dial(url)
 	return gw, nothing, err
 }
 

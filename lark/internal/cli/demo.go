@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/demo"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
@@ -39,7 +38,7 @@ again, and stops.`,
 				return err
 			}
 			defer a.stop(cmd.Context(), stack)
-			gw, err := client.New(stack.GatewayURL(), nil)
+			gw, err := dial(stack.GatewayURL())
 			if err != nil {
 				return err
 			}

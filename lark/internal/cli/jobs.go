@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func (a *app) jobsCommand() *cobra.Command {
 // gateway is the client of a gateway that runs already.
 func (a *app) gateway(cmd *cobra.Command, server *serverFlags) (*client.Client, error) {
 	if server.server != "" {
-		gw, err := client.New(server.server, nil)
+		gw, err := dial(server.server)
 		return gw, usage(err)
 	}
 	folder, err := a.folder()
@@ -44,7 +45,16 @@ func (a *app) gateway(cmd *cobra.Command, server *serverFlags) (*client.Client, 
 	if err != nil {
 		return nil, err
 	}
-	return client.New(url, nil)
+	return dial(url)
+}
+
+// dial is the client of a gateway, with the token of the environment.
+func dial(url string) (*client.Client, error) {
+	gw, err := client.New(url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return gw.WithToken(os.Getenv(client.EnvToken)), nil
 }
 
 func (a *app) jobsList(server *serverFlags) *cobra.Command {

@@ -7,13 +7,17 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/lark/internal/supervise"
 	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/config"
 )
 
 // defaultAddr is where the gateway of lark up listens.
@@ -32,6 +36,9 @@ Ctrl-C ends at once. Only one lark up can run on a data folder.
 Where KAFKA_BROKERS, REDIS_URL, BLOB_URL, DATABASE_URL or OTEL_EXPORTER_OTLP_ENDPOINT are set, those services are used in
 place of what the data folder offers.
 
+With --addr, the gateway listens where other machines reach it. Requests must then carry the token of LARK_TOKEN; lark sends it where
+the variable is set.
+
 The model is the bundle named by --model or LARK_MODEL_DIR; without one, models/lark-nano is looked for beside the lark
 binary, in the folder above it, in ../share/larkstream, in the working folder, in the one above it and in the data folder.`,
 		Example: `  lark up
@@ -45,6 +52,9 @@ binary, in the folder above it, in ../share/larkstream, in the working folder, i
 			cfg.Data, cfg.Env = folder, os.Environ()
 			if holder, running, err := folder.Running(); err == nil && running {
 				return &up.LockedError{Folder: folder, Holder: holder}
+			}
+			if err := checkExposure(cfg); err != nil {
+				return usage(err)
 			}
 			if !slices.Equal(cfg.Targets, []string{up.Broker}) {
 				if cfg.ModelDir, err = checkedModel(cfg.ModelDir, folder); err != nil {
@@ -66,6 +76,15 @@ binary, in the folder above it, in ../share/larkstream, in the working folder, i
 	f.BoolVarP(&quiet, "quiet", "q", false, "keep the stages' log lines to the files in DATA/logs")
 	f.DurationVar(&drain, "drain", 30*time.Second, "how long a stage may take to finish what it has in hand")
 	return cmd
+}
+
+// checkExposure says at once what the gateway would say again and again in its log.
+func checkExposure(cfg up.Config) error {
+	if len(cfg.Targets) > 0 && !slices.Contains(cfg.Targets, up.Gateway) {
+		return nil
+	}
+	noAuth, _ := strconv.ParseBool(os.Getenv("LARK_GATEWAY_INSECURE_NO_AUTH")) // another text is refused by the gateway
+	return server.CheckExposure(cfg.Addr, config.Secret(os.Getenv(client.EnvToken)), noAuth)
 }
 
 func (a *app) up(ctx context.Context, cfg up.Config, output io.Writer) error {

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
 )
 
 // ports gives every child its loopback addresses. They are chosen by the supervisor, not by the child, and kept in the
@@ -175,10 +179,26 @@ func (s *Stack) env(stage string) []string {
 	if gateway := s.ports.place(Gateway).HTTPAddr; gateway != "" && s.ports.fixed[Gateway] && stage != Gateway {
 		// The gateway keeps the last traces for /debug/traces; with a collector, they are looked at there.
 		if getenv(env, "OTEL_EXPORTER_OTLP_ENDPOINT") == "" {
-			env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+gateway+"/v1/traces")
+			env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+callable(gateway)+"/v1/traces")
+			if token := getenv(env, client.EnvToken); token != "" {
+				env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Authorization=Bearer%20"+url.QueryEscape(token))
+			}
 		}
 	}
 	return env
+}
+
+// callable is the address under which this machine reaches a listener: one that listens on all addresses answers on loopback too.
+func callable(addr string) string {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil || !at.Addr().IsUnspecified() {
+		return addr
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if at.Addr().Is6() {
+		loopback = netip.IPv6Loopback()
+	}
+	return netip.AddrPortFrom(loopback, at.Port()).String()
 }
 
 func getenv(env []string, key string) string {

@@ -228,7 +228,7 @@ func (s *Stack) GatewayURL() string {
 	if _, ok := s.children[Gateway]; !ok {
 		return ""
 	}
-	return "http://" + s.ports.place(Gateway).HTTPAddr
+	return "http://" + callable(s.ports.place(Gateway).HTTPAddr)
 }
 
 // Place tells where a stage listens.

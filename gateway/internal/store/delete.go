@@ -1,0 +1,52 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Delete removes a job that has ended, with its questions, windows and outcomes, and the idempotency keys that lead to it. It fails with
+// ErrNotFound, and with ErrOpen for a job that has not ended: the outcomes to come would belong to nothing.
+func (s *SQL) Delete(ctx context.Context, id string) error {
+	err := s.inTx(ctx, func(tx *tx) error {
+		n, err := deleteEnded(ctx, tx, `job_id = ?`, id)
+		if err != nil || n > 0 {
+			return err
+		}
+		var found int
+		if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE job_id = ?`, id).Scan(&found); err != nil {
+			return err
+		}
+		if found > 0 {
+			return ErrOpen
+		}
+		return ErrNotFound
+	})
+	if err != nil {
+		return fmt.Errorf("deleting job %.64q: %w", id, err)
+	}
+	return nil
+}
+
+// DeleteEnded removes up to limit jobs that ended before a time, the oldest first, and returns how many there were.
+func (s *SQL) DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error) {
+	var n int64
+	err := s.inTx(ctx, func(tx *tx) (err error) {
+		n, err = deleteEnded(ctx, tx, `job_id IN (SELECT job_id FROM jobs WHERE ended_ms > 0 AND ended_ms < ? ORDER BY ended_ms LIMIT ?)`, millis(before), limit)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("deleting old jobs: %w", err)
+	}
+	return int(n), nil
+}
+
+// deleteEnded deletes the ended jobs of a condition. The rows that refer to them go with them.
+func deleteEnded(ctx context.Context, tx *tx, which string, args ...any) (int64, error) {
+	_, err := tx.exec(ctx, `DELETE FROM idempotency WHERE job_id IN (SELECT job_id FROM jobs WHERE ended_ms > 0 AND `+which+`)`, args...)
+	if err != nil {
+		return 0, err
+	}
+	return tx.exec(ctx, `DELETE FROM jobs WHERE ended_ms > 0 AND `+which, args...)
+}

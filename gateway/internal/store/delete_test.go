@@ -1,0 +1,77 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+func TestDeleteTakesAllOfAnEndedJob(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx := t.Context()
+		claim, _, err := s.Reserve(ctx, "key", time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		require.NoError(t, s.Create(ctx, newJob("j1", "q"), []event.Record{jobRecord("j1")}, store.CreateOptions{Claim: claim, KeepUntil: time.Now().Add(time.Hour)}))
+		create(t, s, newJob("j2", "q"))
+		require.ErrorIs(t, s.Delete(ctx, "j1"), store.ErrOpen)
+		require.ErrorIs(t, s.Delete(ctx, "j3"), store.ErrNotFound)
+		finish(t, s, "j1", 2, 1)
+		finish(t, s, "j2", 2, 1)
+		require.NoError(t, s.Delete(ctx, "j1"))
+
+		_, err = s.Get(ctx, "j1")
+		require.ErrorIs(t, err, store.ErrNotFound)
+		outcomes, _, err := s.Outcomes(ctx, "j1", 0, 10)
+		require.NoError(t, err)
+		require.Empty(t, outcomes)
+		_, used, err := s.Reserve(ctx, "key", time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		require.Nil(t, used, "the key is free")
+		left, _, err := s.Outcomes(ctx, "j2", 0, 10)
+		require.NoError(t, err)
+		require.Len(t, left, 2)
+		l, err := s.Ledger(ctx)
+		require.NoError(t, err)
+		require.Equal(t, store.Ledger{EndedJobs: 1, Expected: 2, Recorded: 2}, l, "the ledger still balances")
+		recorded := record(t, s, all("j1", 2, 1, 1)...)
+		require.True(t, recorded[0].Unknown, "an answer that comes again does not bring the job back")
+	})
+}
+
+func TestOldJobsAreDeleted(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx, now := t.Context(), created
+		s.SetNow(func() time.Time { return now })
+		for _, id := range []string{"a", "b", "c", "open"} {
+			create(t, s, newJob(id, "q"))
+		}
+		for _, id := range []string{"a", "b", "c"} {
+			finish(t, s, id, 1, 1)
+			now = now.Add(time.Hour)
+		}
+		n, err := s.DeleteEnded(ctx, created, 10)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = s.DeleteEnded(ctx, created.Add(90*time.Minute), 1)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		_, err = s.Peek(ctx, "a")
+		require.ErrorIs(t, err, store.ErrNotFound, "the oldest first")
+		n, err = s.DeleteEnded(ctx, created.Add(90*time.Minute), 10)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for _, id := range []string{"c", "open"} {
+			_, err = s.Peek(ctx, id)
+			require.NoError(t, err, id)
+		}
+		n, err = s.DeleteEnded(ctx, now.Add(1000*time.Hour), 10)
+		require.NoError(t, err)
+		require.Equal(t, 1, n, "an open job stays, however old it is")
+	})
+}
