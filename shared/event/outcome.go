@@ -20,9 +20,13 @@ const (
 	CodeAudioMissing   = "audio_missing"
 	CodeNeedsFFmpeg    = "needs_ffmpeg"
 	CodePlanOutOfRange = "plan_out_of_range"
-	CodeModelMismatch  = "model_mismatch"
-	CodePromptTooLong  = "prompt_too_long"
-	CodeEngineError    = "engine_error"
+	// CodePlanTooLarge: the job asks for more answers, windows times questions, than a job may.
+	CodePlanTooLarge = "plan_too_large"
+	// CodeAudioExpands: the windows of the job take far more bytes than its file.
+	CodeAudioExpands  = "audio_expands"
+	CodeModelMismatch = "model_mismatch"
+	CodePromptTooLong = "prompt_too_long"
+	CodeEngineError   = "engine_error"
 	// CodeSchema: the model's answer did not have the requested form, nor did its second answer.
 	CodeSchema    = "schema"
 	CodeCancelled = "cancelled"

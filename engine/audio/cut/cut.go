@@ -20,7 +20,8 @@ const sampleBytes = 2
 
 // Window is one cut window. PCM is 44.1 kHz mono s16 little-endian and valid until the callback returns.
 type Window struct {
-	Index int
+	// Index of the window among Of.
+	Index, Of int
 	plan.Range
 	// Hash is the hex SHA-256 of the PCM and the preprocessing revision.
 	Hash string
@@ -66,7 +67,7 @@ func (c *Cutter) Cut(ctx context.Context, open func() (io.ReadCloser, error), ru
 		if err := ctx.Err(); err != nil {
 			return info, fmt.Errorf("cutting windows: %w", context.Cause(ctx))
 		}
-		w := Window{Index: i, Range: r, Warnings: info.Within(r.Start, r.End)}
+		w := Window{Index: i, Of: len(windows), Range: r, Warnings: info.Within(r.Start, r.End)}
 		if err := spool.cut(w, each); err != nil {
 			return info, err
 		}

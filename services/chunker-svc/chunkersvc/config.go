@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -16,6 +17,7 @@ import (
 type Config struct {
 	service.Common `yaml:",inline"`
 	Audio          audioConfig `yaml:"audio"`
+	Job            jobConfig   `yaml:"job"`
 	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors, or fewer where the container's memory does not hold as many.
 	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors, or what the memory of the container holds"`
 }
@@ -36,6 +38,16 @@ type audioConfig struct {
 	Scratch string `yaml:"scratch" env:"LARK_CHUNKER_SCRATCH" flag:"scratch" help:"folder for temporary files; empty: the system's"`
 }
 
+// jobConfig bounds what one job may ask of the stages behind.
+type jobConfig struct {
+	// MaxAnswers is the limit of windows times questions.
+	MaxAnswers int `yaml:"max_answers" env:"LARK_CHUNKER_MAX_ANSWERS" flag:"max-answers" default:"4096" help:"answers that one job may ask for: windows times questions"`
+	// MaxExpansion bounds the bytes of a job's windows by the bytes of its file. Speech at 6 kbit/s expands 118 times.
+	MaxExpansion int64 `yaml:"max_expansion" env:"LARK_CHUNKER_MAX_EXPANSION" flag:"max-expansion" default:"256" help:"bytes of windows that a job may have for each byte of its file, beyond free_bytes"`
+	// FreeBytes of windows are allowed to every job; three minutes take 16 MiB.
+	FreeBytes int64 `yaml:"free_bytes" env:"LARK_CHUNKER_FREE_BYTES" flag:"free-bytes" default:"16777216" help:"bytes of windows that every job may have, however small its file"`
+}
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
 	var c Config
@@ -52,7 +64,14 @@ func (c *Config) Validate() error {
 	if a.MaxFileBytes <= 0 || a.MaxDuration <= 0 || a.MaxDecodedBytes <= 0 || a.Timeout <= 0 {
 		faults = append(faults, errors.New("audio: max_file_bytes, max_duration, max_decoded_bytes and timeout must be above 0"))
 	}
+	if j := c.Job; j.MaxAnswers <= 0 || j.MaxExpansion <= 0 || j.FreeBytes <= 0 {
+		faults = append(faults, errors.New("job: max_answers, max_expansion and free_bytes must be above 0"))
+	}
 	return errors.Join(faults...)
+}
+
+func (j jobConfig) limits() handle.Limits {
+	return handle.Limits{Answers: j.MaxAnswers, Expansion: j.MaxExpansion, FreeBytes: j.FreeBytes}
 }
 
 func (a audioConfig) decoder(ctx context.Context) (*audio.Decoder, error) {

@@ -64,7 +64,7 @@ func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Ste
 	if decoder.FFmpeg() == "" {
 		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
 	}
-	h, err := handle.New(handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache})
+	h, err := handle.New(handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Limits: cfg.Job.limits()})
 	if err != nil {
 		return worker.Opened{}, err
 	}

@@ -30,6 +30,7 @@ type Deps struct {
 	Cutter *cut.Cutter
 	Blobs  *blob.Store
 	Cache  cache.Cache
+	Limits Limits
 }
 
 // Handler handles the messages of lark.jobs.v1. It is safe for concurrent use.
@@ -37,7 +38,7 @@ type Handler struct{ Deps }
 
 // New refuses missing dependencies.
 func New(d Deps) (*Handler, error) {
-	if d.Validate() != nil || d.Cutter == nil || d.Blobs == nil || d.Cache == nil {
+	if d.Validate() != nil || d.Cutter == nil || d.Blobs == nil || d.Cache == nil || d.Limits.Answers <= 0 {
 		return nil, errors.New("making chunker: a dependency is missing")
 	}
 	return &Handler{Deps: d}, nil
@@ -78,12 +79,15 @@ func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule)
 		return nil, err
 	}
 	if known != nil {
+		if err := h.Limits.checkAnswers(len(known.windows), len(job.GetQuestions())); err != nil {
+			return nil, err
+		}
 		complete, err := h.lookUp(ctx, known)
 		if err != nil || complete {
 			return known, err
 		}
 	}
-	fresh, err := h.decode(ctx, job.GetAudio(), rule, nil)
+	fresh, err := h.decode(ctx, job.GetAudio(), rule, wanted{questions: len(job.GetQuestions())})
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +97,14 @@ func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule)
 	return fresh, h.storePlan(ctx, key, fresh)
 }
 
+// wanted says what the windows are cut for: a number of questions about each of them, or the PCM of one window.
+type wanted struct {
+	questions int
+	hash      string
+}
+
 // decode cuts the track as cut does, under a span.
-func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (*track, error) {
+func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want wanted) (*track, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanDecode,
 		trace.WithAttributes(telemetry.AttrTrackSHA256.String(file.GetSha256())))
 	defer span.End()
@@ -106,17 +116,34 @@ func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rul
 	return t, err
 }
 
-// cut decodes the track and stores the PCM of its windows; if want is not nil, only the PCM of the windows that want chooses.
-func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want func(hash string) bool) (*track, audio.Info, error) {
+// cut decodes the track and stores the PCM of its windows, or of the one that is wanted. The file is hashed on the way: what is under its name
+// may have been replaced or damaged.
+func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want wanted) (*track, audio.Info, error) {
 	t := &track{sha256: file.GetSha256()}
-	open := func() (io.ReadCloser, error) { return h.Blobs.Get(ctx, file.GetBlobKey()) }
-	info, err := h.Cutter.Cut(ctx, open, rule, func(w cut.Window) error {
+	room, err := h.windowBytes(ctx, file)
+	if err != nil {
+		return t, audio.Info{}, err
+	}
+	src := newSource(h.Blobs, file.GetBlobKey(), file.GetSha256())
+	defer src.close()
+	info, err := h.Cutter.Cut(ctx, func() (io.ReadCloser, error) { return src.open(ctx) }, rule, func(w cut.Window) error {
+		if err := h.Limits.checkAnswers(w.Of, want.questions); err != nil {
+			return err
+		}
 		t.windows = append(t.windows, h.window(w))
-		if want != nil && !want(w.Hash) {
+		if want.hash != "" && want.hash != w.Hash {
 			return nil
+		}
+		if err := room.take(w.Hash, len(w.PCM)); err != nil {
+			return err
 		}
 		return h.storePCM(ctx, w)
 	})
+	if code := audio.CodeOf(err); err == nil || (code != "" && code != audio.TooLarge) {
+		if other := src.verify(ctx); other != nil {
+			return t, info, other
+		}
+	}
 	t.seconds, t.missing = info.Seconds(), info.MissingS
 	for _, w := range info.Warnings() {
 		t.warnings = append(t.warnings, &eventpb.Warning{Code: string(w.Code), AtS: w.AtS, Message: w.Message})
@@ -155,7 +182,7 @@ func (h *Handler) Recut(ctx context.Context, m *eventpb.WindowReady) ([]proto.Me
 	sha, want := task.GetTrack().GetSha256(), task.GetWindow().GetHash()
 	rule := RuleOf(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, h.Bundle.Encoder.SpanS)
 	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha)}
-	t, err := h.decode(ctx, file, rule, func(hash string) bool { return hash == want })
+	t, err := h.decode(ctx, file, rule, wanted{hash: want})
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -184,6 +211,8 @@ func classify(err error) error {
 		return stage.Permanent(code, err)
 	case errors.Is(err, plan.ErrOutOfRange):
 		return stage.Permanent(event.CodePlanOutOfRange, err)
+	case errors.Is(err, errOtherAudio):
+		return stage.Permanent(event.CodeAudioMissing, fmt.Errorf("%w: submit it again", err))
 	case errors.Is(err, blob.ErrNotFound):
 		return stage.Permanent(event.CodeAudioMissing, errors.New("the audio is no longer stored: submit it again"))
 	}

@@ -76,6 +76,7 @@ func setup(t *testing.T) *fixture {
 	f.Handler, err = New(Deps{
 		Step:   worker.Step{Stage: Stage, Bundle: f.bundle, Model: f.bundle.DisplayName(), Events: f.events},
 		Cutter: cut.New(decoder, t.TempDir()), Blobs: store, Cache: f.cache,
+		Limits: Limits{Answers: 12, Expansion: 10, FreeBytes: 1 << 20},
 	})
 	require.NoError(t, err)
 	f.run = f.Handler.Handler()
@@ -300,6 +301,67 @@ func TestFaultsOfTheJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { requirePermanent(t, f, tc.job, tc.code) })
 	}
+}
+
+// A job may not ask for more answers than the limit: neither of a fresh file nor of one whose plan is stored.
+func TestAnswersOfAJobAreBounded(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	file := f.put(t, wav(60)) // three windows
+	for _, tc := range []struct {
+		questions int
+		code      string
+	}{{5, event.CodePlanTooLarge}, {4, ""}, {5, event.CodePlanTooLarge}} {
+		j := job(file, eventpb.PlanMode_PLAN_MODE_ALL)
+		j.Questions = nil
+		for i := range tc.questions {
+			j.Questions = append(j.Questions, &eventpb.Question{Index: uint32(i), Text: "What is it?"})
+		}
+		if tc.code == "" {
+			_, err := f.handle(t, j)
+			require.NoError(t, err)
+			continue
+		}
+		requirePermanent(t, f, j, tc.code)
+	}
+}
+
+// A small file may not become a disk full of windows; windows of equal content take their room once.
+func TestWindowsTakeRoomByTheSizeOfTheFile(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.Limits = Limits{Answers: 1000, Expansion: 1, FreeBytes: 3 * 44100 * 2}
+	file := f.put(t, wav(3))
+	var overlapping, same []*eventpb.Span
+	for i := range 10 {
+		overlapping = append(overlapping, &eventpb.Span{StartS: 0.1 * float64(i), EndS: 0.1*float64(i) + 2})
+		same = append(same, &eventpb.Span{StartS: 0.5, EndS: 2.5})
+	}
+	for range 2 { // the windows that an attempt has stored are counted again in the next
+		requirePermanent(t, f, job(file, eventpb.PlanMode_PLAN_MODE_EXPLICIT, overlapping...), event.CodeAudioExpands)
+	}
+	_, err := f.handle(t, job(file, eventpb.PlanMode_PLAN_MODE_EXPLICIT, same...))
+	require.NoError(t, err)
+	_, err = f.handle(t, job(file, eventpb.PlanMode_PLAN_MODE_EXPLICIT, overlapping[:2]...))
+	require.NoError(t, err)
+}
+
+// What is stored under the name of a digest must have that digest, also the part of it that the decoder does not read.
+func TestReplacedAudioIsMissing(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	good := f.put(t, wav(60))
+	for name, other := range map[string][]byte{
+		"another track": wav(3), "a byte more": append(wav(60), 0), "cut": wav(60)[:1<<20], "no audio": []byte("once upon a time"),
+	} {
+		require.NoError(t, f.store.PutBytes(t.Context(), good.GetBlobKey(), other))
+		requirePermanent(t, f, job(good, eventpb.PlanMode_PLAN_MODE_AUTO), event.CodeAudioMissing)
+		_, err := f.store.GetBytes(t.Context(), planKey(good.GetSha256(), jobRule(f, job(good, eventpb.PlanMode_PLAN_MODE_AUTO))), 1<<20)
+		require.ErrorIs(t, err, blob.ErrNotFound, "%s: no plan is kept of it", name)
+	}
+	require.NoError(t, f.store.PutBytes(t.Context(), good.GetBlobKey(), wav(60)))
+	_, err := f.handle(t, job(good, eventpb.PlanMode_PLAN_MODE_AUTO))
+	require.NoError(t, err)
 }
 
 func TestOtherModelsJobIsPutBack(t *testing.T) {
