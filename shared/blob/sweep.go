@@ -31,6 +31,9 @@ type Budget struct {
 	Prefixes map[string]int64
 	// KeepYounger spares objects written within this time: they may belong to work in hand.
 	KeepYounger time.Duration
+	// KeepDerivedYounger is KeepYounger for windows, plans and soft prompts: work in hand makes them again when they are gone, so they need not be
+	// spared for long. 0 means KeepYounger.
+	KeepDerivedYounger time.Duration
 	// Keep spares objects by key, whatever their age: an old one may belong to a new job. It is asked for each object when the store is
 	// listed and once more before the object is deleted. nil spares none.
 	Keep func(key string) bool
@@ -159,7 +162,16 @@ func (w *sweeper) removeUnused(ctx context.Context, listed object) (bool, error)
 }
 
 func (w *sweeper) spared(o object) bool {
-	return o.time.After(w.budget.Now.Add(-w.budget.KeepYounger)) || (w.budget.Keep != nil && w.budget.Keep(o.key))
+	young := w.budget.KeepYounger
+	if w.budget.KeepDerivedYounger > 0 && derived(o.key) {
+		young = w.budget.KeepDerivedYounger
+	}
+	return o.time.After(w.budget.Now.Add(-young)) || (w.budget.Keep != nil && w.budget.Keep(o.key))
+}
+
+// derived tells whether an object is made again in a moment from audio or an embedding.
+func derived(key string) bool {
+	return slices.ContainsFunc([]string{PrefixPCM, PrefixPlan, PrefixPrompt}, func(p string) bool { return strings.HasPrefix(key, p) })
 }
 
 // victims is a heap of the oldest objects, the youngest of them on top.

@@ -161,3 +161,15 @@ func TestSweepEverywhere(t *testing.T) {
 		require.True(t, ok)
 	})
 }
+
+// What is made again in a moment is not spared for as long as audio and embeddings are.
+func TestDerivedObjectsAreSparedForLess(t *testing.T) {
+	t.Parallel()
+	keys := []string{"audio/a", "emb/v1/e", "pcm/v1/w", "plan/v2/p", "prompt/v1/p", "pcm/v1/young"}
+	store, _ := filled(t, keys...)
+	_, err := blob.Sweep(t.Context(), store, blob.Budget{
+		Bytes: 1, Now: day.Add(5 * time.Hour), KeepYounger: 24 * time.Hour, KeepDerivedYounger: 30 * time.Minute,
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"audio/a", "emb/v1/e", "pcm/v1/young"}, left(t, store, keys...))
+}
