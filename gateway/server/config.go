@@ -54,6 +54,7 @@ type LimitsConfig struct {
 	MaxQuestions        int           `yaml:"max_questions" default:"64" help:"questions per job"`
 	MaxQuestionChars    int           `yaml:"max_question_chars" default:"2000" help:"characters per question"`
 	MaxSpans            int           `yaml:"max_spans" default:"256" help:"windows of an explicit plan"`
+	MaxAnswers          int           `yaml:"max_answers" default:"4096" help:"windows of an explicit plan times questions; the chunker has the same limit for every plan"`
 	MaxOpenJobs         int           `yaml:"max_open_jobs" default:"10000" help:"jobs not ended; more are refused with 429"`
 	MaxUploads          int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
 	MaxUploadsPerClient int           `yaml:"max_uploads_per_client" default:"16" help:"requests that submit at once from one address; behind a proxy, all come from one"`
@@ -86,10 +87,12 @@ type EventsConfig struct {
 // SweepConfig is the budget of the object store.
 type SweepConfig struct {
 	Interval     time.Duration `yaml:"interval" default:"10m" help:"between sweeps of the object store"`
-	MaxBytes     int64         `yaml:"max_bytes" default:"53687091200" help:"all objects together; 0: no limit"`
+	MaxBytes     int64         `yaml:"max_bytes" default:"53687091200" help:"all objects together; while sweeps leave a tenth more, uploads are refused with 507; 0: no limit"`
 	AudioBytes   int64         `yaml:"audio_bytes" default:"10737418240" help:"submitted audio; 0: no limit of its own"`
 	WindowsBytes int64         `yaml:"windows_bytes" default:"10737418240" help:"PCM of windows; 0: no limit of its own"`
-	KeepYounger  time.Duration `yaml:"keep_younger" default:"24h" help:"objects younger than this stay, for work in hand may need them"`
+	KeepYounger  time.Duration `yaml:"keep_younger" default:"24h" help:"audio and embeddings younger than this stay, for work in hand may need them"`
+	KeepWindows  time.Duration `yaml:"keep_windows" default:"1h" help:"keep_younger of windows, plans and soft prompts, which are made again when they are gone"`
+	MinFreeBytes int64         `yaml:"min_free_bytes" default:"1073741824" help:"uploads are refused with 507 while the disks of a file:// object store and of the uploads in progress have less room; 0: no check"`
 }
 
 // ReaperConfig says when the gateway itself ends a job or publishes it again.
@@ -117,7 +120,7 @@ func (c *Config) Validate() error {
 	l := c.Limits
 	for name, v := range map[string]int64{
 		"limits.max_audio_bytes": l.MaxAudioBytes, "limits.max_questions": int64(l.MaxQuestions),
-		"limits.max_question_chars": int64(l.MaxQuestionChars), "limits.max_spans": int64(l.MaxSpans),
+		"limits.max_question_chars": int64(l.MaxQuestionChars), "limits.max_spans": int64(l.MaxSpans), "limits.max_answers": int64(l.MaxAnswers),
 		"limits.max_open_jobs": int64(l.MaxOpenJobs), "limits.max_uploads": int64(l.MaxUploads), "limits.max_streams": int64(l.MaxStreams),
 		"limits.max_uploads_per_client": int64(l.MaxUploadsPerClient), "limits.max_streams_per_client": int64(l.MaxStreamsPerClient),
 		"limits.min_upload_rate": l.MinUploadRate, "limits.upload_window": int64(l.UploadWindow),
@@ -144,7 +147,7 @@ func (c *Config) Validate() error {
 	if err := CheckExposure(c.HTTPAddr, c.Token, c.InsecureNoAuth); err != nil {
 		faults = append(faults, err)
 	}
-	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 {
+	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 || s.KeepWindows < 0 || s.MinFreeBytes < 0 {
 		faults = append(faults, errors.New("sweep: budgets must not be below 0"))
 	}
 	if _, err := c.fetcher(); err != nil && c.Limits.MaxAudioBytes > 0 && c.Fetch.Timeout > 0 {
@@ -196,7 +199,7 @@ func (c *Config) apiLimits() api.Limits { return api.Limits(c.Limits) }
 func (c *Config) hub() *stream.Hub { return stream.New(stream.Config(c.Events)) }
 
 func (c *Config) budget() blob.Budget {
-	b := blob.Budget{Bytes: c.Sweep.MaxBytes, Prefixes: make(map[string]int64), KeepYounger: c.Sweep.KeepYounger}
+	b := blob.Budget{Bytes: c.Sweep.MaxBytes, Prefixes: make(map[string]int64), KeepYounger: c.Sweep.KeepYounger, KeepDerivedYounger: c.Sweep.KeepWindows}
 	if c.Sweep.AudioBytes > 0 {
 		b.Prefixes[blob.PrefixAudio] = c.Sweep.AudioBytes
 	}

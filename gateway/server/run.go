@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
 	g := &gateway{
 		cfg: cfg, tel: tel, traces: viewer, blobs: blobs, jobs: jobs, producer: producer,
-		hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
+		room: newRoom(cfg.Sweep, cfg.SpoolDir, blobs), hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
 	}
 	parts, err := g.parts()
 	if err != nil {
@@ -110,6 +110,7 @@ type gateway struct {
 	blobs    *blob.Store
 	jobs     *store.SQL
 	producer *kafka.Producer
+	room     *room
 	hub      *stream.Hub
 	logRead  chan struct{} // closed once hub holds what the log held at the start
 	ledger   *telemetry.LedgerMetrics
@@ -135,6 +136,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.room.sweep = keeper.Wake
 	server, err := g.api(relay)
 	if err != nil {
 		return nil, err
@@ -200,7 +202,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
-		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Wake: relay.Wake, Metrics: g.ledger,
+		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
 		Models: models, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }

@@ -34,5 +34,9 @@ func (g *gateway) sweep(ctx context.Context) (blob.Swept, error) {
 		}
 		return used || err != nil
 	}
-	return blob.Sweep(ctx, g.blobs, budget)
+	swept, err := blob.Sweep(ctx, g.blobs, budget)
+	if err == nil {
+		g.room.held.Store(swept.Bytes - swept.RemovedBytes)
+	}
+	return swept, err
 }

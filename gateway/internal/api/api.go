@@ -58,6 +58,7 @@ type Limits struct {
 	MaxQuestions        int           // per job
 	MaxQuestionChars    int           // per question
 	MaxSpans            int           // of plan explicit
+	MaxAnswers          int           // of plan explicit: spans times questions
 	MaxOpenJobs         int           // not ended; more are refused
 	MaxUploads          int           // requests that submit at once
 	MaxUploadsPerClient int           // of one client address
@@ -80,6 +81,8 @@ type Deps struct {
 	Hub     *stream.Hub
 	// LogRead is closed once Hub has been given what the log held at the start; nil = it has been.
 	LogRead <-chan struct{}
+	// Room refuses more bytes of audio, with an error that wraps ErrNoRoom. It is asked often and must be quick. nil = there is always room.
+	Room func(bytes int64) error
 	// Wake is called when the outbox has new records.
 	Wake    func()
 	Metrics Metrics
@@ -118,7 +121,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
-		limits.MaxAudioBytes, int64(limits.MaxQuestions), int64(limits.MaxQuestionChars), int64(limits.MaxSpans),
+		limits.MaxAudioBytes, int64(limits.MaxQuestions), int64(limits.MaxQuestionChars), int64(limits.MaxSpans), int64(limits.MaxAnswers),
 		int64(limits.MaxUploads), int64(limits.MaxUploadsPerClient), int64(limits.MaxStreams), int64(limits.MaxStreamsPerClient),
 		limits.MinUploadRate, int64(limits.UploadWindow), int64(limits.UploadTimeout), int64(limits.RequestTimeout),
 		int64(limits.StreamTimeout), int64(limits.Heartbeat), int64(limits.IdempotencyTTL),

@@ -52,7 +52,7 @@ const patience = time.Minute
 
 func limits() api.Limits {
 	return api.Limits{
-		MaxAudioBytes: 4096, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxOpenJobs: 100, MaxUploads: 8, MaxUploadsPerClient: 8, MaxStreams: 8, MaxStreamsPerClient: 8,
+		MaxAudioBytes: 4096, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxAnswers: 6, MaxOpenJobs: 100, MaxUploads: 8, MaxUploadsPerClient: 8, MaxStreams: 8, MaxStreamsPerClient: 8,
 		MinUploadRate: 1, UploadWindow: time.Minute,
 		UploadTimeout: time.Minute, RequestTimeout: time.Minute, StreamTimeout: time.Hour, Heartbeat: time.Hour, IdempotencyTTL: time.Hour,
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/blob"
 )
 
 // spooled is audio in a temporary file that has no name any more: it is gone when it is closed, or
@@ -43,7 +44,7 @@ func (a *API) spool(r io.Reader) (*spooled, error) {
 		return nil, errors.Join(fmt.Errorf("unlinking spool file: %w", err), f.Close())
 	}
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), r)
+	n, err := io.Copy(io.MultiWriter(f, h), &roomy{Reader: r, room: a.room})
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -96,7 +97,7 @@ func decodeJSON(r io.Reader, dst any) error {
 func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	var own *client.Problem
-	if errors.As(err, &tooLarge) || errors.As(err, &own) {
+	if errors.As(err, &tooLarge) || errors.As(err, &own) || errors.Is(err, ErrNoRoom) || blob.Full(err) {
 		return err
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {

@@ -55,6 +55,7 @@ const (
 	codeCursorInvalid       = "cursor_invalid"
 	codeNotFound            = "not_found"
 	codeMethod              = "method_not_allowed"
+	codeStorageFull         = "storage_full"
 	codeTimeout             = "timeout"
 	codeInternal            = "internal"
 )
@@ -116,6 +117,12 @@ func (a *API) fail(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, codeJobNotFound, "there is no such job")
+	case errors.Is(err, ErrNoRoom):
+		a.deps.Log.WarnContext(ctx, "request refused: no room for it", slog.Any("error", err))
+		return again(http.StatusInsufficientStorage, codeStorageFull, roomAfter, "%s", err)
+	case blob.Full(err), errors.Is(err, store.ErrFull):
+		a.deps.Log.ErrorContext(ctx, "request refused: the disk is full", slog.Any("error", err))
+		return again(http.StatusInsufficientStorage, codeStorageFull, roomAfter, "a disk of the gateway is full; nothing of the request was kept")
 	case errors.Is(err, store.ErrOpen):
 		return problem(http.StatusConflict, codeJobOpen, "the job has not ended; cancel it first, and delete it when it has ended")
 	case errors.Is(err, store.ErrTooManyJobs):

@@ -98,6 +98,9 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error
 		return nil, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests %s are being taken in, which is the limit", limit, whose)
 	}
 	defer a.uploads.give(from)
+	if err := a.room(max(0, in.raw.r.ContentLength)); err != nil { // before the body, which a refusal need not take
+		return nil, a.fail(ctx, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.limits.UploadTimeout)
 	defer cancel()
 	claim, used, err := a.claim(ctx, in.IdempotencyKey)

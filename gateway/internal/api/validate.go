@@ -118,6 +118,9 @@ func (a *API) validatePlan(req *request) error {
 	if len(req.Spans) > a.limits.MaxSpans {
 		return invalid(codeTooManySpans, "there are %d spans, the limit is %d", len(req.Spans), a.limits.MaxSpans)
 	}
+	if n := len(req.Spans) * len(req.Questions); n > a.limits.MaxAnswers {
+		return invalid(event.CodePlanTooLarge, "%d spans of %d questions are %d answers, the limit is %d; submit them as several jobs", len(req.Spans), len(req.Questions), n, a.limits.MaxAnswers)
+	}
 	for i, s := range req.Spans {
 		if !finite(s.StartS) || !finite(s.EndS) || s.StartS < 0 || s.EndS <= s.StartS || s.EndS > maxSpanEndS {
 			return invalid(codePlanInvalid, "span %d, from %g to %g s, is not a stretch of a track", i, s.StartS, s.EndS)

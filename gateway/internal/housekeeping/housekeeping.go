@@ -43,30 +43,57 @@ type Deps struct {
 type Keeper struct {
 	cfg  Config
 	deps Deps
+	wake chan struct{}
 }
+
+// wakePause is the least time from the end of one round of chores to one that Wake asks for: listing a large object store is dear.
+const wakePause = 10 * time.Second
 
 // New refuses missing dependencies.
 func New(cfg Config, deps Deps) (*Keeper, error) {
 	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.Log == nil {
 		return nil, errors.New("making housekeeping: an interval and all dependencies are required")
 	}
-	return &Keeper{cfg: cfg, deps: deps}, nil
+	return &Keeper{cfg: cfg, deps: deps, wake: make(chan struct{}, 1)}, nil
 }
 
-// Run does the chores at once and then after every interval, until ctx ends.
+// Wake asks for a round of chores soon, and does not wait for it.
+func (k *Keeper) Wake() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run does the chores at once, then after every interval and when Wake asks for them, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(k.cfg.Interval)
-	defer ticker.Stop()
 	for {
 		if err := k.Once(ctx); err != nil && ctx.Err() == nil {
 			k.deps.Log.WarnContext(ctx, "housekeeping is incomplete", slog.Any("error", err))
 		}
-		select {
-		case <-ctx.Done():
+		if !k.rest(ctx) {
 			return nil
-		case <-ticker.C:
 		}
 	}
+}
+
+// rest waits for the next round; false when ctx ends first.
+func (k *Keeper) rest(ctx context.Context) bool {
+	least, most := time.NewTimer(min(wakePause, k.cfg.Interval)), time.NewTimer(k.cfg.Interval)
+	defer least.Stop()
+	defer most.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-least.C:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-k.wake:
+	case <-most.C:
+	}
+	return true
 }
 
 // Once does each chore once; one that goes wrong does not keep the others from being done.

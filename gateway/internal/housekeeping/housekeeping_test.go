@@ -85,9 +85,34 @@ func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
 		go func() { done <- k.Run(ctx) }()
 		synctest.Wait()
 		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1}, c.so())
-		<-time.After(3*time.Minute + time.Second) // the bubble's time
+		<-time.After(3*time.Minute + time.Second) // the bubble's time: a round each minute
 		synctest.Wait()
 		require.Equal(t, 4, c.so().swept)
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestWakeBringsARoundForwardButNotEveryTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &chores{}
+		k := newKeeper(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- k.Run(ctx) }()
+		synctest.Wait()
+		for range 100 {
+			k.Wake()
+		}
+		synctest.Wait()
+		require.Equal(t, 1, c.so().swept, "not at once")
+		<-time.After(11 * time.Second) // the bubble's time
+		synctest.Wait()
+		require.Equal(t, 2, c.so().swept, "once for all of them")
+		<-time.After(30 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 2, c.so().swept)
 		cancel()
 		require.NoError(t, <-done)
 	})

@@ -181,12 +181,21 @@ func (s *SQL) inTx(ctx context.Context, fn func(*tx) error) (err error) {
 		}
 	}()
 	if err = fn(&tx{Tx: raw, dialect: s.dialect}); err != nil {
-		return err
+		return full(err)
 	}
 	if err = raw.Commit(); err != nil {
-		return fmt.Errorf("committing: %w", err)
+		return fmt.Errorf("committing: %w", full(err))
 	}
 	return nil
+}
+
+// full marks an error that says that the disk is full.
+func full(err error) error {
+	var fault *sqlite.Error
+	if errors.As(err, &fault) && fault.Code()&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
 }
 
 func ignoreDone(err error) error {

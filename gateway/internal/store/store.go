@@ -27,10 +27,12 @@ func (s State) Terminal() bool { return event.Terminal(string(s)) }
 
 // Errors that callers tell apart.
 var (
-	ErrNotFound     = errors.New("job not found")
-	ErrOpen         = errors.New("job has not ended")
-	ErrTooManyJobs  = errors.New("too many open jobs")
-	ErrKeyInFlight  = errors.New("idempotency key is in use by a request in flight")
+	ErrNotFound    = errors.New("job not found")
+	ErrOpen        = errors.New("job has not ended")
+	ErrTooManyJobs = errors.New("too many open jobs")
+	ErrKeyInFlight = errors.New("idempotency key is in use by a request in flight")
+	// ErrFull says that the disk of the database is full.
+	ErrFull         = errors.New("the disk of the job store is full")
 	ErrClaimExpired = errors.New("idempotency claim has lapsed")
 	// ErrRefused says that the database works but does not take this record, now or later. Any other error of a write may go away: the
 	// disk is full, the database is busy, read-only or out of reach.
