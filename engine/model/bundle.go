@@ -76,11 +76,11 @@ func (b *Bundle) verify(watch func(done, total int64) error, parts ...Part) erro
 	files := b.files(parts...)
 	total := int64(0)
 	for _, part := range files {
-		info, err := os.Stat(filepath.Join(b.Dir, part.file))
+		size, err := regular(filepath.Join(b.Dir, part.file))
 		if err != nil {
 			return fmt.Errorf("opening the model bundle: %w; the bundle is incomplete, fetch it again", err)
 		}
-		total += info.Size()
+		total += size
 	}
 	done := int64(0)
 	count := watchFunc(func(n int) error {
@@ -101,7 +101,10 @@ type watchFunc func(n int) error
 func (f watchFunc) Write(p []byte) (int, error) { return len(p), f(len(p)) }
 
 // LoadComplete loads a bundle that has every part, for those who need more than the encoder.
-func LoadComplete(dir string) (*Bundle, error) {
+func LoadComplete(dir string) (*Bundle, error) { return LoadCompleteContext(context.Background(), dir) }
+
+// LoadCompleteContext is LoadComplete that ends with ctx: to compare many gigabytes with their digests takes minutes.
+func LoadCompleteContext(ctx context.Context, dir string) (*Bundle, error) {
 	b, err := Read(dir)
 	if err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func LoadComplete(dir string) (*Bundle, error) {
 	if err := b.Require(PartProjector, PartLLM); err != nil {
 		return nil, err
 	}
-	return b, b.verify(func(int64, int64) error { return nil })
+	return b, b.verify(func(int64, int64) error { return ctx.Err() })
 }
 
 // Require returns an error if the bundle lacks one of the parts: a bundle may consist of an encoder only.
@@ -141,7 +144,7 @@ func readManifest(path string) (*Manifest, error) {
 }
 
 func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +173,7 @@ func FileDigest(path string) (string, error) { return digestOf(path, io.Discard)
 
 // digestOf is the digest of a file. It also writes the whole file to watch.
 func digestOf(path string, watch io.Writer) (string, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
 		return "", fmt.Errorf("hashing: %w", err)
 	}

@@ -131,6 +131,36 @@ func TestAServiceVerifiesWhatItUses(t *testing.T) {
 	require.ErrorIs(t, b.Verify(ctx, func(int64, int64) { cancel() }, model.PartEncoder), context.Canceled)
 }
 
+func TestLoadingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := model.LoadCompleteContext(ctx, modeltest.Write(t, modeltest.Manifest()))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// TestFilesOfABundleAreRegular: a folder here; pipes and devices, which would block or never end, are refused by the same look.
+func TestFilesOfABundleAreRegular(t *testing.T) {
+	t.Parallel()
+	b := modeltest.Bundle(t)
+	require.NoError(t, os.Remove(b.LLMPath()))
+	require.NoError(t, os.Symlink(os.DevNull, b.LLMPath()))
+	_, err := model.Load(b.Dir)
+	require.ErrorContains(t, err, "llm.safetensors is not a regular file")
+	require.NoError(t, os.Remove(b.LLMPath()))
+	require.NoError(t, os.Mkdir(b.LLMPath(), 0o700))
+	_, err = model.Load(b.Dir)
+	require.ErrorContains(t, err, "is not a regular file")
+	_, err = model.OpenSafetensors(b.LLMPath())
+	require.ErrorContains(t, err, "is not a regular file")
+
+	manifest := filepath.Join(b.Dir, model.ManifestFile)
+	require.NoError(t, os.Remove(manifest))
+	require.NoError(t, os.Symlink("/dev/zero", manifest))
+	_, err = model.Read(b.Dir)
+	require.ErrorContains(t, err, "is not a regular file")
+}
+
 func TestManifestFaultsAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	dir := modeltest.Write(t, modeltest.Manifest())

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/larkstream/larkstream/engine/tensor"
@@ -48,7 +47,7 @@ type Safetensors struct {
 // OpenSafetensors opens a file and checks its header: every tensor lies inside the file, has the bytes that its shape
 // needs, and overlaps no other.
 func OpenSafetensors(path string) (*Safetensors, error) {
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening weights: %w", err)
 	}

@@ -55,7 +55,7 @@ type LLMReport struct {
 
 // RunLLM measures engine and bare loop in turns, each with the model to itself.
 func RunLLM(ctx context.Context, cfg LLMConfig) (LLMReport, error) {
-	bundle, err := model.LoadComplete(cfg.ModelDir)
+	bundle, err := model.LoadCompleteContext(ctx, cfg.ModelDir)
 	if err != nil {
 		return LLMReport{}, err
 	}

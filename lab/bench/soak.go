@@ -70,7 +70,7 @@ var (
 // RunSoak asks random questions about random windows, cancels some and gives others a deadline, and looks in every pause at
 // what the idle decoder holds. Anything held, and any answer missing, is an error.
 func RunSoak(ctx context.Context, cfg SoakConfig) (r SoakReport, err error) {
-	bundle, err := model.LoadComplete(cfg.ModelDir)
+	bundle, err := model.LoadCompleteContext(ctx, cfg.ModelDir)
 	if err != nil {
 		return r, err
 	}

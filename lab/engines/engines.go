@@ -34,7 +34,7 @@ func Open(ctx context.Context, modelDir string) (s *Set, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.Bundle, err = model.LoadComplete(modelDir); err != nil {
+	if s.Bundle, err = model.LoadCompleteContext(ctx, modelDir); err != nil {
 		return s, err
 	}
 	files, err := audio.NewDecoder(ctx, audio.DefaultConfig())

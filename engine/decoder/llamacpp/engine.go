@@ -94,7 +94,7 @@ func OpenBackend(b *model.Bundle, cfg Config, deps Deps) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := lib.LoadModel(b.LLMPath(), llama.ModelOptions{CPUOnly: cfg.Device == DeviceCPU})
+	m, err := loadChecked(lib, b.LLMPath(), llama.ModelOptions{CPUOnly: cfg.Device == DeviceCPU})
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ func OpenVocabulary(path, nativeDir string, log *slog.Logger) (_ prompt.Vocabula
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the tokenizer in %s: %w", path, err)
 	}
-	m, err := lib.LoadModel(path, llama.ModelOptions{CPUOnly: true, VocabOnly: true})
+	m, err := loadChecked(lib, path, llama.ModelOptions{CPUOnly: true, VocabOnly: true})
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the tokenizer: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -35,7 +34,7 @@ type File struct {
 // "model" of the top-level dictionary, or of the dictionary itself; a prefix "module." is dropped. The names that Hugging
 // Face gives to the parts of Jukebox become those of the original.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := model.OpenFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the checkpoint: %w", err)
 	}

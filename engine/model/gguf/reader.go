@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
+
+	"github.com/larkstream/larkstream/engine/model"
 )
 
 // File is an open GGUF file. Its methods may be called by several goroutines.
@@ -23,7 +24,7 @@ type File struct {
 // Open reads and checks metadata and tensor descriptions; the values stay in the file. Every tensor lies inside the file, has
 // the bytes that its shape needs, and overlaps no other.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := model.OpenFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the GGUF file: %w", err)
 	}

@@ -77,7 +77,7 @@ func linkOrCopy(ctx context.Context, from, to string) (digest string, err error)
 	if from, err = filepath.EvalSymlinks(from); err != nil { // a link to a link would break when that moves
 		return "", err
 	}
-	f, err := os.Open(from)
+	f, err := model.OpenFile(from)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/larkstream/larkstream/engine/model"
 )
 
 // config is config.json of a Hugging Face folder, as far as it matters. Pointers tell what is absent from what is zero.
@@ -58,7 +60,7 @@ func readJSON(dir, name string, limit int64, v any) (bool, error) {
 }
 
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := model.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}

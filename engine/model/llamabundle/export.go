@@ -29,7 +29,7 @@ func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.M
 	if err := checkQuant(cfg.Quant, cfg.Quantize); err != nil {
 		return m, err
 	}
-	from, err := model.LoadComplete(cfg.Model)
+	from, err := model.LoadCompleteContext(ctx, cfg.Model)
 	if err != nil {
 		return m, err
 	}

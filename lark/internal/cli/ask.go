@@ -172,7 +172,7 @@ func (a *app) connect(ctx context.Context, server serverFlags) (*client.Client, 
 
 // embedded starts everything for one call, quietly: what there is to say goes to the log files of the data folder.
 func (a *app) embedded(ctx context.Context, folder up.Folder, modelDir string) (*up.Stack, error) {
-	modelDir, err := checkedModel(modelDir, folder)
+	modelDir, err := checkedModel(ctx, modelDir, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -185,12 +185,12 @@ func (a *app) embedded(ctx context.Context, folder up.Folder, modelDir string) (
 }
 
 // checkedModel finds the model bundle and checks it once, rather than let every stage fail on it.
-func checkedModel(dir string, folder up.Folder) (string, error) {
+func checkedModel(ctx context.Context, dir string, folder up.Folder) (string, error) {
 	dir, err := up.FindModel(dir, folder)
 	if err != nil {
 		return "", err
 	}
-	_, err = model.LoadComplete(dir)
+	_, err = model.LoadCompleteContext(ctx, dir)
 	return dir, err
 }
 

@@ -34,7 +34,7 @@ processes on an empty data folder, and prints the throughput of both; then, with
 that every hop adds and the latency of a new question about a known window; and the peak memory of every process.`,
 		Example: "  lark bench pipeline --write docs/benchmarks/pipeline.md",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := a.benchConfig(&cfg); err != nil {
+			if err := a.benchConfig(cmd.Context(), &cfg); err != nil {
 				return err
 			}
 			report, err := bench.Run(cmd.Context(), cfg)
@@ -56,7 +56,7 @@ that every hop adds and the latency of a new question about a known window; and 
 	return cmd
 }
 
-func (a *app) benchConfig(cfg *bench.Config) error {
+func (a *app) benchConfig(ctx context.Context, cfg *bench.Config) error {
 	if cfg.Windows < 1 || cfg.Rounds < 1 || cfg.Jobs < 1 {
 		return usage(errors.New("windows, rounds and jobs must be above 0"))
 	}
@@ -64,7 +64,7 @@ func (a *app) benchConfig(cfg *bench.Config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.ModelDir, err = checkedModel(cfg.ModelDir, folder); err != nil {
+	if cfg.ModelDir, err = checkedModel(ctx, cfg.ModelDir, folder); err != nil {
 		return err
 	}
 	if cfg.Source == "" {

@@ -57,7 +57,7 @@ binary, in the folder above it, in ../share/larkstream, in the working folder, i
 				return usage(err)
 			}
 			if !slices.Equal(cfg.Targets, []string{up.Broker}) {
-				if cfg.ModelDir, err = checkedModel(cfg.ModelDir, folder); err != nil {
+				if cfg.ModelDir, err = checkedModel(cmd.Context(), cfg.ModelDir, folder); err != nil {
 					return err
 				}
 			}

@@ -146,12 +146,12 @@ func ffmpeg(ctx context.Context, _ Config) Finding {
 	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s), confined by %s", path, strings.TrimSpace(line), audio.Confinement(ctx))}
 }
 
-func modelBundle(_ context.Context, cfg Config) Finding {
+func modelBundle(ctx context.Context, cfg Config) Finding {
 	dir, err := up.FindModel(cfg.ModelDir, cfg.Data)
 	if err != nil {
 		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "name a bundle with --model or LARK_MODEL_DIR"}
 	}
-	bundle, err := model.LoadComplete(dir)
+	bundle, err := model.LoadCompleteContext(ctx, dir)
 	if err != nil {
 		return Finding{Check: "model", State: Fail, Detail: err.Error(), Remedy: "fetch the bundle again, or name another with --model"}
 	}
