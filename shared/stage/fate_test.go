@@ -262,6 +262,25 @@ func TestPanicFailsOnlyItsRecord(t *testing.T) {
 	require.Equal(t, eventpb.State_STATE_ANSWERED, seen[event.OutcomeID("job", 0, 2)][0].GetState())
 }
 
+// TestFaultsInsideAreNotForUsers: the message leads to the cause and does not tell it; the dead letter does.
+func TestFaultsInsideAreNotForUsers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+		return nil, stage.Permanent(event.CodeInternal, errors.New("open /secret/place: no such file"))
+	})
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	rec, err := event.Encode("test", window("job", "key", 0, 1))
+	require.NoError(t, err)
+	require.NoError(t, c.out.Publish(t.Context(), rec.With("traceparent", "00-"+trace+"-b7ad6b7169203331-01")))
+	for _, os := range c.waitOutcomes(1) {
+		require.Equal(t, event.CodeInternal, os[0].GetError().GetCode())
+		require.Contains(t, os[0].GetError().GetMessage(), trace)
+		require.NotContains(t, os[0].GetError().GetMessage(), "/secret/place")
+	}
+	require.Contains(t, c.waitDead(1)[0].Get(event.HeaderErrorText), "/secret/place")
+}
+
 func TestErrorTextIsBounded(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -175,11 +176,23 @@ func forElsewhere(rec event.Record) event.Record {
 
 // outcomes are the ends of the record's questions, all with that code.
 func (s *settler) outcomes(ctx context.Context, t *task, code string, cause error) []event.Record {
-	records, err := event.FailedOutcomes(s.stage, t.meta.rec, event.Failure{
-		Code: code, Message: boundError(cause), TraceID: telemetry.TraceID(ctx), Model: s.model,
-	})
+	trace := telemetry.TraceID(ctx)
+	message := boundError(cause)
+	if code == event.CodeInternal {
+		message = internalMessage(s.stage, trace)
+	}
+	records, err := event.FailedOutcomes(s.stage, t.meta.rec, event.Failure{Code: code, Message: message, TraceID: trace, Model: s.model})
 	if err != nil { // cannot be: what is salvaged of any record can be encoded
 		s.log.ErrorContext(ctx, "making failed outcomes", "topic", t.part.topic, "offset", t.rec.Offset, "error", err)
 	}
 	return records
+}
+
+// internalMessage is what users are told of a fault that is not theirs. The cause, which may name files and hosts, stands in the log, in the trace and in
+// the dead letter.
+func internalMessage(stage, trace string) string {
+	if trace == "" {
+		return fmt.Sprintf("something went wrong in stage %s; its log says what", stage)
+	}
+	return fmt.Sprintf("something went wrong in stage %s; trace %s leads to the cause", stage, trace)
 }

@@ -23,7 +23,7 @@ func (r *Reaper) Dead(ctx context.Context, rec event.Record) {
 	}
 	for {
 		err := r.end(ctx, id, func(store.Job) event.Failure {
-			return event.Failure{Code: event.CodeInternal, Message: "a plan or an outcome of the job was buried: " + rec.Get(event.HeaderErrorText)}
+			return event.Failure{Code: event.CodeInternal, Message: "a plan or an outcome of the job could not be recorded; the dead letter of the job says why"}
 		})
 		if err == nil || errors.Is(err, store.ErrNotFound) {
 			return
