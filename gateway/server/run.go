@@ -154,11 +154,11 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
-		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }},
+		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
-		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Run: func(ctx context.Context) error {
+		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil

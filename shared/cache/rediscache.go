@@ -41,7 +41,9 @@ func NewRedis(url config.Secret, ttl time.Duration, dtype DType, deps Deps) (Cac
 	opts.MaxRetries, opts.DialerRetries = -1, 1
 	opts.ContextTimeoutEnabled = true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return &redisCache{client: redis.NewClient(opts), ttl: ttl, dtype: dtype}, nil
+	client := redis.NewClient(opts)
+	client.AddHook(bounded{})
+	return &redisCache{client: client, ttl: ttl, dtype: dtype}, nil
 }
 
 func (c *redisCache) Get(ctx context.Context, key string) (tensor.Matrix, error) {

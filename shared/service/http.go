@@ -76,15 +76,17 @@ func (s *service) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok", "service": s.name, "version": s.version})
 }
 
-// ready says whether the service can work, part by part.
+// ready says whether the service can work, part by part. A degraded service is ready: taking it out of service would make matters worse.
 func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
-	parts, ready := s.readiness()
+	parts, ready, degraded := s.readiness()
 	state, status := "ready", http.StatusOK
 	switch {
 	case s.stopping.Load():
 		state, status = "stopping", http.StatusServiceUnavailable
 	case !ready:
 		state, status = "not ready", http.StatusServiceUnavailable
+	case degraded:
+		state = "degraded"
 	}
 	writeJSON(w, status, map[string]any{"status": state, "parts": parts})
 }

@@ -29,6 +29,9 @@ type Part struct {
 	// Ready returns nil when the part can work, else the reason why not; nil means always. It is called
 	// often and must be quick.
 	Ready func() error
+	// Degraded returns what works worse than it should although the part can work, with what that means; nil means nothing does. It is called
+	// often and must be quick.
+	Degraded func() error
 	// Routes are served beside the service's own: patterns of http.ServeMux.
 	Routes map[string]http.Handler
 	// Guard, when set, stands before every route of the service but health and readiness, which probes call by addresses that
@@ -156,7 +159,7 @@ func (s *service) announce(ctx context.Context, addr string) {
 	tick := time.NewTicker(readyInterval)
 	defer tick.Stop()
 	for {
-		if _, ready := s.readiness(); ready {
+		if _, ready, _ := s.readiness(); ready {
 			s.log.Info("ready", "service", s.name, "version", s.version, "addr", addr)
 			return
 		}
@@ -168,17 +171,22 @@ func (s *service) announce(ctx context.Context, addr string) {
 	}
 }
 
-// readiness returns, for each part, "ok" or why it is not ready.
-func (s *service) readiness() (parts map[string]string, ready bool) {
+// readiness returns, for each part, "ok", why it is not ready, or what works worse than it should.
+func (s *service) readiness() (parts map[string]string, ready, degraded bool) {
 	parts, ready = make(map[string]string, len(s.parts)), true
 	for _, p := range s.parts {
 		parts[p.Name] = "ok"
-		if p.Ready == nil {
-			continue
+		if p.Ready != nil {
+			if err := p.Ready(); err != nil {
+				parts[p.Name], ready = err.Error(), false
+				continue
+			}
 		}
-		if err := p.Ready(); err != nil {
-			parts[p.Name], ready = err.Error(), false
+		if p.Degraded != nil {
+			if err := p.Degraded(); err != nil {
+				parts[p.Name], degraded = "degraded: "+err.Error(), true
+			}
 		}
 	}
-	return parts, ready
+	return parts, ready, degraded
 }

@@ -203,6 +203,29 @@ func TestReadyOnlyWhenEveryPartIs(t *testing.T) {
 	require.NoFileExists(t, cfg.StateFile)
 }
 
+// A degraded service says so and is ready all the same: without it there would be nothing.
+func TestADegradedServiceIsReady(t *testing.T) {
+	t.Parallel()
+	var fault atomic.Pointer[error]
+	degraded := func() error {
+		if err := fault.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
+	s := start(t, common(t), service.Part{Name: "redis", Degraded: degraded}, service.Part{Name: "disk"})
+	url := "http://" + s.logs.addr(t) + "/readyz"
+	code, body := get(t, url)
+	require.Equal(t, http.StatusOK, code)
+	require.JSONEq(t, `{"status":"ready","parts":{"redis":"ok","disk":"ok"}}`, body)
+	err := errors.New("Redis does not answer")
+	fault.Store(&err)
+	code, body = get(t, url)
+	require.Equal(t, http.StatusOK, code)
+	require.JSONEq(t, `{"status":"degraded","parts":{"redis":"degraded: Redis does not answer","disk":"ok"}}`, body)
+	require.NoError(t, s.end())
+}
+
 // Not ready comes first, then the parts stop one after another, the last first; HTTP is there to the end.
 func TestOrderedStop(t *testing.T) {
 	t.Parallel()

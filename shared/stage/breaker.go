@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ type breaker struct {
 	wait    time.Duration // between two probes
 	next    time.Time     // when a record may try
 	probing bool
+	why     string        // it is open
 	good    uint64        // records handled without an error
 	changed chan struct{} // closed and replaced with each change
 }
@@ -126,11 +128,21 @@ func (b *breaker) trip(ctx context.Context, err error) {
 	if b.open {
 		return
 	}
-	b.open, b.since, b.wait, b.next = true, time.Now(), firstProbe, time.Now().Add(firstProbe)
+	b.open, b.since, b.wait, b.next, b.why = true, time.Now(), firstProbe, time.Now().Add(firstProbe), boundError(err)
 	b.metrics.Paused(ctx, b.stage, true)
 	b.log.WarnContext(ctx, "stage pauses: something that it needs does not answer; it tries again by itself and nothing is lost",
 		"error", boundError(err))
 	b.broadcast()
+}
+
+// degraded says since when and why the stage pauses; nil while it does not.
+func (b *breaker) degraded() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open {
+		return nil
+	}
+	return fmt.Errorf("the stage pauses since %s and tries again by itself: %s", b.since.UTC().Format(time.RFC3339), b.why)
 }
 
 // othersFareWell counts how often the task found a dependency down although other records were handled since the last time.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,6 +89,29 @@ func TestAStagePausesWhileWhatItNeedsIsDown(t *testing.T) {
 		require.Less(t, time.Since(back), longestProbe+time.Second, "it goes on soon after")
 		probes := int(5*time.Hour/longestProbe) + 10
 		require.Less(t, calls, 10*2+probes+10, "one record tries at a time")
+	})
+}
+
+// A disk that is full is something that the stage needs: it says so in its readiness and goes on when there is room.
+func TestAFullDiskPausesAStageAndIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		room := time.Now().Add(time.Hour)
+		p := newProcessing(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
+			if time.Now().Before(room) {
+				return nil, fmt.Errorf("writing object: %w", Unavailable(&os.PathError{Op: "write", Path: "pcm", Err: syscall.ENOSPC}))
+			}
+			return []event.Record{{Topic: "out"}}, nil
+		})
+		require.NoError(t, p.breaker.degraded())
+		p.begin(t)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		require.ErrorContains(t, p.breaker.degraded(), "no space left on device")
+		require.ErrorContains(t, p.breaker.degraded(), "tries again by itself")
+		p.work.Wait()
+		require.NoError(t, p.breaker.degraded())
+		require.Equal(t, []string{"out"}, p.out.topics(), "nothing is lost")
 	})
 }
 

@@ -97,6 +97,7 @@ type Runner struct {
 	retries retryTopics
 	read    *taskReader
 	admit   *admitter
+	breaker *breaker
 	work    sync.WaitGroup // feeders and key queues
 
 	client   *kgo.Client
@@ -115,7 +116,9 @@ func New(c Config, d Deps) (*Runner, error) {
 	r := &Runner{opened: make(chan struct{}), cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
-	r.admit = newAdmitter(c, d.Control, r.metrics, &r.work, r.newProcessor(r.metrics).process)
+	handle := r.newProcessor(r.metrics)
+	r.breaker = handle.breaker
+	r.admit = newAdmitter(c, d.Control, r.metrics, &r.work, handle.process)
 	return r, nil
 }
 
@@ -203,3 +206,6 @@ func (r *Runner) Ready() error {
 	}
 	return nil
 }
+
+// Degraded says that the stage pauses because something that it needs does not answer, and why; nil while it works.
+func (r *Runner) Degraded() error { return r.breaker.degraded() }

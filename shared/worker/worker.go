@@ -137,10 +137,15 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	if err != nil {
 		return err
 	}
-	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log,
-		service.Part{Name: "control", Run: control.Run, Ready: control.Ready},
-		service.Part{Name: enginePart, Run: load.Run, Ready: load.Ready},
-		service.Part{Name: work.Stage, Run: load.then(runner.Run), Ready: runner.Ready})
+	parts := []service.Part{
+		{Name: "control", Run: control.Run, Ready: control.Ready},
+		{Name: enginePart, Run: load.Run, Ready: load.Ready},
+		{Name: work.Stage, Run: load.then(runner.Run), Ready: runner.Ready, Degraded: runner.Degraded},
+	}
+	if watched, ok := w.Cache.(cache.Watched); ok {
+		parts = append(parts, service.Part{Name: "redis", Run: watched.Watch, Degraded: watched.Degraded})
+	}
+	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log, parts...)
 }
 
 func (w *Worker) kafka() kafka.Config {
