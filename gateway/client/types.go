@@ -138,6 +138,7 @@ type Coverage struct {
 type Stage struct {
 	Stage    string `json:"stage" enum:"chunker,encoder,projector,llm"`
 	Started  int    `json:"started"`
+	Waiting  int    `json:"waiting" doc:"The stage pauses: something that it needs does not answer, or a disk is full. It goes on by itself"`
 	Retrying int    `json:"retrying"`
 	Done     int    `json:"done"`
 	Skipped  int    `json:"skipped" doc:"The embedding was known"`
@@ -270,7 +271,7 @@ type Event struct {
 type ProgressEvent struct {
 	Stage   string  `json:"stage" enum:"chunker,encoder,projector,llm"`
 	Window  int     `json:"window"`
-	Status  string  `json:"status" enum:"started,done,skipped,retrying"`
+	Status  string  `json:"status" enum:"started,waiting,done,skipped,retrying"`
 	MS      float64 `json:"ms"`
 	Windows int     `json:"windows,omitempty" doc:"Windows in the plan, where known"`
 }

@@ -18,6 +18,7 @@ func Stages() []string { return append(WorkStages(), StageRecorder) }
 // Statuses of a window in a stage, as progress events tell them.
 const (
 	StatusStarted  = "started"
+	StatusWaiting  = "waiting" // the stage pauses: something that it needs does not answer, or a disk is full
 	StatusRetrying = "retrying"
 	StatusDone     = "done"
 	StatusSkipped  = "skipped" // the stage had nothing to do: the embedding was cached

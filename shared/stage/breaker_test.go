@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
@@ -92,6 +93,17 @@ func TestAStagePausesWhileWhatItNeedsIsDown(t *testing.T) {
 	})
 }
 
+// watchers are told of progress.
+type watchers struct{ told []string }
+
+func (w *watchers) Emit(_ context.Context, rec event.Record) {
+	ev, err := event.DecodeAs[*eventpb.Event](rec)
+	if err != nil {
+		panic(err)
+	}
+	w.told = append(w.told, ev.GetProgress().GetStage()+" "+ev.GetProgress().GetStatus())
+}
+
 // A disk that is full is something that the stage needs: it says so in its readiness and goes on when there is room.
 func TestAFullDiskPausesAStageAndIsTold(t *testing.T) {
 	t.Parallel()
@@ -104,9 +116,12 @@ func TestAFullDiskPausesAStageAndIsTold(t *testing.T) {
 			return []event.Record{{Topic: "out"}}, nil
 		})
 		require.NoError(t, p.breaker.degraded())
+		watched := &watchers{}
+		p.events = watched
 		p.begin(t)
 		<-time.After(time.Minute)
 		synctest.Wait()
+		require.Equal(t, []string{"test waiting"}, watched.told, "once, however often the record is tried")
 		require.ErrorContains(t, p.breaker.degraded(), "no space left on device")
 		require.ErrorContains(t, p.breaker.degraded(), "tries again by itself")
 		p.work.Wait()

@@ -27,6 +27,7 @@ type processor struct {
 	control      *Control            // may be nil
 	late         bool                // handles records past their deadline
 	settler      *settler
+	events       emitter // nil if nobody is told
 	breaker      *breaker
 	log          *slog.Logger
 	metrics      *telemetry.StageMetrics
@@ -46,6 +47,7 @@ func (p *processor) process(t *task) {
 		v := p.attempt(ctx, t, n)
 		if v.down {
 			span.AddEvent("stage paused", trace.WithAttributes(telemetry.AttrReason.String(boundError(v.err))))
+			p.tellWaiting(ctx, t)
 			p.breaker.othersFareWell(t)
 			p.breaker.trip(ctx, v.err)
 			continue

@@ -118,6 +118,7 @@ func New(c Config, d Deps) (*Runner, error) {
 	r.metrics = telemetry.NewStageMetrics()
 	handle := r.newProcessor(r.metrics)
 	r.breaker = handle.breaker
+	handle.events, _ = d.Producer.(emitter)
 	r.admit = newAdmitter(c, d.Control, r.metrics, &r.work, handle.process)
 	return r, nil
 }

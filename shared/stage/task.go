@@ -20,6 +20,7 @@ type task struct {
 	done bool  // guarded by part.offsets.mu
 	// downs and good belong to the breaker, see othersFareWell.
 	downs int
+	waits bool // the job's watchers know that it waits
 	good  uint64
 }
 

@@ -29,13 +29,14 @@ func TestGet(t *testing.T) {
 
 	r.record(true, planOf(job.ID, 2, 2), answerOf(job.ID, 0, 0), answerOf(job.ID, 1, 0))
 	r.say(progressOf(job.ID, "encoder", 0, "skipped"))
+	r.say(progressOf(job.ID, "projector", 0, "waiting"))
 	r.say(progressOf(job.ID, "llm", 1, "started"))
 	got, err = r.client.Get(t.Context(), job.ID)
 	require.NoError(t, err)
 	require.Equal(t, client.StateRunning, got.State)
 	require.Equal(t, client.Counts{Questions: 2, Windows: 2, Expected: 4, Answered: 2, WindowsDone: 1, CacheHits: 1}, got.Counts)
 	require.Equal(t, &client.Coverage{HeardS: 45, TrackS: 60, Ratio: 0.75}, got.Coverage, "0 to 25 and 20 to 45, the overlap once")
-	require.Equal(t, []client.Stage{{Stage: "encoder", Skipped: 1}, {Stage: "llm", Started: 1}}, got.Stages)
+	require.Equal(t, []client.Stage{{Stage: "encoder", Skipped: 1}, {Stage: "projector", Waiting: 1}, {Stage: "llm", Started: 1}}, got.Stages)
 	require.Len(t, got.Windows, 2)
 	require.Nil(t, got.EndedAt)
 

@@ -49,7 +49,7 @@ func jobView(j store.Job, p stream.Progress) client.Job {
 	}
 	for _, name := range event.WorkStages() {
 		if c := p.Stage(name); c != (stream.Counts{}) {
-			v.Stages = append(v.Stages, client.Stage{Stage: name, Started: c.Started, Retrying: c.Retrying, Done: c.Done, Skipped: c.Skipped})
+			v.Stages = append(v.Stages, client.Stage{Stage: name, Started: c.Started, Waiting: c.Waiting, Retrying: c.Retrying, Done: c.Done, Skipped: c.Skipped})
 		}
 	}
 	return v

@@ -16,7 +16,7 @@ type Progress struct {
 
 // Counts of one stage, in windows.
 type Counts struct {
-	Started, Done, Skipped, Retrying int
+	Started, Waiting, Done, Skipped, Retrying int
 }
 
 type status byte
@@ -24,6 +24,7 @@ type status byte
 // Statuses in the order in which a window takes them: a late event never takes a window back.
 const (
 	started status = iota + 1
+	waiting
 	retrying
 	done
 	skipped
@@ -33,6 +34,8 @@ func statusOf(name string) status {
 	switch name {
 	case event.StatusStarted:
 		return started
+	case event.StatusWaiting:
+		return waiting
 	case event.StatusRetrying:
 		return retrying
 	case event.StatusDone:
@@ -83,6 +86,8 @@ func (p Progress) Stage(name string) Counts {
 		switch st {
 		case started:
 			c.Started++
+		case waiting:
+			c.Waiting++
 		case retrying:
 			c.Retrying++
 		case done:

@@ -30,18 +30,21 @@ func (s *screen) draw() {
 func (s *screen) progressLine() string {
 	var parts []string
 	for _, stage := range event.WorkStages() {
-		done, skipped, working := 0, 0, 0
+		done, skipped, working, waits := 0, 0, 0, ""
 		for _, status := range s.stages[stage] {
 			switch status {
 			case event.StatusDone:
 				done++
 			case event.StatusSkipped:
 				skipped++
+			case event.StatusWaiting:
+				working++
+				waits = " waits"
 			default:
 				working++
 			}
 		}
-		parts = append(parts, stageWord(stage, done, skipped, working, s.windows))
+		parts = append(parts, stageWord(stage, done, skipped, working, s.windows)+waits)
 	}
 	return strings.Join(parts, "  ")
 }

@@ -1679,7 +1679,7 @@ type Progress struct {
 	// chunker, encoder, projector or llm.
 	Stage       string `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
 	WindowIndex uint32 `protobuf:"varint,2,opt,name=window_index,json=windowIndex,proto3" json:"window_index,omitempty"`
-	// started, done, skipped (embedding cached) or retrying.
+	// started, waiting (the stage pauses), done, skipped (embedding cached) or retrying.
 	Status string  `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
 	Ms     float64 `protobuf:"fixed64,4,opt,name=ms,proto3" json:"ms,omitempty"`
 	// Windows in the plan, 0 while unknown.
