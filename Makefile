@@ -7,9 +7,11 @@ MAKEFLAGS += --no-print-directory
 # Pinned tools: the one place where their versions stand.
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT_SUM     := h1:w94zf8HAYI7hm3164kwKsvZRuqXvY+YxeFoTbu1OLg8=
-BUF_VERSION           := v1.75.0
+# Of buf, .ci/buf pins the bytes too.
+BUF_VERSION           := v$(shell sed -n 's/.*"@bufbuild\/buf": "\(.*\)".*/\1/p' .ci/buf/package.json)
 PROTOC_GEN_GO_VERSION := v1.36.12
 GOVULNCHECK_VERSION   := v1.9.0
+CYCLONEDX_VERSION     := v1.9.0
 
 TOOLS := $(CURDIR)/.tools
 GOLANGCI_LINT = $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
@@ -150,6 +152,15 @@ standalone: # each module and its tests build without the workspace
 vuln: $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION) ## look for known vulnerabilities (needs the network)
 	for m in $(MODULES); do (cd $$m && $< ./...) || exit 1; done
 
+.PHONY: release
+release: $(TOOLS)/cyclonedx-gomod-$(CYCLONEDX_VERSION) ## build the binaries for Linux into dist/, each with its SBOM, and their sums and provenance
+	@.ci/release dist '$(VERSION)' '$(LDFLAGS)' $< $(MAINS)
+
+.PHONY: images
+images: ## build the images with SBOM and provenance attached (needs docker buildx; IMAGES=larkstream/ PUSH=--push)
+	@for d in gateway services/{chunker,encoder,projector,llm}-svc; do \
+		docker buildx build --sbom=true --provenance=mode=max --tag $(or $(IMAGES),larkstream/)$${d##*/}:$(VERSION) $(PUSH) --file $$d/Dockerfile . || exit 1; done
+
 .PHONY: bench
 bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the same engines (ARGS=...)
 	bin/lark bench pipeline $(ARGS)
@@ -177,7 +188,7 @@ train-nano: ## train lark-nano again; hours, see training/README.md
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin build .tools
+	rm -rf bin build dist .tools
 
 .PHONY: deps-ffmpeg deps-test
 deps-ffmpeg:
@@ -195,6 +206,7 @@ $(TOOLS)/$(1)-$(2):
 	@mv $(TOOLS)/build/$(1) $$@ && ln -sf $(1)-$(2) $(TOOLS)/$(1)
 endef
 $(eval $(call go-tool,protoc-gen-go,$(PROTOC_GEN_GO_VERSION),google.golang.org/protobuf/cmd/protoc-gen-go))
+$(eval $(call go-tool,cyclonedx-gomod,$(CYCLONEDX_VERSION),github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod))
 $(eval $(call go-tool,govulncheck,$(GOVULNCHECK_VERSION),golang.org/x/vuln/cmd/govulncheck))
 
 # It has the linters that the configuration enables, so it is built anew when that changes.
@@ -207,4 +219,5 @@ $(GOLANGCI_LINT): .golangci.yml .ci/golangci-lint .ci/trim-linters.go
 $(BUF):
 	@echo "fetching buf $(BUF_VERSION)"
 	@.ci/deps node
-	@npm install --silent --no-audit --no-fund --no-save --prefix $(TOOLS)/npm-buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION:v%=%)
+	@mkdir -p $(TOOLS)/npm-buf-$(BUF_VERSION) && cp .ci/buf/package.json .ci/buf/package-lock.json $(TOOLS)/npm-buf-$(BUF_VERSION)
+	@npm ci --silent --ignore-scripts --no-audit --no-fund --prefix $(TOOLS)/npm-buf-$(BUF_VERSION)
