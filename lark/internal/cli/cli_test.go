@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +26,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/up"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // patience bounds every wait for a state that must come.
@@ -256,6 +259,39 @@ func TestUpServesAskAndJobs(t *testing.T) {
 	_, stderr, code = w.lark(t, "jobs", "list")
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "no lark up runs on")
+}
+
+// TestTheTokenOpensAGatewayThatOthersReach: for lark, and for the traces of the stages.
+func TestTheTokenOpensAGatewayThatOthersReach(t *testing.T) {
+	t.Parallel()
+	const token = "0123456789abcdef0123456789abcdef"
+	w := setup(t)
+	open := w.env
+	w.env = append(slices.Clone(open), "LARK_TOKEN="+token)
+	r := w.up(t, "--addr", "0.0.0.0:0")
+	require.Contains(t, r.gateway, "127.0.0.1", "this machine reaches it on loopback")
+	stdout, stderr, code := w.lark(t, "ask", w.track, "Key?")
+	require.Zero(t, code, stderr)
+	require.NotEmpty(t, stdout)
+	require.Eventually(t, func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.gateway+"/debug/traces?format=json", nil)
+		require.NoError(t, err)
+		req.SetBasicAuth("", token)
+		req.Close = true
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		return strings.Contains(string(body), telemetry.ServiceChunker)
+	}, patience, 20*time.Millisecond, "the stages send their spans with the token")
+
+	w.env = append(slices.Clone(open), "LARK_TOKEN=another")
+	_, stderr, code = w.lark(t, "jobs", "list")
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "LARK_TOKEN")
+	r.stop(t)
 }
 
 func TestFeedIsAnsweredLikeAnyJob(t *testing.T) {

@@ -188,17 +188,14 @@ func (s *Stack) env(stage string) []string {
 	return env
 }
 
-// callable is the address under which this machine reaches a listener: one that listens on all addresses answers on loopback too.
+// callable is the address under which this machine reaches a listener: one that listens on all addresses answers on loopback too, and on IPv4
+// also where it listens on [::].
 func callable(addr string) string {
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil || !at.Addr().IsUnspecified() {
 		return addr
 	}
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if at.Addr().Is6() {
-		loopback = netip.IPv6Loopback()
-	}
-	return netip.AddrPortFrom(loopback, at.Port()).String()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
 }
 
 func getenv(env []string, key string) string {
