@@ -160,6 +160,11 @@ func (a *API) config() huma.Config {
 	cfg.Info.Description = "Ask questions about music. A job is audio and questions; it is cut into windows, and every question " +
 		"of every window ends in exactly one outcome. Errors are RFC 9457 problems with a stable `code`."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "The token of a gateway that has one (LARK_TOKEN)"},
+		"login": {Type: "http", Scheme: "basic", Description: "The same token as the password, with any user name, for browsers"},
+	}
+	cfg.Security = []map[string][]string{{"token": {}}, {"login": {}}, {}}
 	cfg.DocsPath = ""    // the page of /docs is ours: it works without the internet
 	cfg.SchemasPath = "" // schemas are in the specification
 	cfg.CreateHooks = nil

@@ -64,7 +64,7 @@ func (a *API) recovered(next http.Handler) http.Handler {
 			if watched.yes {
 				panic(http.ErrAbortHandler) // the caller must see that the answer is not whole
 			}
-			p := problem(http.StatusInternalServerError, codeInternal, detailInternal)
+			p := problem(http.StatusInternalServerError, codeInternal, "%s", internalDetail(r.Context()))
 			p.TraceID = telemetry.TraceID(r.Context())
 			writeProblem(w, p)
 		}()

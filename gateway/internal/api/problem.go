@@ -60,8 +60,13 @@ const (
 	codeInternal            = "internal"
 )
 
-// detailInternal is all that a caller is told of a fault inside.
-const detailInternal = "something went wrong inside; the trace id leads to it"
+// internalDetail is all that a caller is told of a fault inside. Reads have no trace.
+func internalDetail(ctx context.Context) string {
+	if telemetry.TraceID(ctx) == "" {
+		return "something went wrong inside; the log of the gateway says what"
+	}
+	return "something went wrong inside; the trace id leads to it"
+}
 
 // problem makes a problem that the caller's own change can solve.
 func problem(status int, code, format string, args ...any) *client.Problem {
@@ -144,7 +149,7 @@ func (a *API) fail(ctx context.Context, err error) error {
 		return again(http.StatusServiceUnavailable, codeTimeout, 1, "the request was given up")
 	}
 	a.deps.Log.ErrorContext(ctx, "request went wrong", slog.Any("error", err))
-	return again(http.StatusInternalServerError, codeInternal, 1, detailInternal)
+	return again(http.StatusInternalServerError, codeInternal, 1, "%s", internalDetail(ctx))
 }
 
 func fetchProblem(err error) *client.Problem {
