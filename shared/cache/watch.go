@@ -51,10 +51,12 @@ type Watched interface {
 
 var _ Watched = (*tiered)(nil)
 
-var errDegraded = errors.New("Redis does not answer, so that embeddings are read from the object store, which takes longer; nothing is lost")
+var errDegraded = errors.New("no answer from Redis, so that embeddings are read from the object store, which takes longer; nothing is lost")
 
 // pinger is a tier that can be asked whether it answers.
-type pinger interface{ Ping(ctx context.Context) error }
+type pinger interface {
+	Ping(ctx context.Context) error
+}
 
 // Watch implements Watched. It finds a Redis that is away at the start, or while nothing is asked of it, and one that has come back.
 func (c *tiered) Watch(ctx context.Context) error {

@@ -215,7 +215,9 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	outer.Handle("/", telemetry.HTTPHandler(api))
 	before := len(spans.GetSpans())
 	for _, r := range []struct{ method, path, parent string }{
-		{http.MethodPost, "/v1/jobs", ""}, {http.MethodGet, "/v1/jobs/7", ""}, {http.MethodGet, "/v1/jobs/7", parent},
+		{http.MethodPost, "/v1/jobs", ""},
+		{http.MethodGet, "/v1/jobs/7", ""},
+		{http.MethodGet, "/v1/jobs/7", parent},
 		{http.MethodPost, "/v1/jobs", parent},
 	} {
 		req := httptest.NewRequestWithContext(context.Background(), r.method, r.path, nil)

@@ -52,24 +52,27 @@ func (a *API) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		watched := &begun{ResponseWriter: w}
 		defer func() {
-			fault := recover()
-			if fault == nil {
-				return
+			if fault := recover(); fault != nil {
+				a.answerPanic(watched, r, fault)
 			}
-			if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(fault)
-			}
-			a.deps.Log.ErrorContext(r.Context(), "request went wrong", slog.String("method", r.Method), slog.String("pattern", r.Pattern),
-				slog.Any("error", fault), slog.String("stack", string(debug.Stack())))
-			if watched.yes {
-				panic(http.ErrAbortHandler) // the caller must see that the answer is not whole
-			}
-			p := problem(http.StatusInternalServerError, codeInternal, "%s", internalDetail(r.Context()))
-			p.TraceID = telemetry.TraceID(r.Context())
-			writeProblem(w, p)
 		}()
 		next.ServeHTTP(watched, r)
 	})
+}
+
+func (a *API) answerPanic(w *begun, r *http.Request, fault any) {
+	if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(fault)
+	}
+	ctx := r.Context()
+	a.deps.Log.ErrorContext(ctx, "request went wrong", slog.String("method", r.Method), slog.String("pattern", r.Pattern),
+		slog.Any("error", fault), slog.String("stack", string(debug.Stack())))
+	if w.yes {
+		panic(http.ErrAbortHandler) // the caller must see that the answer is not whole
+	}
+	p := problem(http.StatusInternalServerError, codeInternal, "%s", internalDetail(ctx))
+	p.TraceID = telemetry.TraceID(ctx)
+	writeProblem(w, p)
 }
 
 // begun knows whether an answer has begun.
