@@ -176,7 +176,7 @@ func CheckExposure(addr string, token config.Secret, noAuth bool) error {
 }
 
 func (c *Config) kafka() kafka.Config {
-	return kafka.Config{Brokers: c.KafkaBrokers, ClientID: telemetry.ServiceGateway}
+	return c.Kafka(telemetry.ServiceGateway)
 }
 
 func (c *Config) fetcher() (*fetch.Fetcher, error) {

@@ -22,6 +22,8 @@ type Config struct {
 	Brokers []string
 	// ClientID is shown in the broker's logs and quotas; "larkstream" when empty.
 	ClientID string
+	// Security is how clients log in and whether they speak TLS.
+	Security Security
 }
 
 // Deps are what the process hands in.
@@ -50,11 +52,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("reading broker address %q: %w", b, err)
 		}
 	}
-	return nil
+	return c.Security.Validate()
 }
 
 // clientOptions are the options that every client of this system has. A nil log is silent.
-func clientOptions(c Config, log *slog.Logger) []kgo.Opt {
+func clientOptions(c Config, log *slog.Logger) ([]kgo.Opt, error) {
 	id := c.ClientID
 	if id == "" {
 		id = "larkstream"
@@ -67,10 +69,20 @@ func clientOptions(c Config, log *slog.Logger) []kgo.Opt {
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.RetryBackoffFn(retryBackoff),
 	}
+	secure, err := c.Security.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	if secure != nil {
+		opts = append(opts, kgo.DialTLSConfig(secure))
+	}
+	if login := c.Security.Login(); login != nil {
+		opts = append(opts, kgo.SASL(login))
+	}
 	if log != nil {
 		opts = append(opts, kgo.WithHooks(&connectionLog{log: log}), kgo.WithLogger(&libraryLog{log: log}))
 	}
-	return opts
+	return opts, nil
 }
 
 // retryBackoff is the wait before a request is tried again: 50 ms doubling to 2 s, so that a broker
@@ -84,7 +96,11 @@ func NewClient(c Config, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error)
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(append(clientOptions(c, log), opts...)...)
+	base, err := clientOptions(c, log)
+	if err != nil {
+		return nil, fmt.Errorf("making Kafka client: %w", err)
+	}
+	client, err := kgo.NewClient(append(base, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("making Kafka client: %w", err)
 	}
@@ -107,6 +123,9 @@ func Ping(ctx context.Context, c Config) error {
 }
 
 func unreachable(c Config, err error) error {
+	if remedy := c.Security.Remedy(err); remedy != "" {
+		return fmt.Errorf("reaching Kafka at %s: %w; %s", strings.Join(c.Brokers, ", "), err, remedy)
+	}
 	return fmt.Errorf("reaching Kafka at %s: %w", strings.Join(c.Brokers, ", "), err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -24,6 +25,8 @@ type Common struct {
 	HTTPConnectionsPerClient int `yaml:"http_connections_per_client" env:"LARK_HTTP_CONNECTIONS_PER_CLIENT" flag:"http-connections-per-client" default:"1024" help:"HTTP connections at once from one address; behind a proxy, all come from one"`
 	// KafkaBrokers are host:port pairs of the brokers to start from.
 	KafkaBrokers []string `yaml:"kafka_brokers" env:"KAFKA_BROKERS" flag:"kafka-brokers" default:"127.0.0.1:9092" help:"brokers to start from, host:port, separated by commas"`
+	// Security is how the brokers are reached.
+	Security kafka.Security `yaml:",inline"`
 	// RedisURL is redis://[user:password@]host:port[/db]; empty runs without Redis, on blobs alone.
 	RedisURL config.Secret `yaml:"redis_url" env:"REDIS_URL" flag:"redis-url" help:"redis://[user:password@]host:port[/db]; empty: the embedding cache is blobs alone"`
 	// BlobURL is where audio, windows and embeddings lie: file:///dir or s3://bucket?....
@@ -70,6 +73,9 @@ func (c Common) Validate() error {
 			fault("kafka_brokers: %w", err)
 		}
 	}
+	if err := c.Security.Validate(); err != nil {
+		faults = append(faults, err)
+	}
 	if c.BlobURL == "" {
 		fault("blob_url: is empty")
 	}
@@ -83,6 +89,11 @@ func (c Common) Validate() error {
 		fault("drain_timeout: must be above 0")
 	}
 	return errors.Join(faults...)
+}
+
+// Kafka returns the configuration of a service's Kafka clients.
+func (c Common) Kafka(clientID string) kafka.Config {
+	return kafka.Config{Brokers: c.KafkaBrokers, ClientID: clientID, Security: c.Security}
 }
 
 // Telemetry returns the telemetry configuration of a service.

@@ -149,5 +149,5 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 }
 
 func (w *Worker) kafka() kafka.Config {
-	return kafka.Config{Brokers: w.common.KafkaBrokers, ClientID: w.name}
+	return w.common.Kafka(w.name)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/feed"
+	"github.com/larkstream/larkstream/shared/kafka"
 )
 
 func (a *app) feedCommand() *cobra.Command {
@@ -170,7 +171,7 @@ func (a *app) feedTargets(cfg *feed.Config) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Brokers, err = a.brokers(); err != nil {
+	if cfg.Brokers, cfg.Security, err = a.brokers(nil); err != nil {
 		return err
 	}
 	cfg.BlobURL = os.Getenv("BLOB_URL")
@@ -180,18 +181,23 @@ func (a *app) feedTargets(cfg *feed.Config) error {
 	return nil
 }
 
-// brokers are those of KAFKA_BROKERS, or the broker of the lark up on the data folder.
-func (a *app) brokers() ([]string, error) {
-	if brokers := os.Getenv("KAFKA_BROKERS"); brokers != "" {
-		return strings.Split(brokers, ","), nil
+// brokers are those named, or those of KAFKA_BROKERS, with the security of the environment; or the broker of the lark up on the data folder,
+// which has none.
+func (a *app) brokers(named []string) ([]string, kafka.Security, error) {
+	if env := os.Getenv("KAFKA_BROKERS"); len(named) == 0 && env != "" {
+		named = strings.Split(env, ",")
+	}
+	if len(named) > 0 {
+		security, err := kafka.SecurityFromEnv(os.LookupEnv)
+		return named, security, err
 	}
 	folder, err := a.folder()
 	if err != nil {
-		return nil, err
+		return nil, kafka.Security{}, err
 	}
 	addr, err := folder.RunningBroker()
 	if err != nil {
-		return nil, err
+		return nil, kafka.Security{}, err
 	}
-	return []string{addr}, nil
+	return []string{addr}, kafka.Security{}, nil
 }

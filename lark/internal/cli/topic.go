@@ -12,6 +12,7 @@ import (
 
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/topic"
+	"github.com/larkstream/larkstream/shared/kafka"
 )
 
 // progressPeriod is how often a replay tells how far it is.
@@ -22,21 +23,17 @@ func (a *app) topicCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "topic", Short: "Dump a Kafka topic as JSON lines, or publish a dump again",
 		Long: `Reads and writes topics with a Kafka client of another make than the pipeline's. The brokers are those of --brokers or
-KAFKA_BROKERS, or the broker of the lark up on the data folder.`,
+KAFKA_BROKERS, or the broker of the lark up on the data folder. TLS and the login are those of the environment, as for the services: KAFKA_TLS,
+KAFKA_SASL_MECHANISM and so on.`,
 		Example: "  lark topic dump lark.dead.v1 > dead.jsonl\n  lark topic replay dead.jsonl --topic lark.jobs.v1 --dry-run",
 	}
 	cmd.PersistentFlags().StringSliceVar(&brokers, "brokers", nil, "`addresses` of the brokers, host:port (env KAFKA_BROKERS)")
-	find := func() ([]string, error) {
-		if len(brokers) > 0 {
-			return brokers, nil
-		}
-		return a.brokers()
-	}
+	find := func() ([]string, kafka.Security, error) { return a.brokers(brokers) }
 	cmd.AddCommand(a.topicDump(find), a.topicReplay(find))
 	return cmd
 }
 
-func (a *app) topicDump(brokers func() ([]string, error)) *cobra.Command {
+func (a *app) topicDump(brokers func() ([]string, kafka.Security, error)) *cobra.Command {
 	cfg := topic.DumpConfig{Log: a.log}
 	var from, to, key string
 	cmd := &cobra.Command{
@@ -69,7 +66,7 @@ asked and were answered: treat a dump as their data.`,
 			if cfg.Max < 0 || cfg.Partition < topic.AllPartitions {
 				return usage(errors.New("--max and --partition must not be negative"))
 			}
-			if cfg.Brokers, err = brokers(); err != nil {
+			if cfg.Brokers, cfg.Security, err = brokers(); err != nil {
 				return err
 			}
 			records, err := topic.Dump(cmd.Context(), cfg, a.Out)
@@ -90,7 +87,7 @@ asked and were answered: treat a dump as their data.`,
 	return cmd
 }
 
-func (a *app) topicReplay(brokers func() ([]string, error)) *cobra.Command {
+func (a *app) topicReplay(brokers func() ([]string, kafka.Security, error)) *cobra.Command {
 	var cfg topic.ReplayConfig
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -117,7 +114,7 @@ changes nothing, because its id is the same.`,
 			}
 			defer input.Close()
 			cfg.Input = input
-			if cfg.Brokers, err = brokers(); err != nil {
+			if cfg.Brokers, cfg.Security, err = brokers(); err != nil {
 				return err
 			}
 			return a.replay(cmd, cfg, asJSON)

@@ -164,10 +164,14 @@ func kafkaBrokers(ctx context.Context, cfg Config) Finding {
 	if brokers == "" {
 		return Finding{Check: "kafka", State: OK, Detail: "KAFKA_BROKERS is not set: lark up runs its own broker"}
 	}
-	if err := kafka.Ping(ctx, kafka.Config{Brokers: strings.Split(brokers, ","), ClientID: "lark-doctor"}); err != nil {
-		return Finding{Check: "kafka", State: Fail, Detail: err.Error(), Remedy: "start Kafka, correct KAFKA_BROKERS, or unset it to use the embedded broker"}
+	security, err := kafka.SecurityFromEnv(func(key string) (string, bool) { return cfg.Env(key), true })
+	if err != nil {
+		return Finding{Check: "kafka", State: Fail, Detail: strings.ReplaceAll(err.Error(), "\n", "; "), Remedy: "correct these settings; KAFKA_TLS and KAFKA_SASL_MECHANISM say how the brokers are reached"}
 	}
-	return Finding{Check: "kafka", State: OK, Detail: "answers at " + brokers}
+	if err := kafka.Ping(ctx, kafka.Config{Brokers: strings.Split(brokers, ","), ClientID: "lark-doctor", Security: security}); err != nil {
+		return Finding{Check: "kafka", State: Fail, Detail: err.Error(), Remedy: "start Kafka, correct KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_MECHANISM, or unset KAFKA_BROKERS to use the embedded broker"}
+	}
+	return Finding{Check: "kafka", State: OK, Detail: fmt.Sprintf("answers at %s (%s)", brokers, security)}
 }
 
 func redisServer(ctx context.Context, cfg Config) Finding {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/lark/internal/up"
@@ -71,6 +72,28 @@ func TestKafkaIsAsked(t *testing.T) {
 	require.Equal(t, OK, find(t, cfg, "kafka").State)
 	require.NoError(t, broker.Close())
 	require.Equal(t, Fail, find(t, cfg, "kafka").State)
+}
+
+// TestKafkaIsReachedAsTheServicesReachIt: with the same variables, and without telling the password.
+func TestKafkaIsReachedAsTheServicesReachIt(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "lark", "hush"))
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	env := map[string]string{
+		"KAFKA_BROKERS": broker.ListenAddrs()[0], "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256", "KAFKA_USERNAME": "lark", "KAFKA_PASSWORD": "hush",
+	}
+	f := find(t, setup(t, env), "kafka")
+	require.Equal(t, OK, f.State, f.Detail)
+	require.Contains(t, f.Detail, "plain text, SCRAM-SHA-256 as lark")
+	env["KAFKA_PASSWORD"] = "hushhush"
+	f = find(t, setup(t, env), "kafka")
+	require.Equal(t, Fail, f.State)
+	require.NotContains(t, f.Detail, "hush")
+	env["KAFKA_SASL_MECHANISM"] = ""
+	f = find(t, setup(t, env), "kafka")
+	require.Equal(t, Fail, f.State)
+	require.Contains(t, f.Detail, "KAFKA_SASL_MECHANISM")
 }
 
 func TestRedisIsAskedAndItsURLNotShown(t *testing.T) {

@@ -23,6 +23,8 @@ type Config struct {
 	Input io.Reader
 	// Brokers are host:port pairs.
 	Brokers []string
+	// Security is how the brokers are reached.
+	Security kafka.Security
 	// BlobURL is the object store of the installation.
 	BlobURL string
 	// Journal names the file that remembers which jobs were published; empty = File + ".fed", none for "-".
@@ -133,7 +135,7 @@ func Run(ctx context.Context, cfg Config) (totals Totals, err error) {
 // connect opens the broker, the object store and the journal. It asks the broker first, so that a wrong address is told at
 // once and no audio is uploaded in vain.
 func (f *feeder) connect(ctx context.Context) (err error) {
-	brokers := kafka.Config{Brokers: f.Brokers, ClientID: "lark-" + source}
+	brokers := kafka.Config{Brokers: f.Brokers, ClientID: "lark-" + source, Security: f.Security}
 	if err = kafka.Ping(ctx, brokers); err != nil {
 		return err
 	}

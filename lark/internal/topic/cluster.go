@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+
+	ours "github.com/larkstream/larkstream/shared/kafka"
 )
 
 const (
@@ -22,22 +25,54 @@ const (
 // cluster is a connection to the brokers.
 type cluster struct {
 	brokers   []string
+	security  ours.Security
 	transport *kafka.Transport
 	client    *kafka.Client
 }
 
-func connect(brokers []string) *cluster {
-	transport := &kafka.Transport{ClientID: clientID, DialTimeout: requestTimeout / 2, MetadataTTL: time.Second}
-	return &cluster{
-		brokers: brokers, transport: transport,
-		client: &kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport, Timeout: requestTimeout},
+func connect(brokers []string, security ours.Security) (*cluster, error) {
+	if err := security.Validate(); err != nil {
+		return nil, err
 	}
+	secure, err := security.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	transport := &kafka.Transport{ClientID: clientID, DialTimeout: requestTimeout / 2, MetadataTTL: time.Second, TLS: secure}
+	if mechanism := security.Login(); mechanism != nil {
+		transport.SASL = login{mechanism}
+	}
+	return &cluster{
+		brokers: brokers, security: security, transport: transport,
+		client: &kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport, Timeout: requestTimeout},
+	}, nil
 }
+
+// login is a mechanism of the pipeline's client in the form that this client takes.
+type login struct{ ours.Mechanism }
+
+var _ sasl.Mechanism = login{}
+
+// Start begins a login.
+func (l login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	session, first, err := l.Authenticate(ctx, "")
+	return challenges(func(answer []byte) (bool, []byte, error) { return session.Challenge(answer) }), first, err
+}
+
+// challenges answers what the broker says until the login is done.
+type challenges func(answer []byte) (done bool, next []byte, err error)
+
+// Next answers once.
+func (c challenges) Next(_ context.Context, answer []byte) (bool, []byte, error) { return c(answer) }
 
 func (c *cluster) close() { c.transport.CloseIdleConnections() }
 
 func (c *cluster) unreachable(err error) error {
-	return fmt.Errorf("reaching Kafka at %s (KAFKA_BROKERS and --brokers name another): %w", strings.Join(c.brokers, ", "), err)
+	err = fmt.Errorf("reaching Kafka at %s (KAFKA_BROKERS and --brokers name another): %w", strings.Join(c.brokers, ", "), err)
+	if remedy := c.security.Remedy(err); remedy != "" {
+		return fmt.Errorf("%w; %s", err, remedy)
+	}
+	return err
 }
 
 // partitions lists the partitions of a topic.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/errgroup"
+
+	ours "github.com/larkstream/larkstream/shared/kafka"
 )
 
 // AllPartitions is DumpConfig's default partition.
@@ -22,7 +24,9 @@ const AllPartitions = -1
 // DumpConfig says what to dump.
 type DumpConfig struct {
 	Brokers []string
-	Topic   string
+	// Security is how the brokers are reached.
+	Security ours.Security
+	Topic    string
 	// Partition is the only one to read, or AllPartitions.
 	Partition int
 	// From is where to begin and To where to end; To itself is not dumped. Without Follow, nothing is dumped that is
@@ -58,8 +62,12 @@ var errEnough = errors.New("enough records")
 // Dump writes the records to out, one JSON object a line, and returns their number. Without Follow it reads one partition
 // after another, each in order; with Follow it reads all of them at once, and ends without an error when ctx does.
 func Dump(ctx context.Context, cfg DumpConfig, out io.Writer) (records int64, err error) {
-	d := &dumper{DumpConfig: cfg, cluster: connect(cfg.Brokers), out: bufio.NewWriterSize(out, 64<<10)}
-	defer d.cluster.close()
+	c, err := connect(cfg.Brokers, cfg.Security)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	d := &dumper{DumpConfig: cfg, cluster: c, out: bufio.NewWriterSize(out, 64<<10)}
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}

@@ -10,11 +10,15 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	ours "github.com/larkstream/larkstream/shared/kafka"
 )
 
 // ReplayConfig says what to publish again and where.
 type ReplayConfig struct {
 	Brokers []string
+	// Security is how the brokers are reached.
+	Security ours.Security
 	// Input holds the lines of a dump.
 	Input io.Reader
 	// Topic is the only topic whose records are taken; empty takes the records of every topic, which ToTopic must allow.
@@ -62,7 +66,10 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayTotals, error) {
 	if r.ToTopic == "" {
 		return r.totals, errors.New("replaying records: no topic given")
 	}
-	c := connect(cfg.Brokers)
+	c, err := connect(cfg.Brokers, cfg.Security)
+	if err != nil {
+		return r.totals, err
+	}
 	defer c.close()
 	if _, err := c.partitions(ctx, r.ToTopic); err != nil {
 		return r.totals, err
@@ -73,7 +80,7 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayTotals, error) {
 		Balancer: kafka.Murmur2Balancer{}, AllowAutoTopicCreation: false,
 		BatchTimeout: time.Millisecond, BatchSize: batchRecords, BatchBytes: maxLineBytes,
 	}
-	err := r.run(ctx)
+	err = r.run(ctx)
 	return r.totals, errors.Join(err, r.writer.Close())
 }
 

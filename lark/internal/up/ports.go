@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -164,8 +165,8 @@ func (s *Stack) env(stage string) []string {
 	env := s.cfg.Env
 	env = setenv(env, "LARK_HTTP_ADDR", s.ports.place(stage).HTTPAddr)
 	env = setenv(env, "LARK_MODEL_DIR", s.cfg.ModelDir)
-	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" {
-		env = orenv(env, "KAFKA_BROKERS", kafka)
+	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" && getenv(env, "KAFKA_BROKERS") == "" {
+		env = setenv(unsecured(env), "KAFKA_BROKERS", kafka)
 	}
 	env = orenv(env, "BLOB_URL", s.cfg.Data.BlobURL())
 	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))
@@ -196,6 +197,14 @@ func callable(addr string) string {
 		return addr
 	}
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
+}
+
+// unsecured leaves out how another broker is reached: the embedded one takes neither TLS nor logins.
+func unsecured(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		return slices.ContainsFunc([]string{"KAFKA_TLS", "KAFKA_SASL_", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_TOKEN_"},
+			func(prefix string) bool { return strings.HasPrefix(kv, prefix) })
+	})
 }
 
 func getenv(env []string, key string) string {

@@ -110,6 +110,7 @@ func childEnv(t *testing.T, s *Stack, stage string) []string {
 func TestEverythingStartsAndStopsInOrder(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
+	cfg.Env = append(cfg.Env, "KAFKA_TLS=true", "KAFKA_SASL_MECHANISM=PLAIN", "KAFKA_PASSWORD=of-another-broker")
 	s, out := startStack(t, cfg)
 	require.Equal(t, Stages(), s.Running())
 	for _, stage := range Stages() {
@@ -127,6 +128,9 @@ func TestEverythingStartsAndStopsInOrder(t *testing.T) {
 
 	env := childEnv(t, s, Encoder)
 	require.Contains(t, env, "KAFKA_BROKERS="+s.Place(Broker).KafkaAddr)
+	for _, kv := range env {
+		require.NotRegexp(t, "^KAFKA_(TLS|SASL|PASSWORD)", kv, "the embedded broker takes neither TLS nor logins")
+	}
 	require.Contains(t, env, "LARK_MODEL_DIR="+cfg.ModelDir)
 	require.Contains(t, env, "BLOB_URL=file://"+cfg.Data.path("blobs"))
 	require.Contains(t, env, "DATABASE_URL=sqlite://"+cfg.Data.path("lark.db"))
@@ -202,7 +206,7 @@ func TestAFailedStartLeavesNothingBehind(t *testing.T) {
 func TestOutsideServicesTakeThePlaceOfTheFolders(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
-	outside := []string{"KAFKA_BROKERS=kafka:9092", "BLOB_URL=mem://", "DATABASE_URL=postgres://db", "REDIS_URL=redis://r"}
+	outside := []string{"KAFKA_BROKERS=kafka:9092", "KAFKA_TLS=true", "BLOB_URL=mem://", "DATABASE_URL=postgres://db", "REDIS_URL=redis://r"}
 	cfg.Env = append(cfg.Env, outside...)
 	s, _ := startStack(t, cfg)
 	require.NotContains(t, s.Running(), Broker)
