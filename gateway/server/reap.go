@@ -28,22 +28,10 @@ func reaperParts(g *gateway, r *reaper.Reaper) []service.Part {
 	}
 }
 
-// topicsOf are what a stage reads, its retry topics included.
-func topicsOf(stage string) []string {
-	topics := map[string][]string{
-		event.StageChunker: {event.TopicJobs}, event.StageEncoder: {event.TopicWindows}, event.StageProjector: {event.TopicEmbeddings},
-		event.StageLLM: {event.TopicPrompts}, event.StageRecorder: {event.TopicAnswers, event.TopicJobs},
-	}[stage]
-	for _, delay := range event.RetryDelays() {
-		topics = append(topics, event.RetryTopic(stage, delay))
-	}
-	return topics
-}
-
 // drained tells whether every stage and then the recorder has committed all that is on its topics.
 func (g *gateway) drained(ctx context.Context) (bool, error) {
 	for _, stage := range event.Stages() {
-		unread, err := kafka.Unread(ctx, g.cfg.kafka(), "lark."+stage, topicsOf(stage)...)
+		unread, err := kafka.Unread(ctx, g.cfg.kafka(), event.Group(stage), event.ReadBy(stage)...)
 		if err != nil || unread > 0 {
 			return false, err
 		}

@@ -33,8 +33,6 @@ import (
 
 const (
 	flushTimeout = 5 * time.Second
-	// recorderGroup is the recorder's consumer group.
-	recorderGroup = "lark." + recorder.Source
 	// provisionRetry is the wait between attempts to make the topics while the broker is away.
 	provisionRetry = time.Second
 )
@@ -156,6 +154,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "outbox", Run: relay.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
+		{Name: "backlogs", Run: g.followBacklogs},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
 		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
@@ -175,14 +174,14 @@ func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Group: recorderGroup, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
+		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
 }
 
 // jobsPending counts the job records that the recorder has not taken up yet.
 func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
-	return kafka.Unread(ctx, g.cfg.kafka(), recorderGroup, event.TopicJobs)
+	return kafka.Unread(ctx, g.cfg.kafka(), event.Group(recorder.Source), event.TopicJobs)
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,6 +42,40 @@ func StageOf(topic string) string {
 	}
 	return ""
 }
+
+// Group is the consumer group of a stage.
+func Group(stage string) string { return "lark." + stage }
+
+// ReadBy are the topics that a stage reads, its retry topics included.
+func ReadBy(stage string) []string {
+	var topics []string
+	for _, t := range Topics() {
+		if StageOf(t.Name) == stage || (stage == StageRecorder && (t.Name == TopicAnswers || t.Name == TopicJobs)) {
+			topics = append(topics, t.Name)
+		}
+	}
+	for _, delay := range RetryDelays() {
+		topics = append(topics, RetryTopic(stage, delay))
+	}
+	return topics
+}
+
+// Lanes of topics, as they stand in metrics.
+const (
+	LaneInteractive = "interactive"
+	LaneBulk        = "bulk"
+)
+
+// LaneOf is the lane whose records a topic carries, by the topic's name.
+func LaneOf(topic string) string {
+	if slices.Contains(strings.Split(topic, "."), LaneBulk) {
+		return LaneBulk
+	}
+	return LaneInteractive
+}
+
+// IsRetry tells whether records wait on a topic for another attempt.
+func IsRetry(topic string) bool { return slices.Contains(strings.Split(topic, "."), "retry") }
 
 // shortDuration prints 5s, 1m, 10m or 250ms rather than 1m0s.
 func shortDuration(d time.Duration) string {

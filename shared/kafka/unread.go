@@ -17,26 +17,45 @@ func Unread(ctx context.Context, c Config, group string, topics ...string) (int6
 		return 0, err
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
-	commits, err := admin.FetchOffsets(ctx, group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return 0, unreachable(c, err)
-	}
-	starts, err := admin.ListStartOffsets(ctx, topics...)
-	if err != nil {
-		return 0, unreachable(c, err)
-	}
-	// The ends come last: what was there at the call is among them.
-	ends, err := admin.ListEndOffsets(ctx, topics...)
+	left, err := uncommitted(ctx, kadm.NewClient(client), group, topics)
 	if err != nil {
 		return 0, unreachable(c, err)
 	}
 	var unread int64
+	for _, s := range left {
+		unread += s.to - s.from
+	}
+	return unread, nil
+}
+
+// stretch is what a group has not committed of one partition: the offsets from from to before to.
+type stretch struct {
+	topic     string
+	partition int32
+	from, to  int64
+}
+
+// uncommitted lists the stretches of every partition of the topics, also the empty ones.
+func uncommitted(ctx context.Context, admin *kadm.Client, group string, topics []string) ([]stretch, error) {
+	commits, err := admin.FetchOffsets(ctx, group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, err
+	}
+	starts, err := admin.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	// The ends come last: what was there at the call is among them.
+	ends, err := admin.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
 	for _, listed := range []kadm.ListedOffsets{starts, ends} {
 		if err := listed.Error(); err != nil {
-			return 0, fmt.Errorf("counting unread records of group %s: %w", group, err)
+			return nil, fmt.Errorf("counting unread records of group %s: %w", group, err)
 		}
 	}
+	var left []stretch
 	ends.Each(func(end kadm.ListedOffset) {
 		from := int64(0)
 		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
@@ -45,7 +64,7 @@ func Unread(ctx context.Context, c Config, group string, topics ...string) (int6
 		if commit, ok := commits.Lookup(end.Topic, end.Partition); ok {
 			from = max(from, commit.At)
 		}
-		unread += max(0, end.Offset-from)
+		left = append(left, stretch{topic: end.Topic, partition: end.Partition, from: min(from, end.Offset), to: end.Offset})
 	})
-	return unread, nil
+	return left, nil
 }

@@ -40,9 +40,7 @@ func (p *processor) process(t *task) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanProcess+t.part.topic, p.spanOptions(t)...)
 	defer span.End()
 	begun := time.Now()
-	if age := begun.Sub(t.rec.Timestamp); !t.rec.Timestamp.IsZero() {
-		p.metrics.Lag(ctx, p.stage, t.part.topic, age)
-	}
+	p.metrics.Waited(ctx, p.stage, t.part.topic, t.waited(begun))
 	for n := 1; ; n++ {
 		v := p.attempt(ctx, t, n)
 		if v.down {

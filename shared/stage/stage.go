@@ -157,7 +157,7 @@ func (c Config) withDefaults() Config {
 		c.DrainTimeout = 30 * time.Second
 	}
 	if c.Group == "" {
-		c.Group = "lark." + c.Stage
+		c.Group = event.Group(c.Stage)
 	}
 	return c
 }

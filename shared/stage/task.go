@@ -24,6 +24,18 @@ type task struct {
 	good  uint64
 }
 
+// waited is how long the record has waited by now: since it was written, or since it was due.
+func (t *task) waited(now time.Time) time.Duration {
+	since := t.rec.Timestamp
+	if t.meta.due.After(since) {
+		since = t.meta.due
+	}
+	if since.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(since))
+}
+
 // meta is what the runner itself reads of a record.
 type meta struct {
 	rec      event.Record  // as the handler sees it

@@ -66,3 +66,12 @@ func (i instruments) histogram(name, unit, help string, bounds []float64) metric
 	}
 	return h
 }
+
+func (i instruments) observed(name, unit, help string) metric.Float64ObservableGauge {
+	g, err := i.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(help))
+	if err != nil {
+		otel.Handle(err)
+		return noop.Float64ObservableGauge{}
+	}
+	return g
+}

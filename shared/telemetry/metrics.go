@@ -14,8 +14,8 @@ import (
 // StageMetrics counts what a stage's runner does with records.
 type StageMetrics struct {
 	records, retries, dead, published, dropped, lost metric.Int64Counter
-	duration                                         metric.Float64Histogram
-	lag, paused                                      metric.Float64Gauge
+	duration, wait                                   metric.Float64Histogram
+	paused                                           metric.Float64Gauge
 	inFlightRecords, inFlightBytes                   metric.Int64UpDownCounter
 }
 
@@ -25,7 +25,7 @@ func NewStageMetrics() *StageMetrics {
 	return &StageMetrics{
 		records:         i.counter(MetricStageRecords, unitRecords, "Records that a stage has finished, by result."),
 		duration:        i.histogram(MetricStageDuration, unitSeconds, "Time that a stage worked on a record.", secondsBounds),
-		lag:             i.gauge(MetricStageLag, unitSeconds, "Age of the record that a stage took up last."),
+		wait:            i.histogram(MetricStageWait, unitSeconds, "Time from a record's writing, or on a retry topic from its due time, until a stage took it up.", secondsBounds),
 		inFlightRecords: i.upDown(MetricStageInFlightRecords, unitRecords, "Records that a stage has in hand."),
 		inFlightBytes:   i.upDown(MetricStageInFlightBytes, unitBytes, "Memory that the records in hand may need."),
 		retries:         i.counter(MetricStageRetries, unitRecords, "Attempts that ended in a retry."),
@@ -44,9 +44,9 @@ func (m *StageMetrics) Handled(ctx context.Context, stage, topic, result string,
 	m.duration.Record(ctx, d.Seconds(), at)
 }
 
-// Lag notes how old a record was when the stage took it up.
-func (m *StageMetrics) Lag(ctx context.Context, stage, topic string, age time.Duration) {
-	m.lag.Record(ctx, max(age, 0).Seconds(), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
+// Waited notes how long a record waited until the stage took it up.
+func (m *StageMetrics) Waited(ctx context.Context, stage, topic string, d time.Duration) {
+	m.wait.Record(ctx, max(d, 0).Seconds(), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
 }
 
 // InFlight changes the number of records and bytes in hand.

@@ -45,15 +45,18 @@ const (
 	AttrCache       = attribute.Key("lark.cache")
 	AttrStage       = attribute.Key("lark.stage")
 	AttrTopic       = attribute.Key("lark.topic")
-	AttrResult      = attribute.Key("lark.result")
-	AttrTier        = attribute.Key("lark.cache.tier")
-	AttrEngine      = attribute.Key("lark.engine")
-	AttrState       = attribute.Key("lark.state")
-	AttrCode        = attribute.Key("lark.code")
-	AttrReason      = attribute.Key("lark.reason")
-	AttrAttempt     = attribute.Key("lark.attempt")
-	AttrFrames      = attribute.Key("lark.frames")
-	AttrWidth       = attribute.Key("lark.width")
+	AttrLane        = attribute.Key("lark.lane")
+	// AttrRetry tells a topic on which records wait for another attempt from one that carries work.
+	AttrRetry   = attribute.Key("lark.retry")
+	AttrResult  = attribute.Key("lark.result")
+	AttrTier    = attribute.Key("lark.cache.tier")
+	AttrEngine  = attribute.Key("lark.engine")
+	AttrState   = attribute.Key("lark.state")
+	AttrCode    = attribute.Key("lark.code")
+	AttrReason  = attribute.Key("lark.reason")
+	AttrAttempt = attribute.Key("lark.attempt")
+	AttrFrames  = attribute.Key("lark.frames")
+	AttrWidth   = attribute.Key("lark.width")
 	// AttrAudioSeconds is the length of audio that a step worked on.
 	AttrAudioSeconds = attribute.Key("lark.audio.seconds")
 	AttrDecoder      = attribute.Key("lark.decoder")
@@ -118,7 +121,7 @@ const (
 const (
 	MetricStageRecords         = "lark.stage.records"
 	MetricStageDuration        = "lark.stage.duration"
-	MetricStageLag             = "lark.stage.lag"
+	MetricStageWait            = "lark.stage.wait"
 	MetricStageInFlightRecords = "lark.stage.in_flight.records"
 	MetricStageInFlightBytes   = "lark.stage.in_flight.bytes"
 	MetricStageRetries         = "lark.stage.retries"
@@ -126,6 +129,9 @@ const (
 	MetricStagePublished       = "lark.stage.published"
 	MetricStagePaused          = "lark.stage.paused"
 	MetricStageLost            = "lark.stage.lost"
+	MetricStageMembers         = "lark.stage.members"
+	MetricBacklogRecords       = "lark.backlog.records"
+	MetricBacklogAge           = "lark.backlog.age"
 	MetricEventsDropped        = "lark.events.dropped"
 
 	MetricCacheRequests = "lark.cache.requests"

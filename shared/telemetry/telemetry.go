@@ -84,9 +84,12 @@ func Start(ctx context.Context, cfg Config) (*Telemetry, func(context.Context) e
 	return &Telemetry{Log: log, registry: registry}, stop, nil
 }
 
-// MetricsHandler serves the process's metrics as Prometheus text.
+// MetricsHandler serves the process's metrics as Prometheus text, and as OpenMetrics with exemplars, which lead from a measurement to the trace
+// that it was made in, to a server that asks for it.
 func (t *Telemetry) MetricsHandler() http.Handler {
-	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4, Timeout: 10 * time.Second, EnableOpenMetrics: true,
+	})
 }
 
 func newResource(ctx context.Context, cfg Config) (*resource.Resource, error) {

@@ -150,12 +150,13 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	engines.Tokens(ctx, "lark-nano", 260, 11, time.Second)
 	engines.Active(ctx, "llm", "reference", 2)
 	stages.Handled(ctx, "encoder", event.TopicWindows, telemetry.ResultOK, 20*time.Millisecond)
-	stages.Lag(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
+	stages.Waited(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
 	stages.InFlight(ctx, "encoder", 4, 4096)
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
 	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.ResultHit)
 	names := served(t, own)
-	text, kept := scrape(t, tel), inProcess(own)
+	text, kept := scrape(t, tel, ""), inProcess(own)
+	exemplars := scrape(t, tel, "application/openmetrics-text; version=1.0.0")
 	require.NoError(t, stop(t.Context()))
 
 	for _, line := range []string{
@@ -164,7 +165,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		`lark_engine_busy_seconds_total{lark_engine="nano",lark_stage="encoder"} 5`,
 		`lark_engine_active{lark_engine="reference",lark_stage="llm"} 2`,
 		`lark_stage_records_total{lark_result="ok",lark_stage="encoder",lark_topic="lark.windows.v1"} 1`,
-		`lark_stage_lag_seconds{lark_stage="encoder",lark_topic="lark.windows.v1"} 1.5`,
+		`lark_stage_wait_seconds_sum{lark_stage="encoder",lark_topic="lark.windows.v1"} 1.5`,
 		`lark_stage_in_flight_records{lark_stage="encoder"} 4`,
 		`lark_stage_in_flight_bytes{lark_stage="encoder"} 4096`,
 		`lark_cache_circuit_open{lark_cache_tier="redis"} 1`,
@@ -179,6 +180,8 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 
 	require.Equal(t, []string{"POST /v1/jobs", "POST /v1/jobs"}, names, "a read makes no span, whatever trace it names")
 	require.Contains(t, text, `http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200"`)
+	require.Regexp(t, `lark_stage_duration_seconds_bucket\{[^}]*\} 1 # \{[^}]*trace_id="`+root.SpanContext().TraceID().String()+`"`, exemplars,
+		"a measurement leads to its trace")
 	require.Positive(t, upstream.metrics.Load(), "metrics by OTLP")
 	for name, all := range map[string][]seen{"by OTLP": upstream.spans, "in process": kept} {
 		var spans []seen // the inner one ends first
@@ -236,10 +239,11 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	return names
 }
 
-func scrape(t *testing.T, tel *telemetry.Telemetry) string {
+func scrape(t *testing.T, tel *telemetry.Telemetry, accept string) string {
 	t.Helper()
-	rec := httptest.NewRecorder()
-	tel.MetricsHandler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	rec, req := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	req.Header.Set("Accept", accept)
+	tel.MetricsHandler().ServeHTTP(rec, req)
 	require.Equal(t, http.StatusOK, rec.Code)
 	return rec.Body.String()
 }

@@ -344,7 +344,7 @@ func exposedMetrics(t *testing.T) exposition {
 func recordAll(ctx context.Context) {
 	stage := telemetry.NewStageMetrics()
 	stage.Handled(ctx, "s", "t", telemetry.ResultOK, time.Second)
-	stage.Lag(ctx, "s", "t", time.Second)
+	stage.Waited(ctx, "s", "t", time.Second)
 	stage.InFlight(ctx, "s", 1, 1)
 	stage.Retried(ctx, "s", telemetry.RetryInPlace)
 	stage.Dead(ctx, "s", "internal")
@@ -352,6 +352,7 @@ func recordAll(ctx context.Context) {
 	stage.Paused(ctx, "s", true)
 	stage.Lost(ctx, "s", "t", 1)
 	stage.EventsDropped(ctx, "t", 1)
+	telemetry.NewBacklogMetrics().Set(telemetry.Backlog{Stage: "s", Group: "g", Partitions: []telemetry.PartitionBacklog{{Topic: "t"}}})
 	cache := telemetry.NewCacheMetrics()
 	cache.Request(ctx, telemetry.TierRedis, telemetry.ResultHit)
 	cache.Write(ctx, telemetry.TierRedis, telemetry.ResultOK)
