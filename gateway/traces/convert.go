@@ -32,6 +32,9 @@ func fromSDK(s sdktrace.ReadOnlySpan) Span {
 	for _, e := range s.Events()[:min(len(s.Events()), maxSpanEvents)] {
 		out.Events = append(out.Events, SpanEvent{Name: cut(e.Name), Time: e.Time, Attrs: sdkAttrs(e.Attributes)})
 	}
+	for _, l := range s.Links()[:min(len(s.Links()), maxSpanLinks)] {
+		out.Links = append(out.Links, Link{TraceID: l.SpanContext.TraceID().String(), SpanID: l.SpanContext.SpanID().String()})
+	}
 	return out
 }
 
@@ -80,6 +83,11 @@ func otlpSpan(service string, s *tracepb.Span) Span {
 		out.Events = append(out.Events, SpanEvent{
 			Name: cut(e.GetName()), Time: unixNano(e.GetTimeUnixNano()), Attrs: otlpAttrs(e.GetAttributes()),
 		})
+	}
+	for _, l := range s.GetLinks()[:min(len(s.GetLinks()), maxSpanLinks)] {
+		if len(l.GetTraceId()) == 16 && len(l.GetSpanId()) == 8 {
+			out.Links = append(out.Links, Link{TraceID: hex.EncodeToString(l.GetTraceId()), SpanID: hex.EncodeToString(l.GetSpanId())})
+		}
 	}
 	return out
 }

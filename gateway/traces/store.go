@@ -22,10 +22,11 @@ type Limits struct {
 	Spans int
 }
 
-// Attributes and events of one span that a Store keeps, and the bytes of each text.
+// Attributes, events and links of one span that a Store keeps, and the bytes of each text.
 const (
 	maxSpanAttrs  = 48
 	maxSpanEvents = 16
+	maxSpanLinks  = 128
 	maxSpanText   = 512
 )
 
@@ -78,6 +79,13 @@ type Span struct {
 	Message  string      `json:"message,omitempty"`
 	Attrs    []Attr      `json:"attributes,omitempty"`
 	Events   []SpanEvent `json:"events,omitempty"`
+	Links    []Link      `json:"links,omitempty"`
+}
+
+// Link leads to a span of another trace: from a window's trace to the job's, and back.
+type Link struct {
+	TraceID string `json:"trace_id"`
+	SpanID  string `json:"span_id"`
 }
 
 // Attr is one attribute, its value printed.

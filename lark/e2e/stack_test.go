@@ -98,7 +98,7 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 
 // environ is what every stage gets: nothing of this machine but where programs and files are.
 func (s *stack) environ() []string {
-	env := []string{"LARK_MODEL_DIR=" + cmp.Or(os.Getenv("LARK_MODEL_DIR"), filepath.Join(world.root, "models", "lark-nano"))}
+	env := []string{"LARK_MODEL_DIR=" + modelDir()}
 	if world.redis != nil {
 		env = append(env, "REDIS_URL="+world.redis.url())
 	}
@@ -329,4 +329,9 @@ func (s *stack) peakMemory(t *testing.T, stage string) int64 {
 		}
 	}
 	return 0
+}
+
+// modelDir is the bundle that the shared stack serves.
+func modelDir() string {
+	return cmp.Or(os.Getenv("LARK_MODEL_DIR"), filepath.Join(world.root, "models", "lark-nano"))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
 	viewer "github.com/larkstream/larkstream/gateway/traces"
 	"github.com/larkstream/larkstream/lark/internal/up"
@@ -110,6 +111,15 @@ func (n spanNames) String() string {
 // process is the name of a stage's span on a record of a topic.
 func process(topic string) string { return telemetry.SpanProcess + topic }
 
+// answerSpan is the name of the span of one question.
+func answerSpan() string {
+	bundle, err := model.Read(modelDir())
+	if err != nil {
+		return err.Error()
+	}
+	return telemetry.SpanAnswer + bundle.Name
+}
+
 // inTrace are the spans of a job whose windows are encoded, by whom makes them.
 func inTrace() map[string][]string {
 	return map[string][]string{
@@ -117,7 +127,7 @@ func inTrace() map[string][]string {
 		telemetry.ServiceChunker:   {process(event.TopicJobs), telemetry.SpanDecode},
 		telemetry.ServiceEncoder:   {process(event.TopicWindows), telemetry.SpanEncode},
 		telemetry.ServiceProjector: {process(event.TopicEmbeddings), telemetry.SpanProject},
-		telemetry.ServiceLLM:       {process(event.TopicPrompts), telemetry.SpanPrefill, telemetry.SpanAnswer},
+		telemetry.ServiceLLM:       {process(event.TopicPrompts), telemetry.SpanPrefill, answerSpan()},
 	}
 }
 
@@ -132,12 +142,12 @@ func TestOneTracePerJob(t *testing.T) {
 	spans := traces().tree(t, job.TraceID, allSpans(inTrace())...)
 	requireServices(t, spans, inTrace())
 	require.Len(t, named(spans, telemetry.SpanEncode), 2)
-	require.Len(t, named(spans, telemetry.SpanAnswer), 4)
+	require.Len(t, named(spans, answerSpan()), 4)
 	requireUnder(t, spans, telemetry.SpanEncode, telemetry.SpanSubmit)
 	requireUnder(t, spans, telemetry.SpanProject, process(event.TopicWindows))
-	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicEmbeddings))
+	requireUnder(t, spans, answerSpan(), process(event.TopicEmbeddings))
 	requireUnder(t, spans, telemetry.SpanRecord, process(event.TopicAnswers))
-	for _, answer := range named(spans, telemetry.SpanAnswer) {
+	for _, answer := range named(spans, answerSpan()) {
 		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIRequestModel)))
 		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIOutputTokens)))
 	}
@@ -159,7 +169,7 @@ func TestOneTracePerJob(t *testing.T) {
 	for _, name := range []string{telemetry.SpanDecode, telemetry.SpanEncode, telemetry.SpanProject} {
 		require.Empty(t, named(spans, name))
 	}
-	requireUnder(t, spans, telemetry.SpanAnswer, process(event.TopicJobs))
+	requireUnder(t, spans, answerSpan(), process(event.TopicJobs))
 }
 
 func allSpans(byService map[string][]string) []string {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
@@ -36,10 +38,10 @@ type processor struct {
 // process brings one record to its end: done, put on a retry topic, or dead. It returns without an
 // end only when the partition stops.
 func (p *processor) process(t *task) {
-	ctx := telemetry.ExtractContext(t.part.hard, t.meta.rec.Headers)
-	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanProcess+t.part.topic, p.spanOptions(t)...)
-	defer span.End()
 	begun := time.Now()
+	ctx := telemetry.JobTrace(telemetry.ExtractContext(t.part.hard, t.meta.rec.Headers), t.job())
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanProcess+t.part.topic, p.spanOptions(t, begun)...)
+	defer span.End()
 	p.metrics.Waited(ctx, p.stage, t.part.topic, t.waited(begun))
 	for n := 1; ; n++ {
 		v := p.attempt(ctx, t, n)
@@ -72,20 +74,23 @@ func (p *processor) process(t *task) {
 	}
 }
 
-func (p *processor) spanOptions(t *task) []trace.SpanStartOption {
-	return []trace.SpanStartOption{
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(
-			telemetry.AttrStage.String(p.stage),
-			telemetry.AttrMessagingSystem.String(telemetry.MessagingKafka),
-			telemetry.AttrMessagingDestination.String(t.part.topic),
-			telemetry.AttrMessagingPartition.Int(int(t.part.id)),
-			telemetry.AttrMessagingOffset.Int64(t.rec.Offset),
-			telemetry.AttrMessagingGroup.String(p.group),
-			telemetry.AttrJobID.String(t.meta.job),
-			telemetry.AttrAttempt.Int(t.meta.attempt),
-		),
+func (p *processor) spanOptions(t *task, now time.Time) []trace.SpanStartOption {
+	attributes := []attribute.KeyValue{
+		telemetry.AttrStage.String(p.stage),
+		telemetry.AttrMessagingSystem.String(telemetry.MessagingKafka),
+		telemetry.AttrMessagingOperation.String(telemetry.MessagingHandle),
+		telemetry.AttrMessagingType.String(telemetry.MessagingHandle),
+		telemetry.AttrMessagingDestination.String(t.part.topic),
+		telemetry.AttrMessagingPartition.String(strconv.Itoa(int(t.part.id))),
+		telemetry.AttrMessagingOffset.Int64(t.rec.Offset),
+		telemetry.AttrMessagingGroup.String(p.group),
+		telemetry.AttrWait.Float64(t.waited(now).Seconds()),
+		telemetry.AttrAttempt.Int(t.meta.attempt),
 	}
+	if job := t.job(); job != "" {
+		attributes = append(attributes, telemetry.AttrJobID.String(job))
+	}
+	return []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...)}
 }
 
 // attempt handles the record once and settles it, unless it is to be tried again in place.

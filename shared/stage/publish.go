@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -33,16 +35,52 @@ type persistentPublisher struct {
 	metrics *telemetry.StageMetrics
 }
 
+// maxTraced is how many records of work may come of one record in the trace of that record. With more, each begins a trace of its own, which
+// is linked with it: one trace of a job of 80 windows would have about a thousand spans.
+const maxTraced = 16
+
+// fanOut publishes what came of one record.
+func (p *persistentPublisher) fanOut(ctx context.Context, recs []event.Record, job string) error {
+	work := 0
+	for _, rec := range recs {
+		if event.StageOf(rec.Topic) != "" {
+			work++
+		}
+	}
+	if work <= maxTraced {
+		return p.publish(ctx, recs)
+	}
+	here := trace.SpanFromContext(ctx)
+	here.SetAttributes(telemetry.AttrBranches.Int(work))
+	traced := make([]event.Record, len(recs))
+	for i, rec := range recs {
+		rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
+		if event.StageOf(rec.Topic) != "" {
+			var span trace.Span
+			rec, span = telemetry.Branch(ctx, rec, telemetry.AttrStage.String(p.stage), telemetry.AttrJobID.String(job))
+			defer span.End()
+			here.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		}
+		traced[i] = rec
+	}
+	return p.send(ctx, traced)
+}
+
 // publish writes the records with the trace context of ctx, trying again for as long as ctx lives. Its error means that
 // ctx has ended, or wraps kafka.ErrTooLarge.
 func (p *persistentPublisher) publish(ctx context.Context, recs []event.Record) error {
-	if len(recs) == 0 {
-		return ctx.Err()
-	}
 	traced := make([]event.Record, len(recs))
 	for i, rec := range recs {
 		rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
 		traced[i] = rec
+	}
+	return p.send(ctx, traced)
+}
+
+// send is publish for records that have their trace context.
+func (p *persistentPublisher) send(ctx context.Context, traced []event.Record) error {
+	if len(traced) == 0 {
+		return ctx.Err()
 	}
 	for n := 1; ; n++ {
 		err := p.out.Publish(ctx, traced...)

@@ -70,7 +70,7 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 
 // complete publishes the outputs and finishes the record.
 func (s *settler) complete(ctx context.Context, t *task, outputs []event.Record) verdict {
-	err := s.out.publish(ctx, outputs)
+	err := s.out.fanOut(ctx, outputs, t.job())
 	if errors.Is(err, kafka.ErrTooLarge) {
 		return s.bury(ctx, t, event.CodeInternal, err)
 	}

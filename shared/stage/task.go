@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,6 +24,9 @@ type task struct {
 	waits bool // the job's watchers know that it waits
 	good  uint64
 }
+
+// job is the id of the job that the record belongs to; "" for none that is known.
+func (t *task) job() string { return cmp.Or(t.meta.job, t.meta.rec.Get(event.HeaderSubject)) }
 
 // waited is how long the record has waited by now: since it was written, or since it was due.
 func (t *task) waited(now time.Time) time.Duration {

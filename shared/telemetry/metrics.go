@@ -130,7 +130,7 @@ type EngineMetrics struct {
 	runs                        metric.Int64Counter
 	busy, audio                 metric.Float64Counter
 	cost, rate, first, perToken metric.Float64Histogram
-	usage                       metric.Float64Histogram
+	usage, request              metric.Float64Histogram
 	active                      metric.Int64UpDownCounter
 }
 
@@ -146,6 +146,7 @@ func NewEngineMetrics() *EngineMetrics {
 		first:    i.histogram(MetricTimeToFirstToken, unitSeconds, "Time from the request to the first output token.", secondsBounds),
 		perToken: i.histogram(MetricTimePerToken, unitSeconds, "Time per output token after the first.", secondsBounds),
 		usage:    i.histogram(MetricTokenUsage, unitTokens, "Tokens of one request, by type (input, output).", tokenBounds),
+		request:  i.histogram(MetricRequestDuration, unitSeconds, "Time of one answer, from the start of its work to its last token.", secondsBounds),
 		active:   i.upDown(MetricEngineActive, "{request}", "Requests that an engine is working on."),
 	}
 }
@@ -175,6 +176,15 @@ func (m *EngineMetrics) Active(ctx context.Context, stage, engine string, delta 
 // FirstToken notes the time from a request to its first output token.
 func (m *EngineMetrics) FirstToken(ctx context.Context, model string, d time.Duration) {
 	m.first.Record(ctx, d.Seconds(), metric.WithAttributes(genAI(model)...))
+}
+
+// Answered notes how long the work on one answer took; errorType is its outcome code if it failed, else empty.
+func (m *EngineMetrics) Answered(ctx context.Context, model string, took time.Duration, errorType string) {
+	at := genAI(model)
+	if errorType != "" {
+		at = append(at, AttrErrorType.String(errorType))
+	}
+	m.request.Record(ctx, max(took, 0).Seconds(), metric.WithAttributes(at...))
 }
 
 // Tokens notes the tokens of one answer and the time its decoding took, from the first token to the last.

@@ -17,9 +17,10 @@ const (
 	ServiceCLI       = "lark"
 )
 
-// Span names. A stage's span on a record is SpanProcess + its topic.
+// Span names. A stage's span on a record is SpanProcess + its topic; the span of a record that begins a trace of its own is SpanSend + its topic.
 const (
 	SpanProcess = "process "
+	SpanSend    = "send "
 	// SpanSubmit is the gateway's span on the request that submits a job.
 	SpanSubmit = "POST /v1/jobs"
 
@@ -27,7 +28,8 @@ const (
 	SpanEncode  = "encode window"
 	SpanProject = "project embedding"
 	SpanPrefill = "prefill"
-	SpanAnswer  = "answer question"
+	// SpanAnswer + the model's name is the span of one question.
+	SpanAnswer = GenAIOperation + " "
 	// SpanGenerate is the decoding of one answer, token by token.
 	SpanGenerate = "generate tokens"
 	SpanRecord   = "record outcome"
@@ -62,14 +64,23 @@ const (
 	AttrDecoder      = attribute.Key("lark.decoder")
 	AttrSampleRate   = attribute.Key("lark.audio.sample_rate")
 	AttrChannels     = attribute.Key("lark.audio.channels")
+	// AttrWait is how long a record had waited when a stage took it up, in seconds, see MetricStageWait.
+	AttrWait = attribute.Key("lark.wait.seconds")
+	// AttrBranches is how many records of a span began traces of their own.
+	AttrBranches = attribute.Key("lark.trace.branches")
 )
+
+// HTTP attributes of the OpenTelemetry semantic conventions.
+const AttrHTTPRoute = attribute.Key("http.route")
 
 // Messaging attributes of the OpenTelemetry semantic conventions.
 // https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
 const (
 	AttrMessagingSystem      = attribute.Key("messaging.system")
 	AttrMessagingDestination = attribute.Key("messaging.destination.name")
-	AttrMessagingPartition   = attribute.Key("messaging.destination.partition.id")
+	AttrMessagingPartition   = attribute.Key("messaging.destination.partition.id") // a string
+	AttrMessagingOperation   = attribute.Key("messaging.operation.name")
+	AttrMessagingType        = attribute.Key("messaging.operation.type")
 	AttrMessagingGroup       = attribute.Key("messaging.consumer.group.name")
 	AttrMessagingOffset      = attribute.Key("messaging.kafka.offset")
 )
@@ -91,11 +102,14 @@ const (
 	AttrGenAITokenType     = attribute.Key("gen_ai.token.type")
 	// AttrTimeToFirstToken is in seconds, on the span of one answer.
 	AttrTimeToFirstToken = attribute.Key("gen_ai.response.time_to_first_token")
+	AttrErrorType        = attribute.Key("error.type")
 )
 
 // Values of attributes.
 const (
 	MessagingKafka  = "kafka"
+	MessagingSend   = "send"
+	MessagingHandle = "process"
 	GenAIOperation  = "generate_content"
 	GenAIProvider   = "larkstream"
 	GenAITokenIn    = "input"
@@ -145,7 +159,8 @@ const (
 	MetricEngineTokensRate  = "lark.engine.tokens_per_second"       //nolint:gosec // tokens of text
 	MetricTimeToFirstToken  = "gen_ai.server.time_to_first_token"   //nolint:gosec // tokens of text
 	MetricTimePerToken      = "gen_ai.server.time_per_output_token" //nolint:gosec // tokens of text
-	MetricTokenUsage        = "gen_ai.client.token.usage"           //nolint:gosec // tokens of text
+	MetricRequestDuration   = "gen_ai.server.request.duration"
+	MetricTokenUsage        = "gen_ai.client.token.usage" //nolint:gosec // tokens of text
 	MetricEngineActive      = "lark.engine.active"
 	MetricLedgerOutcomes    = "lark.outcomes"
 	MetricLedgerJobs        = "lark.jobs"

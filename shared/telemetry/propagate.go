@@ -96,7 +96,7 @@ func Mark(span trace.Span, err error) {
 // links to the span that the caller names, so that nobody can add to the trace of another job or choose what is sampled.
 func HTTPHandler(next http.Handler) http.Handler {
 	named := otelhttp.WithSpanNameFormatter(spanName)
-	traced := otelhttp.NewHandler(next, "http", named, otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
+	traced := otelhttp.NewHandler(routed(next), "http", named, otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
 	measured := otelhttp.NewHandler(next, "http", named, otelhttp.WithTracerProvider(noop.NewTracerProvider()),
 		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -105,6 +105,18 @@ func HTTPHandler(next http.Handler) http.Handler {
 			return
 		}
 		traced.ServeHTTP(w, r)
+	})
+}
+
+// routed notes the route on the span once next has found it: when the span begins, only the route of the outer mux is known.
+func routed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if _, route, ok := strings.Cut(r.Pattern, "/"); ok {
+				trace.SpanFromContext(r.Context()).SetAttributes(AttrHTTPRoute.String("/" + route))
+			}
+		}()
+		next.ServeHTTP(w, r)
 	})
 }
 

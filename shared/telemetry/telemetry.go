@@ -111,7 +111,7 @@ func newResource(ctx context.Context, cfg Config) (*resource.Resource, error) {
 func newTracerProvider(ctx context.Context, cfg Config, res *resource.Resource) (*sdktrace.TracerProvider, error) {
 	limits := sdktrace.NewSpanLimits()
 	limits.AttributeValueLengthLimit = 1024
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithRawSpanLimits(limits)}
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithRawSpanLimits(limits), sdktrace.WithIDGenerator(ids{})}
 	if cfg.Spans != nil {
 		opts = append(opts, sdktrace.WithSpanProcessor(sdktrace.NewSimpleSpanProcessor(cfg.Spans)))
 	}

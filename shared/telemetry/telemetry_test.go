@@ -215,7 +215,7 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	api, outer := http.NewServeMux(), http.NewServeMux()
 	api.HandleFunc("POST /v1/jobs", func(http.ResponseWriter, *http.Request) {})
 	api.HandleFunc("/v1/jobs/{id}", func(http.ResponseWriter, *http.Request) {})
-	outer.Handle("/", telemetry.HTTPHandler(api))
+	outer.Handle("/", telemetry.HTTPHandler(api)) // its pattern is no route
 	before := len(spans.GetSpans())
 	for _, r := range []struct{ method, path, parent string }{
 		{http.MethodPost, "/v1/jobs", ""},
@@ -232,6 +232,8 @@ func served(t *testing.T, spans *tracetest.InMemoryExporter) (names []string) {
 	for _, s := range spans.GetSpans()[before:] {
 		names = append(names, s.Name)
 		require.False(t, s.Parent.IsValid(), "a stranger's span is no parent")
+		_, path, _ := strings.Cut(s.Name, " ")
+		require.Contains(t, s.Attributes, telemetry.AttrHTTPRoute.String(path))
 	}
 	links := spans.GetSpans()[before+1].Links
 	require.Len(t, links, 1)

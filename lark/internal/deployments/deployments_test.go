@@ -362,6 +362,7 @@ func recordAll(ctx context.Context) {
 	engine.Work(ctx, "s", "e", time.Second, 1)
 	engine.Active(ctx, "s", "e", 1)
 	engine.FirstToken(ctx, "m", time.Second)
+	engine.Answered(ctx, "m", time.Second, "")
 	engine.Tokens(ctx, "m", 2, 2, time.Second)
 	ledger := telemetry.NewLedgerMetrics()
 	ledger.Outcome(ctx, "answered", "", "hit")

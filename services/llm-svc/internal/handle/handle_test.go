@@ -324,10 +324,10 @@ func TestEachAnswerIsTraced(t *testing.T) {
 		}
 	}
 	require.Len(t, byName[telemetry.SpanLoad], 1)
-	require.Len(t, byName[telemetry.SpanAnswer], 2)
+	require.Len(t, byName[telemetry.SpanAnswer+"tiny"], 2)
 	require.Len(t, byName[telemetry.SpanPrefill], 2)
 	require.Len(t, byName[telemetry.SpanGenerate], 2)
-	for i, answer := range byName[telemetry.SpanAnswer] {
+	for i, answer := range byName[telemetry.SpanAnswer+"tiny"] {
 		require.Equal(t, root.SpanContext().SpanID(), answer.Parent().SpanID())
 		require.Equal(t, answer.SpanContext().SpanID(), byName[telemetry.SpanPrefill][i].Parent().SpanID())
 		require.Equal(t, answer.SpanContext().SpanID(), byName[telemetry.SpanGenerate][i].Parent().SpanID())

@@ -32,15 +32,19 @@ func (h *Handler) observe(ctx context.Context, task *eventpb.Task, q *eventpb.Qu
 		r.Ended = r.Began
 	}
 	prefilled := r.Ended.Add(-r.Decode)
-	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanAnswer, trace.WithTimestamp(r.Began), trace.WithAttributes(h.attributes(task, q, r)...))
+	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanAnswer+h.Bundle.Name, trace.WithTimestamp(r.Began), trace.WithAttributes(h.attributes(task, q, r)...))
+	errorType := ""
 	if r.Err != nil {
-		span.RecordError(r.Err)
+		errorType = codeOf(r.Err)
+		span.SetAttributes(telemetry.AttrErrorType.String(errorType))
+		telemetry.Mark(span, r.Err)
 	} else {
 		between(ctx, telemetry.SpanPrefill, r.Began, prefilled, telemetry.AttrGenAIInputTokens.Int(r.PromptTokens))
 		between(ctx, telemetry.SpanGenerate, prefilled, r.Ended, telemetry.AttrGenAIOutputTokens.Int(r.OutputTokens))
 		h.Metrics.FirstToken(ctx, h.Model, r.FirstToken)
 		h.Metrics.Tokens(ctx, h.Model, r.PromptTokens, r.OutputTokens, r.Decode)
 	}
+	h.Metrics.Answered(ctx, h.Model, r.Ended.Sub(r.Began), errorType)
 	span.End(trace.WithTimestamp(r.Ended))
 }
 
