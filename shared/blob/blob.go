@@ -53,7 +53,7 @@ type bucket interface {
 
 // Open opens a store by URL. A file:// folder is created when it does not exist; file://./dir is
 // relative to the working directory. An s3:// URL takes the parameters endpoint, region, profile, use_path_style,
-// disable_https and anonymous; credentials come from the environment, the AWS tools' credentials file, or the role of
+// disable_https, anonymous and timeout, the longest silence of the server (1m); credentials come from the environment, the AWS tools' credentials file, or the role of
 // the pod or machine. Nothing is sent to a server before the first use.
 func Open(_ context.Context, rawURL string) (*Store, error) {
 	u, err := url.Parse(rawURL)

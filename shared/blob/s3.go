@@ -38,6 +38,7 @@ func openS3(u *url.URL) (*s3Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	transport.DialContext, transport.ResponseHeaderTimeout = dialStalling(opts.silence), opts.silence
 	client, err := minio.New(opts.endpoint, &minio.Options{
 		Creds: opts.credentials(transport), Secure: opts.secure, Transport: transport,
 		Region: opts.region, BucketLookup: opts.lookup, MaxRetries: s3Tries,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -19,9 +20,10 @@ type s3Options struct {
 	bucket, endpoint, region, profile string
 	secure, anonymous                 bool
 	lookup                            minio.BucketLookupType
+	silence                           time.Duration // see s3Silence
 }
 
-// parseS3 reads s3://bucket?endpoint=URL&region=NAME&profile=NAME&use_path_style=BOOL&disable_https=BOOL&anonymous=BOOL.
+// parseS3 reads s3://bucket?endpoint=URL&region=NAME&profile=NAME&use_path_style=BOOL&disable_https=BOOL&anonymous=BOOL&timeout=DURATION.
 // Region and endpoint fall back to the environment variables of the AWS tools.
 func parseS3(u *url.URL) (s3Options, error) {
 	query, err := url.ParseQuery(u.RawQuery)
@@ -32,7 +34,7 @@ func parseS3(u *url.URL) (s3Options, error) {
 		return s3Options{}, errors.New("an s3:// URL names a bucket and nothing else before its parameters")
 	}
 	opts := s3Options{
-		bucket: u.Host, secure: true,
+		bucket: u.Host, secure: true, silence: s3Silence,
 		region:   cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
 		endpoint: cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "s3.amazonaws.com"),
 	}
@@ -55,6 +57,10 @@ func (o *s3Options) set(name, value string) error {
 		o.profile = value
 	case "anonymous":
 		o.anonymous, err = strconv.ParseBool(value)
+	case "timeout":
+		if o.silence, err = time.ParseDuration(value); err != nil || o.silence <= 0 {
+			return fmt.Errorf("parameter timeout is a duration such as 30s, not %q", value)
+		}
 	case "disable_https":
 		var plain bool
 		plain, err = strconv.ParseBool(value)
@@ -64,7 +70,7 @@ func (o *s3Options) set(name, value string) error {
 		path, err = strconv.ParseBool(value)
 		o.lookup = map[bool]minio.BucketLookupType{true: minio.BucketLookupPath, false: minio.BucketLookupDNS}[path]
 	default:
-		return fmt.Errorf("parameter %q is not one of endpoint, region, profile, use_path_style, disable_https, anonymous", name)
+		return fmt.Errorf("parameter %q is not one of endpoint, region, profile, use_path_style, disable_https, anonymous, timeout", name)
 	}
 	if err != nil {
 		return fmt.Errorf("parameter %s is true or false, not %q", name, value)
