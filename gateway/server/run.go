@@ -174,7 +174,7 @@ func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout,
+		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
 }

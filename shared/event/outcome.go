@@ -27,6 +27,7 @@ const (
 	CodeModelMismatch = "model_mismatch"
 	CodePromptTooLong = "prompt_too_long"
 	CodeEngineError   = "engine_error"
+	CodeTimeout       = "timeout" // a stage took too long for each attempt
 	// CodeSchema: the model's answer did not have the requested form, nor did its second answer.
 	CodeSchema    = "schema"
 	CodeCancelled = "cancelled"

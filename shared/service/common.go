@@ -46,6 +46,8 @@ type Common struct {
 	OTLPTracesEndpoint string `yaml:"otlp_traces_endpoint" env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" flag:"otlp-traces-endpoint" help:"full URL for traces alone, before otlp-endpoint"`
 	// DrainTimeout bounds the whole of an ordered stop.
 	DrainTimeout time.Duration `yaml:"drain_timeout" env:"LARK_DRAIN_TIMEOUT" flag:"drain-timeout" default:"30s" help:"time to finish work in hand after SIGTERM"`
+	// HandlerTimeout bounds one attempt of a stage on a record.
+	HandlerTimeout time.Duration `yaml:"handler_timeout" env:"LARK_HANDLER_TIMEOUT" flag:"handler-timeout" default:"1h" help:"longest time of one attempt on a record; then the attempt has failed with the code timeout"`
 	// StateFile, when set, names a file that holds {"pid", "http_addr"} while the service runs.
 	StateFile string `yaml:"state_file" env:"LARK_STATE_FILE" flag:"state-file" help:"file to hold the process id and address while the service runs; empty for none"`
 	// Pprof serves /debug/pprof on HTTPAddr, to whoever can reach it.
@@ -87,6 +89,9 @@ func (c Common) Validate() error {
 	}
 	if c.DrainTimeout <= 0 {
 		fault("drain_timeout: must be above 0")
+	}
+	if c.HandlerTimeout <= 0 {
+		fault("handler_timeout: must be above 0")
 	}
 	return errors.Join(faults...)
 }

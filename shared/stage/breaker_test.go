@@ -38,7 +38,7 @@ func newProcessing(handler Handler) *processing {
 	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil, &guard{dead: -1})
 	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
 	p.processor = &processor{
-		stage: "test", backoff: time.Millisecond, handler: handler, log: log, metrics: metrics,
+		stage: "test", backoff: time.Millisecond, timeout: time.Hour, handler: handler, log: log, metrics: metrics,
 		slots: semaphore.NewWeighted(4), concurrency: 4, breaker: newBreaker("test", log, metrics),
 		settler: &settler{
 			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", []time.Duration{5 * time.Second}),

@@ -320,3 +320,23 @@ func TestHostileRetryHeaders(t *testing.T) {
 		require.Equal(t, eventpb.State_STATE_ANSWERED, os[0].GetState(), os[0].GetError().GetMessage())
 	}
 }
+
+// TestAHandlerThatHangsIsGivenUp: an attempt that takes too long has failed, like any other that fails in a way that may pass.
+func TestAHandlerThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	var attempts atomic.Int32
+	run := c.start(func(ctx context.Context, _ event.Record, _ proto.Message) ([]event.Record, error) {
+		attempts.Add(1)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}, func(cfg *stage.Config, _ *stage.Deps) { cfg.Attempts, cfg.HandlerTimeout = 1, 5*time.Millisecond })
+	begun := time.Now()
+	c.publish(window("job", "key", 0, 1))
+	for _, os := range c.waitOutcomes(1) {
+		require.Equal(t, event.CodeTimeout, os[0].GetError().GetCode())
+		require.Contains(t, os[0].GetError().GetMessage(), "handler_timeout")
+	}
+	require.EqualValues(t, 1+len(testDelays), attempts.Load())
+	require.Eventually(t, func() bool { return run.runner.Silence() < time.Since(begun) }, patience, tick, "answers of the broker are noted")
+}

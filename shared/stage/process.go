@@ -23,6 +23,7 @@ import (
 type processor struct {
 	stage, group string
 	backoff      time.Duration
+	timeout      time.Duration // of one attempt
 	handler      Handler
 	slots        *semaphore.Weighted // handlers that may run
 	concurrency  int64               // how many those are
@@ -190,5 +191,11 @@ func (p *processor) handle(ctx context.Context, t *task) (outputs []event.Record
 	if err != nil {
 		return nil, err
 	}
-	return p.handler(ctx, t.meta.rec, msg)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, ErrTimedOut)
+	defer cancel()
+	outputs, err = p.handler(ctx, t.meta.rec, msg)
+	if err != nil && errors.Is(context.Cause(ctx), ErrTimedOut) {
+		err = Coded(event.CodeTimeout, fmt.Errorf("%w: an attempt may take %s (handler_timeout): %w", ErrTimedOut, p.timeout, err))
+	}
+	return outputs, err
 }

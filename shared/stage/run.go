@@ -72,6 +72,7 @@ func (r *Runner) provision(ctx context.Context) bool {
 
 func (r *Runner) groupOptions() []kgo.Opt {
 	return []kgo.Opt{
+		kgo.WithHooks(r.pulse),
 		kgo.ConsumerGroup(r.cfg.Group),
 		kgo.ConsumeTopics(slices.Concat(r.cfg.Topics, r.retries.names)...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

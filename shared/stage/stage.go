@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,9 @@ type Config struct {
 	// DrainTimeout bounds how long Run takes to end after its context is cancelled. Default 30 s. Running handlers may
 	// use three quarters of this time; then their context ends.
 	DrainTimeout time.Duration
+	// HandlerTimeout bounds one attempt on a record. Default 1 h. An attempt that takes longer counts as one that failed, with the code
+	// "timeout".
+	HandlerTimeout time.Duration
 	// IgnoreDeadlines is for a stage that writes down what has become of jobs: it handles a record also after its job's deadline.
 	IgnoreDeadlines bool
 }
@@ -82,6 +86,8 @@ var (
 	ErrExpired = errors.New("job past its deadline")
 	// ErrRevoked: the partition now belongs to another instance.
 	ErrRevoked = errors.New("partition revoked")
+	// ErrTimedOut: the attempt took longer than Config.HandlerTimeout.
+	ErrTimedOut = errors.New("handler took too long")
 	// ErrStopping: the drain's time is over.
 	ErrStopping = errors.New("stage stopping")
 )
@@ -104,6 +110,7 @@ type Runner struct {
 	opened   chan struct{} // closed when client is set: the group's callbacks may come before that
 	assigned assignment
 	joined   atomic.Bool // the group has given partitions, perhaps none
+	pulse    *kafka.Pulse
 	started  atomic.Bool
 }
 
@@ -113,7 +120,7 @@ func New(c Config, d Deps) (*Runner, error) {
 	if err := errors.Join(c.validate(), d.validate()); err != nil {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
-	r := &Runner{opened: make(chan struct{}), cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
+	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
 	handle := r.newProcessor(r.metrics)
@@ -126,7 +133,7 @@ func New(c Config, d Deps) (*Runner, error) {
 func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
-		stage: c.Stage, group: c.Group, backoff: c.Backoff, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
+		stage: c.Stage, group: c.Group, backoff: c.Backoff, timeout: c.HandlerTimeout, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
 		slots: semaphore.NewWeighted(int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
@@ -156,6 +163,9 @@ func (c Config) withDefaults() Config {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 30 * time.Second
 	}
+	if c.HandlerTimeout == 0 {
+		c.HandlerTimeout = time.Hour
+	}
 	if c.Group == "" {
 		c.Group = event.Group(c.Stage)
 	}
@@ -176,6 +186,7 @@ func (c Config) validate() error {
 	need(c.MaxInFlightBytes > 0, "max_in_flight_bytes: %d is not positive", c.MaxInFlightBytes)
 	need(c.Attempts > 0, "attempts: %d is not positive", c.Attempts)
 	need(c.Backoff > 0, "backoff: %s is not positive", c.Backoff)
+	need(c.HandlerTimeout > 0, "handler_timeout: %s is not positive", c.HandlerTimeout)
 	need(c.DrainTimeout > 0, "drain_timeout: %s is not positive", c.DrainTimeout)
 	for i, d := range c.RetryDelays {
 		need(d > 0 && (i == 0 || d > c.RetryDelays[i-1]), "retry_delays: %s is not longer than the one before", d)
@@ -197,10 +208,17 @@ func (d Deps) validate() error {
 	return errors.Join(append(errs, d.Kafka.Validate())...)
 }
 
-// Ready is nil once the runner has joined its group and knows which jobs are cancelled.
+// brokerSilence is how long no broker may answer while the stage is ready: by then, the group has given its partitions to others.
+const brokerSilence = sessionTimeout + 5*time.Second
+
+// Ready is nil once the runner has joined its group and knows which jobs are cancelled, and while a broker answers.
 func (r *Runner) Ready() error {
 	if !r.joined.Load() {
 		return fmt.Errorf("stage %s has not joined group %s", r.cfg.Stage, r.cfg.Group)
+	}
+	if silence := r.pulse.Silence(); silence > brokerSilence {
+		return fmt.Errorf("stage %s has had no answer from Kafka at %s for %s: see whether the brokers run and can be reached",
+			r.cfg.Stage, strings.Join(r.deps.Kafka.Brokers, ", "), silence.Round(time.Second))
 	}
 	if r.deps.Control != nil {
 		return r.deps.Control.Ready()

@@ -129,7 +129,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
-		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout,
+		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
