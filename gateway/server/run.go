@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ const (
 	flushTimeout = 5 * time.Second
 	// provisionRetry is the wait between attempts to make the topics while the broker is away.
 	provisionRetry = time.Second
+	// provisionAgain is how often it is looked whether all topics are still there: a broker may come back without its log.
+	provisionAgain = time.Minute
 )
 
 // Command parses args and the environment and runs the gateway until ctx ends.
@@ -245,7 +248,13 @@ func (g *gateway) routes(server *api.API) map[string]http.Handler {
 // followEvents feeds the hub from the log, from its beginning: streams can then be resumed after the
 // gateway was started again.
 func (g *gateway) followEvents(ctx context.Context) error {
-	caughtUp, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, _ int32, offset int64) {
+	last := make(map[int32]int64) // partition -> offset
+	caughtUp, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
+		if before, ok := last[partition]; ok && offset <= before { // the log begins anew
+			clear(last)
+			g.hub.Reset()
+		}
+		last[partition] = offset
 		ev, err := event.DecodeAs[*eventpb.Event](rec)
 		if err != nil {
 			g.ledger.Stray(ctx, "undecodable_event")
@@ -282,20 +291,24 @@ func (p *provisioner) ready() error {
 	return fmt.Errorf("waiting for Kafka at %s to make the topics", strings.Join(p.cfg.Brokers, ","))
 }
 
-// run tries until the broker answers, then waits for the end.
+// run tries until the broker answers, and looks again now and then, until ctx ends.
 func (p *provisioner) run(ctx context.Context) error {
-	for logged := false; ; logged = true {
+	made := sync.OnceFunc(func() { close(p.done) })
+	for logged := false; ; {
+		wait := provisionAgain
 		err := kafka.Provision(ctx, p.cfg, event.Topics())
 		if err == nil {
-			close(p.done)
-			<-ctx.Done()
-			return nil
+			made()
+			logged = false
+		} else {
+			wait = provisionRetry
+			p.last.Store(&err)
+			if !logged && ctx.Err() == nil {
+				p.log.WarnContext(ctx, "waiting for the broker to make topics", slog.Any("error", err))
+			}
+			logged = true
 		}
-		p.last.Store(&err)
-		if !logged && ctx.Err() == nil {
-			p.log.WarnContext(ctx, "waiting for the broker to make topics", slog.Any("error", err))
-		}
-		timer := time.NewTimer(provisionRetry)
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -34,6 +34,7 @@ type Producer struct {
 	metrics *telemetry.StageMetrics
 	emitted atomic.Int64 // best-effort records in the buffer
 	dropped atomic.Int64
+	purges  sync.WaitGroup
 }
 
 // NewProducer makes a producer; it connects with the first record.
@@ -82,6 +83,7 @@ func (p *Producer) Publish(ctx context.Context, recs ...event.Record) error {
 		p.client.Produce(ctx, ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
 			defer wg.Done()
 			if err != nil {
+				p.forgetLost(rec.Topic, err)
 				faults[i] = fmt.Errorf("publishing to %s: %w", rec.Topic, tooLarge(err))
 			}
 		})
@@ -126,10 +128,19 @@ func (p *Producer) Emit(ctx context.Context, rec event.Record) {
 	p.client.TryProduce(context.WithoutCancel(ctx), ToClient(withTrace(ctx, rec)), func(_ *kgo.Record, err error) {
 		p.emitted.Add(-1)
 		if err != nil {
+			p.forgetLost(rec.Topic, err)
 			p.drop(ctx, rec.Topic)
 			p.log.Debug("dropping best-effort record", "topic", rec.Topic, "error", err)
 		}
 	})
+}
+
+// forgetLost makes the client take up a topic that was made anew, or whose broker came back without its log: the library goes on refusing
+// records for it until it has forgotten the old topic.
+func (p *Producer) forgetLost(topic string, err error) {
+	if errors.Is(err, kerr.UnknownTopicID) {
+		p.purges.Go(func() { p.client.PurgeTopicsFromProducing(topic) }) // not from within the library's callback
+	}
 }
 
 func (p *Producer) drop(ctx context.Context, topic string) {
@@ -144,6 +155,7 @@ func (p *Producer) Dropped() int64 { return p.dropped.Load() }
 func (p *Producer) Close(ctx context.Context) error {
 	err := p.client.Flush(ctx)
 	p.client.Close()
+	p.purges.Wait()
 	if err != nil {
 		return fmt.Errorf("flushing producer: %w", err)
 	}

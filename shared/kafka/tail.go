@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -60,22 +61,28 @@ type tail struct {
 }
 
 func (t *tail) run(ctx context.Context) error {
+	// Where to begin is asked for in addPartitions. A position that the log no longer has means that the log is another one.
 	reset := kgo.NewOffset().AtStart()
-	if t.from == Latest {
-		reset = kgo.NewOffset().AtEnd()
-	}
 	client, err := NewClient(t.config, nil, kgo.ConsumeResetOffset(reset), kgo.FetchMaxWait(time.Second))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	if !t.begin(ctx, client, admin) {
+	if !t.begin(ctx, client, admin, t.from) {
 		return nil
 	}
 	refreshed := time.Now()
 	for ctx.Err() == nil {
-		t.poll(ctx, client)
+		if !t.poll(ctx, client) {
+			// The client library does not take up a topic made anew before it has forgotten the old one.
+			client.PurgeTopicsFromConsuming(t.topic)
+			clear(t.known)
+			clear(t.goals)
+			if !t.begin(ctx, client, admin, Earliest) {
+				return nil
+			}
+		}
 		if time.Since(refreshed) > tailRefresh {
 			refreshed = time.Now()
 			_ = t.addPartitions(ctx, client, admin, Earliest) // tried again at the next refresh
@@ -85,9 +92,9 @@ func (t *tail) run(ctx context.Context) error {
 }
 
 // begin fixes the starting offsets, trying until the topic exists and the broker answers.
-func (t *tail) begin(ctx context.Context, client *kgo.Client, admin *kadm.Client) bool {
+func (t *tail) begin(ctx context.Context, client *kgo.Client, admin *kadm.Client, from TailFrom) bool {
 	for {
-		err := t.addPartitions(ctx, client, admin, t.from)
+		err := t.addPartitions(ctx, client, admin, from)
 		if err == nil {
 			t.checkCaughtUp()
 			return true
@@ -145,7 +152,8 @@ func offsets(listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
 	return out, nil
 }
 
-func (t *tail) poll(ctx context.Context, client *kgo.Client) {
+// poll hands on what there is; false when the topic was made anew.
+func (t *tail) poll(ctx context.Context, client *kgo.Client) bool {
 	pollCtx, cancel := context.WithTimeout(ctx, tailPoll)
 	defer cancel()
 	fetches := client.PollFetches(pollCtx)
@@ -159,6 +167,9 @@ func (t *tail) poll(ctx context.Context, client *kgo.Client) {
 	})
 	t.noteIdle(ctx, client, seen, fetches.Err())
 	t.checkCaughtUp()
+	anew := false
+	fetches.EachError(func(_ string, _ int32, err error) { anew = anew || errors.Is(err, kerr.UnknownTopicID) })
+	return !anew
 }
 
 // noteIdle gives up the remaining goals once several polls have brought nothing although the broker answers: no record will

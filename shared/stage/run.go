@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/larkstream/larkstream/shared/kafka"
@@ -107,6 +108,7 @@ func (r *Runner) poll(ctx context.Context) {
 			}
 		})
 		r.client.AllowRebalance()
+		r.takeUpAnew(fetches)
 		err := fetches.Err()
 		if err == nil || ctx.Err() != nil {
 			continue
@@ -117,6 +119,23 @@ func (r *Runner) poll(ctx context.Context) {
 		}
 		waitFor(ctx, startBackoff)
 	}
+}
+
+// takeUpAnew makes the client take up topics that were made anew, or whose broker came back without its log: the library goes on refusing to
+// read them until it has forgotten the old ones.
+func (r *Runner) takeUpAnew(fetches kgo.Fetches) {
+	var topics []string
+	fetches.EachError(func(topic string, _ int32, err error) {
+		if errors.Is(err, kerr.UnknownTopicID) && !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	})
+	if len(topics) == 0 {
+		return
+	}
+	r.log.Warn("topics were made anew; reading them from their beginning", "topics", topics)
+	r.client.PurgeTopicsFromConsuming(topics...)
+	r.client.AddConsumeTopics(topics...)
 }
 
 func (r *Runner) onAssigned(_ context.Context, client *kgo.Client, assigned map[string][]int32) {

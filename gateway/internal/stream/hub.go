@@ -117,6 +117,15 @@ func (h *Hub) Append(offset int64, ev *eventpb.Event) {
 	h.evict(b)
 }
 
+// Reset forgets all events, for a log that begins anew: its offsets say nothing about the events before. Watchers are told ErrEvicted.
+func (h *Hub) Reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.jobs) > 0 {
+		h.giveUp(h.order.Front().Value.(*buffer))
+	}
+}
+
 func (h *Hub) grow(b *buffer, n int) {
 	b.bytes += n
 	h.bytes += n
@@ -149,12 +158,16 @@ func (h *Hub) evict(keep *buffer) {
 		if b == keep {
 			return
 		}
-		h.order.Remove(b.elem)
-		delete(h.jobs, b.id)
-		h.grow(b, -b.bytes)
-		b.evicted, b.items = true, nil
-		close(b.changed)
+		h.giveUp(b)
 	}
+}
+
+func (h *Hub) giveUp(b *buffer) {
+	h.order.Remove(b.elem)
+	delete(h.jobs, b.id)
+	h.grow(b, -b.bytes)
+	b.evicted, b.items = true, nil
+	close(b.changed)
 }
 
 // Progress of a job, as far as this process has seen it.

@@ -261,3 +261,18 @@ func TestTheFirstEventOfAPartition(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2, item.Offset, "it was promised nothing")
 }
+
+// TestResetForALogThatBeginsAnew: events of the new log count although their offsets were seen in the old one.
+func TestResetForALogThatBeginsAnew(t *testing.T) {
+	t.Parallel()
+	h := stream.New(stream.Config{})
+	h.Append(10, token("a", "x"))
+	h.Append(11, token("b", "x"))
+	w := h.Watch("a", stream.FromStart)
+	h.Reset()
+	_, err := w.Next(t.Context(), nil)
+	require.ErrorIs(t, err, stream.ErrEvicted)
+	h.Append(0, token("a", "y"))
+	require.Equal(t, []int64{0}, drain(t, h.Watch("a", stream.FromStart)))
+	require.Equal(t, []int64{0}, drain(t, h.Watch("a", 10)), "a place in the old log is the beginning")
+}
