@@ -21,13 +21,13 @@ const (
 	commitTimeout  = 5 * time.Second
 	// sessionTimeout is how long a killed instance keeps its partitions. Heartbeats run beside the
 	// handlers, so that slow work does not need a longer one.
-	sessionTimeout   = 10 * time.Second
-	heartbeat        = time.Second
-	rebalanceTimeout = time.Minute
-	// revokeWait bounds how long a rebalance waits for work in hand; below rebalanceTimeout.
-	revokeWait   = 30 * time.Second
-	startBackoff = 500 * time.Millisecond
-	pollErrorLog = 30 * time.Second
+	sessionTimeout = 10 * time.Second
+	heartbeat      = time.Second
+	// A rebalance waits for work in hand as long as a drain does, so that a roll-out, which is both, does no work twice. It must end
+	// rebalanceSpare before the group gives the instance up. The instance's other partitions are worked on meanwhile.
+	rebalanceSpare = 30 * time.Second
+	startBackoff   = 500 * time.Millisecond
+	pollErrorLog   = 30 * time.Second
 )
 
 // Run consumes until ctx is cancelled, then drains: it fetches nothing more, lets running handlers
@@ -80,7 +80,7 @@ func (r *Runner) groupOptions() []kgo.Opt {
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(sessionTimeout),
 		kgo.HeartbeatInterval(heartbeat),
-		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.RebalanceTimeout(r.drainWait() + rebalanceSpare),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(commitInterval),
 		kgo.FetchMaxBytes(fetchBytes),
@@ -160,7 +160,7 @@ func (r *Runner) onRevoked(ctx context.Context, _ *kgo.Client, revoked map[strin
 	for _, p := range parts {
 		p.stopNow()
 	}
-	if !waitIdle(parts, min(r.cfg.DrainTimeout, revokeWait)) {
+	if !waitIdle(parts, r.drainWait()) {
 		r.log.Info("abandoning work on revoked partitions; it will be done again", "partitions", len(parts))
 	}
 	for _, p := range parts {
@@ -200,6 +200,9 @@ func (r *Runner) commit(ctx context.Context) {
 	}
 }
 
+// drainWait is how long work in hand may go on once the stage or its partition has to end.
+func (r *Runner) drainWait() time.Duration { return r.cfg.DrainTimeout * 3 / 4 }
+
 // drain ends the runner in good order; ctx is not the one whose end began it.
 func (r *Runner) drain(ctx context.Context) error {
 	r.joined.Store(false)
@@ -207,7 +210,7 @@ func (r *Runner) drain(ctx context.Context) error {
 	for _, p := range parts {
 		p.stopNow()
 	}
-	clean := waitIdle(parts, r.cfg.DrainTimeout*3/4)
+	clean := waitIdle(parts, r.drainWait())
 	for _, p := range parts {
 		p.close(ErrStopping)
 	}
@@ -220,7 +223,7 @@ func (r *Runner) drain(ctx context.Context) error {
 	}
 	if !clean {
 		return fmt.Errorf("draining stage %s: handlers still running after %s; their records will come again",
-			r.cfg.Stage, r.cfg.DrainTimeout*3/4)
+			r.cfg.Stage, r.drainWait())
 	}
 	return nil
 }

@@ -213,6 +213,59 @@ func manifestVariables(t *testing.T, path string) []string {
 	}
 }
 
+// TestContainersMayDrain: a container has longer to stop than its service takes to finish what it has in hand. Nothing sets another drain timeout.
+func TestContainersMayDrain(t *testing.T) {
+	t.Parallel()
+	// flush is what a service does after it has drained, see worker.Close.
+	const flush = 10 * time.Second
+	drains := drainTimeouts(t)
+	var compose struct {
+		Services map[string]struct {
+			StopGracePeriod string `yaml:"stop_grace_period"`
+		} `yaml:"services"`
+	}
+	require.NoError(t, yaml.Unmarshal(read(t, "docker-compose.yml"), &compose))
+	for name, drain := range drains {
+		var manifest struct {
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Grace int `yaml:"terminationGracePeriodSeconds"`
+					} `yaml:"spec"`
+				} `yaml:"template"`
+			} `yaml:"spec"`
+		}
+		require.NoError(t, yaml.Unmarshal(read(t, "kubernetes/"+name+".yaml"), &manifest))
+		require.GreaterOrEqual(t, time.Duration(manifest.Spec.Template.Spec.Grace)*time.Second, drain+flush, name)
+		grace, err := time.ParseDuration(compose.Services[name].StopGracePeriod)
+		require.NoError(t, err, name)
+		require.GreaterOrEqual(t, grace, drain+flush, name)
+		require.NotContains(t, composeVariables(t)[name], "LARK_DRAIN_TIMEOUT", name)
+		require.NotContains(t, manifestVariables(t, "kubernetes/"+name+".yaml"), "LARK_DRAIN_TIMEOUT", name)
+	}
+	require.NotContains(t, manifestVariables(t, "kubernetes/config.yaml"), "LARK_DRAIN_TIMEOUT")
+}
+
+// drainTimeouts are the defaults of the services.
+func drainTimeouts(t *testing.T) map[string]time.Duration {
+	t.Helper()
+	gateway, err := server.DefaultConfig()
+	require.NoError(t, err)
+	chunker, err := chunkersvc.DefaultConfig()
+	require.NoError(t, err)
+	encoder, err := encodersvc.DefaultConfig()
+	require.NoError(t, err)
+	projector, err := projectorsvc.DefaultConfig()
+	require.NoError(t, err)
+	llm, err := llmsvc.DefaultConfig()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, llm.DrainTimeout*3/4, llm.VLLMTimeout, "an answer that has begun is finished")
+	return map[string]time.Duration{
+		"gateway": gateway.DrainTimeout, "chunker": chunker.DrainTimeout, "encoder": encoder.DrainTimeout, "projector": projector.DrainTimeout,
+		"llm": llm.DrainTimeout,
+	}
+}
+
 // TestProbesLetAServiceLoadItsModel: liveness and start are judged by whether the service listens, never by whether its model is there, and
 // liveness waits for the start.
 func TestProbesLetAServiceLoadItsModel(t *testing.T) {

@@ -48,9 +48,15 @@ type jobConfig struct {
 	FreeBytes int64 `yaml:"free_bytes" env:"LARK_CHUNKER_FREE_BYTES" flag:"free-bytes" default:"16777216" help:"bytes of windows that every job may have, however small its file"`
 }
 
+// drainTimeout is the time to finish work in hand after SIGTERM, of which decoding a long track may use three quarters. With less, each
+// roll-out would do work twice. terminationGracePeriodSeconds in deployments/ is a little longer.
+const drainTimeout = 2 * time.Minute
+
+func newConfig() Config { return Config{Common: service.Common{DrainTimeout: drainTimeout}} }
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
-	var c Config
+	c := newConfig()
 	return c, config.Defaults(&c)
 }
 

@@ -25,7 +25,7 @@ const (
 
 // Command parses args and the environment and runs the service until ctx ends.
 func Command(ctx context.Context, args []string) error {
-	var cfg Config
+	cfg := newConfig()
 	err := config.Load(&cfg, config.Options{
 		Name: telemetry.ServiceChunker, Summary: "decodes audio files and cuts them into windows", EnvPrefix: "LARK_CHUNKER_", Args: args,
 		Examples: []string{

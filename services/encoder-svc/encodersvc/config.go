@@ -30,9 +30,15 @@ type Config struct {
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_ENCODER_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per window"`
 }
 
+// drainTimeout is the time to finish work in hand after SIGTERM, of which a window of a large encoder on a processor may use three quarters. With less, each
+// roll-out would do work twice. terminationGracePeriodSeconds in deployments/ is a little longer.
+const drainTimeout = 10 * time.Minute
+
+func newConfig() Config { return Config{Common: service.Common{DrainTimeout: drainTimeout}} }
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
-	var c Config
+	c := newConfig()
 	return c, config.Defaults(&c)
 }
 

@@ -22,7 +22,7 @@ const engineMemory = 24 << 20
 
 // Command parses args and the environment and runs the service until ctx ends.
 func Command(ctx context.Context, args []string) error {
-	var cfg Config
+	cfg := newConfig()
 	err := config.Load(&cfg, config.Options{
 		Name: telemetry.ServiceEncoder, Summary: "turns windows of audio into embeddings", EnvPrefix: "LARK_ENCODER_", Args: args,
 		Examples: []string{"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark LARK_MODEL_DIR=models/lark-nano encoder-svc"},

@@ -45,9 +45,15 @@ type Config struct {
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_LLM_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per question"`
 }
 
+// drainTimeout is the time to finish work in hand after SIGTERM, of which an answer may use three quarters: more than vllm_timeout. With less, each
+// roll-out would do work twice. terminationGracePeriodSeconds in deployments/ is a little longer.
+const drainTimeout = 7 * time.Minute
+
+func newConfig() Config { return Config{Common: service.Common{DrainTimeout: drainTimeout}} }
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
-	var c Config
+	c := newConfig()
 	return c, config.Defaults(&c)
 }
 

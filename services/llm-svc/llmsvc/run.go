@@ -13,7 +13,7 @@ import (
 
 // Command parses args and the environment and runs the service until ctx ends.
 func Command(ctx context.Context, args []string) error {
-	var cfg Config
+	cfg := newConfig()
 	err := config.Load(&cfg, config.Options{
 		Name: telemetry.ServiceLLM, Summary: "answers questions about windows from their soft prompts", EnvPrefix: "LARK_LLM_", Args: args,
 		Examples: []string{
