@@ -150,7 +150,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hosts: %w", err)
 	}
-	topics := &provisioner{cfg: g.cfg.kafka(), log: g.tel.Log, done: make(chan struct{})}
+	topics := &provisioner{cfg: g.cfg.kafka(), topics: event.WithPartitions(event.Topics(), int32(g.cfg.KafkaPartitions)), log: g.tel.Log, done: make(chan struct{})}
 	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
@@ -177,7 +177,7 @@ func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout,
+		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
 }
@@ -272,10 +272,11 @@ func (g *gateway) followEvents(ctx context.Context) error {
 
 // provisioner makes the topics that are missing.
 type provisioner struct {
-	cfg  kafka.Config
-	log  *slog.Logger
-	done chan struct{}
-	last atomic.Pointer[error] // why the latest attempt failed
+	cfg    kafka.Config
+	topics []event.TopicSpec
+	log    *slog.Logger
+	done   chan struct{}
+	last   atomic.Pointer[error] // why the latest attempt failed
 }
 
 // ready tells what the gateway waits for, and why it has to.
@@ -296,7 +297,7 @@ func (p *provisioner) run(ctx context.Context) error {
 	made := sync.OnceFunc(func() { close(p.done) })
 	for logged := false; ; {
 		wait := provisionAgain
-		err := kafka.Provision(ctx, p.cfg, event.Topics())
+		err := kafka.Provision(ctx, p.cfg, p.topics)
 		if err == nil {
 			made()
 			logged = false

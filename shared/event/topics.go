@@ -92,6 +92,8 @@ func shortDuration(d time.Duration) string {
 // TopicSpec is how a topic is made where it does not exist yet.
 type TopicSpec struct {
 	Name string
+	// Grow gives an existing topic more partitions where it has fewer than Partitions. Set by WithPartitions.
+	Grow bool
 	// Partitions of the topic. Work topics have at least four times as many as a small
 	// deployment has encoders; a topic's key order holds within a partition.
 	Partitions int32
@@ -118,6 +120,21 @@ func (t TopicSpec) BrokerRetention() int64 {
 		return -1
 	}
 	return t.Retention.Milliseconds()
+}
+
+// MaxPartitions bounds the partitions that may be asked for.
+const MaxPartitions = 1000
+
+// WithPartitions gives the topics that carry work n partitions; existing ones with fewer grow. 0 changes nothing. The other topics do not grow:
+// the events of a job are numbered within one partition, and control and dead letters are read whole by everyone.
+func WithPartitions(topics []TopicSpec, n int32) []TopicSpec {
+	out := slices.Clone(topics)
+	for i := range out {
+		if n > 0 && out[i].Trimmed {
+			out[i].Partitions, out[i].Grow = n, true
+		}
+	}
+	return out
 }
 
 // Topics lists every topic of the system. docs/api/asyncapi.yaml is compared with it by a test.

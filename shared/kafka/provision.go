@@ -19,7 +19,7 @@ const (
 )
 
 // Provision makes the topics that do not exist yet, with explicit retention or compaction, and waits until every partition
-// has a leader. It leaves existing topics as they are: their settings are the operator's.
+// has a leader. It leaves existing topics as they are, because their settings are the operator's, but for the partitions of those that are to grow.
 func Provision(ctx context.Context, c Config, topics []event.TopicSpec) error {
 	client, err := NewClient(c, nil)
 	if err != nil {
@@ -36,9 +36,11 @@ func Provision(ctx context.Context, c Config, topics []event.TopicSpec) error {
 	}
 	for _, t := range topics {
 		if have.Has(t.Name) {
-			continue
+			err = grow(ctx, admin, t, len(have[t.Name].Partitions))
+		} else {
+			err = create(ctx, admin, t)
 		}
-		if err := create(ctx, admin, t); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -53,6 +55,21 @@ func create(ctx context.Context, admin *kadm.Client, t event.TopicSpec) error {
 	}
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("creating topic %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// grow adds partitions to a topic that is to have more than it has. Several instances may do it at once.
+func grow(ctx context.Context, admin *kadm.Client, t event.TopicSpec, has int) error {
+	if !t.Grow || has >= int(t.Partitions) {
+		return nil
+	}
+	resp, err := admin.UpdatePartitions(ctx, int(t.Partitions), t.Name)
+	if err == nil {
+		err = resp[t.Name].Err
+	}
+	if err != nil && !errors.Is(err, kerr.InvalidPartitions) { // another instance was faster
+		return fmt.Errorf("growing topic %s from %d to %d partitions: %w", t.Name, has, t.Partitions, err)
 	}
 	return nil
 }

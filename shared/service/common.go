@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
@@ -25,6 +26,8 @@ type Common struct {
 	HTTPConnectionsPerClient int `yaml:"http_connections_per_client" env:"LARK_HTTP_CONNECTIONS_PER_CLIENT" flag:"http-connections-per-client" default:"1024" help:"HTTP connections at once from one address; behind a proxy, all come from one"`
 	// KafkaBrokers are host:port pairs of the brokers to start from.
 	KafkaBrokers []string `yaml:"kafka_brokers" env:"KAFKA_BROKERS" flag:"kafka-brokers" default:"127.0.0.1:9092" help:"brokers to start from, host:port, separated by commas"`
+	// KafkaPartitions is how many partitions the topics that carry work have at least; 0 makes new topics with 8 and lets others be.
+	KafkaPartitions int `yaml:"kafka_partitions" env:"KAFKA_PARTITIONS" flag:"kafka-partitions" default:"0" help:"partitions of the topics that carry work, which bound the instances of a stage that work at once; topics with fewer grow; 0: 8 for new topics"`
 	// Security is how the brokers are reached.
 	Security kafka.Security `yaml:",inline"`
 	// RedisURL is redis://[user:password@]host:port[/db]; empty runs without Redis, on blobs alone.
@@ -74,6 +77,9 @@ func (c Common) Validate() error {
 		if _, _, err := net.SplitHostPort(b); err != nil {
 			fault("kafka_brokers: %w", err)
 		}
+	}
+	if c.KafkaPartitions < 0 || c.KafkaPartitions > event.MaxPartitions {
+		fault("kafka_partitions: must be 0 to %d", event.MaxPartitions)
 	}
 	if err := c.Security.Validate(); err != nil {
 		faults = append(faults, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
@@ -58,7 +59,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // provision makes the stage's retry topics where they are missing, trying until the broker answers.
 func (r *Runner) provision(ctx context.Context) bool {
 	for {
-		err := kafka.Provision(ctx, r.deps.Kafka, r.retries.specs())
+		err := kafka.Provision(ctx, r.deps.Kafka, event.WithPartitions(r.retries.specs(), int32(r.cfg.Partitions)))
 		if err == nil {
 			return true
 		}

@@ -51,6 +51,8 @@ type Config struct {
 	Backoff time.Duration
 	// RetryDelays are the delays of the retry topics, shortest first. Default 5 s, 1 m, 10 m.
 	RetryDelays []time.Duration
+	// Partitions is how many partitions the retry topics have at least. 0 makes new ones with 8 and lets others be.
+	Partitions int
 	// DrainTimeout bounds how long Run takes to end after its context is cancelled. Default 30 s. Running handlers may
 	// use three quarters of this time; then their context ends.
 	DrainTimeout time.Duration
@@ -185,6 +187,7 @@ func (c Config) validate() error {
 	need(c.MaxInFlightRecords > 0, "max_in_flight_records: %d is not positive", c.MaxInFlightRecords)
 	need(c.MaxInFlightBytes > 0, "max_in_flight_bytes: %d is not positive", c.MaxInFlightBytes)
 	need(c.Attempts > 0, "attempts: %d is not positive", c.Attempts)
+	need(c.Partitions >= 0, "partitions: %d is below 0", c.Partitions)
 	need(c.Backoff > 0, "backoff: %s is not positive", c.Backoff)
 	need(c.HandlerTimeout > 0, "handler_timeout: %s is not positive", c.HandlerTimeout)
 	need(c.DrainTimeout > 0, "drain_timeout: %s is not positive", c.DrainTimeout)

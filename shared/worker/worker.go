@@ -130,6 +130,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
+		Partitions: w.common.KafkaPartitions,
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
