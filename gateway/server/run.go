@@ -85,6 +85,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	g := &gateway{
 		cfg: cfg, tel: tel, traces: viewer, blobs: blobs, jobs: jobs, producer: producer,
 		room: newRoom(cfg.Sweep, cfg.SpoolDir, blobs), hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
+		watching: stream.NewWatching(telemetry.ServiceGateway, producer.Emit, tel.Log),
 	}
 	parts, err := g.parts()
 	if err != nil {
@@ -113,6 +114,7 @@ type gateway struct {
 	producer *kafka.Producer
 	room     *room
 	hub      *stream.Hub
+	watching *stream.Watching
 	logRead  chan struct{} // closed once hub holds what the log held at the start
 	ledger   *telemetry.LedgerMetrics
 	adopted  atomic.Bool // every job that was on the log at some moment since the start is in the job store
@@ -158,6 +160,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "backlogs", Run: g.followBacklogs},
+		{Name: "watching", Run: g.watching.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
 		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
@@ -204,7 +207,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
-		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
+		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
 		Models: models, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }

@@ -169,7 +169,7 @@ func envelopeOf(msg proto.Message) (envelope, error) {
 	case *eventpb.Event:
 		return envelope{TopicEvents, TypeEvent, m.GetJobId(), m.GetJobId(), eventID(m)}, nil
 	case *eventpb.Control:
-		return envelope{TopicControl, TypeControl, m.GetJobId(), m.GetJobId(), deriveID(TypeControl, m.GetJobId(), m.GetKind())}, nil
+		return envelope{TopicControl, TypeControl, controlKey(m), m.GetJobId(), deriveID(TypeControl, m.GetJobId(), m.GetKind())}, nil
 	}
 	return envelope{}, fmt.Errorf("encoding record: no topic carries %T", msg)
 }

@@ -53,5 +53,10 @@ const (
 	CacheMiss = "miss"
 )
 
-// ControlCancel is the kind of a control record that cancels its job.
-const ControlCancel = "cancel"
+// Kinds of control records.
+const (
+	// ControlCancel cancels the job.
+	ControlCancel = "cancel"
+	// ControlWatch says that somebody streams the job, see WatchLease.
+	ControlWatch = "watch"
+)

@@ -146,7 +146,7 @@ func Topics() []TopicSpec {
 		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypePromptReady}},
 		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Trimmed: true, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
 		{Name: TopicEvents, Partitions: workPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
-		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id", Types: []string{TypeControl}},
+		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id; watch/ and the job id for a word on streams", Types: []string{TypeControl}},
 		{Name: TopicDead, Partitions: 1, Retention: 30 * day, Key: "as the source"},
 	}
 	for _, stage := range Stages() {

@@ -58,7 +58,7 @@ func validateKind(msg proto.Message) error {
 	case *eventpb.Event:
 		return validateEvent(m)
 	case *eventpb.Control:
-		if m.GetKind() != ControlCancel {
+		if m.GetKind() != ControlCancel && m.GetKind() != ControlWatch {
 			return fmt.Errorf("control kind %.40q is not known", m.GetKind())
 		}
 		return validateID("job_id", m.GetJobId())

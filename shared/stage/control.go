@@ -5,17 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
-// maxCancelled bounds the remembered jobs, at about 100 bytes each; the oldest are forgotten first.
-const maxCancelled = 200_000
+const (
+	// maxCancelled bounds the remembered jobs, at about 100 bytes each; the oldest are forgotten first.
+	maxCancelled = 200_000
+	// maxWatched bounds the jobs of which is remembered that somebody streams them. A gateway serves a thousand streams.
+	maxWatched = 50_000
+)
 
-// Control reads from the compacted control topic which jobs are cancelled. All runners of a process share one.
+// Control reads from the compacted control topic which jobs are cancelled and which are watched. All runners of a process share one.
 type Control struct {
 	config   kafka.Config
 	log      *slog.Logger
@@ -25,6 +31,7 @@ type Control struct {
 	cancelled map[string]bool
 	order     []string // as cancelled; may name jobs removed since
 	watchers  map[string]map[*context.CancelCauseFunc]struct{}
+	watched   map[string]time.Time // job -> until when the word that somebody streams it counts
 }
 
 // NewControl makes a Control; it uses Deps.Log alone. The Control knows nothing until Run has read the topic.
@@ -38,6 +45,7 @@ func NewControl(c kafka.Config, d Deps) (*Control, error) {
 	return &Control{
 		config: c, log: d.Log, caughtUp: make(chan struct{}),
 		cancelled: make(map[string]bool), watchers: make(map[string]map[*context.CancelCauseFunc]struct{}),
+		watched: make(map[string]time.Time),
 	}, nil
 }
 
@@ -68,9 +76,7 @@ func (c *Control) Ready() error {
 // take reads one control record; a tombstone forgets the job.
 func (c *Control) take(rec event.Record, partition int32, offset int64) {
 	if len(rec.Value) == 0 {
-		c.mu.Lock()
-		delete(c.cancelled, rec.Key)
-		c.mu.Unlock()
+		c.forget(rec.Key)
 		return
 	}
 	msg, err := event.DecodeAs[*eventpb.Control](rec)
@@ -78,7 +84,42 @@ func (c *Control) take(rec event.Record, partition int32, offset int64) {
 		c.log.Warn("skipping control record", "partition", partition, "offset", offset, "error", err)
 		return
 	}
+	if msg.GetKind() == event.ControlWatch {
+		c.noteWatched(msg.GetJobId(), time.UnixMilli(msg.GetAtUnixMs()).Add(event.WatchLease))
+		return
+	}
 	c.cancel(msg.GetJobId())
+}
+
+// forget takes a tombstone.
+func (c *Control) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if job, ok := event.UnwatchedJob(key); ok {
+		delete(c.watched, job)
+		return
+	}
+	delete(c.cancelled, key)
+}
+
+func (c *Control) noteWatched(job string, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if len(c.watched) >= maxWatched {
+		maps.DeleteFunc(c.watched, func(_ string, until time.Time) bool { return now.After(until) })
+	}
+	if now.Before(until) && len(c.watched) < maxWatched {
+		c.watched[job] = until
+	}
+}
+
+// Watched tells whether somebody streams the job.
+func (c *Control) Watched(jobID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, ok := c.watched[jobID]
+	return ok && time.Now().Before(until)
 }
 
 func (c *Control) cancel(job string) {

@@ -200,3 +200,33 @@ func TestControlForgetsTombstonesAndSkipsNonsense(t *testing.T) {
 	require.False(t, control.Cancelled("odd"))
 	require.True(t, control.Cancelled("kept"))
 }
+
+// TestControlKnowsWhoIsWatched: a word that somebody streams a job cancels nothing, ends, and can be taken back; a cancel of the same job stands beside it.
+func TestControlKnowsWhoIsWatched(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1)
+	control := c.control()
+	say := func(job string, at time.Time) {
+		rec, err := event.Watched("gateway", job, at)
+		require.NoError(t, err)
+		require.NoError(t, c.out.Publish(t.Context(), rec))
+	}
+	say("old", time.Now().Add(-event.WatchLease))
+	say("seen", time.Now())
+	say("both", time.Now())
+	c.cancelJob("both")
+	require.Eventually(t, func() bool { return control.Cancelled("both") }, patience, tick)
+	require.True(t, control.Watched("seen"))
+	require.True(t, control.Watched("both"))
+	require.False(t, control.Watched("old"))
+	require.False(t, control.Watched("other"))
+	require.False(t, control.Cancelled("seen"))
+	require.NoError(t, c.out.Publish(t.Context(), event.Unwatched("both")))
+	require.Eventually(t, func() bool { return !control.Watched("both") }, patience, tick)
+	require.True(t, control.Cancelled("both"))
+
+	again := c.control() // a stage that starts later reads the same
+	require.True(t, again.Watched("seen"))
+	require.False(t, again.Watched("both"))
+	require.True(t, again.Cancelled("both"))
+}

@@ -33,6 +33,8 @@ type Step struct {
 	Key func(windowHash string) string
 	// Events takes progress.
 	Events Emitter
+	// Watched tells whether somebody streams the job; nil says so of every job.
+	Watched func(jobID string) bool
 }
 
 // Validate refuses a step that lacks something.

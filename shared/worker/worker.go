@@ -28,11 +28,12 @@ type Worker struct {
 	Cache    cache.Cache
 	Producer *kafka.Producer
 
-	name   string
-	common service.Common
-	parts  []model.Part
-	tel    *telemetry.Telemetry
-	closes []func(context.Context) error
+	name    string
+	common  service.Common
+	parts   []model.Part
+	tel     *telemetry.Telemetry
+	control *stage.Control
+	closes  []func(context.Context) error
 }
 
 // Open opens what a stage service named name needs. Of the model bundle it reads the manifest only; Serve compares with their digests the
@@ -70,12 +71,15 @@ func Open(ctx context.Context, common service.Common, name string, parts ...mode
 		return nil, err
 	}
 	w.closes = append(w.closes, w.Producer.Close)
+	if w.control, err = stage.NewControl(w.kafka(), stage.Deps{Log: w.Log}); err != nil {
+		return nil, err
+	}
 	return w, nil
 }
 
 // Step is what the records of a stage have in common; key is Step.Key.
 func (w *Worker) Step(stageName string, key func(windowHash string) string) Step {
-	return Step{Stage: stageName, Bundle: w.Bundle, Model: w.Bundle.DisplayName(), Key: key, Events: w.Producer}
+	return Step{Stage: stageName, Bundle: w.Bundle, Model: w.Bundle.DisplayName(), Key: key, Events: w.Producer, Watched: w.control.Watched}
 }
 
 func (w *Worker) onClose(closeIt func() error) {
@@ -122,24 +126,20 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	if err := work.Validate(); err != nil {
 		return err
 	}
-	control, err := stage.NewControl(w.kafka(), stage.Deps{Log: w.Log})
-	if err != nil {
-		return err
-	}
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 		Partitions: w.common.KafkaPartitions,
 	}, stage.Deps{
-		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: control, Model: work.Model, Marks: w.Blobs,
+		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
 	})
 	if err != nil {
 		return err
 	}
 	parts := []service.Part{
-		{Name: "control", Run: control.Run, Ready: control.Ready},
+		{Name: "control", Run: w.control.Run, Ready: w.control.Ready},
 		{Name: enginePart, Run: load.Run, Ready: load.Ready},
 		{Name: work.Stage, Run: load.then(runner.Run), Ready: runner.Ready, Degraded: runner.Degraded},
 	}

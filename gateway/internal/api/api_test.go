@@ -44,7 +44,9 @@ type rig struct {
 	http   *http.Client
 	srv    *httptest.Server
 	woken  atomic.Int32
-	offset int64
+	// watching is told what the API tells of streams: "+job" at the beginning, "-job" at the end.
+	watching chan string
+	offset   int64
 }
 
 // patience is how long a test waits for what must come; a machine may be very busy.
@@ -69,7 +71,7 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	for _, c := range change {
 		c(&l, &sc)
 	}
-	r := &rig{t: t, hub: stream.New(sc)}
+	r := &rig{t: t, hub: stream.New(sc), watching: make(chan string, 1000)}
 	var err error
 	r.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
 	require.NoError(t, err)
@@ -82,6 +84,10 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
 		Models: []client.Model{{ID: "nano"}}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Watching: func(job string) func() {
+			r.watching <- "+" + job
+			return func() { r.watching <- "-" + job }
+		},
 	}
 	deps(&d)
 	r.api, err = api.New(l, d)

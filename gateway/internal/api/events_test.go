@@ -120,6 +120,7 @@ func TestStreamLive(t *testing.T) {
 	r := setup(t)
 	job := r.submit("q")
 	tp := r.tap(t, job.ID, "")
+	require.Equal(t, "+"+job.ID, <-r.watching, "before the stream begins")
 	r.say(progressOf(job.ID, "chunker", 0, "done"))
 	tp.expect("3 progress chunker")
 	r.say(tokenOf(job.ID, "It\nis"))
@@ -127,6 +128,11 @@ func TestStreamLive(t *testing.T) {
 	r.record(true, planOf(job.ID, 1, 1), answerOf(job.ID, 0, 0))
 	tp.expect("9 outcome answer 0/0", "12 end succeeded")
 	tp.ends()
+	require.Equal(t, "-"+job.ID, <-r.watching)
+	ended := r.tap(t, job.ID, "")
+	ended.after("3 progress chunker", "6 token It\nis", "9 outcome answer 0/0")
+	ended.ends()
+	require.Empty(t, r.watching, "nothing is to come of a job that has ended")
 }
 
 func TestStreamResumes(t *testing.T) {

@@ -1892,11 +1892,11 @@ func (x *JobEnded) GetCancelled() uint32 {
 	return 0
 }
 
-// lark.control.v1: a user's word on a running job. Compacted by job id.
+// lark.control.v1: a word on a running job: cancel it, or somebody watches it. Compacted by job id and kind.
 type Control struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	JobId string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
-	// cancel
+	// cancel or watch
 	Kind          string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	AtUnixMs      int64  `protobuf:"varint,3,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -3,6 +3,7 @@ package handle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -342,4 +343,32 @@ func TestEachAnswerIsTraced(t *testing.T) {
 			require.Equal(t, want.String(), value.String(), key)
 		}
 	}
+}
+
+// TestTokensGoToWatchersOnly: nobody is sent nothing, and who comes in the middle of an answer is sent all of it.
+func TestTokensGoToWatchersOnly(t *testing.T) {
+	t.Parallel()
+	f := setup(t, nil)
+	watched := false
+	f.Watched = func(job string) bool {
+		require.Equal(t, "job-1", job)
+		return watched
+	}
+	_, err := stagetest.Handle(t.Context(), f.Handler.Handler(), record(t, f.prompt()))
+	require.NoError(t, err)
+	require.Equal(t, []string{"started", "done"}, f.watch.statuses(), "progress is told all the same")
+	require.Len(t, f.watch.events, 2)
+
+	onToken := f.tokens(t.Context(), f.prompt().GetTask())
+	onToken(0, "It is ")
+	onToken(3, "120 ")
+	onToken(0, "in C")
+	watched = true
+	onToken(0, " minor.")
+	onToken(0, " Or not.")
+	var told []string
+	for _, e := range f.watch.events[2:] {
+		told = append(told, fmt.Sprint(e.GetToken().GetQuestionIndex(), e.GetToken().GetSeq(), e.GetToken().GetText()))
+	}
+	require.Equal(t, []string{"0 0It is in C minor.", "0 1 Or not."}, told)
 }

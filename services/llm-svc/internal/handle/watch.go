@@ -8,19 +8,25 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// tokens returns the function that sends each new piece of text to the watchers. One goroutine at a time may call it.
+// tokens returns the function that sends each new piece of text to the watchers. One goroutine at a time may call it. While nobody watches, the
+// text is held back, and whoever comes in the middle of an answer is sent all of it so far.
 func (h *Handler) tokens(ctx context.Context, task *eventpb.Task) func(index int, text string) {
-	sent := map[int]uint32{}
+	sent, held := map[int]uint32{}, map[int]string{}
 	return func(index int, text string) {
-		if h.Tell(ctx, &eventpb.Event{JobId: task.GetJobId(), Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{
+		text = held[index] + text
+		watched := h.Watched == nil || h.Watched(task.GetJobId())
+		if watched && h.Tell(ctx, &eventpb.Event{JobId: task.GetJobId(), Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{
 			QuestionIndex: uint32(index), WindowIndex: task.GetWindow().GetIndex(), Seq: sent[index], Text: text,
 		}}}) {
 			sent[index]++
+			text = ""
 		}
+		held[index] = bound(text, event.MaxAnswerBytes)
 	}
 }
 
