@@ -20,8 +20,15 @@ const kafkaVersion = "4.2.0"
 // by accident (every topic must have been provisioned).
 const kafkaConfig = `process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s
-advertised.listeners=PLAINTEXT://%[1]s
+listeners=PLAINTEXT://%[1]s,CONTROLLER://%[2]s,SECURE://%[4]s
+advertised.listeners=PLAINTEXT://%[1]s,SECURE://%[4]s
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=%[5]s
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
+listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_lark="%[6]s";
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=%[2]s
 log.dirs=%[3]s
@@ -39,7 +46,10 @@ group.initial.rebalance.delay.ms=0
 
 // kafkaServer is Apache Kafka in a process of its own, started again when it dies.
 type kafkaServer struct {
-	addr  string
+	addr string
+	// secure is the address for TLS and a login as kafkaUser; ca is the file with the certificate of the server.
+	secure, ca string
+
 	child *supervise.Child
 	log   *os.File
 }
@@ -54,13 +64,23 @@ func startKafka(ctx context.Context, dir string) (*kafkaServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, _, err := twoFreeAddrs()
+	if err != nil {
+		return nil, err
+	}
+	ca, store := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "server.pem")
+	if err := writeCertificate(ca, store); err != nil {
+		return nil, err
+	}
 	config := filepath.Join(dir, "server.properties")
-	text := fmt.Sprintf(kafkaConfig, addr, controller, filepath.Join(dir, "data"))
+	text := fmt.Sprintf(kafkaConfig, addr, controller, filepath.Join(dir, "data"), secure, store, kafkaPassword)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("writing Kafka's configuration: %w", err)
 	}
 	// Any 16 bytes in URL-safe base64 make a cluster id.
-	format := java(ctx, jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", "bGFya3N0cmVhbS1lMmUtMQ", "-c", config)
+	format := java(ctx, jars, "kafka.tools.StorageTool", "format", "--standalone", "-t", "bGFya3N0cmVhbS1lMmUtMQ", "-c", config,
+		"--add-scram", "SCRAM-SHA-256=[name="+kafkaUser+",password="+kafkaPassword+"]",
+		"--add-scram", "SCRAM-SHA-512=[name="+kafkaUser+",password="+kafkaPassword+"]")
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("formatting Kafka's storage: %w: %s", err, out)
 	}
@@ -68,7 +88,7 @@ func startKafka(ctx context.Context, dir string) (*kafkaServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening Kafka's log: %w", err)
 	}
-	k := &kafkaServer{addr: addr, log: log}
+	k := &kafkaServer{addr: addr, secure: secure, ca: ca, log: log}
 	k.child = supervise.Start(childTimes(), supervise.Spec{
 		Name: "kafka", Output: log,
 		Command: func() (*exec.Cmd, error) {

@@ -141,8 +141,10 @@ func (s *stack) runServices(ctx context.Context) error {
 		}
 		if err := s.spawn(stage, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(world.bin, binary))
-			cmd.Env = append(s.environ(), "KAFKA_BROKERS="+world.kafka.addr, "LARK_HTTP_ADDR="+addr,
-				"BLOB_URL=file://"+filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://"+filepath.Join(s.opts.data, "lark.db"))
+			cmd.Env = append([]string{ // a test's own environment comes later and wins
+				"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + addr,
+				"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://" + filepath.Join(s.opts.data, "lark.db"),
+			}, s.environ()...)
 			return cmd, nil
 		}, func(ctx context.Context) error { return readyAt(ctx, addr) }); err != nil {
 			return err

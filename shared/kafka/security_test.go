@@ -82,7 +82,7 @@ func TestEveryClientLogsInOverTLS(t *testing.T) {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
 			cert, ca, _ := certificate(t)
-			addr := secureBroker(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}}), //nolint:gosec // a test's server
+			addr := secureBroker(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}}),
 				kfake.EnableSASL(), kfake.Superuser(mechanism, "lark", "hush-hush"))
 			password := filepath.Join(t.TempDir(), "password")
 			require.NoError(t, os.WriteFile(password, []byte("hush-hush\n"), 0o600))
@@ -115,7 +115,7 @@ func TestClientCertificate(t *testing.T) {
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	require.NoError(t, err)
 	pool.AddCert(leaf)
-	addr := secureBroker(t, kfake.TLS(&tls.Config{ //nolint:gosec // a test's server
+	addr := secureBroker(t, kfake.TLS(&tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 	}))
 	own := kafka.Security{TLS: true, CAFile: certFile, CertFile: certFile, KeyFile: keyFile}

@@ -3,6 +3,7 @@ package stage_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -85,7 +86,7 @@ func TestManyWindowsHaveTracesOfTheirOwn(t *testing.T) {
 		run := c.start(func(context.Context, event.Record, proto.Message) ([]event.Record, error) {
 			recs := []event.Record{{Topic: event.TopicAnswers, Key: "the plan"}}
 			for i := range n {
-				recs = append(recs, event.Record{Topic: event.TopicWindows, Key: fmt.Sprint(i)})
+				recs = append(recs, event.Record{Topic: event.TopicWindows, Key: strconv.Itoa(i)})
 			}
 			return recs, nil
 		}, func(cfg *stage.Config, d *stage.Deps) {

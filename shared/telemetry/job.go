@@ -31,11 +31,11 @@ func JobTrace(ctx context.Context, jobID string) context.Context {
 func Branch(ctx context.Context, rec event.Record, attributes ...attribute.KeyValue) (event.Record, trace.Span) {
 	from := trace.LinkFromContext(ctx)
 	ctx = context.WithValue(ctx, traceIDKey{}, trace.TraceID{})
-	ctx, span := Tracer().Start(ctx, SpanSend+rec.Topic, trace.WithNewRoot(), trace.WithLinks(from), trace.WithSpanKind(trace.SpanKindProducer),
+	ctx, span := Tracer().Start(ctx, SpanSend+rec.Topic, trace.WithNewRoot(), trace.WithLinks(from), trace.WithSpanKind(trace.SpanKindProducer), //nolint:spancheck // the caller ends it
 		trace.WithAttributes(AttrMessagingSystem.String(MessagingKafka), AttrMessagingDestination.String(rec.Topic),
 			AttrMessagingOperation.String(MessagingSend), AttrMessagingType.String(MessagingSend)), trace.WithAttributes(attributes...))
 	rec.Headers = InjectHeaders(ctx, rec.Headers)
-	return rec, span
+	return rec, span //nolint:spancheck // the caller ends it
 }
 
 // ids makes the ids of spans and traces at random, except where JobTrace has named the trace.

@@ -70,7 +70,7 @@ const (
 	AttrBranches = attribute.Key("lark.trace.branches")
 )
 
-// HTTP attributes of the OpenTelemetry semantic conventions.
+// AttrHTTPRoute is of the OpenTelemetry semantic conventions for HTTP.
 const AttrHTTPRoute = attribute.Key("http.route")
 
 // Messaging attributes of the OpenTelemetry semantic conventions.

@@ -111,13 +111,15 @@ func HTTPHandler(next http.Handler) http.Handler {
 // routed notes the route on the span once next has found it: when the span begins, only the route of the outer mux is known.
 func routed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if _, route, ok := strings.Cut(r.Pattern, "/"); ok {
-				trace.SpanFromContext(r.Context()).SetAttributes(AttrHTTPRoute.String("/" + route))
-			}
-		}()
+		defer noteRoute(trace.SpanFromContext(r.Context()), r)
 		next.ServeHTTP(w, r)
 	})
+}
+
+func noteRoute(span trace.Span, r *http.Request) {
+	if _, path, ok := strings.Cut(r.Pattern, "/"); ok {
+		span.SetAttributes(AttrHTTPRoute.String("/" + path))
+	}
 }
 
 // spanName is the method and the route's pattern, which may name the method itself.

@@ -80,7 +80,7 @@ type Deps struct {
 	Fetcher Fetcher
 	Hub     *stream.Hub
 	// Watching is told of each stream of a job that has not ended, and returns what is called at the stream's end. Optional.
-	Watching func(jobID string) (leave func())
+	Watching func(ctx context.Context, jobID string) (leave func())
 	// LogRead is closed once Hub has been given what the log held at the start; nil = it has been.
 	LogRead <-chan struct{}
 	// Room refuses more bytes of audio, with an error that wraps ErrNoRoom. It is asked often and must be quick. nil = there is always room.

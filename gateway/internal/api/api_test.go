@@ -84,7 +84,7 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
 		Models: []client.Model{{ID: "nano"}}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		Watching: func(job string) func() {
+		Watching: func(_ context.Context, job string) func() {
 			r.watching <- "+" + job
 			return func() { r.watching <- "-" + job }
 		},

@@ -89,7 +89,7 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer a.streams.give(in.client)
 		if a.deps.Watching != nil && !j.State.Terminal() {
-			defer a.deps.Watching(j.ID)()
+			defer a.deps.Watching(ctx, j.ID)()
 		}
 		_, w := humago.Unwrap(hctx)
 		a.stream(ctx, w, j.ID, after)

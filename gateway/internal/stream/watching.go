@@ -25,11 +25,11 @@ func NewWatching(source string, emit func(ctx context.Context, rec event.Record)
 }
 
 // Enter notes a watcher of the job until leave is called. The stages are told at once of the first one.
-func (w *Watching) Enter(jobID string) (leave func()) {
+func (w *Watching) Enter(ctx context.Context, jobID string) (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.jobs[jobID]++; w.jobs[jobID] == 1 {
-		w.say(jobID)
+		w.say(ctx, jobID)
 	}
 	return sync.OnceFunc(func() {
 		w.mu.Lock()
@@ -48,29 +48,29 @@ func (w *Watching) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			w.round()
+			w.round(ctx)
 		}
 	}
 }
 
-func (w *Watching) round() {
+func (w *Watching) round(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for job, watchers := range w.jobs {
 		if watchers > 0 {
-			w.say(job)
+			w.say(ctx, job)
 			continue
 		}
 		delete(w.jobs, job)
-		w.emit(context.Background(), event.Unwatched(job))
+		w.emit(ctx, event.Unwatched(job))
 	}
 }
 
-func (w *Watching) say(jobID string) {
+func (w *Watching) say(ctx context.Context, jobID string) {
 	rec, err := event.Watched(w.source, jobID, time.Now())
 	if err != nil {
-		w.log.Warn("telling the stages that a job is watched; its tokens are not streamed", "job_id", jobID, "error", err)
+		w.log.WarnContext(ctx, "telling the stages that a job is watched; its tokens are not streamed", "job_id", jobID, "error", err)
 		return
 	}
-	w.emit(context.Background(), rec)
+	w.emit(ctx, rec)
 }

@@ -35,8 +35,8 @@ func TestStagesAreToldWhatIsWatched(t *testing.T) {
 			time.Sleep(event.WatchRenewal) //nolint:forbidigo // the bubble's clock
 			synctest.Wait()
 		}
-		first := w.Enter("a")
-		second := w.Enter("a")
+		first := w.Enter(ctx, "a")
+		second := w.Enter(ctx, "a")
 		require.Equal(t, []string{"a"}, said, "once for all watchers")
 		round()
 		first()
@@ -44,7 +44,7 @@ func TestStagesAreToldWhatIsWatched(t *testing.T) {
 		round()
 		require.Equal(t, []string{"a", "a", "a"}, said, "somebody watches still")
 		second()
-		again := w.Enter("a")
+		again := w.Enter(ctx, "a")
 		require.Len(t, said, 4)
 		again()
 		round()
