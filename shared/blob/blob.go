@@ -18,6 +18,7 @@ const (
 	PrefixPlan      = "plan/"
 	PrefixPrompt    = "prompt/"
 	PrefixEmbedding = "emb/"
+	PrefixAnswer    = "answer/"
 )
 
 var (
@@ -40,8 +41,9 @@ type Store struct {
 type bucket interface {
 	// put stores what r gives; unless r ends with io.EOF, and after any other error, the old object stands.
 	put(ctx context.Context, key string, r io.Reader) error
-	// open returns an object and its size in bytes.
-	open(ctx context.Context, key string) (io.ReadCloser, int64, error)
+	// open returns an object and its size in bytes. If first is above 0, the caller reads no more than so many bytes of it, and the reader
+	// may end after them.
+	open(ctx context.Context, key string, first int64) (io.ReadCloser, int64, error)
 	stat(ctx context.Context, key string) (object, error)
 	// touch makes the object as young as one just written.
 	touch(ctx context.Context, key string) error
@@ -129,7 +131,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	r, _, err := s.bucket.open(ctx, key)
+	r, _, err := s.bucket.open(ctx, key, 0)
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
@@ -141,7 +143,7 @@ func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, 
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	r, size, err := s.bucket.open(ctx, key)
+	r, size, err := s.bucket.open(ctx, key, 0)
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
@@ -154,6 +156,24 @@ func (s *Store) GetBytes(ctx context.Context, key string, limit int64) ([]byte, 
 		return nil, wrap("reading", key, err)
 	}
 	return data, nil
+}
+
+// GetHead reads the first n bytes of an object, or all of a shorter one, and tells the size of the whole object in bytes. No more than the head
+// is transferred.
+func (s *Store) GetHead(ctx context.Context, key string, n int64) (head []byte, size int64, err error) {
+	if err := CheckKey(key); err != nil {
+		return nil, 0, err
+	}
+	r, size, err := s.bucket.open(ctx, key, n)
+	if err != nil {
+		return nil, 0, wrap("reading the head of", key, err)
+	}
+	defer func() { _ = r.Close() }()
+	head = make([]byte, min(n, size))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, 0, wrap("reading the head of", key, err)
+	}
+	return head, size, nil
 }
 
 // Exists reports whether an object is there.

@@ -104,6 +104,27 @@ func TestEmptyObjectExists(t *testing.T) {
 	})
 }
 
+func TestHead(t *testing.T) {
+	each(t, func(t *testing.T, s *blob.Store) {
+		require.NoError(t, s.PutBytes(t.Context(), "emb/v1/long", []byte(strings.Repeat("abcdefgh", 50_000))))
+		require.NoError(t, s.PutBytes(t.Context(), "emb/v1/short", []byte("abc")))
+		require.NoError(t, s.PutBytes(t.Context(), "emb/v1/empty", nil))
+		for key, want := range map[string]struct {
+			head string
+			size int64
+		}{"emb/v1/long": {"abcde", 400_000}, "emb/v1/short": {"abc", 3}, "emb/v1/empty": {"", 0}} {
+			head, size, err := s.GetHead(t.Context(), key, 5)
+			require.NoError(t, err, key)
+			require.Equal(t, want.head, string(head))
+			require.Equal(t, want.size, size)
+		}
+		_, _, err := s.GetHead(t.Context(), "emb/v1/none", 5)
+		require.ErrorIs(t, err, blob.ErrNotFound)
+		_, _, err = s.GetHead(t.Context(), "../x", 5)
+		require.ErrorIs(t, err, blob.ErrBadKey)
+	})
+}
+
 func TestMissingObject(t *testing.T) {
 	each(t, func(t *testing.T, store *blob.Store) {
 		ok, err := store.Exists(t.Context(), key)

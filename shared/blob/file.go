@@ -68,7 +68,7 @@ func (b *fileBucket) put(ctx context.Context, key string, r io.Reader) error {
 	return err
 }
 
-func (b *fileBucket) open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+func (b *fileBucket) open(ctx context.Context, key string, _ int64) (io.ReadCloser, int64, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}

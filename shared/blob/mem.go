@@ -46,7 +46,7 @@ func (b *memBucket) put(ctx context.Context, key string, r io.Reader) error {
 	return nil
 }
 
-func (b *memBucket) open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
+func (b *memBucket) open(ctx context.Context, key string, _ int64) (io.ReadCloser, int64, error) {
 	o, err := b.get(ctx, key)
 	if err != nil {
 		return nil, 0, err

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
@@ -71,10 +73,25 @@ func (b *s3Bucket) put(ctx context.Context, key string, r io.Reader) error {
 	return err
 }
 
-func (b *s3Bucket) open(ctx context.Context, key string) (io.ReadCloser, int64, error) {
-	body, info, _, err := b.client.GetObject(ctx, b.name, key, minio.GetObjectOptions{})
+func (b *s3Bucket) open(ctx context.Context, key string, first int64) (io.ReadCloser, int64, error) {
+	var opts minio.GetObjectOptions
+	if first > 0 {
+		if err := opts.SetRange(0, first-1); err != nil {
+			return nil, 0, err
+		}
+	}
+	body, info, header, err := b.client.GetObject(ctx, b.name, key, opts)
+	if first > 0 && minio.ToErrorResponse(err).Code == minio.InvalidRange { // an empty object has no first byte
+		return http.NoBody, 0, nil
+	}
 	if err != nil {
 		return nil, 0, noSuchKey(err)
+	}
+	// A server that honours the range tells the whole size behind the slash: bytes 0-599/2400020.
+	if _, total, partial := strings.Cut(header.Get("Content-Range"), "/"); partial {
+		if info.Size, err = strconv.ParseInt(total, 10, 64); err != nil {
+			return nil, 0, errors.Join(errors.New("the server does not tell the object's size"), body.Close())
+		}
 	}
 	if info.Size < 0 {
 		return nil, 0, errors.Join(errors.New("the server does not tell the object's size"), body.Close())

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// classes are the prefixes that may be swept, in the order in which they are deleted. Windows, plans, soft prompts and
-// embeddings can be made again from audio, embeddings at the highest price; users send audio again with their next
+// classes are the prefixes that may be swept, in the order in which they are deleted. Windows, plans, soft prompts,
+// answers and embeddings can be made again from audio, embeddings at the highest price; users send audio again with their next
 // question.
-var classes = [][]string{{PrefixAudio, PrefixPCM}, {PrefixPrompt, PrefixPlan}, {PrefixEmbedding}}
+var classes = [][]string{{PrefixAudio, PrefixPCM}, {PrefixPrompt, PrefixPlan, PrefixAnswer}, {PrefixEmbedding}}
 
 const (
 	// One sweep removes at most this many objects of a class, so that its memory is bounded. The next sweep goes on.
@@ -52,7 +52,7 @@ type Swept struct {
 }
 
 // Sweep deletes the oldest objects until the store is within its budget: audio and windows first, then
-// soft prompts and plans, embeddings last. Objects under other prefixes are counted but never deleted.
+// soft prompts, plans and answers, embeddings last. Objects under other prefixes are counted but never deleted.
 func Sweep(ctx context.Context, s *Store, b Budget) (Swept, error) {
 	if b.Now.IsZero() {
 		b.Now = time.Now()

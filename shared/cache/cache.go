@@ -19,12 +19,14 @@ var ErrMiss = errors.New("not in the cache")
 // Cache stores tensors by key. A stored tensor may be evicted at any time, but never comes back changed. Methods are safe for
 // concurrent use; a returned tensor belongs to the caller.
 type Cache interface {
-	// Get returns a tensor or ErrMiss. A stored value that cannot be read counts as a miss.
-	Get(ctx context.Context, key string) (tensor.Matrix, error)
-	// Put stores a tensor, rounded to the cache's number format.
+	// Get returns a tensor of the wanted shape or ErrMiss. A stored value that is damaged, belongs to another key, has another shape, or is not
+	// finite is deleted and counts as a miss.
+	Get(ctx context.Context, key string, want Shape) (tensor.Matrix, error)
+	// Put stores a tensor, rounded to the cache's number format. It refuses a tensor that is not finite.
 	Put(ctx context.Context, key string, t tensor.Matrix) error
-	// Has reports whether Get would find the key now.
-	Has(ctx context.Context, key string) (bool, error)
+	// Shape returns the shape of a stored tensor, or ErrMiss. It reads some hundred bytes; want and what is discarded are as in Get, but that
+	// the numbers are good is known to Get alone.
+	Shape(ctx context.Context, key string, want Shape) (Shape, error)
 	// Close releases what the cache itself opened.
 	Close() error
 }
@@ -86,20 +88,25 @@ type counted struct {
 	metrics *telemetry.CacheMetrics
 }
 
-func (c counted) Get(ctx context.Context, key string) (tensor.Matrix, error) {
-	t, err := c.Cache.Get(ctx, key)
-	c.metrics.Request(ctx, c.tier, lookupResult(err))
+func (c counted) Get(ctx context.Context, key string, want Shape) (tensor.Matrix, error) {
+	t, err := c.Cache.Get(ctx, key, want)
+	c.count(ctx, err)
 	return t, err
 }
 
-func (c counted) Has(ctx context.Context, key string) (bool, error) {
-	ok, err := c.Cache.Has(ctx, key)
-	if err == nil && !ok {
-		c.metrics.Request(ctx, c.tier, telemetry.ResultMiss)
-		return false, nil
-	}
+func (c counted) Shape(ctx context.Context, key string, want Shape) (Shape, error) {
+	s, err := c.Cache.Shape(ctx, key, want)
+	c.count(ctx, err)
+	return s, err
+}
+
+// count counts a look-up, and what it has discarded.
+func (c counted) count(ctx context.Context, err error) {
 	c.metrics.Request(ctx, c.tier, lookupResult(err))
-	return ok, err
+	var bad *unusable
+	if errors.As(err, &bad) {
+		c.metrics.Discarded(ctx, c.tier, bad.reason)
+	}
 }
 
 func (c counted) Put(ctx context.Context, key string, t tensor.Matrix) error {

@@ -20,18 +20,31 @@ const (
 	F16 DType = 2
 )
 
-// A stored tensor is, little-endian: magic (4 bytes), version, dtype, codec, a zero, rows (4), cols (4),
-// CRC-32C (4) of everything but itself, then the values. The codec byte leaves room for compression;
-// only none exists.
+// A stored tensor has a head and a body, little-endian:
+//
+//	0 magic (4 bytes)     16 size of the body (4)
+//	4 version, 2          20 CRC-32C of the body (4)
+//	5 dtype               24 length of the key (2), two zeros
+//	6 codec               28 CRC-32C of the head without these four bytes (4)
+//	7 a zero              32 the key
+//	8 rows (4), cols (4)     the body
+//
+// The head's checksum covers the key, the shape and the body's checksum, so that a head says alone what the value is, and no part of one
+// value passes for a part of another. Version 1 had no key; see legacy.go.
 const (
-	magic      = "LKT1"
-	version    = 1
-	codecNone  = 0
-	headerSize = 20
-	crcOffset  = 16
-	// MaxEncoded is the largest stored tensor, in bytes. LLark's own embedding of 25 s is about 5 MB.
+	magic   = "LKT1"
+	version = 2
+	// headSize is the head without the key.
+	headSize  = 32
+	crcOffset = 28
+	maxKey    = 512
+	// maxHead is the longest head, in bytes.
+	maxHead = headSize + maxKey
+	// MaxEncoded is the largest tensor, in bytes of its numbers. LLark's own embedding of 25 s is about 5 MB.
 	MaxEncoded = 64 << 20
-	maxF16     = 65504
+	// maxStored is the largest stored value. No codec makes a body larger than its numbers.
+	maxStored = maxHead + MaxEncoded
+	maxF16    = 65504
 )
 
 // ErrCorrupt is returned for bytes that are not a stored tensor.
@@ -39,8 +52,24 @@ var ErrCorrupt = errors.New("not a stored tensor")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Encode stores a tensor. It is an error if the shape is empty, does not fit the data, or is too large.
-func Encode(t tensor.Matrix, dtype DType) ([]byte, error) {
+// head is what a stored tensor says of itself before its numbers.
+type head struct {
+	dtype DType
+	codec Codec
+	shape Shape
+	// key under which the tensor was stored; "" in version 1, which does not tell.
+	key string
+	// at is where the body begins, size its length and crc its checksum.
+	at, size int
+	crc      uint32
+}
+
+// Encode makes the stored form of a tensor under its key. It is an error if the shape is empty, does not fit the data, or is too large. A body
+// that the codec does not make smaller is stored plain.
+func Encode(key string, t tensor.Matrix, dtype DType, codec Codec) ([]byte, error) {
+	if len(key) > maxKey {
+		return nil, fmt.Errorf("encoding tensor: the key has %d bytes, more than %d", len(key), maxKey)
+	}
 	if t.Rows <= 0 || t.Cols <= 0 || t.Rows > math.MaxInt32 || t.Cols > math.MaxInt32 || int64(t.Rows)*int64(t.Cols) != int64(len(t.Data)) {
 		return nil, fmt.Errorf("encoding tensor: shape %d x %d with %d values", t.Rows, t.Cols, len(t.Data))
 	}
@@ -51,44 +80,104 @@ func Encode(t tensor.Matrix, dtype DType) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding tensor: %w", err)
 	}
-	if len(t.Data) > (MaxEncoded-headerSize)/width {
+	if len(t.Data) > MaxEncoded/width {
 		return nil, fmt.Errorf("encoding tensor: %d x %d is over %d bytes", t.Rows, t.Cols, MaxEncoded)
 	}
-	out := make([]byte, headerSize+len(t.Data)*width)
+	at := headSize + len(key)
+	out := make([]byte, at+len(t.Data)*width)
+	putValues(out[at:], t.Data, dtype)
+	if out, codec, err = codec.pack(out, at, width); err != nil {
+		return nil, fmt.Errorf("encoding tensor: %w", err)
+	}
 	copy(out, magic)
-	out[4], out[5], out[6] = version, byte(dtype), codecNone
+	out[4], out[5], out[6] = version, byte(dtype), byte(codec)
 	binary.LittleEndian.PutUint32(out[8:], uint32(t.Rows))
 	binary.LittleEndian.PutUint32(out[12:], uint32(t.Cols))
-	putValues(out[headerSize:], t.Data, dtype)
-	binary.LittleEndian.PutUint32(out[crcOffset:], checksum(out))
+	binary.LittleEndian.PutUint32(out[16:], uint32(len(out)-at))
+	binary.LittleEndian.PutUint32(out[20:], crc32.Checksum(out[at:], castagnoli))
+	binary.LittleEndian.PutUint16(out[24:], uint16(len(key)))
+	copy(out[headSize:], key)
+	binary.LittleEndian.PutUint32(out[crcOffset:], headSum(out[:at]))
 	return out, nil
 }
 
-// Decode reads a stored tensor. Any fault is ErrCorrupt with its reason. Memory is bounded by a small
-// multiple of len(raw).
-func Decode(raw []byte) (tensor.Matrix, error) {
-	if len(raw) < headerSize || len(raw) > MaxEncoded {
-		return tensor.Matrix{}, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(raw))
-	}
-	if string(raw[:4]) != magic || raw[4] != version || raw[6] != codecNone || raw[7] != 0 {
-		return tensor.Matrix{}, fmt.Errorf("%w: header %x", ErrCorrupt, raw[:8])
-	}
-	dtype := DType(raw[5])
-	width, err := dtype.width()
+// Decode reads a stored tensor and the key that it was stored under; the key is "" in values of version 1. Any fault is ErrCorrupt with its
+// reason. It takes no more memory than the shape in the head needs, which is bounded by MaxEncoded, whatever the body is.
+func Decode(raw []byte) (key string, t tensor.Matrix, err error) {
+	h, err := readHead(raw, len(raw))
 	if err != nil {
-		return tensor.Matrix{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return "", tensor.Matrix{}, err
+	}
+	body := raw[h.at:]
+	if sum := h.bodySum(raw); sum != h.crc {
+		return "", tensor.Matrix{}, fmt.Errorf("%w: checksum differs", ErrCorrupt)
+	}
+	width, err := h.dtype.width()
+	if err != nil {
+		return "", tensor.Matrix{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	values := h.shape.Rows * h.shape.Cols
+	plain, err := h.codec.unpack(body, values*width, width)
+	if err != nil {
+		return "", tensor.Matrix{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	t = tensor.Matrix{Rows: h.shape.Rows, Cols: h.shape.Cols, Data: make([]float32, values)}
+	getValues(t.Data, plain, h.dtype)
+	return h.key, t, nil
+}
+
+// readHead reads the head of a stored value of size bytes; raw is its beginning, at least maxHead bytes or all of it.
+func readHead(raw []byte, size int) (head, error) {
+	if len(raw) < legacyHeadSize || size > maxStored {
+		return head{}, fmt.Errorf("%w: %d bytes", ErrCorrupt, size)
+	}
+	if string(raw[:4]) != magic || raw[7] != 0 {
+		return head{}, fmt.Errorf("%w: head %x", ErrCorrupt, raw[:8])
+	}
+	if raw[4] == legacyVersion {
+		return readLegacyHead(raw, size)
+	}
+	if raw[4] != version || len(raw) < headSize || raw[26] != 0 || raw[27] != 0 {
+		return head{}, fmt.Errorf("%w: head %x", ErrCorrupt, raw[:8])
+	}
+	h := head{dtype: DType(raw[5]), codec: Codec(raw[6]), at: headSize + int(binary.LittleEndian.Uint16(raw[24:]))}
+	if h.at > maxHead || h.at > len(raw) || headSum(raw[:h.at]) != binary.LittleEndian.Uint32(raw[crcOffset:]) {
+		return head{}, fmt.Errorf("%w: checksum of the head differs", ErrCorrupt)
+	}
+	h.key = string(raw[headSize:h.at])
+	h.size, h.crc = int(binary.LittleEndian.Uint32(raw[16:])), binary.LittleEndian.Uint32(raw[20:])
+	return h, h.check(raw, size)
+}
+
+// check reads the shape and compares it with the sizes.
+func (h *head) check(raw []byte, size int) error {
+	width, err := h.dtype.width()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	rows, cols := uint64(binary.LittleEndian.Uint32(raw[8:])), uint64(binary.LittleEndian.Uint32(raw[12:]))
-	values := uint64((len(raw) - headerSize) / width)
-	if rows == 0 || cols == 0 || rows*cols != values || (len(raw)-headerSize)%width != 0 {
-		return tensor.Matrix{}, fmt.Errorf("%w: shape %d x %d in %d bytes", ErrCorrupt, rows, cols, len(raw))
+	if rows == 0 || cols == 0 || rows > MaxEncoded || cols > MaxEncoded || rows*cols > uint64(MaxEncoded/width) {
+		return fmt.Errorf("%w: shape %d x %d", ErrCorrupt, rows, cols)
 	}
-	if checksum(raw) != binary.LittleEndian.Uint32(raw[crcOffset:]) {
-		return tensor.Matrix{}, fmt.Errorf("%w: checksum differs", ErrCorrupt)
+	h.shape = Shape{Rows: int(rows), Cols: int(cols)}
+	plain := h.shape.Rows * h.shape.Cols * width
+	if h.at+h.size != size || h.size > plain || (h.codec == Plain && h.size != plain) {
+		return fmt.Errorf("%w: shape %d x %d in %d bytes", ErrCorrupt, rows, cols, size)
 	}
-	t := tensor.Matrix{Rows: int(rows), Cols: int(cols), Data: make([]float32, values)}
-	getValues(t.Data, raw[headerSize:], dtype)
-	return t, nil
+	return nil
+}
+
+// headSum is the checksum of a head with its key.
+func headSum(head []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head[:crcOffset], castagnoli), castagnoli, head[headSize:])
+}
+
+// bodySum is the checksum that the value must have.
+func (h *head) bodySum(raw []byte) uint32 {
+	if raw[4] == legacyVersion {
+		return legacySum(raw)
+	}
+	return crc32.Checksum(raw[h.at:], castagnoli)
 }
 
 // width returns the bytes of one value.
@@ -100,10 +189,6 @@ func (d DType) width() (int, error) {
 		return 2, nil
 	}
 	return 0, fmt.Errorf("unknown number format %d", d)
-}
-
-func checksum(raw []byte) uint32 {
-	return crc32.Update(crc32.Checksum(raw[:crcOffset], castagnoli), castagnoli, raw[headerSize:])
 }
 
 // fitsF16 reports whether no finite value would become infinite.

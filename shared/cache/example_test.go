@@ -29,14 +29,14 @@ func ExampleOpen() {
 	defer func() { _ = embeddings.Close() }()
 
 	const key = "emb/v1/nano/window"
-	_, err = embeddings.Get(ctx, key)
+	_, err = embeddings.Get(ctx, key, cache.Shape{})
 	fmt.Println("known:", !errors.Is(err, cache.ErrMiss))
 
 	if err := embeddings.Put(ctx, key, tensor.Matrix{Rows: 1, Cols: 2, Data: []float32{0.5, -1}}); err != nil {
 		fmt.Println(err)
 		return
 	}
-	embedding, err := embeddings.Get(ctx, key)
+	embedding, err := embeddings.Get(ctx, key, cache.Shape{})
 	fmt.Println(embedding.Rows, embedding.Cols, embedding.Data, err)
 	// Output:
 	// known: false

@@ -46,7 +46,7 @@ func NewRedis(url config.Secret, ttl time.Duration, dtype DType, deps Deps) (Cac
 	return &redisCache{client: client, ttl: ttl, dtype: dtype}, nil
 }
 
-func (c *redisCache) Get(ctx context.Context, key string) (tensor.Matrix, error) {
+func (c *redisCache) Get(ctx context.Context, key string, want Shape) (tensor.Matrix, error) {
 	if err := blob.CheckKey(key); err != nil {
 		return tensor.Matrix{}, err
 	}
@@ -57,39 +57,56 @@ func (c *redisCache) Get(ctx context.Context, key string) (tensor.Matrix, error)
 	if err != nil {
 		return tensor.Matrix{}, fmt.Errorf("reading %s from Redis: %w", key, err)
 	}
-	t, err := Decode(raw)
-	if err == nil {
-		return t, nil
+	t, err := unseal(key, raw, want)
+	if err != nil {
+		return tensor.Matrix{}, c.discard(ctx, key, err)
 	}
-	if del := c.client.Del(ctx, redisPrefix+key).Err(); del != nil {
-		return tensor.Matrix{}, fmt.Errorf("discarding %s from Redis: %w", key, del)
+	return t, nil
+}
+
+func (c *redisCache) Shape(ctx context.Context, key string, want Shape) (Shape, error) {
+	if err := blob.CheckKey(key); err != nil {
+		return Shape{}, err
 	}
-	return tensor.Matrix{}, fmt.Errorf("%w: %w", miss(key), err)
+	var head *redis.StringCmd
+	var size *redis.IntCmd
+	_, err := c.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		head, size = p.GetRange(ctx, redisPrefix+key, 0, maxHead-1), p.StrLen(ctx, redisPrefix+key)
+		return nil
+	})
+	if err != nil {
+		return Shape{}, fmt.Errorf("looking for %s in Redis: %w", key, err)
+	}
+	if size.Val() == 0 { // Redis answers so for a key that it does not have
+		return Shape{}, miss(key)
+	}
+	shape, err := shapeOf(key, []byte(head.Val()), size.Val(), want)
+	if err != nil {
+		return Shape{}, c.discard(ctx, key, err)
+	}
+	return shape, nil
+}
+
+// discard deletes a value that must not be used and makes it a miss.
+func (c *redisCache) discard(ctx context.Context, key string, why error) error {
+	if err := c.client.Del(ctx, redisPrefix+key).Err(); err != nil {
+		return fmt.Errorf("discarding %s from Redis: %w", key, err)
+	}
+	return discarded(key, why)
 }
 
 func (c *redisCache) Put(ctx context.Context, key string, t tensor.Matrix) error {
 	if err := blob.CheckKey(key); err != nil {
 		return err
 	}
-	raw, err := Encode(t, c.dtype)
+	raw, err := seal(key, t, c.dtype)
 	if err != nil {
-		return fmt.Errorf("storing %s: %w", key, err)
+		return err
 	}
 	if err := c.client.Set(ctx, redisPrefix+key, raw, c.ttl).Err(); err != nil {
 		return fmt.Errorf("storing %s in Redis: %w", key, err)
 	}
 	return nil
-}
-
-func (c *redisCache) Has(ctx context.Context, key string) (bool, error) {
-	if err := blob.CheckKey(key); err != nil {
-		return false, err
-	}
-	n, err := c.client.Exists(ctx, redisPrefix+key).Result()
-	if err != nil {
-		return false, fmt.Errorf("looking for %s in Redis: %w", key, err)
-	}
-	return n > 0, nil
 }
 
 func (c *redisCache) Close() error { return c.client.Close() }

@@ -54,12 +54,12 @@ func newBreaker(deps Deps) *gobreaker.CircuitBreaker[tensor.Matrix] {
 	})
 }
 
-func (c *tiered) Get(ctx context.Context, key string) (tensor.Matrix, error) {
-	t, err := c.ask(func() (tensor.Matrix, error) { return c.hot.Get(ctx, key) })
+func (c *tiered) Get(ctx context.Context, key string, want Shape) (tensor.Matrix, error) {
+	t, err := c.ask(func() (tensor.Matrix, error) { return c.hot.Get(ctx, key, want) })
 	if err == nil {
 		return t, nil
 	}
-	t, err = c.truth.Get(ctx, key)
+	t, err = c.truth.Get(ctx, key, want)
 	if err != nil {
 		return tensor.Matrix{}, err
 	}
@@ -96,7 +96,9 @@ func (c *tiered) ask(call func() (tensor.Matrix, error)) (tensor.Matrix, error) 
 	return t, err
 }
 
-// Has asks the truth alone: a hint is no proof.
-func (c *tiered) Has(ctx context.Context, key string) (bool, error) { return c.truth.Has(ctx, key) }
+// Shape asks the truth alone: a hint is no proof.
+func (c *tiered) Shape(ctx context.Context, key string, want Shape) (Shape, error) {
+	return c.truth.Shape(ctx, key, want)
+}
 
 func (c *tiered) Close() error { return errors.Join(c.hot.Close(), c.truth.Close()) }

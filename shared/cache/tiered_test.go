@@ -27,16 +27,16 @@ func TestTieredFillsRedisFromBlobs(t *testing.T) {
 	c := openTiered(t, "redis://"+server.Addr(), store)
 
 	require.False(t, server.Exists("lark:"+key))
-	_, err := c.Get(t.Context(), key)
+	_, err := c.Get(t.Context(), key, cache.Shape{})
 	require.NoError(t, err)
 	require.True(t, server.Exists("lark:"+key))
 	require.Positive(t, server.TTL("lark:"+key))
 
 	require.NoError(t, store.Delete(t.Context(), key))
-	got, err := c.Get(t.Context(), key)
+	got, err := c.Get(t.Context(), key, cache.Shape{})
 	require.NoError(t, err, "Redis answers")
 	require.Equal(t, ramp(4, 4), got)
-	ok, err := c.Has(t.Context(), key)
+	ok, err := has(t.Context(), c, key)
 	require.NoError(t, err)
 	require.False(t, ok, "but is no proof")
 }
@@ -47,7 +47,7 @@ func TestTieredSurvivesAFlush(t *testing.T) {
 	c := openTiered(t, "redis://"+server.Addr(), store)
 	require.NoError(t, c.Put(t.Context(), key, ramp(4, 4)))
 	server.FlushAll()
-	got, err := c.Get(t.Context(), key)
+	got, err := c.Get(t.Context(), key, cache.Shape{})
 	require.NoError(t, err)
 	require.Equal(t, ramp(4, 4), got)
 	require.True(t, server.Exists("lark:"+key), "and is warm again")
@@ -69,10 +69,10 @@ func TestTieredWorksWithoutRedis(t *testing.T) {
 			c := openTiered(t, url(t), openStore(t, "mem://"))
 			for range 10 {
 				require.NoError(t, c.Put(t.Context(), key, ramp(2, 2)))
-				got, err := c.Get(t.Context(), key)
+				got, err := c.Get(t.Context(), key, cache.Shape{})
 				require.NoError(t, err)
 				require.Equal(t, ramp(2, 2), got)
-				ok, err := c.Has(t.Context(), key)
+				ok, err := has(t.Context(), c, key)
 				require.NoError(t, err)
 				require.True(t, ok)
 			}
@@ -89,7 +89,7 @@ func TestTieredWithRealRedisFrozenAndKilled(t *testing.T) {
 		t.Helper()
 		for range 5 {
 			require.NoError(t, c.Put(t.Context(), key, ramp(200, 300)), what)
-			got, err := c.Get(t.Context(), key)
+			got, err := c.Get(t.Context(), key, cache.Shape{})
 			require.NoError(t, err, what)
 			require.Equal(t, ramp(200, 300), got)
 		}
@@ -121,7 +121,7 @@ type flaky struct {
 	has   bool
 }
 
-func (f *flaky) Get(context.Context, string) (tensor.Matrix, error) {
+func (f *flaky) Get(context.Context, string, cache.Shape) (tensor.Matrix, error) {
 	f.calls.Add(1)
 	if f.takes > 0 {
 		<-time.After(f.takes)
@@ -152,7 +152,7 @@ func TestCircuitOpensAndCloses(t *testing.T) {
 		hot := &flaky{err: errors.New("connection refused")}
 		c := cache.NewTiered(hot, cache.NewBlob(openStore(t, "mem://"), cache.F32), d)
 		get := func() {
-			_, err := c.Get(t.Context(), key)
+			_, err := c.Get(t.Context(), key, cache.Shape{})
 			require.ErrorIs(t, err, cache.ErrMiss, "the truth's word")
 		}
 		for range 100 {
@@ -186,7 +186,7 @@ func TestASlowTierIsLeftAloneToo(t *testing.T) {
 				hot := &flaky{takes: 900 * time.Millisecond, has: has}
 				c := cache.NewTiered(hot, truth, deps())
 				for range 20 {
-					got, err := c.Get(t.Context(), key)
+					got, err := c.Get(t.Context(), key, cache.Shape{})
 					require.NoError(t, err, "what comes late is used nevertheless")
 					require.Equal(t, ramp(2, 2), got)
 				}
@@ -201,12 +201,12 @@ func TestMissesAndCancelledCallsDoNotOpenTheCircuit(t *testing.T) {
 	hot := &flaky{}
 	c := cache.NewTiered(hot, cache.NewBlob(openStore(t, "mem://"), cache.F32), deps())
 	for range 10 {
-		_, err := c.Get(t.Context(), key)
+		_, err := c.Get(t.Context(), key, cache.Shape{})
 		require.ErrorIs(t, err, cache.ErrMiss)
 	}
 	hot.err = context.Canceled
 	for range 10 {
-		_, err := c.Get(t.Context(), key)
+		_, err := c.Get(t.Context(), key, cache.Shape{})
 		require.ErrorIs(t, err, cache.ErrMiss)
 	}
 	require.EqualValues(t, 20, hot.calls.Load())

@@ -92,8 +92,8 @@ func (m *StageMetrics) EventsDropped(ctx context.Context, topic string, n int) {
 
 // CacheMetrics counts what the embedding cache does, by tier.
 type CacheMetrics struct {
-	requests, writes metric.Int64Counter
-	open             metric.Float64Gauge
+	requests, writes, discarded metric.Int64Counter
+	open                        metric.Float64Gauge
 }
 
 // NewCacheMetrics returns the instruments of the cache.
@@ -102,7 +102,9 @@ func NewCacheMetrics() *CacheMetrics {
 	return &CacheMetrics{
 		requests: i.counter(MetricCacheRequests, "{request}", "Cache look-ups by tier and result (hit, miss, error)."),
 		writes:   i.counter(MetricCacheWrites, "{request}", "Cache writes by tier and result (ok, error)."),
-		open:     i.gauge(MetricCacheOpen, "{state}", "1 while the tier is left alone after repeated errors."),
+		discarded: i.counter(MetricCacheDiscarded, "{value}",
+			"Stored values that were deleted because they must not be used, by tier and reason (corrupt, other_key, shape, not_finite)."),
+		open: i.gauge(MetricCacheOpen, "{state}", "1 while the tier is left alone after repeated errors."),
 	}
 }
 
@@ -114,6 +116,11 @@ func (m *CacheMetrics) Request(ctx context.Context, tier, result string) {
 // Write counts a write to a tier.
 func (m *CacheMetrics) Write(ctx context.Context, tier, result string) {
 	m.writes.Add(ctx, 1, metric.WithAttributes(AttrTier.String(tier), AttrResult.String(result)))
+}
+
+// Discarded counts a stored value that was deleted because it must not be used; reason is one of the Discard values.
+func (m *CacheMetrics) Discarded(ctx context.Context, tier, reason string) {
+	m.discarded.Add(ctx, 1, metric.WithAttributes(AttrTier.String(tier), AttrReason.String(reason)))
 }
 
 // CircuitOpen notes whether a tier is left alone for the moment.

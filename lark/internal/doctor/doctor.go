@@ -187,7 +187,7 @@ func redisServer(ctx context.Context, cfg Config) Finding {
 		return failed(err)
 	}
 	defer func() { _ = c.Close() }() // nothing was written
-	if _, err := c.Has(ctx, "emb/v1/doctor"); err != nil {
+	if _, err := c.Shape(ctx, "emb/v1/doctor", cache.Shape{}); err != nil && !errors.Is(err, cache.ErrMiss) {
 		return failed(err)
 	}
 	return Finding{Check: "redis", State: OK, Detail: "answers"}

@@ -62,7 +62,7 @@ func TestService(t *testing.T) { //nolint:paralleltest // telemetry is global
 	for _, m := range prompts {
 		require.Len(t, m.GetTask().GetQuestions(), 2)
 		require.Equal(t, b.PromptKey(m.GetTask().GetWindow().GetHash()), m.GetKey())
-		got, err := tensors.Get(t.Context(), m.GetKey())
+		got, err := tensors.Get(t.Context(), m.GetKey(), cache.Shape{})
 		require.NoError(t, err)
 		require.InDeltaSlice(t, want.Data, got.Data, 2e-3, "stored as 16-bit floats")
 	}

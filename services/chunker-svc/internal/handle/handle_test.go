@@ -171,6 +171,11 @@ func TestJobBecomesPlanAndWindows(t *testing.T) {
 	require.Equal(t, []string{"chunker started", "chunker done"}, f.events.statuses(t))
 }
 
+// embedding is one of the model's width.
+func embedding(f *fixture, rows int) tensor.Matrix {
+	return tensor.Matrix{Rows: rows, Cols: f.bundle.Encoder.Width, Data: make([]float32, rows*f.bundle.Encoder.Width)}
+}
+
 func TestKnownEmbeddingsSkipTheEncoder(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -178,7 +183,7 @@ func TestKnownEmbeddingsSkipTheEncoder(t *testing.T) {
 	out, err := f.handle(t, j)
 	require.NoError(t, err)
 	known := out[2].(*eventpb.WindowReady).GetTask().GetWindow().GetHash()
-	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(known), tensor.Matrix{Rows: 3, Cols: 2, Data: make([]float32, 6)}))
+	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(known), embedding(f, 3)))
 
 	out, err = f.handle(t, job(j.GetAudio(), eventpb.PlanMode_PLAN_MODE_ALL))
 	require.NoError(t, err)
@@ -186,7 +191,7 @@ func TestKnownEmbeddingsSkipTheEncoder(t *testing.T) {
 	hit := out[2].(*eventpb.EmbeddingReady)
 	require.Equal(t, eventpb.Cache_CACHE_HIT, hit.GetTask().GetCache())
 	require.Equal(t, f.bundle.EmbeddingKey(known), hit.GetKey())
-	require.Equal(t, []uint32{3, 2}, []uint32{hit.GetFrames(), hit.GetWidth()})
+	require.Equal(t, []uint32{3, uint32(f.bundle.Encoder.Width)}, []uint32{hit.GetFrames(), hit.GetWidth()})
 	require.Contains(t, f.events.statuses(t), "encoder skipped")
 }
 
@@ -205,7 +210,7 @@ func TestStoredPlanReplacesDecoding(t *testing.T) {
 
 	// With the PCM swept as well, an embedding is enough.
 	hash := again[1].(*eventpb.WindowReady).GetTask().GetWindow().GetHash()
-	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(hash), tensor.Matrix{Rows: 1, Cols: 1, Data: []float32{1}}))
+	require.NoError(t, f.cache.Put(t.Context(), f.bundle.EmbeddingKey(hash), embedding(f, 1)))
 	require.NoError(t, f.store.Delete(t.Context(), event.PCMKey(hash)))
 	hit, err := f.handle(t, job(j.GetAudio(), eventpb.PlanMode_PLAN_MODE_AUTO))
 	require.NoError(t, err)

@@ -98,7 +98,7 @@ func (t *track) pbWindows() []*eventpb.Window {
 // lookUp asks the cache for every window's embedding. complete tells whether each window has an embedding or, if not, its PCM.
 func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err error) {
 	for _, w := range t.windows {
-		e, err := h.Cache.Get(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash()))
+		e, err := h.Cache.Shape(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash()), cache.Shape{Cols: h.Bundle.Encoder.Width})
 		switch {
 		case err == nil:
 			w.frames, w.width = e.Rows, e.Cols

@@ -63,7 +63,7 @@ func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Windo
 func (h *Handler) Window(ctx context.Context, m *eventpb.WindowReady) ([]proto.Message, error) {
 	task := m.GetTask()
 	key := h.Bundle.EmbeddingKey(task.GetWindow().GetHash())
-	known, err := h.Cache.Get(ctx, key)
+	known, err := h.Cache.Shape(ctx, key, cache.Shape{Cols: h.Bundle.Encoder.Width})
 	if err == nil {
 		task.Cache = eventpb.Cache_CACHE_HIT
 		h.Report(ctx, task, &eventpb.Progress{Status: event.StatusSkipped})
@@ -102,7 +102,7 @@ func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pc
 		return nil, err
 	}
 	worker.Timings(task).EncodeMs += ms
-	return ready(task, key, frames), nil
+	return ready(task, key, cache.Shape{Rows: frames.Rows, Cols: frames.Cols}), nil
 }
 
 // run is one run of the engine with its span and metrics.
@@ -171,6 +171,6 @@ func classify(ctx context.Context, err error) error {
 	return stage.Coded(event.CodeEngineError, fmt.Errorf("encoding window: %w", err))
 }
 
-func ready(task *eventpb.Task, key string, t tensor.Matrix) []proto.Message {
-	return []proto.Message{&eventpb.EmbeddingReady{Task: task, Key: key, Frames: uint32(t.Rows), Width: uint32(t.Cols)}}
+func ready(task *eventpb.Task, key string, s cache.Shape) []proto.Message {
+	return []proto.Message{&eventpb.EmbeddingReady{Task: task, Key: key, Frames: uint32(s.Rows), Width: uint32(s.Cols)}}
 }

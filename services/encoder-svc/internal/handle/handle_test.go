@@ -117,7 +117,7 @@ func TestSecondJobOnTheSameWindowIsAHit(t *testing.T) {
 	first := msg.(*eventpb.EmbeddingReady)
 	require.Equal(t, eventpb.Cache_CACHE_MISS, first.GetTask().GetCache())
 	require.Positive(t, first.GetTask().GetTimings().GetEncodeMs())
-	stored, err := f.Cache.Get(t.Context(), first.GetKey())
+	stored, err := f.Cache.Get(t.Context(), first.GetKey(), cache.Shape{})
 	require.NoError(t, err)
 	require.Equal(t, []int{10, f.bundle.Encoder.Width}, []int{stored.Rows, stored.Cols})
 
@@ -172,9 +172,8 @@ func TestFaultsOfTheEngine(t *testing.T) {
 		_, _, err := f.handle(t, m)
 		require.Error(t, err, name)
 		require.Equal(t, tc.code, stage.PermanentCode(err), "%s: %v", name, err)
-		there, err := f.Cache.Has(t.Context(), f.bundle.EmbeddingKey(m.GetTask().GetWindow().GetHash()))
-		require.NoError(t, err)
-		require.False(t, there, "%s: nothing may be stored", name)
+		_, err = f.Cache.Shape(t.Context(), f.bundle.EmbeddingKey(m.GetTask().GetWindow().GetHash()), cache.Shape{})
+		require.ErrorIs(t, err, cache.ErrMiss, "%s: nothing may be stored", name)
 	}
 }
 

@@ -49,7 +49,7 @@ func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Promp
 // itself, to be encoded again.
 func (h *Handler) Prompt(ctx context.Context, msg *eventpb.PromptReady) ([]proto.Message, error) {
 	task := msg.GetTask()
-	soft, err := h.load(ctx, msg.GetKey())
+	soft, err := h.load(ctx, msg)
 	if errors.Is(err, cache.ErrMiss) {
 		h.Report(ctx, task, &eventpb.Progress{Status: event.StatusRetrying})
 		return []proto.Message{worker.Outbound{Message: &eventpb.WindowReady{Task: task}, Back: true}}, nil
@@ -57,17 +57,14 @@ func (h *Handler) Prompt(ctx context.Context, msg *eventpb.PromptReady) ([]proto
 	if err != nil {
 		return nil, fmt.Errorf("reading soft prompt %s: %w", msg.GetKey(), err)
 	}
-	if err := h.checkSoft(soft, msg); err != nil {
-		return nil, stage.Permanent(event.CodeEngineError, err)
-	}
 	return h.answer(ctx, task, soft)
 }
 
 // load reads the soft prompt. A soft prompt that has been evicted does not mark the span as failed.
-func (h *Handler) load(ctx context.Context, key string) (tensor.Matrix, error) {
+func (h *Handler) load(ctx context.Context, msg *eventpb.PromptReady) (tensor.Matrix, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad)
 	defer span.End()
-	soft, err := h.Cache.Get(ctx, key)
+	soft, err := h.Cache.Get(ctx, msg.GetKey(), cache.Shape{Rows: int(msg.GetFrames()), Cols: h.Bundle.LLM.Hidden})
 	switch {
 	case errors.Is(err, cache.ErrMiss):
 		span.SetAttributes(telemetry.AttrResult.String(telemetry.ResultMiss))
@@ -78,11 +75,4 @@ func (h *Handler) load(ctx context.Context, key string) (tensor.Matrix, error) {
 		span.SetAttributes(telemetry.AttrFrames.Int(soft.Rows), telemetry.AttrWidth.Int(soft.Cols))
 	}
 	return soft, err
-}
-
-func (h *Handler) checkSoft(soft tensor.Matrix, msg *eventpb.PromptReady) error {
-	if soft.Rows != int(msg.GetFrames()) {
-		return fmt.Errorf("checking the soft prompt: it has %d frames where the record says %d", soft.Rows, msg.GetFrames())
-	}
-	return contract.CheckSoft(soft, h.Bundle.LLM.Hidden)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/larkstream/larkstream/engine/decoder/testdecoder"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
@@ -212,19 +213,20 @@ func TestARecordForAnotherModelIsPutBack(t *testing.T) {
 	require.NoError(t, err, "no digest means whichever model is deployed")
 }
 
-func TestDamagedSoftPromptsFailForGood(t *testing.T) {
+// TestSoftPromptsOfAnotherShapeAreMadeAgain: what cannot be this window's soft prompt is discarded, and the window encoded again.
+func TestSoftPromptsOfAnotherShapeAreMadeAgain(t *testing.T) {
 	t.Parallel()
-	f := setup(t, nil)
-	msg := f.prompt()
-	msg.Frames = 21
-	_, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
-	require.Equal(t, event.CodeEngineError, stage.PermanentCode(err))
-	require.ErrorContains(t, err, "20 frames where the record says 21")
-
-	require.NoError(t, f.cache.Put(t.Context(), f.bundle.PromptKey(hash), decodertest.Soft(1, 20, 31)))
-	_, err = stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
-	require.Equal(t, event.CodeEngineError, stage.PermanentCode(err))
-	require.ErrorContains(t, err, "the decoder's width is 32")
+	for name, soft := range map[string]tensor.Matrix{"frames": decodertest.Soft(1, 21, 32), "width": decodertest.Soft(1, 20, 31)} {
+		f := setup(t, nil)
+		key := f.bundle.PromptKey(hash)
+		require.NoError(t, f.cache.Put(t.Context(), key, soft))
+		out, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
+		require.NoError(t, err, name)
+		require.Len(t, out, 1)
+		require.Equal(t, event.TopicWindows, out[0].Topic, name)
+		_, err = f.cache.Shape(t.Context(), key, cache.Shape{})
+		require.ErrorIs(t, err, cache.ErrMiss, name)
+	}
 }
 
 func TestRecordsOfAnotherKindAreUndecodable(t *testing.T) {

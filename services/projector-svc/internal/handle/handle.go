@@ -72,14 +72,15 @@ func (h *Handler) Embedding(ctx context.Context, m *eventpb.EmbeddingReady) ([]p
 func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows int, err error) {
 	window := m.GetTask().GetWindow()
 	key := h.Bundle.PromptKey(window.GetHash())
-	there, err := h.Cache.Has(ctx, key)
-	if err != nil {
-		return 0, fmt.Errorf("looking for soft prompt: %w", err)
+	rows = int(m.GetFrames())
+	_, err = h.Cache.Shape(ctx, key, cache.Shape{Rows: rows, Cols: h.Projector.Width()})
+	if !errors.Is(err, cache.ErrMiss) {
+		if err != nil {
+			err = fmt.Errorf("looking for soft prompt: %w", err)
+		}
+		return rows, err
 	}
-	if there {
-		return int(m.GetFrames()), nil
-	}
-	embedding, err := h.Cache.Get(ctx, m.GetKey())
+	embedding, err := h.Cache.Get(ctx, m.GetKey(), cache.Shape{Rows: rows, Cols: h.Bundle.Encoder.Width})
 	if err != nil {
 		return 0, fmt.Errorf("loading embedding: %w", err)
 	}

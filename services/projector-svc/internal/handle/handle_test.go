@@ -30,11 +30,12 @@ func (noEvents) Emit(context.Context, event.Record) {}
 
 // doubler writes each value twice and counts its runs.
 type doubler struct {
+	width int
 	runs int
 	err  error
 }
 
-func (d *doubler) Width() int { return 4 }
+func (d *doubler) Width() int { return d.width }
 
 func (d *doubler) Project(e tensor.Matrix) (tensor.Matrix, error) {
 	d.runs++
@@ -49,6 +50,7 @@ type fixture struct {
 	run       stage.Handler
 	projector *doubler
 	bundle    *model.Bundle
+	store     *blob.Store
 }
 
 func setup(t *testing.T) *fixture {
@@ -56,7 +58,8 @@ func setup(t *testing.T) *fixture {
 	store, err := blob.Open(context.Background(), "mem://")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	f := &fixture{projector: &doubler{}, bundle: modeltest.Bundle(t)}
+	f := &fixture{projector: &doubler{}, bundle: modeltest.Bundle(t), store: store}
+	f.projector.width = 2 * f.bundle.Encoder.Width
 	f.Handler, err = New(Deps{
 		Step:      worker.Step{Stage: Stage, Bundle: f.bundle, Model: f.bundle.DisplayName(), Key: f.bundle.EmbeddingKey, Events: noEvents{}},
 		Projector: f.projector, Cache: cache.NewBlob(store, cache.F32),
@@ -93,17 +96,45 @@ func (f *fixture) handle(t *testing.T, m *eventpb.EmbeddingReady) (proto.Message
 	return msg, nil
 }
 
+func frames(rows, cols int) tensor.Matrix {
+	return tensor.Matrix{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+}
+
+// TestValuesOfAnotherShapeAreMadeAgain: an embedding or a soft prompt that cannot be this window's is discarded.
+func TestValuesOfAnotherShapeAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	m := f.ready()
+	prompt := f.bundle.PromptKey(m.GetTask().GetWindow().GetHash())
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), frames(3, f.bundle.Encoder.Width)))
+	require.NoError(t, f.Cache.Put(t.Context(), prompt, frames(2, f.projector.width)))
+	got, err := f.handle(t, m)
+	require.NoError(t, err)
+	require.IsType(t, &eventpb.PromptReady{}, got)
+	require.Equal(t, 1, f.projector.runs, "a soft prompt of other frames is no soft prompt")
+
+	for _, bad := range []tensor.Matrix{frames(3, f.bundle.Encoder.Width+1), frames(4, f.bundle.Encoder.Width)} {
+		require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), bad))
+		require.NoError(t, f.store.Delete(t.Context(), prompt))
+		got, err = f.handle(t, f.ready())
+		require.NoError(t, err)
+		require.IsType(t, &eventpb.WindowReady{}, got)
+		_, err = f.Cache.Shape(t.Context(), m.GetKey(), cache.Shape{})
+		require.ErrorIs(t, err, cache.ErrMiss)
+	}
+}
+
 func TestPromptIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	m := f.ready()
-	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), tensor.Matrix{Rows: 3, Cols: 2, Data: []float32{1, 2, 3, 4, 5, 6}}))
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), frames(3, f.bundle.Encoder.Width)))
 	for range 2 {
 		got, err := f.handle(t, m)
 		require.NoError(t, err)
 		p := got.(*eventpb.PromptReady)
 		require.Equal(t, f.bundle.PromptKey(m.GetTask().GetWindow().GetHash()), p.GetKey())
-		require.Equal(t, []uint32{3, 4}, []uint32{p.GetFrames(), p.GetWidth()})
+		require.Equal(t, []uint32{3, uint32(f.projector.width)}, []uint32{p.GetFrames(), p.GetWidth()})
 		require.Equal(t, eventpb.Cache_CACHE_HIT, p.GetTask().GetCache())
 		require.InDelta(t, 7, p.GetTask().GetTimings().GetEncodeMs(), 0)
 		require.Positive(t, p.GetTask().GetTimings().GetProjectMs())
@@ -122,7 +153,7 @@ func TestEvictedEmbeddingGoesBack(t *testing.T) {
 
 	// The soft prompt alone is enough.
 	key := f.bundle.PromptKey(w.GetTask().GetWindow().GetHash())
-	require.NoError(t, f.Cache.Put(t.Context(), key, tensor.Matrix{Rows: 3, Cols: 4, Data: make([]float32, 12)}))
+	require.NoError(t, f.Cache.Put(t.Context(), key, frames(3, f.projector.width)))
 	got, err = f.handle(t, f.ready())
 	require.NoError(t, err)
 	require.IsType(t, &eventpb.PromptReady{}, got)
@@ -142,7 +173,7 @@ func TestFaults(t *testing.T) {
 	require.ErrorContains(t, err, "not now")
 
 	m := f.ready()
-	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), tensor.Matrix{Rows: 1, Cols: 1, Data: []float32{1}}))
+	require.NoError(t, f.Cache.Put(t.Context(), m.GetKey(), frames(3, f.bundle.Encoder.Width)))
 	f.projector.err = errors.New("wrong width")
 	_, err = f.handle(t, m)
 	require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), "%v", err)
