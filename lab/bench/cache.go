@@ -103,17 +103,22 @@ func embed(ctx context.Context, bundle *model.Bundle, cfg CacheConfig) (embeddin
 	cutter, rule := cut.New(files, ""), plan.NewRule(plan.All, nil, bundle.Encoder.SpanS)
 	for _, track := range cfg.Tracks {
 		cfg.Progress("encoding " + track)
-		n := 0
+		var windows [][]int16
 		_, err := cutter.CutFile(ctx, track, rule, func(w cut.FileWindow) error {
-			if n++; cfg.Windows > 0 && n > cfg.Windows {
-				return nil
+			if cfg.Windows == 0 || len(windows) < cfg.Windows {
+				windows = append(windows, w.PCM)
 			}
-			e, err := engine.Encode(ctx, w.PCM)
-			embeddings = append(embeddings, e)
-			return err
+			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("encoding %s: %w", track, err)
+			return nil, fmt.Errorf("cutting %s: %w", track, err)
+		}
+		for _, pcm := range windows {
+			e, err := engine.Encode(ctx, pcm)
+			if err != nil {
+				return nil, fmt.Errorf("encoding %s: %w", track, err)
+			}
+			embeddings = append(embeddings, e)
 		}
 	}
 	if len(embeddings) == 0 {
