@@ -46,6 +46,10 @@ const (
 	HeaderPutBackSince = "lark-put-back-since"
 	// HeaderHops counts how often a window was sent back because its data was not there.
 	HeaderHops = "lark-hops"
+	// HeaderRedriven counts how often a dead letter was sent back to its topic.
+	HeaderRedriven = "lark-redriven"
+	// HeaderTruncated marks a dead letter whose value and foreign headers did not fit; it holds the size of the value in bytes.
+	HeaderTruncated = "lark-truncated"
 	// HeaderKey holds the record's key while the record has another one on a retry topic.
 	HeaderKey = "lark-key"
 )

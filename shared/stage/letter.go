@@ -14,14 +14,12 @@ const (
 	cutValueBytes = 64 << 10
 )
 
-// headerTruncated marks a dead letter whose value and foreign headers did not fit.
-const headerTruncated = "lark-truncated"
-
 // annotate copies the task's record with where it came from, how often it was tried, and why it failed. A record of a
-// retry topic keeps the origin and the first error that it has already.
+// retry topic keeps the origin and the first error that it has already, and so does a dead letter that was sent back.
 func (s *settler) annotate(t *task, cause error, attempt int) event.Record {
 	rec := t.meta.rec
 	_, retried := s.retries.delayOf(t.part.topic)
+	retried = retried || rec.Get(event.HeaderRedriven) != ""
 	if !retried || rec.Get(event.HeaderOriginTopic) == "" {
 		rec = rec.With(event.HeaderOriginTopic, t.part.topic).
 			With(event.HeaderOriginPartition, strconv.Itoa(int(t.part.id))).
@@ -53,13 +51,13 @@ func truncated(rec event.Record) event.Record {
 	for _, key := range []string{
 		event.HeaderID, event.HeaderType, event.HeaderSubject, event.HeaderStage, event.HeaderAttempt,
 		event.HeaderReason, event.HeaderErrorText, event.HeaderFirstError, event.HeaderOriginTopic,
-		event.HeaderOriginPartition, event.HeaderOriginOffset,
+		event.HeaderOriginPartition, event.HeaderOriginOffset, event.HeaderRedriven,
 	} {
 		if v := rec.Get(key); v != "" {
 			out = out.With(key, v[:min(len(v), cutKeyBytes)])
 		}
 	}
-	return out.With(headerTruncated, strconv.Itoa(len(rec.Value)))
+	return out.With(event.HeaderTruncated, strconv.Itoa(len(rec.Value)))
 }
 
 // boundError is the error's text, short enough and clean enough for headers and outcomes.

@@ -201,7 +201,7 @@ func TestSettlerBuriesWhatIsTooLargeForTheBroker(t *testing.T) {
 		letter := s.out.recs[0]
 		require.Equal(t, event.TopicDead, letter.Topic)
 		require.Len(t, letter.Value, cutValueBytes)
-		require.Equal(t, strconv.Itoa(2*cutValueBytes), letter.Get(headerTruncated))
+		require.Equal(t, strconv.Itoa(2*cutValueBytes), letter.Get(event.HeaderTruncated))
 		require.Equal(t, event.CodeInternal, letter.Get(event.HeaderReason))
 		require.Empty(t, letter.Get("foreign"))
 		require.Equal(t, []int64{7}, s.client.marked)
