@@ -81,10 +81,12 @@ func (r *recording) lock(ctx context.Context, id string) (*Job, error) {
 	return &j, nil
 }
 
-// plan writes the job's windows. The first plan stands.
+// plan writes the job's windows. The first plan stands, unless the job is opened again.
 func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) error {
 	if !job.Planned.IsZero() {
-		return nil
+		if again, err := r.reopen(ctx, job, plan); err != nil || !again {
+			return err
+		}
 	}
 	for i, w := range plan.GetWindows() {
 		_, err := r.tx.exec(ctx, `INSERT INTO plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings) VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -225,7 +227,10 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 	}
 	if n == 0 {
 		stored, err := scanOutcome(r.tx.row(ctx, `SELECT record FROM outcomes WHERE outcome_id = ?`, o.GetOutcomeId()))
-		return stored, false, err
+		if err != nil {
+			return nil, false, err
+		}
+		return r.supersede(ctx, job, stored, o)
 	}
 	job.lastSeq++
 	switch o.GetState() {
