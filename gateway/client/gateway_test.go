@@ -19,6 +19,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
@@ -56,7 +57,7 @@ func startGateway(t *testing.T) *gateway {
 		UploadTimeout: time.Hour, RequestTimeout: time.Hour, StreamTimeout: time.Hour, Heartbeat: time.Hour, IdempotencyTTL: time.Hour,
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	g.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

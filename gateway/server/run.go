@@ -198,9 +198,13 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 	if err != nil {
 		return nil, err
 	}
+	letters, err := g.letters()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
-		Models: models, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, Dead: letters, Supersede: g.jobs, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
@@ -89,6 +90,9 @@ type Deps struct {
 	Wake    func()
 	Metrics Metrics
 	Models  []client.Model
+	// Dead are the dead letters, and Supersede is the job store's part in replacing their outcomes.
+	Dead      *dead.Letters
+	Supersede SupersedeStore
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
 	SpoolDir string
 	Log      *slog.Logger
@@ -119,7 +123,7 @@ const maxFormBytes = 1 << 20
 
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
-	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil {
+	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
@@ -182,6 +186,7 @@ func (a *API) register() {
 	a.registerCancel()
 	a.registerDelete()
 	a.registerEvents()
+	a.registerDead()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()
 	delete(schemas, "ErrorModel")

@@ -53,6 +53,8 @@ const (
 	codeJobNotFound         = "job_not_found"
 	codeJobOpen             = "job_open"
 	codeCursorInvalid       = "cursor_invalid"
+	codeDeadNotFound        = "dead_letter_not_found"
+	codeDeadSelection       = "dead_selection_required"
 	codeNotFound            = "not_found"
 	codeMethod              = "method_not_allowed"
 	codeStorageFull         = "storage_full"
