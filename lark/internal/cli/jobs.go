@@ -24,7 +24,7 @@ func (a *app) jobsCommand() *cobra.Command {
 		Example: "  lark jobs list\n  lark jobs show 4f963c6e-f750-58dd-aae1-ad31a6785f8d",
 	}
 	server.register(cmd.PersistentFlags())
-	cmd.AddCommand(a.jobsList(&server), a.jobsShow(&server), a.jobsCancel(&server))
+	cmd.AddCommand(a.jobsList(&server), a.jobsShow(&server), a.jobsCancel(&server), a.jobsSupersede(&server))
 	return cmd
 }
 
