@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -469,6 +470,56 @@ func TestEverythingButProbesNeedsTheToken(t *testing.T) {
 	w.publish(answers(t, w.published(job.ID), 1)...)
 	_, _, err = w.client.Wait(t.Context(), job.ID, nil)
 	require.NoError(t, err, "the stream of events takes the token too")
+}
+
+// TestAPoisonedRecordDoesNoHarm: a job from the year 10000 and an outcome with NaN, as a foreign producer may write them, become dead letters. The
+// lists of jobs and outcomes stay whole.
+func TestAPoisonedRecordDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	job := w.submit("q")
+	records := answers(t, w.published(job.ID), 1)
+	foreign := event.NewJob(event.JobSpec{
+		ID: event.NewJobID(), Audio: event.AudioFile{SHA256: strings.Repeat("ab", 32)}, Questions: []string{"q"}, Plan: event.PlanAuto, Created: time.Now(),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	dead := make(chan string, 10)
+	_, wait := kafka.Tail(ctx, w.kafka, event.TopicDead, kafka.Earliest, func(rec event.Record, _ int32, _ int64) { dead <- rec.Get(event.HeaderSubject) })
+	defer func() { cancel(); require.NoError(t, wait()) }()
+
+	fromTheFuture := encode(t, foreign)
+	foreign.CreatedUnixMs = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	fromTheFuture.Value = marshal(t, foreign)
+	notANumber := records[1]
+	outcome, err := event.DecodeAs[*eventpb.Outcome](notANumber)
+	require.NoError(t, err)
+	outcome.Timings = &eventpb.Timings{TotalMs: math.NaN()}
+	notANumber.Value = marshal(t, outcome)
+	w.publish(fromTheFuture, notANumber)
+	poisoned := map[string]bool{foreign.GetJobId(): true, job.ID: true}
+	for len(poisoned) > 0 {
+		select {
+		case id := <-dead:
+			delete(poisoned, id)
+		case <-time.After(patience):
+			require.FailNow(t, "no dead letter", "of %v", poisoned)
+		}
+	}
+	_, _, err = w.client.Wait(t.Context(), job.ID, nil)
+	require.NoError(t, err, "the job of the buried outcome ends")
+	list, err := w.client.List(t.Context(), client.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, list.Jobs, 1)
+	outcomes, err := w.client.Outcomes(t.Context(), job.ID)
+	require.NoError(t, err)
+	require.Len(t, outcomes, 1)
+}
+
+func marshal(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	raw, err := proto.Marshal(m)
+	require.NoError(t, err)
+	return raw
 }
 
 // TestStrangersNeedAToken: an address that other machines reach is refused without one, with the remedy.
