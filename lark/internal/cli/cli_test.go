@@ -255,6 +255,12 @@ func TestUpServesAskAndJobs(t *testing.T) {
 		require.Contains(t, stderr, "writing standard output: write /dev/stdout: no space left on device", args)
 		require.NotContains(t, stderr, "panic", args)
 	}
+	stdout, _, code = w.lark(t, "jobs", "delete", id)
+	require.Zero(t, code)
+	require.Equal(t, id+"  deleted\n", stdout)
+	_, stderr, code = w.lark(t, "jobs", "delete", id)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "there is no such job")
 	r.stop(t)
 	_, stderr, code = w.lark(t, "jobs", "list")
 	require.Equal(t, 1, code)

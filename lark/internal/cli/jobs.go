@@ -20,11 +20,11 @@ const maxPage = 100
 func (a *app) jobsCommand() *cobra.Command {
 	var server serverFlags
 	cmd := &cobra.Command{
-		Use: "jobs", Short: "List, show and cancel jobs of a running gateway",
+		Use: "jobs", Short: "List, show, cancel and delete jobs of a running gateway",
 		Example: "  lark jobs list\n  lark jobs show 4f963c6e-f750-58dd-aae1-ad31a6785f8d",
 	}
 	server.register(cmd.PersistentFlags())
-	cmd.AddCommand(a.jobsList(&server), a.jobsShow(&server), a.jobsCancel(&server), a.jobsSupersede(&server))
+	cmd.AddCommand(a.jobsList(&server), a.jobsShow(&server), a.jobsCancel(&server), a.jobsDelete(&server), a.jobsSupersede(&server))
 	return cmd
 }
 
@@ -166,6 +166,26 @@ func (a *app) jobsCancel(server *serverFlags) *cobra.Command {
 				return err
 			}
 			a.printf("%s  %s\n", job.ID, job.State)
+			return nil
+		},
+	}
+}
+
+func (a *app) jobsDelete(server *serverFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete JOB...", Short: "Delete jobs that have ended, with their outcomes", Args: cobra.MinimumNArgs(1),
+		Example: "  lark jobs delete 4f963c6e-f750-58dd-aae1-ad31a6785f8d\n  lark jobs list --state failed --json | jq -r .id | xargs lark jobs delete",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gw, err := a.gateway(cmd, server)
+			if err != nil {
+				return err
+			}
+			for _, id := range args {
+				if err := gw.Delete(cmd.Context(), id); err != nil {
+					return err
+				}
+				a.printf("%s  deleted\n", id)
+			}
 			return nil
 		},
 	}
