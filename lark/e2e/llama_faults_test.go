@@ -61,33 +61,27 @@ func (s *stack) testPoisonedPrompt(t *testing.T, bundle string) {
 	defer func() { require.NoError(t, store.Close()) }()
 	prompts := cache.NewBlob(store, cache.F32)
 	track := melody(seedOf(t), 2)
-	ask := func() client.Outcome {
-		job := s.submit(t, track, client.Submission{Questions: []string{"What is the tempo?"}, Decode: &client.Decode{MaxTokens: 5}})
+	ask := func(question string) client.Outcome { // not asked before, or the answer may be at hand
+		job := s.submit(t, track, client.Submission{Questions: []string{question}, Decode: &client.Decode{MaxTokens: 5}})
 		_, outcomes := s.finish(t, job.ID)
 		require.Len(t, outcomes, 1)
 		return outcomes[0]
 	}
-	good := ask()
+	good := ask("What is the tempo?")
 	require.Equal(t, client.OutcomeAnswered, good.State)
 	key := b.PromptKey(good.Window.Hash)
-	soft, err := prompts.Get(t.Context(), key)
+	soft, err := prompts.Get(t.Context(), key, cache.Shape{})
 	require.NoError(t, err)
 	poisoned := tensor.Matrix{Rows: soft.Rows, Cols: soft.Cols, Data: append([]float32{float32(math.NaN())}, soft.Data[1:]...)}
 	narrow := tensor.Matrix{Rows: soft.Rows, Cols: 1, Data: make([]float32, soft.Rows)}
-	for _, v := range []struct {
-		soft  tensor.Matrix
-		cause string
-	}{{poisoned, "NaN or infinity"}, {narrow, "the decoder's width is 128"}} {
-		require.NoError(t, prompts.Put(t.Context(), key, v.soft))
+	for question, unusable := range map[string]tensor.Matrix{"What is the key?": poisoned, "What is the metre?": narrow} {
+		require.NoError(t, prompts.Put(t.Context(), key, unusable))
 		forgetHot(t)
-		bad := ask()
-		require.Equal(t, client.OutcomeFailed, bad.State)
-		require.Equal(t, event.CodeEngineError, bad.Error.Code)
-		require.Contains(t, bad.Error.Message, v.cause)
+		require.Equal(t, client.OutcomeAnswered, ask(question).State, "it is discarded, and the projector makes it anew")
 	}
 	require.NoError(t, store.Delete(t.Context(), key))
 	forgetHot(t)
-	require.Equal(t, good.Answer, ask().Answer, "the projector makes it anew")
+	require.Equal(t, client.OutcomeAnswered, ask("Which instruments?").State, "the projector makes it anew")
 }
 
 // forgetHot empties the cache before the blobs.

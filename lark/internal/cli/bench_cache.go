@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ the bytes of a window's embedding and the processor time to store and to read it
 				return usage(errors.New("--windows and --layers must not be below 0, --rounds be above 0"))
 			}
 			if cfg.Tracks = args; len(args) == 0 {
-				if cfg.Tracks, err = a.demoPiece(); err != nil {
+				if cfg.Tracks, err = a.demoPiece(cmd.Context()); err != nil {
 					return err
 				}
 			}
@@ -36,7 +37,7 @@ the bytes of a window's embedding and the processor time to store and to read it
 				if err != nil {
 					return err
 				}
-				if cfg.ModelDir, err = checkedModel("", folder); err != nil {
+				if cfg.ModelDir, err = checkedModel(cmd.Context(), "", folder); err != nil {
 					return err
 				}
 			}
@@ -62,12 +63,12 @@ the bytes of a window's embedding and the processor time to store and to read it
 }
 
 // demoPiece is the bundled piece of music.
-func (a *app) demoPiece() ([]string, error) {
+func (a *app) demoPiece(ctx context.Context) ([]string, error) {
 	folder, err := a.folder()
 	if err != nil {
 		return nil, err
 	}
-	nano, err := checkedModel("", folder)
+	nano, err := checkedModel(ctx, "", folder)
 	if err != nil {
 		return nil, err
 	}
