@@ -1,229 +1,279 @@
 package eval
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"runtime"
+	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
-	"github.com/larkstream/larkstream/lab/engines"
+	"github.com/larkstream/larkstream/engine/mir"
 )
-
-// defaultQuestions are wordings that lark-nano's training kept back (training/nano/questions.py, split test).
-//
-//go:embed questions.json
-var defaultQuestions []byte
 
 // Config says what to measure.
 type Config struct {
-	// Data is a manifest, or the folder that holds manifest.jsonl.
-	Data     string
-	ModelDir string
-	// Questions is a JSON file of wordings by kind; empty = wordings held back from lark-nano's training.
+	// Set is the folder that holds set.jsonl.
+	Set string
+	// Tasks to measure; empty = DefaultTasks.
+	Tasks []string
+	// Questions is a JSON file of wordings by task; empty = the default ones.
 	Questions string
 	// Limit measures only the first clips; 0 = all.
 	Limit int
-	// Progress is told how many clips are done. Optional; called from several goroutines, one at a time.
+	// Seed of shuffles, noise and intervals.
+	Seed uint64
+	// Cache is a file of kept answers; empty = none.
+	Cache string
+	// Judge compares captions; nil = no win rate.
+	Judge Judge
+	// Rival are the captions to win against by clip; nil = the labelled ones.
+	Rival map[string]string
+	// Progress is told how many of all steps are done. Optional; called from several goroutines, one at a time.
 	Progress func(done, of int)
-	// Answers takes one JSON line per clip with its label and answers. Optional.
-	Answers io.Writer
 }
 
-const (
-	maxManifestLine = 1 << 20
-	maxQuestions    = 1 << 20
-)
+// Judge says which of two captions describes the reference better.
+type Judge interface {
+	// Prefer returns 1 for the first, -1 for the second, 0 for a tie. ok = false: its answer could not be read.
+	Prefer(ctx context.Context, reference, first, second string) (preferred int, ok bool, err error)
+}
 
-// Run asks about every clip and scores the answers. Each clip gets one wording of every kind of question, by its number, so
-// that a run can be repeated.
-func Run(ctx context.Context, cfg Config) (Report, error) {
-	labels, dir, err := readManifest(cfg.Data, cfg.Limit)
+// Run asks the model about every clip and scores the answers. Clip i gets wording i of each kind of question in turn, so that a run can be
+// repeated. A clip that cannot be decoded is left out and named in the report; any other fault ends the run.
+func Run(ctx context.Context, model Model, cfg Config) (rep Report, err error) {
+	if len(cfg.Tasks) == 0 {
+		cfg.Tasks = DefaultTasks()
+	}
+	if err := CheckTasks(cfg.Tasks); err != nil {
+		return Report{}, err
+	}
+	set, err := ReadSet(cfg.Set, cfg.Limit)
 	if err != nil {
 		return Report{}, err
 	}
-	wordings, err := readQuestions(cfg.Questions)
+	wordings, err := ReadWordings(cfg.Questions)
 	if err != nil {
 		return Report{}, err
 	}
-	set, err := engines.Open(ctx, cfg.ModelDir)
+	files, err := audio.NewDecoder(ctx, audio.DefaultConfig())
 	if err != nil {
 		return Report{}, err
 	}
-	r := &run{cfg: cfg, dir: dir, set: set, wordings: wordings, labels: labels, answers: make([]Answers, len(labels))}
-	if err := errors.Join(r.clips(ctx), set.Close()); err != nil {
-		return Report{}, err
-	}
-	if err := r.writeAnswers(); err != nil {
-		return Report{}, err
-	}
-	return Report{
-		Model: set.Bundle.DisplayName(), Digest: set.Bundle.Digest, Clips: len(labels), Scores: Summarise(labels, r.answers),
-	}, nil
-}
-
-// readManifest reads labels; files are relative to the returned folder.
-func readManifest(path string, limit int) ([]Label, string, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, "manifest.jsonl")
-	}
-	file, err := os.Open(path)
+	cache, err := openCache(cfg.Cache)
 	if err != nil {
-		return nil, "", fmt.Errorf("opening manifest: %w", err)
+		return Report{}, err
 	}
-	defer file.Close()
-	var labels []Label
-	scan := bufio.NewScanner(file)
-	scan.Buffer(make([]byte, 4096), maxManifestLine)
-	for line := 1; scan.Scan() && (limit <= 0 || len(labels) < limit); line++ {
-		if len(bytes.TrimSpace(scan.Bytes())) == 0 {
-			continue
-		}
-		var l Label
-		if err := json.Unmarshal(scan.Bytes(), &l); err != nil {
-			return nil, "", fmt.Errorf("reading line %d of %s: %w", line, path, err)
-		}
-		if err := l.check(); err != nil {
-			return nil, "", fmt.Errorf("reading line %d of %s: %w", line, path, err)
-		}
-		labels = append(labels, l)
+	defer func() { err = errors.Join(err, cache.close()) }()
+	r := &run{
+		cfg: cfg, set: set, model: model, wordings: wordings, cache: cache, cutter: cut.New(files, ""), ffmpeg: files.FFmpeg(),
+		heard: make([]heard, len(set.Clips)),
 	}
-	if err := scan.Err(); err != nil {
-		return nil, "", fmt.Errorf("reading %s: %w", path, err)
+	r.closed = slices.DeleteFunc(closedTasks(r.genres()), func(c closed) bool { return !slices.Contains(cfg.Tasks, c.name) })
+	r.swaps = r.swapped()
+	if err := r.ask(ctx); err != nil {
+		return Report{}, err
 	}
-	if len(labels) == 0 {
-		return nil, "", fmt.Errorf("reading %s: it names no clip", path)
-	}
-	return labels, filepath.Dir(path), nil
+	return r.report(ctx)
 }
 
-// check refuses a label that no answer could match.
-func (l Label) check() error {
-	_, known := pitchClass[l.Key]
-	switch {
-	case l.File == "":
-		return errors.New("file is missing")
-	case l.TempoBPM <= 0:
-		return fmt.Errorf("tempo_bpm %g is not above 0", l.TempoBPM)
-	case !known || l.Mode != "major" && l.Mode != "minor":
-		return fmt.Errorf("key %q %q is not known", l.Key, l.Mode)
-	case l.Metre != "3/4" && l.Metre != "4/4":
-		return fmt.Errorf("metre %q is not 3/4 or 4/4", l.Metre)
-	}
-	for _, f := range l.Families {
-		if !slices.Contains(Families(), f) {
-			return fmt.Errorf("instrument family %q is not known", f)
-		}
-	}
-	return nil
-}
-
-func readQuestions(path string) (map[string][]string, error) {
-	raw := defaultQuestions
-	if path != "" {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("opening questions: %w", err)
-		}
-		defer file.Close()
-		if raw, err = io.ReadAll(io.LimitReader(file, maxQuestions)); err != nil {
-			return nil, fmt.Errorf("reading questions: %w", err)
-		}
-	}
-	var wordings map[string][]string
-	if err := json.Unmarshal(raw, &wordings); err != nil {
-		return nil, fmt.Errorf("reading questions: %w", err)
-	}
-	for _, kind := range Kinds() {
-		if len(wordings[kind]) == 0 {
-			return nil, fmt.Errorf("reading questions: none of kind %s", kind)
-		}
-	}
-	return wordings, nil
+// heard is what was learnt of one clip.
+type heard struct {
+	// answers by question.
+	answers map[string]string
+	// changed are the answers about changed audio, by variant and question.
+	changed map[string]map[string]string
+	mir     mir.Result
+	// fault is why the clip is left out.
+	fault error
 }
 
 // run is one evaluation.
 type run struct {
 	cfg      Config
-	dir      string
-	set      *engines.Set
-	wordings map[string][]string
-	labels   []Label
-	answers  []Answers
+	set      *Set
+	model    Model
+	wordings Wordings
+	cache    *answerCache
+	cutter   *cut.Cutter
+	ffmpeg   string
+	closed   []closed
+	heard    []heard
+	// swaps are the clips whose audio answers a clip's multiple choice for grounding.
+	swaps map[int]int
+	mu    sync.Mutex
+	done  int
 }
 
-func (r *run) clips(ctx context.Context) error {
+func (r *run) does(task string) bool { return slices.Contains(r.cfg.Tasks, task) }
+
+// genres are all genres that the set names.
+func (r *run) genres() []string {
+	var out []string
+	for _, c := range r.set.Clips {
+		if g := plain(c.Labels.Genre); g != "" && !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// shuffler is a generator for one clip and purpose.
+func shuffler(seed uint64, clip string, number int) *rand.Rand {
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, b := range []byte(clip) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return rand.New(rand.NewPCG(seed, h+uint64(number))) //nolint:gosec // repeatable on purpose
+}
+
+// ask asks about all clips.
+func (r *run) ask(ctx context.Context) error {
+	if r.does(TaskRobustness) && r.ffmpeg == "" {
+		return errors.New("robustness needs ffmpeg, which is not installed: install it, or leave the task out with --tasks")
+	}
 	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(runtime.GOMAXPROCS(0))
-	done := make(chan struct{}, len(r.labels))
-	for i := range r.labels {
-		work.Go(func() (err error) {
-			r.answers[i], err = r.clip(ctx, i)
-			done <- struct{}{}
-			return err
+	work.SetLimit(max(1, r.model.Parallel()))
+	r.step(0)
+	for i := range r.set.Clips {
+		work.Go(func() error {
+			err := r.clip(ctx, i)
+			var ofFile *FileError
+			if errors.As(err, &ofFile) {
+				r.heard[i].fault, err = ofFile, nil
+			}
+			r.step(1)
+			if err != nil {
+				return fmt.Errorf("asking about clip %s: %w", r.set.Clips[i].ID, err)
+			}
+			return nil
 		})
-		r.report(done)
 	}
-	err := work.Wait()
-	r.report(done)
-	return err
+	return work.Wait()
 }
 
-// report tells how many clips have ended; it is only called from one goroutine.
-func (r *run) report(done chan struct{}) {
+func (r *run) step(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done += n
 	if r.cfg.Progress != nil {
-		r.cfg.Progress(len(done), len(r.labels))
+		r.cfg.Progress(r.done, len(r.set.Clips))
 	}
 }
 
-// clip asks every kind of question about one clip.
-func (r *run) clip(ctx context.Context, i int) (Answers, error) {
-	path := r.labels[i].File
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(r.dir, path)
-	}
-	var questions []string
-	for _, kind := range Kinds() {
-		questions = append(questions, r.wordings[kind][i%len(r.wordings[kind])])
-	}
-	answers := Answers{}
-	_, err := r.set.Cut(ctx, path, plan.Auto, func(w cut.FileWindow) error {
-		prompt, err := r.set.Prompt(ctx, w.PCM)
-		if err != nil {
-			return err
-		}
-		results, err := r.set.Answer(ctx, prompt, questions)
-		for k, res := range results {
-			answers[Kinds()[k]] = res.Text
-		}
+// clip asks about one clip, as it is and changed, and measures it.
+func (r *run) clip(ctx context.Context, i int) (err error) {
+	h, path := &r.heard[i], r.set.Path(r.set.Clips[i])
+	if h.answers, err = r.answers(ctx, path, r.questions(i)); err != nil {
 		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("asking about %s: %w", r.labels[i].File, err)
 	}
-	return answers, nil
-}
-
-func (r *run) writeAnswers() error {
-	if r.cfg.Answers == nil {
+	facts := r.facts(i)
+	robust := r.does(TaskRobustness) && len(facts) > 0
+	if !robust && !slices.ContainsFunc(facts, func(c closed) bool { return c.mir != nil }) {
 		return nil
 	}
-	enc := json.NewEncoder(r.cfg.Answers)
-	for i, l := range r.labels {
-		if err := enc.Encode(map[string]any{"label": l, "answers": r.answers[i]}); err != nil {
-			return fmt.Errorf("writing answers: %w", err)
-		}
+	pcm, err := r.window(ctx, path)
+	if err != nil {
+		return err
+	}
+	h.mir, _ = mir.Analyse(pcm)
+	if robust {
+		return r.change(ctx, i, pcm, facts)
 	}
 	return nil
+}
+
+// window is the PCM of the one window that a model hears of a file.
+func (r *run) window(ctx context.Context, path string) (pcm []int16, err error) {
+	_, err = r.cutter.CutFile(ctx, path, plan.NewRule(plan.Auto, nil, r.model.WindowS()), func(w cut.FileWindow) error {
+		pcm = w.PCM
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		return nil, &FileError{err}
+	}
+	return pcm, err
+}
+
+// answers asks what is not kept.
+func (r *run) answers(ctx context.Context, path string, questions []string) (map[string]string, error) {
+	out, missing := map[string]string{}, []string(nil)
+	if len(questions) == 0 {
+		return out, nil
+	}
+	sum, err := sumOf(path)
+	if err != nil {
+		return nil, &FileError{err}
+	}
+	for _, q := range questions {
+		if a, ok := r.cache.get(cacheKey(r.model.Digest(), sum, q)); ok {
+			out[q] = a
+		} else {
+			missing = append(missing, q)
+		}
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	texts, err := r.model.Ask(ctx, path, missing)
+	if err != nil {
+		return nil, err
+	}
+	if len(texts) != len(missing) {
+		return nil, fmt.Errorf("the model gave %d answers to %d questions", len(texts), len(missing))
+	}
+	for k, q := range missing {
+		out[q] = texts[k]
+		if err := r.cache.put(cacheKey(r.model.Digest(), sum, q), texts[k]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// facts are the closed tasks for which a clip has a label.
+func (r *run) facts(i int) []closed {
+	return slices.DeleteFunc(slices.Clone(r.closed), func(c closed) bool {
+		_, ok := c.want(r.set.Clips[i].Labels)
+		return !ok
+	})
+}
+
+// questions are all that a clip's audio is asked, each once.
+func (r *run) questions(i int) []string {
+	clip := r.set.Clips[i]
+	var out []string
+	for _, c := range r.facts(i) {
+		out = append(out, r.wordings.pick(c.name, i))
+		if r.varied(c.name) {
+			out = append(out, r.wordings[c.name][:wordingsPerFact]...)
+		}
+	}
+	if r.does(TaskCaptions) && len(clip.Labels.References()) > 0 {
+		out = append(out, r.wordings.pick(TaskCaptions, i))
+	}
+	if r.does(TaskUnanswerable) && clip.Labels.Unanswerable {
+		out = append(out, r.wordings.pick(TaskUnanswerable, i))
+	}
+	if r.does(TaskChoice) {
+		out = append(out, r.choices(i)...)
+		if from, ok := r.swaps[i]; ok {
+			out = append(out, r.choices(from)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (r *run) choices(i int) []string {
+	var out []string
+	for n, q := range r.set.Clips[i].Labels.MultipleChoice {
+		out = append(out, q.ask(r.cfg.Seed, r.set.Clips[i].ID, n).text)
+	}
+	return out
 }

@@ -1,184 +1,224 @@
 package eval
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
-
-	"github.com/larkstream/larkstream/engine/tags"
+	"strings"
 )
 
-// Answers are a model's answers about one clip, by kind of question.
-type Answers map[string]string
-
-// Kinds of questions.
-const (
-	KindTempo       = "tempo"
-	KindKey         = "key"
-	KindMetre       = "metre"
-	KindDrums       = "drums"
-	KindInstruments = "instruments"
-	// KindUnknowable asks what audio cannot tell.
-	KindUnknowable = "unknowable"
-)
-
-// Kinds lists the kinds of questions asked of every clip.
-func Kinds() []string {
-	return []string{KindTempo, KindKey, KindMetre, KindDrums, KindInstruments, KindUnknowable}
+// Figure is one number of the summary.
+type Figure struct {
+	Metric string  `json:"metric"`
+	Value  float64 `json:"value"`
+	// Low and High are the 95 % bootstrap interval over clips.
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+	// N is how many answers the figure is of.
+	N int `json:"n"`
+	// Constant is what the best constant answer scores, and MIR what engine/mir scores, on the same clips; null = there is none.
+	Constant *float64 `json:"constant"`
+	MIR      *float64 `json:"mir"`
 }
 
-// Score is one figure of the report.
-type Score struct {
-	Name string `json:"name"`
-	// Model and Constant are between 0 and 1; Constant is what the best constant answer scores on the same clips.
-	Model    float64 `json:"model"`
+// Item is one answer, read and scored.
+type Item struct {
+	Clip     string `json:"clip"`
+	Task     string `json:"task"`
+	Question string `json:"question"`
+	Answer   string `json:"answer"`
+	// Read is what the answer was read as, "" = it could not be read, and Want what is true.
+	Read  string  `json:"read"`
+	Want  string  `json:"want"`
+	Score float64 `json:"score"`
+	// MIR is engine/mir's reading.
+	MIR string `json:"mir,omitempty"`
+}
+
+// Unread tells whether the answer of a closed task could not be read, which counts as wrong.
+func (i Item) Unread() bool {
+	return i.Read == "" && i.Task != TaskCaptions && i.Task != TaskUnanswerable
+}
+
+// LeftOut is a clip that could not be asked about.
+type LeftOut struct {
+	Clip   string `json:"clip"`
+	Reason string `json:"reason"`
+}
+
+// Ground says what becomes of a task's score when the audio is shuffled between clips.
+type Ground struct {
+	Task     string  `json:"task"`
+	Metric   string  `json:"metric"`
+	True     float64 `json:"true_audio"`
+	Shuffled float64 `json:"shuffled_audio"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
 	Constant float64 `json:"constant"`
-	N        int     `json:"n"`
+	// Falls: with foreign audio the score is not above the constant answer's. Hears: with its own audio it is above the interval of foreign audio.
+	// Beats: with its own audio it is above the constant answer's.
+	Falls bool `json:"falls_to_constant"`
+	Hears bool `json:"hears_the_audio"`
+	Beats bool `json:"beats_constant"`
+}
+
+// Verdict is the finding in a sentence.
+func (g Ground) Verdict() string {
+	switch {
+	case g.Falls && g.Hears && g.Beats:
+		return "grounded: with foreign audio the score falls to the constant answer's"
+	case g.Hears && g.Beats:
+		return "partly a prior: with foreign audio the score falls, but not to the constant answer's"
+	case g.Hears:
+		return "it hears the audio, and yet scores no better than a constant answer"
+	}
+	return "a prior: the score does not depend on the audio"
+}
+
+// Robust is a task's score on changed audio.
+type Robust struct {
+	Variant string  `json:"variant"`
+	Task    string  `json:"task"`
+	Metric  string  `json:"metric"`
+	Clean   float64 `json:"clean"`
+	Value   float64 `json:"value"`
+	Low     float64 `json:"low"`
+	High    float64 `json:"high"`
+	N       int     `json:"n"`
+}
+
+// Confusion counts what each true class was read as; the last column is of answers that could not be read or that named no class.
+type Confusion struct {
+	Task    string   `json:"task"`
+	Classes []string `json:"classes"`
+	Read    []string `json:"read"`
+	Counts  [][]int  `json:"counts"`
 }
 
 // Report is the result of an evaluation.
 type Report struct {
-	Model  string  `json:"model"`
-	Digest string  `json:"digest"`
-	Clips  int     `json:"clips"`
-	Scores []Score `json:"scores"`
+	Format  string            `json:"format"`
+	Set     string            `json:"set"`
+	Model   string            `json:"model"`
+	Digest  string            `json:"digest"`
+	Seed    uint64            `json:"seed"`
+	Clips   int               `json:"clips"`
+	Summary map[string]Figure `json:"summary"`
+	// Order lists the summary's names as tables show them.
+	Order      []string       `json:"order"`
+	Families   []Family       `json:"families,omitempty"`
+	Keys       map[string]int `json:"key_relations,omitempty"`
+	Confusions []Confusion    `json:"confusions,omitempty"`
+	Grounding  []Ground       `json:"grounding,omitempty"`
+	Robustness []Robust       `json:"robustness,omitempty"`
+	// Unread are the answers that could not be read.
+	Unread        []Item    `json:"unread"`
+	LeftOut       []LeftOut `json:"left_out"`
+	IgnoredLabels []string  `json:"ignored_labels,omitempty"`
+	Items         []Item    `json:"items"`
 }
 
-// Summarise scores the answers; labels and answers belong together by position.
-func Summarise(labels []Label, answers []Answers) []Score {
-	s := &sums{labels: labels, answers: answers}
-	tempo := func(octaves bool) (func(string, Label) float64, func() float64) {
-		return func(a string, l Label) float64 { return truth(tempoRight(tags.TempoIn(a), l.TempoBPM, octaves)) },
-			func() float64 { return constantTempo(labels, octaves) }
+// ReportFormat names the form of the report.
+const ReportFormat = "larkstream.eval/v1"
+
+func (r *Report) put(name string, f Figure) {
+	if r.Summary == nil {
+		r.Summary = map[string]Figure{}
 	}
-	acc1, const1 := tempo(false)
-	acc2, const2 := tempo(true)
-	return []Score{
-		s.mean("tempo within 4 %", KindTempo, acc1, const1),
-		s.mean("tempo within 4 %, octaves allowed", KindTempo, acc2, const2),
-		s.mean("key exact", KindKey, func(a string, l Label) float64 { return truth(parseKey(a) == l.key()) },
-			func() float64 { return constantKey(labels, func(got, want key) float64 { return truth(got == want) }) }),
-		s.mean("key MIREX-weighted", KindKey, func(a string, l Label) float64 { return mirex(parseKey(a), l.key()) },
-			func() float64 { return constantKey(labels, mirex) }),
-		s.mean("metre", KindMetre, func(a string, l Label) float64 { return truth(tags.MetreIn(a) == l.Metre) },
-			func() float64 { return majority(labels, func(l Label) string { return l.Metre }) }),
-		s.mean("drums", KindDrums, func(a string, l Label) float64 {
-			yes, ok := parseYesNo(a)
-			return truth(ok && yes == l.Drums)
-		}, func() float64 { return majority(labels, func(l Label) string { return strconv.FormatBool(l.Drums) }) }),
-		s.instruments(),
-		s.mean("refuses what audio cannot tell", KindUnknowable, func(a string, _ Label) float64 { return truth(tags.Refuses(a)) }, func() float64 { return 1 }),
-		s.falseRefusals(),
-	}
+	r.Summary[name] = f
+	r.Order = append(r.Order, name)
 }
 
-func truth(ok bool) float64 {
-	if ok {
-		return 1
-	}
-	return 0
-}
-
-type sums struct {
-	labels  []Label
-	answers []Answers
-}
-
-// mean is the mean score of the answers to one kind of question.
-func (s *sums) mean(name, kind string, score func(string, Label) float64, constant func() float64) Score {
-	total := 0.0
-	for i, l := range s.labels {
-		total += score(s.answers[i][kind], l)
-	}
-	return Score{Name: name, Model: total / float64(max(1, len(s.labels))), Constant: constant(), N: len(s.labels)}
-}
-
-func (s *sums) instruments() Score {
-	var o overlap
-	for i, l := range s.labels {
-		o.add(parseFamilies(s.answers[i][KindInstruments]), l.Families)
-	}
-	return Score{Name: "instruments F1", Model: o.f1(), Constant: constantFamilies(s.labels), N: len(s.labels)}
-}
-
-// falseRefusals is how often what audio does tell was refused; lower is better, and a model that always answers scores 0.
-func (s *sums) falseRefusals() Score {
-	refused, asked := 0.0, 0
-	for i := range s.labels {
-		for _, kind := range Kinds() {
-			if kind != KindUnknowable {
-				refused += truth(tags.Refuses(s.answers[i][kind]))
-				asked++
-			}
+// finish fills what follows from the items.
+func (r *Report) finish() {
+	r.Unread = []Item{}
+	for _, i := range r.Items {
+		if i.Unread() {
+			r.Unread = append(r.Unread, i)
 		}
 	}
-	return Score{Name: "refuses what audio tells (lower is better)", Model: refused / float64(max(1, asked)), N: asked}
+	if r.LeftOut == nil {
+		r.LeftOut = []LeftOut{}
+	}
 }
 
-// constantTempo is the score of the best single tempo from 40 to 220.
-func constantTempo(labels []Label, octaves bool) float64 {
-	best := 0.0
-	for bpm := 40.0; bpm <= 220; bpm++ {
-		total := 0.0
-		for _, l := range labels {
-			total += truth(tempoRight(bpm, l.TempoBPM, octaves))
-		}
-		best = max(best, total)
-	}
-	return best / float64(max(1, len(labels)))
-}
-
-func constantKey(labels []Label, score func(got, want key) float64) float64 {
-	best := 0.0
-	for tonic := range 12 {
-		for _, mode := range []string{"major", "minor"} {
-			total := 0.0
-			for _, l := range labels {
-				total += score(key{tonic, mode}, l.key())
-			}
-			best = max(best, total)
-		}
-	}
-	return best / float64(max(1, len(labels)))
-}
-
-// majority is the share of the most frequent value.
-func majority(labels []Label, value func(Label) string) float64 {
-	counts, best := map[string]int{}, 0
-	for _, l := range labels {
-		counts[value(l)]++
-		best = max(best, counts[value(l)])
-	}
-	return float64(best) / float64(max(1, len(labels)))
-}
-
-// constantFamilies is the F1 of the best single list: the most frequent families, as many as serve best.
-func constantFamilies(labels []Label) float64 {
-	counts := map[string]int{}
-	for _, l := range labels {
-		for _, f := range l.Families {
-			counts[f]++
-		}
-	}
-	ranked := Families()
-	slices.SortStableFunc(ranked, func(a, b string) int { return counts[b] - counts[a] })
-	best := 0.0
-	for n := 1; n <= len(ranked); n++ {
-		var o overlap
-		for _, l := range labels {
-			o.add(ranked[:n], l.Families)
-		}
-		best = max(best, o.f1())
-	}
-	return best
-}
-
-// WriteTable prints a report as a Markdown table.
+// WriteTable prints the summary as a Markdown table.
 func WriteTable(w io.Writer, r Report) {
-	fmt.Fprintf(w, "%s, digest %.16s, %d clips\n\n", r.Model, r.Digest, r.Clips)
-	fmt.Fprintf(w, "| measure | model | constant answer | n |\n| --- | --- | --- | --- |\n")
-	for _, s := range r.Scores {
-		fmt.Fprintf(w, "| %s | %.3f | %.3f | %d |\n", s.Name, s.Model, s.Constant, s.N)
+	fmt.Fprintf(w, "%s, digest %.16s, %d clips of %s\n\n", r.Model, r.Digest, r.Clips, r.Set)
+	fmt.Fprintf(w, "| task | metric | model (95 %%) | constant answer | engine/mir | n |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, name := range r.Order {
+		f := r.Summary[name]
+		fmt.Fprintf(w, "| %s | %s | %s (%s to %s) | %s | %s | %d |\n", name, f.Metric, digits(f.Value), digits(f.Low), digits(f.High), optional(f.Constant), optional(f.MIR), f.N)
 	}
+	fmt.Fprintln(w)
+	for _, g := range r.Grounding {
+		fmt.Fprintf(w, "Shuffled audio, %s (%s): %s with its own audio, %s with foreign audio, %s constant. %s.\n", g.Task, g.Metric, digits(g.True), digits(g.Shuffled), digits(g.Constant), sentence(g.Verdict()))
+	}
+	if n := len(r.Unread); n > 0 {
+		fmt.Fprintf(w, "%d answers could not be read and count as wrong; the report lists them.\n", n)
+	}
+	if n := len(r.LeftOut); n > 0 {
+		fmt.Fprintf(w, "%d clips were left out because they could not be read, the first: %s: %s\n", n, r.LeftOut[0].Clip, r.LeftOut[0].Reason)
+	}
+	if len(r.IgnoredLabels) > 0 {
+		fmt.Fprintf(w, "Labels that no task knows were ignored: %s\n", strings.Join(r.IgnoredLabels, ", "))
+	}
+}
+
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+func digits(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+
+func optional(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return digits(*v)
+}
+
+// confusion counts items of a task.
+func confusion(task string, pairs []pair) Confusion {
+	c := Confusion{Task: task, Classes: trueClasses(pairs)}
+	slices.Sort(c.Classes)
+	c.Read = append(slices.Clone(c.Classes), "other or not read")
+	c.Counts = make([][]int, len(c.Classes))
+	for i := range c.Counts {
+		c.Counts[i] = make([]int, len(c.Read))
+	}
+	for _, p := range pairs {
+		column := slices.Index(c.Classes, p.got)
+		if column < 0 {
+			column = len(c.Classes)
+		}
+		c.Counts[slices.Index(c.Classes, p.want)][column]++
+	}
+	return c
+}
+
+const maxReport = 1 << 30
+
+// ReadCaptions reads the captions of another run's report, by clip.
+func ReadCaptions(path string) (map[string]string, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading report: %w", err)
+	}
+	defer file.Close()
+	var rep Report
+	if err := json.NewDecoder(io.LimitReader(file, maxReport)).Decode(&rep); err != nil {
+		return nil, fmt.Errorf("reading report %s: %w", path, err)
+	}
+	out := map[string]string{}
+	for _, i := range rep.Items {
+		if i.Task == TaskCaptions {
+			out[i.Clip] = i.Answer
+		}
+	}
+	if rep.Format != ReportFormat || len(out) == 0 {
+		return nil, fmt.Errorf("reading report %s: it is no report of lark eval with captions", path)
+	}
+	return out, nil
 }

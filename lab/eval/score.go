@@ -1,120 +1,242 @@
-// Package eval measures how true a model's answers about labelled music are, each figure beside what the best constant answer
-// scores on the same clips.
 package eval
 
 import (
-	"math"
+	"context"
 	"slices"
-	"strings"
-
-	"github.com/larkstream/larkstream/engine/tags"
 )
 
-// Label is what is true of a clip; a line of manifest.jsonl.
-type Label struct {
-	File string `json:"file"`
-	// TempoBPM is in quarter notes a minute.
-	TempoBPM float64 `json:"tempo_bpm"`
-	// Key is the tonic, Mode major or minor.
-	Key  string `json:"key"`
-	Mode string `json:"mode"`
-	// Metre is 4/4 or 3/4.
-	Metre string `json:"metre"`
-	// Families are the instrument families heard.
-	Families []string `json:"families"`
-	Drums    bool     `json:"drums"`
-}
-
-// Families is the closed list of instrument families, as docs/lark-nano.md has it.
-func Families() []string {
-	return []string{"piano", "mallets", "organ", "guitar", "bass", "strings", "choir", "brass", "reeds", "flutes", "synth", "folk"}
-}
-
-// pitchClass maps every spelling of a tonic to 0..11, C = 0.
-var pitchClass = map[string]int{
-	"C": 0, "C#": 1, "Db": 1, "D": 2, "D#": 3, "Eb": 3, "E": 4, "F": 5, "F#": 6, "Gb": 6, "G": 7, "G#": 8, "Ab": 8, "A": 9, "A#": 10, "Bb": 10, "B": 11,
-}
-
-// key is a tonic and a mode; the zero value is no key.
-type key struct {
-	tonic int
-	mode  string
-}
-
-func (l Label) key() key { return key{pitchClass[l.Key], l.Mode} }
-
-// parseKey reads "F# minor"; the zero key = there is none, or several.
-func parseKey(answer string) key {
-	tonic, mode := tags.KeyIn(answer)
-	return key{pitchClass[tonic], mode}
-}
-
-// parseYesNo reads the first word; ok is false if it is neither.
-func parseYesNo(answer string) (yes, ok bool) {
-	first, _, _ := strings.Cut(strings.TrimSpace(answer), " ")
-	switch strings.ToLower(strings.Trim(first, ",.!")) {
-	case "yes":
-		return true, true
-	case "no":
-		return false, true
+// report scores all answers.
+func (r *run) report(ctx context.Context) (Report, error) {
+	rep := Report{
+		Format: ReportFormat, Set: r.set.Dir, Model: r.model.Name(), Digest: r.model.Digest(), Seed: r.cfg.Seed, IgnoredLabels: r.set.Ignored,
 	}
-	return false, false
-}
-
-// parseFamilies reads the instrument families that an answer names.
-func parseFamilies(answer string) []string {
-	named := tags.InstrumentsIn(answer)
-	return slices.DeleteFunc(Families(), func(f string) bool { return !slices.Contains(named, f) })
-}
-
-// tempoTolerance is the usual 4 %, see Gouyon et al., "An experimental comparison of audio tempo induction algorithms", 2006.
-const tempoTolerance = 0.04
-
-// tempoRight tells whether a tempo is within 4 %; octaves also takes half, double, a third and three times the tempo.
-func tempoRight(got, want float64, octaves bool) bool {
-	factors := []float64{1}
-	if octaves {
-		factors = []float64{1, 2, 0.5, 3, 1.0 / 3}
+	for i, h := range r.heard {
+		if h.fault != nil {
+			rep.LeftOut = append(rep.LeftOut, LeftOut{r.set.Clips[i].ID, h.fault.Error()})
+			continue
+		}
+		rep.Clips++
 	}
-	return slices.ContainsFunc(factors, func(f float64) bool { return math.Abs(got/want/f-1) < tempoTolerance })
-}
-
-// mirex is the weighted score of MIREX's key detection task: 1 for the key, 0.5 for a fifth above or below, 0.3 for the
-// relative key, 0.2 for the parallel one. https://www.music-ir.org/mirex/wiki/2021:Audio_Key_Detection
-func mirex(got, want key) float64 {
-	apart := ((got.tonic-want.tonic)%12 + 12) % 12
-	switch {
-	case got.mode == "":
-		return 0
-	case got == want:
-		return 1
-	case got.mode == want.mode && (apart == 7 || apart == 5):
-		return 0.5
-	case want.mode == "major" && got.mode == "minor" && apart == 9, want.mode == "minor" && got.mode == "major" && apart == 3:
-		return 0.3
-	case apart == 0:
-		return 0.2
+	for _, c := range r.closed {
+		r.scoreClosed(&rep, c)
 	}
-	return 0
+	if err := r.scoreCaptions(ctx, &rep); err != nil {
+		return Report{}, err
+	}
+	r.scoreChoice(&rep)
+	r.scoreRefusals(&rep)
+	r.scoreConsistency(&rep)
+	r.scoreGrounding(&rep)
+	r.scoreRobustness(&rep)
+	rep.finish()
+	return rep, nil
 }
 
-// overlap counts for an F1 over all clips: how many families were named, were true, and were both.
-type overlap struct{ named, true, both int }
-
-func (o *overlap) add(named, truth []string) {
-	o.named += len(named)
-	o.true += len(truth)
-	for _, f := range named {
-		if slices.Contains(truth, f) {
-			o.both++
+// clipsOf are the clips that a closed task has answers for.
+func (r *run) clipsOf(c closed) []int {
+	var out []int
+	for i, clip := range r.set.Clips {
+		if _, ok := c.want(clip.Labels); ok && r.heard[i].fault == nil {
+			out = append(out, i)
 		}
 	}
+	return out
 }
 
-// f1 is 2 x both / (named + true).
-func (o overlap) f1() float64 {
-	if o.named+o.true == 0 {
-		return 0
+// pair reads clip i's answer; from is the clip whose audio was heard.
+func (r *run) pair(c closed, i, from int) pair {
+	want, _ := c.want(r.set.Clips[i].Labels)
+	return pair{c.read(r.heard[from].answers[r.wordings.pick(c.name, from)], r.set.Clips[i].Labels), want}
+}
+
+func (r *run) scoreClosed(rep *Report, c closed) {
+	clips := r.clipsOf(c)
+	if len(clips) == 0 {
+		return
 	}
-	return 2 * float64(o.both) / float64(o.named+o.true)
+	pairs, peer := make([]pair, len(clips)), make([]pair, len(clips))
+	for k, i := range clips {
+		pairs[k] = r.pair(c, i, i)
+		question := r.wordings.pick(c.name, i)
+		item := Item{
+			Clip: r.set.Clips[i].ID, Task: c.name, Question: question, Answer: r.heard[i].answers[question], Read: pairs[k].got, Want: pairs[k].want,
+			Score: c.figures[0].of(pairs[k : k+1]),
+		}
+		if c.mir != nil {
+			item.MIR = c.mir(r.heard[i].mir)
+			peer[k] = pair{item.MIR, pairs[k].want}
+		}
+		rep.Items = append(rep.Items, item)
+	}
+	for _, f := range c.figures {
+		fig := r.figure(f.metric, pairs, f.of)
+		constant := c.constant(f.of, pairs)
+		fig.Constant = &constant
+		if c.mir != nil {
+			mir := f.of(peer)
+			fig.MIR = &mir
+		}
+		rep.put(c.name+f.suffix, fig)
+	}
+	r.details(rep, c, pairs)
+}
+
+// figure is a measure of pairs with its interval.
+func (r *run) figure(metric string, pairs []pair, of measure) Figure {
+	f := Figure{Metric: metric, Value: of(pairs), N: len(pairs)}
+	drawn := make([]pair, len(pairs))
+	f.Low, f.High = interval(r.cfg.Seed, len(pairs), func(draw []int) float64 {
+		for k, i := range draw {
+			drawn[k] = pairs[i]
+		}
+		return of(drawn)
+	})
+	return f
+}
+
+// figureOf is the mean of scores with its interval.
+func (r *run) figureOf(metric string, scores []float64) Figure {
+	average := func(draw []int) float64 {
+		total := 0.0
+		for _, i := range draw {
+			total += scores[i]
+		}
+		return total / float64(max(1, len(draw)))
+	}
+	all := make([]int, len(scores))
+	for i := range all {
+		all[i] = i
+	}
+	f := Figure{Metric: metric, Value: average(all), N: len(scores)}
+	f.Low, f.High = interval(r.cfg.Seed, len(scores), average)
+	return f
+}
+
+// details are what the page shows of a closed task beside its figures.
+func (r *run) details(rep *Report, c closed, pairs []pair) {
+	switch c.name {
+	case TaskInstruments:
+		rep.Families = families(pairs)
+	case TaskKey:
+		rep.Keys = map[string]int{}
+		for _, p := range pairs {
+			rep.Keys[keyRelation(p)]++
+		}
+		rep.Confusions = append(rep.Confusions, confusion(c.name, pairs))
+	case TaskMetre, TaskDrums, TaskGenre:
+		rep.Confusions = append(rep.Confusions, confusion(c.name, pairs))
+	}
+}
+
+func (r *run) scoreChoice(rep *Report) {
+	if !r.does(TaskChoice) {
+		return
+	}
+	var pairs []pair
+	for i, clip := range r.set.Clips {
+		if r.heard[i].fault != nil {
+			continue
+		}
+		for n, q := range clip.Labels.MultipleChoice {
+			a := q.ask(r.cfg.Seed, clip.ID, n)
+			answer := r.heard[i].answers[a.text]
+			p := pair{readChoice(answer, a.choices), a.right}
+			pairs = append(pairs, p)
+			rep.Items = append(rep.Items, Item{Clip: clip.ID, Task: TaskChoice, Question: a.text, Answer: answer, Read: p.got, Want: p.want, Score: exact(p)})
+		}
+	}
+	if len(pairs) == 0 {
+		return
+	}
+	f := r.figure("accuracy, answer by text", pairs, mean(exact))
+	constant := choiceConstant(pairs)
+	f.Constant = &constant
+	rep.put(TaskChoice, f)
+}
+
+// choiceConstant is what the best letter scores.
+func choiceConstant(pairs []pair) float64 {
+	return closed{constants: trueClasses}.constant(mean(exact), pairs)
+}
+
+// scoreRefusals counts refusals of what no audio answers, and of what audio does answer.
+func (r *run) scoreRefusals(rep *Report) {
+	if !r.does(TaskUnanswerable) {
+		return
+	}
+	var refusals, false_ []float64
+	for i, clip := range r.set.Clips {
+		if r.heard[i].fault != nil {
+			continue
+		}
+		if clip.Labels.Unanswerable {
+			question := r.wordings.pick(TaskUnanswerable, i)
+			answer := r.heard[i].answers[question]
+			score := truth(Refuses(answer))
+			refusals = append(refusals, score)
+			rep.Items = append(rep.Items, Item{Clip: clip.ID, Task: TaskUnanswerable, Question: question, Answer: answer, Want: "a refusal", Score: score})
+		}
+		for _, c := range r.facts(i) {
+			false_ = append(false_, truth(Refuses(r.heard[i].answers[r.wordings.pick(c.name, i)])))
+		}
+	}
+	one, none := 1.0, 0.0
+	if len(refusals) > 0 {
+		f := r.figureOf("refusal rate", refusals)
+		f.Constant = &one
+		rep.put(TaskUnanswerable, f)
+	}
+	if len(false_) > 0 {
+		f := r.figureOf("refusal rate of questions that audio answers (lower is better)", false_)
+		f.Constant = &none
+		rep.put("false_refusals", f)
+	}
+}
+
+// varied tells whether a fact is asked in eight wordings.
+func (r *run) varied(task string) bool {
+	return r.does(TaskConsistency) && len(r.wordings[task]) >= wordingsPerFact
+}
+
+// scoreConsistency is how many of eight wordings of one question give the clip's most frequent reading; what cannot be read agrees with nothing.
+func (r *run) scoreConsistency(rep *Report) {
+	var scores []float64
+	for i, clip := range r.set.Clips {
+		if r.heard[i].fault != nil {
+			continue
+		}
+		for _, c := range r.facts(i) {
+			if !r.varied(c.name) {
+				continue
+			}
+			var readings []string
+			for _, q := range r.wordings[c.name][:wordingsPerFact] {
+				readings = append(readings, c.read(r.heard[i].answers[q], clip.Labels))
+			}
+			scores = append(scores, agreement(c.name, readings))
+		}
+	}
+	if len(scores) == 0 {
+		return
+	}
+	f, one := r.figureOf("share of eight wordings that agree", scores), 1.0
+	f.Constant = &one
+	rep.put(TaskConsistency, f)
+}
+
+// agreement is the share of readings that are the same as the most frequent one; tempi are the same within 4 %.
+func agreement(task string, readings []string) float64 {
+	same := func(a, b string) bool { return a == b }
+	if task == TaskTempo {
+		same = func(a, b string) bool { return tempoWithin(1)(pair{a, b}) > 0 }
+	}
+	best := 0
+	for _, a := range readings {
+		if a == "" {
+			continue
+		}
+		n := len(slices.DeleteFunc(slices.Clone(readings), func(b string) bool { return b == "" || !same(a, b) }))
+		best = max(best, n)
+	}
+	return float64(best) / float64(max(1, len(readings)))
 }

@@ -7,9 +7,12 @@ import sys
 
 
 def table(quality: dict) -> str:
-    """Return the scores as a Markdown table, each beside the best constant answer."""
-    rows = ["| measure | lark-nano | constant answer |", "| --- | --- | --- |"]
-    return "\n".join(rows + [f"| {s['name']} | {s['model']:.3f} | {s['constant']:.3f} |" for s in quality["scores"]])
+    """Return the figures as a Markdown table, each with its interval, beside the best constant answer."""
+    rows = ["| task | metric | lark-nano (95 %) | constant answer | n |", "| --- | --- | --- | --- | --- |"]
+    for name, f in quality.items():
+        constant = "" if f["constant"] is None else f"{f['constant']:.3f}"
+        rows.append(f"| {name} | {f['metric']} | {f['value']:.3f} ({f['low']:.3f} to {f['high']:.3f}) | {constant} | {f['n']} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

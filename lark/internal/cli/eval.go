@@ -1,68 +1,181 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lab/eval"
+	"github.com/larkstream/larkstream/lab/eval/judge"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
-func (a *app) evalCommand() *cobra.Command {
-	var cfg eval.Config
-	var asJSON bool
-	var answers string
-	cmd := &cobra.Command{
-		Use: "eval DIR|manifest.jsonl", Short: "Measure a model on labelled music", Args: cobra.ExactArgs(1),
-		Long: `Asks the model about labelled clips and scores its answers, each figure beside what the best constant answer scores on the
-same clips. The engines run in this process; text is generated freely, one greedy answer to one wording of every question.
+// evalFlags are what lark eval is told.
+type evalFlags struct {
+	eval.Config
 
-The manifest has a JSON object per line: file (relative to the manifest), tempo_bpm, key, mode, metre, families, drums.`,
-		Example: "  lark eval training/data/test --limit 300",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg.Data = args[0]
-			return a.eval(cmd, cfg, asJSON, answers)
+	server, model, out, html, against string
+	judgeURL, judgeModel              string
+	json, noCache                     bool
+}
+
+func (a *app) evalCommand() *cobra.Command {
+	var flags evalFlags
+	cmd := &cobra.Command{
+		Use: "eval", Short: "Measure how true a model's answers about labelled music are", Args: cobra.NoArgs,
+		Long: `Asks a model about the labelled clips of a set and scores its answers, each figure with its 95 % interval, beside the best constant answer
+and engine/mir's signal processing on the same clips. The model runs in this process (--model), or is a deployment's (--server).
+
+A set is a folder with set.jsonl, one JSON object a line: {"id", "audio", "labels": {"tempo_bpm", "key" ("Eb minor"), "metre" ("3/4"),
+"instruments" [..], "drums" true|false, "genre", "genre_choices" [..], "caption", "unanswerable" true, "multiple_choice"
+[{"question", "choices", "answer"}]}}. Any label may be missing. lark eval import makes sets of public collections.
+
+Tasks: key, tempo, metre, instruments, drums, genre, captions, choice, unanswerable, consistency (the same question in eight wordings), grounding
+(audio shuffled between clips), robustness (clips as MP3, softer, noisy, out of tune; needs ffmpeg and asks five times as much). What
+they measure is in docs/evaluation.md. Answers are kept beside the report, so that a run that was stopped goes on where it was.`,
+		Example: `  lark eval --set mysongs --out report.json --html report.html
+  lark eval --set gtzan --server http://127.0.0.1:8080 --tasks genre,grounding --out gtzan.json
+  lark eval --set test --tasks key,tempo,robustness --limit 100 --out report.json
+  lark eval --set captions --tasks captions --judge http://127.0.0.1:8000/v1 --judge-model qwen2.5-72b --out report.json
+  jq .summary.tempo report.json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := flags.check(); err != nil {
+				return usage(err)
+			}
+			return a.eval(cmd.Context(), flags)
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&asJSON, "json", false, "print one JSON object")
-	f.IntVar(&cfg.Limit, "limit", 0, "only the first clips (default: all)")
-	f.StringVar(&cfg.ModelDir, "model", "", "model bundle `folder`, as for lark up")
-	f.StringVar(&cfg.Questions, "questions", "", "JSON `file` of wordings by kind (default: wordings held back from lark-nano's training)")
-	f.StringVar(&answers, "answers", "", "`file` to write every clip's label and answers to, a JSON object per line")
+	f.StringVar(&flags.Set, "set", "", "`folder` that holds set.jsonl")
+	f.StringVar(&flags.server, "server", "", "gateway `URL`: measure the deployment behind it")
+	f.StringVar(&flags.model, "model", "", "model bundle `folder` to run in this process (default: as lark up finds it)")
+	f.StringSliceVar(&flags.Tasks, "tasks", nil, "`names` of tasks, by commas (default: all but robustness)")
+	f.StringVar(&flags.out, "out", "", "`file` for the report, JSON")
+	f.StringVar(&flags.html, "html", "", "`file` for the report as a page that needs no other file")
+	f.IntVar(&flags.Limit, "limit", 0, "only the first clips (default: all)")
+	f.Uint64Var(&flags.Seed, "seed", 1, "seed of shuffles, noise and intervals")
+	f.StringVar(&flags.Questions, "questions", "", "JSON `file` of wordings by task (default: built in)")
+	f.StringVar(&flags.Cache, "cache", "", "`file` that keeps answers (default: the report's name and .answers)")
+	f.BoolVar(&flags.noCache, "no-cache", false, "ask everything anew and keep nothing")
+	f.StringVar(&flags.judgeURL, "judge", "", "base `URL` of an OpenAI-compatible API that judges captions; its key is $LARK_JUDGE_KEY")
+	f.StringVar(&flags.judgeModel, "judge-model", "", "`name` of the model that judges")
+	f.StringVar(&flags.against, "against", "", "report `file` of another run, whose captions the judge compares with")
+	f.BoolVar(&flags.json, "json", false, "print the summary as JSON instead of a table")
 	return cmd
 }
 
-func (a *app) eval(cmd *cobra.Command, cfg eval.Config, asJSON bool, answers string) error {
-	folder, err := a.folder()
+func (f *evalFlags) check() error {
+	switch {
+	case f.Set == "":
+		return errors.New("--set names no folder: it holds set.jsonl")
+	case f.out == "":
+		return errors.New("--out names no file: the report goes there")
+	case f.server != "" && f.model != "":
+		return errors.New("of --server and --model only one can be given")
+	case f.Limit < 0:
+		return errors.New("--limit must not be below 0")
+	case f.noCache && f.Cache != "":
+		return errors.New("of --cache and --no-cache only one can be given")
+	case (f.judgeURL == "") != (f.judgeModel == ""):
+		return errors.New("--judge and --judge-model go together")
+	case f.against != "" && f.judgeURL == "":
+		return errors.New("--against needs a judge: name one with --judge")
+	}
+	if f.Cache == "" && !f.noCache {
+		f.Cache = f.out + ".answers"
+	}
+	return eval.CheckTasks(f.Tasks)
+}
+
+func (a *app) eval(ctx context.Context, flags evalFlags) (err error) {
+	if err := a.evalJudge(&flags); err != nil {
+		return err
+	}
+	model, err := a.evalModel(ctx, flags)
 	if err != nil {
 		return err
 	}
-	if cfg.ModelDir, err = up.FindModel(cfg.ModelDir, folder); err != nil {
-		return err
-	}
-	if answers != "" {
-		file, err := os.Create(answers)
-		if err != nil {
-			return fmt.Errorf("making answers file: %w", err)
-		}
-		defer file.Close()
-		cfg.Answers = file
-	}
+	defer func() { err = errors.Join(err, model.Close()) }()
 	if isTerminal(a.Err) {
-		cfg.Progress = func(done, of int) { _, _ = fmt.Fprintf(a.Err, "\r\x1b[K%d of %d clips", done, of) }
+		flags.Progress = func(done, of int) { _, _ = fmt.Fprintf(a.Err, "\r\x1b[K%d of %d clips", done, of) }
 		defer func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }()
 	}
-	report, err := eval.Run(cmd.Context(), cfg)
+	report, err := eval.Run(ctx, model, flags.Config)
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return json.NewEncoder(a.Out).Encode(report)
+	err = writeWhole(flags.out, func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", " ")
+		return enc.Encode(report)
+	})
+	if err == nil && flags.html != "" {
+		err = writeWhole(flags.html, func(w io.Writer) error { return eval.WritePage(ctx, w, report, flags.Set) })
+	}
+	if err != nil {
+		return err
+	}
+	if flags.json {
+		return json.NewEncoder(a.Out).Encode(report.Summary)
 	}
 	eval.WriteTable(a.Out, report)
+	return nil
+}
+
+// evalJudge opens the judge and reads the captions to compare with.
+func (a *app) evalJudge(flags *evalFlags) error {
+	if flags.judgeURL == "" {
+		return nil
+	}
+	j, err := judge.New(judge.Config{URL: flags.judgeURL, Model: flags.judgeModel, Key: os.Getenv("LARK_JUDGE_KEY")})
+	if err != nil {
+		return usage(err)
+	}
+	flags.Judge = j
+	if flags.against == "" {
+		return nil
+	}
+	flags.Rival, err = eval.ReadCaptions(flags.against)
+	return err
+}
+
+func (a *app) evalModel(ctx context.Context, flags evalFlags) (eval.Model, error) {
+	if flags.server != "" {
+		gateway, err := client.New(flags.server, nil)
+		if err != nil {
+			return nil, usage(err)
+		}
+		return eval.OpenServer(ctx, gateway)
+	}
+	folder, err := a.folder()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := up.FindModel(flags.model, folder)
+	if err != nil {
+		return nil, err
+	}
+	return eval.OpenLocal(ctx, dir)
+}
+
+// writeWhole writes a file that appears only when it is whole.
+func writeWhole(path string, write func(io.Writer) error) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err = errors.Join(write(file), file.Chmod(0o644), file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(file.Name()))
+	}
 	return nil
 }
