@@ -64,7 +64,8 @@ golden() { # the Go code must agree with what the trainer exported
 
 eval_() { # through the Go path, free generation; the figures go into model.yaml, whose digest does not cover them
     (cd ../lark && go build -o "$dir/lark" ./cmd/lark)
-    "$dir/lark" eval --json --model "$bundle" "$dir/data/test" >"$dir/quality.json"
+    "$dir/lark" eval import manifest --from "$dir/data/test" --out "$dir/data/test"
+    "$dir/lark" eval --json --model "$bundle" --set "$dir/data/test" --out "$dir/eval.json" --html "$dir/eval.html" >"$dir/quality.json"
     export_
     "$python" -m nano.report "$dir/quality.json"
 }

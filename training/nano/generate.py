@@ -140,7 +140,7 @@ def write_clip(base: str, pcm: np.ndarray, label: dict) -> None:
 
 
 def write_manifest(out: str) -> None:
-    """Write manifest.jsonl: one line per clip with music, in the form that `lark eval` reads."""
+    """Write manifest.jsonl: one line per clip with music, which `lark eval import manifest` makes a set of."""
     keys = ["tempo_bpm", "key", "mode", "metre", "families", "drums"]
     with open(os.path.join(out, "manifest.jsonl"), "w", encoding="ascii") as f:
         for name in sorted(n for n in os.listdir(out) if n.endswith(".json")):

@@ -1,4 +1,4 @@
-"""Score Essentia on the labelled clips that `lark eval` reads: python essentia_scores.py DIR/manifest.jsonl.
+"""Score Essentia on the labelled clips of `nano.generate`: python essentia_scores.py DIR/manifest.jsonl.
 
 Needs `pip install essentia numpy`. Tempo: RhythmExtractor2013 (multifeature and degara). Key: KeyExtractor with each profile given.
 Prints one Markdown row per method, with the measures of `lark eval`.

@@ -59,6 +59,8 @@ func TestEvalRefuses(t *testing.T) {
 		`task "tempi" is not known`:          {"eval", "--set", "x", "--out", "r", "--tasks", "key,tempi"},
 		"--judge and --judge-model":          {"eval", "--set", "x", "--out", "r", "--judge", "http://h"},
 		"is no URL of a judge":               {"eval", "--set", "x", "--out", "r", "--judge", "h", "--judge-model", "m"},
+		"both are needed":                    {"eval", "import", "gtzan", "--from", "x"},
+		`invalid argument "fma"`:             {"eval", "import", "fma", "--from", "x", "--out", "y"},
 		"of --cache and --no-cache only one": {"eval", "--set", "x", "--out", "r", "--cache", "c", "--no-cache"},
 	} {
 		code, _, errs := run(t, args...)

@@ -1,0 +1,102 @@
+package importer
+
+import (
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/larkstream/larkstream/lab/eval"
+)
+
+// musicnetInstruments are the General MIDI programs, from 1, that MusicNet's labels hold.
+var musicnetInstruments = map[string]string{
+	"1": "piano", "7": "harpsichord", "41": "violin", "42": "viola", "43": "cello", "44": "double bass", "61": "horn", "69": "oboe", "71": "bassoon",
+	"72": "clarinet", "74": "flute",
+}
+
+const (
+	musicnetRate = 44100
+	// The window of LLark's rule: seconds 30 to 55 of a track of 60 s or more, else the first 25.
+	windowFrom, windowSpan, longTrack = 30, 25, 60
+)
+
+// musicnet (Thickstun et al., ICLR 2017) lies as {train,test}_data/ID.wav with {train,test}_labels/ID.csv, whose columns are start_time, end_time
+// (samples), instrument, note, start_beat, end_beat, note_value; musicnet_metadata.csv holds the lengths. Labels are the instruments that sound in the
+// window that models hear.
+func musicnet(c *collection) error {
+	seconds := map[string]float64{}
+	if path := c.first("musicnet_metadata.csv"); path != "" {
+		err := c.table(path, ',', []string{"id", "seconds"}, func(r row) error {
+			seconds[r.get("id")], _ = strconv.ParseFloat(r.get("seconds"), 64)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := c.need("test_labels", "train_labels"); err != nil {
+		return err
+	}
+	for _, split := range []string{"test", "train"} {
+		dir := c.first(split + "_labels")
+		if dir == "" {
+			continue
+		}
+		names, err := files(dir, ".csv")
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			id := strings.TrimSuffix(name, ".csv")
+			heard, err := c.musicnetHeard(filepath.Join(dir, name), seconds[id])
+			if err != nil {
+				return err
+			}
+			if len(heard) == 0 {
+				c.skip(noLabel, id)
+				continue
+			}
+			c.add(split+"/"+id, c.path(split+"_data", id+".wav"), eval.Labels{Instruments: &heard})
+		}
+	}
+	return nil
+}
+
+// musicnetHeard are the instruments with a note in the window; seconds 0 = the length is that of the last note.
+func (c *collection) musicnetHeard(path string, seconds float64) ([]string, error) {
+	type note struct {
+		from, to float64
+		name     string
+	}
+	var notes []note
+	err := c.table(path, ',', []string{"start_time", "end_time", "instrument"}, func(r row) error {
+		from, err1 := strconv.ParseFloat(r.get("start_time"), 64)
+		to, err2 := strconv.ParseFloat(r.get("end_time"), 64)
+		name := musicnetInstruments[r.get("instrument")]
+		if err1 != nil || err2 != nil || name == "" {
+			c.skip(badRow, filepath.Base(path)+" note "+strconv.Itoa(len(notes)))
+			return nil
+		}
+		notes = append(notes, note{from / musicnetRate, to / musicnetRate, name})
+		return nil
+	})
+	last := seconds
+	if last == 0 {
+		for _, n := range notes {
+			last = max(last, n.to)
+		}
+	}
+	from := 0.0
+	if last >= longTrack {
+		from = windowFrom
+	}
+	var heard []string
+	for _, n := range notes {
+		if n.to > from && n.from < from+windowSpan && !slices.Contains(heard, n.name) {
+			heard = append(heard, n.name)
+		}
+	}
+	slices.Sort(heard)
+	return heard, err
+}

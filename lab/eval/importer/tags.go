@@ -1,0 +1,145 @@
+package importer
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/larkstream/larkstream/lab/eval"
+)
+
+// jamendoNames are tags of MTG-Jamendo that are written as one word.
+var jamendoNames = map[string]string{
+	"acousticbassguitar": "bass guitar", "acousticguitar": "acoustic guitar", "classicalguitar": "classical guitar", "doublebass": "double bass",
+	"drummachine": "drum machine", "electricguitar": "electric guitar", "electricpiano": "electric piano", "pipeorgan": "organ", "hiphop": "hip hop",
+	"drumnbass": "drum and bass", "easylistening": "easy listening", "newage": "new age", "singersongwriter": "singer-songwriter", "synthpop": "synth pop",
+}
+
+func jamendoName(tag string) string {
+	if n, ok := jamendoNames[tag]; ok {
+		return n
+	}
+	return tag
+}
+
+// jamendo (MTG-Jamendo, Bogdanov et al., 2019) lists tracks in TSV: TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION, and then any number of tags such as
+// genre---rock; audio lies as 48/948.mp3 or, in low quality, 48/948.low.mp3. The first test split is taken where it is there.
+func jamendo(c *collection) error {
+	path, err := c.need(
+		"data/splits/split-0/autotagging-test.tsv", "splits/split-0/autotagging-test.tsv", "autotagging-test.tsv", "data/autotagging.tsv", "autotagging.tsv",
+		"data/raw_30s_cleantags_50artists.tsv", "raw_30s_cleantags_50artists.tsv",
+	)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var genres []string
+	scan := bufio.NewScanner(file)
+	scan.Buffer(make([]byte, 4096), maxAnnotation)
+	for first := true; scan.Scan(); first = false {
+		fields := strings.Split(strings.TrimSpace(scan.Text()), "\t")
+		if first && fields[0] == "TRACK_ID" {
+			continue
+		}
+		if len(fields) < 6 {
+			c.skip(badRow, scan.Text())
+			continue
+		}
+		labels := jamendoLabels(fields[5:])
+		if labels.Genre != "" && !slices.Contains(genres, labels.Genre) {
+			genres = append(genres, labels.Genre)
+		}
+		if labels.Genre == "" && labels.Instruments == nil {
+			c.skip(noLabel, fields[0])
+			continue
+		}
+		c.add(fields[0], c.jamendoAudio(fields[3]), labels)
+	}
+	slices.Sort(genres)
+	c.choices(genres)
+	return scan.Err()
+}
+
+// choices gives every clip with a genre the same list to choose from.
+func (c *collection) choices(genres []string) {
+	for i := range c.clips {
+		if c.clips[i].Labels.Genre != "" {
+			c.clips[i].Labels.GenreChoices = genres
+		}
+	}
+}
+
+func (c *collection) jamendoAudio(path string) string {
+	low := strings.TrimSuffix(path, ".mp3") + ".low.mp3"
+	return c.first(path, low, "audio/"+path, "audio/"+low, "raw_30s/audio/"+path, "raw_30s/audio-low/"+low, "autotagging/audio/"+path)
+}
+
+// jamendoLabels takes instruments, and a genre where there is exactly one.
+func jamendoLabels(tags []string) eval.Labels {
+	var l eval.Labels
+	var genres, instruments []string
+	for _, t := range tags {
+		switch kind, name, _ := strings.Cut(t, "---"); {
+		case kind == "genre":
+			genres = append(genres, jamendoName(name))
+		case kind == "instrument" && eval.IsInstrument(jamendoName(name)):
+			instruments = append(instruments, jamendoName(name))
+		}
+	}
+	if len(genres) == 1 {
+		l.Genre = genres[0]
+	}
+	if len(instruments) > 0 {
+		l.Instruments = &instruments
+	}
+	return l
+}
+
+// magnaGenres are the tags of MagnaTagATune that name a genre.
+var magnaGenres = []string{
+	"classical", "rock", "techno", "electronic", "ambient", "opera", "indian", "country", "metal", "pop", "new age", "jazz", "blues", "folk", "punk",
+	"hip hop", "disco", "funk", "reggae", "trance", "dance", "medieval", "baroque", "celtic", "jungle", "industrial", "house", "rap", "heavy metal", "hard rock",
+}
+
+// magnatagatune (Law et al., ISMIR 2009) lists clips in annotations_final.csv, with tabs and quotes: clip_id, 188 tags as 0 or 1, mp3_path. Three files of the
+// distribution are empty.
+func magnatagatune(c *collection) error {
+	path, err := c.need("annotations_final.csv", "data/annotations_final.csv")
+	if err != nil {
+		return err
+	}
+	return c.table(path, '\t', []string{"clip_id", "mp3_path"}, func(r row) error {
+		var l eval.Labels
+		var genres, instruments []string
+		for name := range r.at {
+			if r.get(name) != "1" || name == "clip_id" {
+				continue
+			}
+			if slices.Contains(magnaGenres, name) {
+				genres = append(genres, name)
+			}
+			if eval.IsInstrument(name) && !slices.Contains(magnaGenres, name) {
+				instruments = append(instruments, name)
+			}
+		}
+		if len(genres) == 1 {
+			l.Genre, l.GenreChoices = genres[0], magnaGenres
+		}
+		if slices.Sort(instruments); len(instruments) > 0 {
+			l.Instruments = &instruments
+		}
+		if l.Genre == "" && l.Instruments == nil {
+			c.skip(noLabel, r.get("clip_id"))
+			return nil
+		}
+		mp3 := filepath.ToSlash(r.get("mp3_path"))
+		c.add(r.get("clip_id"), c.first(mp3, "audio/"+mp3, "mp3/"+mp3), l)
+		return nil
+	})
+}
