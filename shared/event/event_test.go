@@ -72,6 +72,10 @@ func samples() map[string]proto.Message {
 	answered.Timings.TotalMs, answered.Timings.QueueMs = 1000, 687.5
 	tagged := proto.CloneOf(answered)
 	tagged.ResponseSchema, tagged.Answer = event.SchemaTags, `{"tempo_bpm":105,"key":null}`
+	checked := proto.CloneOf(answered)
+	checked.Window.Measured = &eventpb.Measured{TempoBpm: 121.5, TempoConfidence: 0.75, Key: "A minor", KeyConfidence: 0.5, Metre: "3/4", MetreConfidence: 0.25, Content: "music", ContentConfidence: 1}
+	checked.Check = &eventpb.Check{Agrees: true, Measured: "A minor", Confidence: 0.5}
+	checked.Support = map[string]*eventpb.Check{"key": {Measured: "A", Confidence: 0.5}, "mode": {Agrees: true, Measured: "minor", Confidence: 0.5}}
 	tagging := job()
 	tagging.ResponseSchema = event.SchemaTags
 	return map[string]proto.Message{
@@ -84,8 +88,9 @@ func samples() map[string]proto.Message {
 			JobId: "job-1", Track: task().GetTrack(), Questions: 2,
 			Windows: []*eventpb.Window{{Index: 0, Hash: windowHash, Span: &eventpb.Span{EndS: 25}}},
 		},
-		"outcome":      answered,
-		"outcome-tags": tagged,
+		"outcome":         answered,
+		"outcome-tags":    tagged,
+		"outcome-checked": checked,
 		"event": &eventpb.Event{
 			JobId: "job-1", AtUnixMs: 1_790_000_000_500,
 			Body: &eventpb.Event_Token{Token: &eventpb.TokenDelta{QuestionIndex: 1, WindowIndex: 2, Seq: 3, Text: " minor"}},
@@ -268,6 +273,31 @@ func TestFaultsOfTracksAreBounded(t *testing.T) {
 		require.Error(t, event.Validate(&eventpb.WindowReady{Task: tk}), name)
 		require.Error(t, event.Validate(event.FailedOutcome(tk, tk.GetQuestions()[0], event.Failure{Code: event.CodeInternal})), name)
 	}
+}
+
+func TestMeasurementsAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*eventpb.Outcome){
+		"tempo":        func(o *eventpb.Outcome) { o.Window.Measured.TempoBpm = math.Inf(1) },
+		"key":          func(o *eventpb.Outcome) { o.Window.Measured.Key = strings.Repeat("b", 33) },
+		"confidence":   func(o *eventpb.Outcome) { o.Check.Confidence = math.NaN() },
+		"words":        func(o *eventpb.Outcome) { o.Support["key"].Measured = strings.Repeat("b", 129) },
+		"many":         func(o *eventpb.Outcome) { o.Support = manyChecks(17) },
+		"below naught": func(o *eventpb.Outcome) { o.Window.Measured.KeyConfidence = -1 },
+	} {
+		o := proto.CloneOf(samples()["outcome-checked"].(*eventpb.Outcome))
+		require.NoError(t, event.Validate(o))
+		spoil(o)
+		require.Error(t, event.Validate(o), name)
+	}
+}
+
+func manyChecks(n int) map[string]*eventpb.Check {
+	out := map[string]*eventpb.Check{}
+	for i := range n {
+		out[strings.Repeat("x", i+1)] = &eventpb.Check{}
+	}
+	return out
 }
 
 func TestEveryRecordRefusesAnUnknownSchema(t *testing.T) {

@@ -3,6 +3,7 @@ package event
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -129,6 +130,9 @@ func validateWindow(w *eventpb.Window) error {
 	if len(w.GetWarnings()) > MaxWarnings || slices.ContainsFunc(w.GetWarnings(), func(c string) bool { return !warningPattern.MatchString(c) }) {
 		return errors.New("window.warnings are malformed")
 	}
+	if err := validateMeasured(w.GetMeasured()); err != nil {
+		return err
+	}
 	if w.GetIndex() >= MaxWindows {
 		return fmt.Errorf("window.index %d is over %d", w.GetIndex(), MaxWindows-1)
 	}
@@ -136,6 +140,23 @@ func validateWindow(w *eventpb.Window) error {
 		return nil // the window of a track that could not be cut
 	}
 	return validateSpan(w.GetSpan())
+}
+
+// maxReading bounds the name of a reading, such as "Eb minor".
+const maxReading = 32
+
+func validateMeasured(m *eventpb.Measured) error {
+	for _, v := range []float64{m.GetTempoBpm(), m.GetTempoConfidence(), m.GetKeyConfidence(), m.GetMetreConfidence(), m.GetContentConfidence()} {
+		if !finite(v) || v < 0 {
+			return fmt.Errorf("window.measured holds %g", v)
+		}
+	}
+	for _, s := range []string{m.GetKey(), m.GetMetre(), m.GetContent()} {
+		if len(s) > maxReading {
+			return fmt.Errorf("window.measured holds a name of %d bytes, limit %d", len(s), maxReading)
+		}
+	}
+	return nil
 }
 
 func validateSpan(s *eventpb.Span) error {
@@ -220,7 +241,26 @@ func validateOutcome(m *eventpb.Outcome) error {
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())
 	}
-	return errors.Join(validateTrack(m.GetTrack()), validateWindow(m.GetWindow()), optionsOf(m).Validate())
+	return errors.Join(validateTrack(m.GetTrack()), validateWindow(m.GetWindow()), validateChecks(m), optionsOf(m).Validate())
+}
+
+// Bounds of what an outcome says of measurements.
+const (
+	maxSupport  = 16
+	maxMeasured = 128
+)
+
+func validateChecks(m *eventpb.Outcome) error {
+	if len(m.GetSupport()) > maxSupport {
+		return fmt.Errorf("support for %d fields, at most %d", len(m.GetSupport()), maxSupport)
+	}
+	checks := append(slices.Collect(maps.Values(m.GetSupport())), m.GetCheck())
+	for _, c := range checks {
+		if !finite(c.GetConfidence()) || c.GetConfidence() < 0 || len(c.GetMeasured()) > maxMeasured {
+			return errors.New("a check of the answer is malformed")
+		}
+	}
+	return nil
 }
 
 func validateEvent(m *eventpb.Event) error {

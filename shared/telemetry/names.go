@@ -25,6 +25,7 @@ const (
 	SpanSubmit = "POST /v1/jobs"
 
 	SpanDecode  = "decode audio"
+	SpanMeasure = "measure window"
 	SpanEncode  = "encode window"
 	SpanProject = "project embedding"
 	SpanPrefill = "prefill"

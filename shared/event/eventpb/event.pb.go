@@ -709,7 +709,9 @@ type Window struct {
 	// Number of PCM samples.
 	Samples int64 `protobuf:"varint,6,opt,name=samples,proto3" json:"samples,omitempty"`
 	// Codes of the track's warnings of damage that lies in this window, or may lie in it.
-	Warnings      []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,7,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// What signal processing hears in the window; left out where the chunker does not measure.
+	Measured      *Measured `protobuf:"bytes,8,opt,name=measured,proto3" json:"measured,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -793,6 +795,181 @@ func (x *Window) GetWarnings() []string {
 	return nil
 }
 
+func (x *Window) GetMeasured() *Measured {
+	if x != nil {
+		return x.Measured
+	}
+	return nil
+}
+
+// What engine/mir measures of a window. A zero value is a reading that there is none of; each confidence is how likely its reading is to be right, 0 to 1.
+type Measured struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Beats per minute.
+	TempoBpm        float64 `protobuf:"fixed64,1,opt,name=tempo_bpm,json=tempoBpm,proto3" json:"tempo_bpm,omitempty"`
+	TempoConfidence float64 `protobuf:"fixed64,2,opt,name=tempo_confidence,json=tempoConfidence,proto3" json:"tempo_confidence,omitempty"`
+	// As "Eb minor".
+	Key           string  `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	KeyConfidence float64 `protobuf:"fixed64,4,opt,name=key_confidence,json=keyConfidence,proto3" json:"key_confidence,omitempty"`
+	// As "3/4".
+	Metre           string  `protobuf:"bytes,5,opt,name=metre,proto3" json:"metre,omitempty"`
+	MetreConfidence float64 `protobuf:"fixed64,6,opt,name=metre_confidence,json=metreConfidence,proto3" json:"metre_confidence,omitempty"`
+	// music, or what the window holds in place of music: noise, speech, tone or silence.
+	Content           string  `protobuf:"bytes,7,opt,name=content,proto3" json:"content,omitempty"`
+	ContentConfidence float64 `protobuf:"fixed64,8,opt,name=content_confidence,json=contentConfidence,proto3" json:"content_confidence,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Measured) Reset() {
+	*x = Measured{}
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Measured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Measured) ProtoMessage() {}
+
+func (x *Measured) ProtoReflect() protoreflect.Message {
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Measured.ProtoReflect.Descriptor instead.
+func (*Measured) Descriptor() ([]byte, []int) {
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Measured) GetTempoBpm() float64 {
+	if x != nil {
+		return x.TempoBpm
+	}
+	return 0
+}
+
+func (x *Measured) GetTempoConfidence() float64 {
+	if x != nil {
+		return x.TempoConfidence
+	}
+	return 0
+}
+
+func (x *Measured) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Measured) GetKeyConfidence() float64 {
+	if x != nil {
+		return x.KeyConfidence
+	}
+	return 0
+}
+
+func (x *Measured) GetMetre() string {
+	if x != nil {
+		return x.Metre
+	}
+	return ""
+}
+
+func (x *Measured) GetMetreConfidence() float64 {
+	if x != nil {
+		return x.MetreConfidence
+	}
+	return 0
+}
+
+func (x *Measured) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
+func (x *Measured) GetContentConfidence() float64 {
+	if x != nil {
+		return x.ContentConfidence
+	}
+	return 0
+}
+
+// Whether an answer agrees with what was measured.
+type Check struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Agrees bool                   `protobuf:"varint,1,opt,name=agrees,proto3" json:"agrees,omitempty"`
+	// What was measured, in words: "121 BPM, E minor".
+	Measured string `protobuf:"bytes,2,opt,name=measured,proto3" json:"measured,omitempty"`
+	// How likely the measurement is to be right, 0 to 1.
+	Confidence    float64 `protobuf:"fixed64,3,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Check) Reset() {
+	*x = Check{}
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Check) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Check) ProtoMessage() {}
+
+func (x *Check) ProtoReflect() protoreflect.Message {
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Check.ProtoReflect.Descriptor instead.
+func (*Check) Descriptor() ([]byte, []int) {
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Check) GetAgrees() bool {
+	if x != nil {
+		return x.Agrees
+	}
+	return false
+}
+
+func (x *Check) GetMeasured() string {
+	if x != nil {
+		return x.Measured
+	}
+	return ""
+}
+
+func (x *Check) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
 // Milliseconds of work per stage so far.
 type Timings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -809,7 +986,7 @@ type Timings struct {
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +998,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +1011,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Timings) GetQueueMs() float64 {
@@ -907,7 +1084,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1096,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1109,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Task) GetJobId() string {
@@ -1022,7 +1199,7 @@ type WindowReady struct {
 
 func (x *WindowReady) Reset() {
 	*x = WindowReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1211,7 @@ func (x *WindowReady) String() string {
 func (*WindowReady) ProtoMessage() {}
 
 func (x *WindowReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1224,7 @@ func (x *WindowReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowReady.ProtoReflect.Descriptor instead.
 func (*WindowReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WindowReady) GetTask() *Task {
@@ -1070,7 +1247,7 @@ type EmbeddingReady struct {
 
 func (x *EmbeddingReady) Reset() {
 	*x = EmbeddingReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1259,7 @@ func (x *EmbeddingReady) String() string {
 func (*EmbeddingReady) ProtoMessage() {}
 
 func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1272,7 @@ func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbeddingReady.ProtoReflect.Descriptor instead.
 func (*EmbeddingReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EmbeddingReady) GetTask() *Task {
@@ -1139,7 +1316,7 @@ type PromptReady struct {
 
 func (x *PromptReady) Reset() {
 	*x = PromptReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1328,7 @@ func (x *PromptReady) String() string {
 func (*PromptReady) ProtoMessage() {}
 
 func (x *PromptReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1341,7 @@ func (x *PromptReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromptReady.ProtoReflect.Descriptor instead.
 func (*PromptReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PromptReady) GetTask() *Task {
@@ -1209,7 +1386,7 @@ type JobPlan struct {
 
 func (x *JobPlan) Reset() {
 	*x = JobPlan{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1398,7 @@ func (x *JobPlan) String() string {
 func (*JobPlan) ProtoMessage() {}
 
 func (x *JobPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1411,7 @@ func (x *JobPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPlan.ProtoReflect.Descriptor instead.
 func (*JobPlan) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *JobPlan) GetJobId() string {
@@ -1277,7 +1454,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1466,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1479,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Error) GetCode() string {
@@ -1329,7 +1506,7 @@ type Tokens struct {
 
 func (x *Tokens) Reset() {
 	*x = Tokens{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1518,7 @@ func (x *Tokens) String() string {
 func (*Tokens) ProtoMessage() {}
 
 func (x *Tokens) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1531,7 @@ func (x *Tokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
 func (*Tokens) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Tokens) GetPrompt() uint32 {
@@ -1394,13 +1571,17 @@ type Outcome struct {
 	EndedUnixMs int64    `protobuf:"varint,15,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"`
 	// As in Job.
 	ResponseSchema string `protobuf:"bytes,16,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Only of an answer in free text that names a tempo or a key.
+	Check *Check `protobuf:"bytes,17,opt,name=check,proto3" json:"check,omitempty"`
+	// Only of tags: by field, where something was measured of it.
+	Support       map[string]*Check `protobuf:"bytes,18,rep,name=support,proto3" json:"support,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +1593,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +1606,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Outcome) GetOutcomeId() string {
@@ -1540,6 +1721,20 @@ func (x *Outcome) GetResponseSchema() string {
 	return ""
 }
 
+func (x *Outcome) GetCheck() *Check {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *Outcome) GetSupport() map[string]*Check {
+	if x != nil {
+		return x.Support
+	}
+	return nil
+}
+
 // lark.events.v1: what a watcher of a job sees. Its offset in the partition is its number.
 type Event struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1558,7 +1753,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1765,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1778,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Event) GetJobId() string {
@@ -1690,7 +1885,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1897,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1910,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Progress) GetStage() string {
@@ -1767,7 +1962,7 @@ type TokenDelta struct {
 
 func (x *TokenDelta) Reset() {
 	*x = TokenDelta{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1974,7 @@ func (x *TokenDelta) String() string {
 func (*TokenDelta) ProtoMessage() {}
 
 func (x *TokenDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1987,7 @@ func (x *TokenDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenDelta.ProtoReflect.Descriptor instead.
 func (*TokenDelta) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TokenDelta) GetQuestionIndex() uint32 {
@@ -1836,7 +2031,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2043,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2056,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *JobEnded) GetState() string {
@@ -1905,7 +2100,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2112,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2125,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Control) GetJobId() string {
@@ -1999,7 +2194,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"duration_s\x18\x02 \x01(\x01R\tdurationS\x128\n" +
 	"\bwarnings\x18\x03 \x03(\v2\x1c.larkstream.event.v1.WarningR\bwarnings\x12\x1b\n" +
-	"\tmissing_s\x18\x04 \x01(\x01R\bmissingS\"\xcb\x01\n" +
+	"\tmissing_s\x18\x04 \x01(\x01R\bmissingS\"\x86\x02\n" +
 	"\x06Window\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x19\n" +
@@ -2007,7 +2202,23 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x04span\x18\x04 \x01(\v2\x19.larkstream.event.v1.SpanR\x04span\x12\x17\n" +
 	"\aheard_s\x18\x05 \x01(\x01R\x06heardS\x12\x18\n" +
 	"\asamples\x18\x06 \x01(\x03R\asamples\x12\x1a\n" +
-	"\bwarnings\x18\a \x03(\tR\bwarnings\"\xd2\x01\n" +
+	"\bwarnings\x18\a \x03(\tR\bwarnings\x129\n" +
+	"\bmeasured\x18\b \x01(\v2\x1d.larkstream.event.v1.MeasuredR\bmeasured\"\x95\x02\n" +
+	"\bMeasured\x12\x1b\n" +
+	"\ttempo_bpm\x18\x01 \x01(\x01R\btempoBpm\x12)\n" +
+	"\x10tempo_confidence\x18\x02 \x01(\x01R\x0ftempoConfidence\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12%\n" +
+	"\x0ekey_confidence\x18\x04 \x01(\x01R\rkeyConfidence\x12\x14\n" +
+	"\x05metre\x18\x05 \x01(\tR\x05metre\x12)\n" +
+	"\x10metre_confidence\x18\x06 \x01(\x01R\x0fmetreConfidence\x12\x18\n" +
+	"\acontent\x18\a \x01(\tR\acontent\x12-\n" +
+	"\x12content_confidence\x18\b \x01(\x01R\x11contentConfidence\"[\n" +
+	"\x05Check\x12\x16\n" +
+	"\x06agrees\x18\x01 \x01(\bR\x06agrees\x12\x1a\n" +
+	"\bmeasured\x18\x02 \x01(\tR\bmeasured\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x03 \x01(\x01R\n" +
+	"confidence\"\xd2\x01\n" +
 	"\aTimings\x12\x19\n" +
 	"\bqueue_ms\x18\x01 \x01(\x01R\aqueueMs\x12\x19\n" +
 	"\bchunk_ms\x18\x02 \x01(\x01R\achunkMs\x12\x1b\n" +
@@ -2053,7 +2264,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\x9d\x05\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\"\xec\x06\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -2072,7 +2283,12 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x06tokens\x18\r \x01(\v2\x1b.larkstream.event.v1.TokensR\x06tokens\x12\x19\n" +
 	"\btrace_id\x18\x0e \x01(\tR\atraceId\x12\"\n" +
 	"\rended_unix_ms\x18\x0f \x01(\x03R\vendedUnixMs\x12'\n" +
-	"\x0fresponse_schema\x18\x10 \x01(\tR\x0eresponseSchema\"\xab\x02\n" +
+	"\x0fresponse_schema\x18\x10 \x01(\tR\x0eresponseSchema\x120\n" +
+	"\x05check\x18\x11 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05check\x12C\n" +
+	"\asupport\x18\x12 \x03(\v2).larkstream.event.v1.Outcome.SupportEntryR\asupport\x1aV\n" +
+	"\fSupportEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"\xab\x02\n" +
 	"\x05Event\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1c\n" +
 	"\n" +
@@ -2133,7 +2349,7 @@ func file_larkstream_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_larkstream_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(PlanMode)(0),          // 0: larkstream.event.v1.PlanMode
 	(State)(0),             // 1: larkstream.event.v1.State
@@ -2146,20 +2362,23 @@ var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(*Warning)(nil),        // 8: larkstream.event.v1.Warning
 	(*Track)(nil),          // 9: larkstream.event.v1.Track
 	(*Window)(nil),         // 10: larkstream.event.v1.Window
-	(*Timings)(nil),        // 11: larkstream.event.v1.Timings
-	(*Task)(nil),           // 12: larkstream.event.v1.Task
-	(*WindowReady)(nil),    // 13: larkstream.event.v1.WindowReady
-	(*EmbeddingReady)(nil), // 14: larkstream.event.v1.EmbeddingReady
-	(*PromptReady)(nil),    // 15: larkstream.event.v1.PromptReady
-	(*JobPlan)(nil),        // 16: larkstream.event.v1.JobPlan
-	(*Error)(nil),          // 17: larkstream.event.v1.Error
-	(*Tokens)(nil),         // 18: larkstream.event.v1.Tokens
-	(*Outcome)(nil),        // 19: larkstream.event.v1.Outcome
-	(*Event)(nil),          // 20: larkstream.event.v1.Event
-	(*Progress)(nil),       // 21: larkstream.event.v1.Progress
-	(*TokenDelta)(nil),     // 22: larkstream.event.v1.TokenDelta
-	(*JobEnded)(nil),       // 23: larkstream.event.v1.JobEnded
-	(*Control)(nil),        // 24: larkstream.event.v1.Control
+	(*Measured)(nil),       // 11: larkstream.event.v1.Measured
+	(*Check)(nil),          // 12: larkstream.event.v1.Check
+	(*Timings)(nil),        // 13: larkstream.event.v1.Timings
+	(*Task)(nil),           // 14: larkstream.event.v1.Task
+	(*WindowReady)(nil),    // 15: larkstream.event.v1.WindowReady
+	(*EmbeddingReady)(nil), // 16: larkstream.event.v1.EmbeddingReady
+	(*PromptReady)(nil),    // 17: larkstream.event.v1.PromptReady
+	(*JobPlan)(nil),        // 18: larkstream.event.v1.JobPlan
+	(*Error)(nil),          // 19: larkstream.event.v1.Error
+	(*Tokens)(nil),         // 20: larkstream.event.v1.Tokens
+	(*Outcome)(nil),        // 21: larkstream.event.v1.Outcome
+	(*Event)(nil),          // 22: larkstream.event.v1.Event
+	(*Progress)(nil),       // 23: larkstream.event.v1.Progress
+	(*TokenDelta)(nil),     // 24: larkstream.event.v1.TokenDelta
+	(*JobEnded)(nil),       // 25: larkstream.event.v1.JobEnded
+	(*Control)(nil),        // 26: larkstream.event.v1.Control
+	nil,                    // 27: larkstream.event.v1.Outcome.SupportEntry
 }
 var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	4,  // 0: larkstream.event.v1.Job.audio:type_name -> larkstream.event.v1.Audio
@@ -2169,34 +2388,38 @@ var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	6,  // 4: larkstream.event.v1.Job.decode:type_name -> larkstream.event.v1.Decode
 	8,  // 5: larkstream.event.v1.Track.warnings:type_name -> larkstream.event.v1.Warning
 	3,  // 6: larkstream.event.v1.Window.span:type_name -> larkstream.event.v1.Span
-	9,  // 7: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
-	10, // 8: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
-	5,  // 9: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
-	6,  // 10: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
-	2,  // 11: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
-	11, // 12: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
-	12, // 13: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
-	12, // 14: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
-	12, // 15: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
-	9,  // 16: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
-	10, // 17: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
-	5,  // 18: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
-	1,  // 19: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
-	17, // 20: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
-	9,  // 21: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
-	10, // 22: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
-	2,  // 23: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
-	11, // 24: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
-	18, // 25: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
-	21, // 26: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
-	22, // 27: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
-	19, // 28: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
-	23, // 29: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	11, // 7: larkstream.event.v1.Window.measured:type_name -> larkstream.event.v1.Measured
+	9,  // 8: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
+	10, // 9: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
+	5,  // 10: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
+	6,  // 11: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
+	2,  // 12: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
+	13, // 13: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
+	14, // 14: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
+	14, // 15: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
+	14, // 16: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
+	9,  // 17: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
+	10, // 18: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
+	5,  // 19: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
+	1,  // 20: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
+	19, // 21: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
+	9,  // 22: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
+	10, // 23: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
+	2,  // 24: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
+	13, // 25: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
+	20, // 26: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
+	12, // 27: larkstream.event.v1.Outcome.check:type_name -> larkstream.event.v1.Check
+	27, // 28: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
+	23, // 29: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
+	24, // 30: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
+	21, // 31: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
+	25, // 32: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
+	12, // 33: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_larkstream_event_v1_event_proto_init() }
@@ -2204,7 +2427,7 @@ func file_larkstream_event_v1_event_proto_init() {
 	if File_larkstream_event_v1_event_proto != nil {
 		return
 	}
-	file_larkstream_event_v1_event_proto_msgTypes[17].OneofWrappers = []any{
+	file_larkstream_event_v1_event_proto_msgTypes[19].OneofWrappers = []any{
 		(*Event_Progress)(nil),
 		(*Event_Token)(nil),
 		(*Event_Outcome)(nil),
@@ -2216,7 +2439,7 @@ func file_larkstream_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larkstream_event_v1_event_proto_rawDesc), len(file_larkstream_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
