@@ -6,6 +6,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
+	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
@@ -17,8 +18,8 @@ import (
 // Memory in bytes.
 const (
 	// trackMemory is what decoding and cutting one track takes in this process at most: a decoder's largest block, the resampler's table,
-	// one window of PCM twice, one embedding, and as much again that waits to be collected.
-	trackMemory = 32 << 20
+	// one window of PCM three times, what measuring it takes (20 MB), one embedding, and as much again that waits to be collected.
+	trackMemory = 64 << 20
 	// otherMemory is what the rest of the process takes.
 	otherMemory = 192 << 20
 )
@@ -64,7 +65,11 @@ func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Ste
 	if decoder.FFmpeg() == "" {
 		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
 	}
-	h, err := handle.New(handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Limits: cfg.Job.limits()})
+	deps := handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Limits: cfg.Job.limits()}
+	if cfg.Measure {
+		deps.Measure = check.Window
+	}
+	h, err := handle.New(deps)
 	if err != nil {
 		return worker.Opened{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
@@ -24,13 +25,15 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = event.StageChunker
 
-// Deps are what a Handler works with; all are needed.
+// Deps are what a Handler works with; all but Measure are needed.
 type Deps struct {
 	worker.Step
 	Cutter *cut.Cutter
 	Blobs  *blob.Store
 	Cache  cache.Cache
 	Limits Limits
+	// Measure measures each window, so that answers about it can be checked; nil leaves windows unmeasured.
+	Measure func(pcm []int16) check.Measured
 }
 
 // Handler handles the messages of lark.jobs.v1. It is safe for concurrent use.
@@ -73,7 +76,7 @@ func (h *Handler) Job(ctx context.Context, job *eventpb.Job) ([]proto.Message, e
 // planned returns the job's windows with PCM or an embedding behind each: from the stored plan if everything that
 // the plan needs is still there, else by decoding the track.
 func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule) (*track, error) {
-	key := planKey(job.GetAudio().GetSha256(), rule)
+	key := h.planKey(job.GetAudio().GetSha256(), rule)
 	known, err := h.loadPlan(ctx, key)
 	if err != nil {
 		return nil, err
@@ -130,9 +133,13 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 		if err := h.Limits.checkAnswers(w.Of, want.questions); err != nil {
 			return err
 		}
-		t.windows = append(t.windows, h.window(w))
+		known := h.window(w)
+		t.windows = append(t.windows, known)
 		if want.hash != "" && want.hash != w.Hash {
 			return nil
+		}
+		if want.hash == "" && len(t.windows) <= maxMeasured {
+			known.pb.Measured = h.measure(ctx, w.PCM)
 		}
 		if err := room.take(w.Hash, len(w.PCM)); err != nil {
 			return err

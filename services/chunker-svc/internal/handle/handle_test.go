@@ -254,7 +254,7 @@ func TestDamagedPlanIsMadeAgain(t *testing.T) {
 	j := job(f.put(t, wav(3)), eventpb.PlanMode_PLAN_MODE_AUTO)
 	want, err := f.handle(t, j)
 	require.NoError(t, err)
-	key := planKey(j.GetAudio().GetSha256(), jobRule(f, j))
+	key := f.planKey(j.GetAudio().GetSha256(), jobRule(f, j))
 	require.NoError(t, f.store.PutBytes(t.Context(), key, []byte("\xff\xff nonsense")))
 	got, err := f.handle(t, j)
 	require.NoError(t, err)

@@ -10,11 +10,15 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
+
+// maxPlanBytes bounds a stored plan: the largest record, and what was measured of its windows.
+const maxPlanBytes = event.MaxValueBytes + 128*maxMeasured
 
 // storedJobID stands in the job id of stored plans, which belong to no job.
 const storedJobID = "stored-plan"
@@ -51,14 +55,19 @@ type knownWindow struct {
 	frames, width int
 }
 
-// planKey names the windows of an audio file under a rule, so that a repeated question skips decoding.
-func planKey(sha256 string, rule plan.Rule) string {
-	return "plan/v2/" + sha256 + "/" + rule.Hash()
+// planKey names the windows of an audio file under a rule, so that a repeated question skips decoding and measuring. Plans with measured windows have
+// keys of their own: a plan from before measuring was switched on, or by other estimators, does not serve.
+func (h *Handler) planKey(sha256 string, rule plan.Rule) string {
+	key := "plan/v2/" + sha256 + "/" + rule.Hash()
+	if h.Measure != nil {
+		key += "+mir" + check.Revision
+	}
+	return key
 }
 
 // loadPlan returns a stored plan, nil if there is none that can be used.
 func (h *Handler) loadPlan(ctx context.Context, key string) (*track, error) {
-	raw, err := h.Blobs.GetBytes(ctx, key, event.MaxValueBytes)
+	raw, err := h.Blobs.GetBytes(ctx, key, maxPlanBytes)
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrTooLarge) {
 		return nil, nil
 	}
@@ -95,6 +104,18 @@ func (t *track) pbWindows() []*eventpb.Window {
 	return out
 }
 
+// unmeasured are the windows for the job's plan on the log, where nobody reads what was measured and the largest plan fills a record.
+func (t *track) unmeasured() []*eventpb.Window {
+	out := t.pbWindows()
+	for i, w := range out {
+		if w.GetMeasured() != nil {
+			out[i] = proto.CloneOf(w)
+			out[i].Measured = nil
+		}
+	}
+	return out
+}
+
 // lookUp asks the cache for every window's embedding. complete tells whether each window has an embedding or, if not, its PCM.
 func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err error) {
 	for _, w := range t.windows {
@@ -117,7 +138,7 @@ func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err erro
 // outputs are the plan first, then the windows in order.
 func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms float64) []proto.Message {
 	out := []proto.Message{&eventpb.JobPlan{
-		JobId: job.GetJobId(), Track: t.pb(), Windows: t.pbWindows(), Questions: uint32(len(job.GetQuestions())),
+		JobId: job.GetJobId(), Track: t.pb(), Windows: t.unmeasured(), Questions: uint32(len(job.GetQuestions())),
 	}}
 	for _, w := range t.windows {
 		out = append(out, h.ready(ctx, job, t, w, ms))
