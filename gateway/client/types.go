@@ -174,24 +174,34 @@ const (
 
 // Outcome is the one terminal result of one question on one window.
 type Outcome struct {
-	ID             string        `json:"id"`
-	JobID          string        `json:"job_id"`
-	QuestionIndex  int           `json:"question_index"`
-	Question       string        `json:"question"`
-	State          string        `json:"state" enum:"answered,failed,cancelled"`
-	Answer         string        `json:"answer" doc:"Text; with response_schema tags, the tags as compact JSON"`
-	ResponseSchema string        `json:"response_schema,omitempty" doc:"Form of the answer; left out = free text" enum:"tags"`
-	Tags           *tags.Tags    `json:"tags,omitempty" doc:"The answer's tags, with response_schema tags"`
-	Error          *OutcomeError `json:"error,omitempty"`
-	Track          Track         `json:"track"`
-	Window         Window        `json:"window"`
-	Model          string        `json:"model"`
-	ModelDigest    string        `json:"model_digest,omitempty"`
-	Cache          string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
-	Timings        Timings       `json:"timings_ms"`
-	Tokens         Tokens        `json:"tokens"`
-	TraceID        string        `json:"trace_id,omitempty"`
-	EndedAt        time.Time     `json:"ended_at"`
+	ID             string     `json:"id"`
+	JobID          string     `json:"job_id"`
+	QuestionIndex  int        `json:"question_index"`
+	Question       string     `json:"question"`
+	State          string     `json:"state" enum:"answered,failed,cancelled"`
+	Answer         string     `json:"answer" doc:"Text; with response_schema tags, the tags as compact JSON"`
+	ResponseSchema string     `json:"response_schema,omitempty" doc:"Form of the answer; left out = free text" enum:"tags"`
+	Tags           *tags.Tags `json:"tags,omitempty" doc:"The answer's tags, with response_schema tags"`
+	Check          *Check     `json:"check,omitempty" doc:"Of an answer in free text that names a tempo or a key: whether signal processing measures the same in the window"`
+	// Support is nil where nothing was measured.
+	Support     map[string]Check `json:"support,omitempty" doc:"Of tags: for tempo_bpm, key, mode and metre, whether signal processing measures the same in the window"`
+	Error       *OutcomeError    `json:"error,omitempty"`
+	Track       Track            `json:"track"`
+	Window      Window           `json:"window"`
+	Model       string           `json:"model"`
+	ModelDigest string           `json:"model_digest,omitempty"`
+	Cache       string           `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	Timings     Timings          `json:"timings_ms"`
+	Tokens      Tokens           `json:"tokens"`
+	TraceID     string           `json:"trace_id,omitempty"`
+	EndedAt     time.Time        `json:"ended_at"`
+}
+
+// Check says whether an answer agrees with what signal processing measures in the same window, without any model.
+type Check struct {
+	Agrees     bool    `json:"agrees" doc:"A tempo agrees within 4 %; half or double the measured one does not. An answer with tempo and key agrees if both do"`
+	Measured   string  `json:"measured" example:"121 BPM, E minor"`
+	Confidence float64 `json:"confidence" doc:"How likely the measurement is to be right, 0 to 1; it says nothing of the answer" minimum:"0" maximum:"1"`
 }
 
 // OutcomeError says why a question was not answered.

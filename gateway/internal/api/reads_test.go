@@ -211,6 +211,24 @@ func TestFaultsOfTheTrackAreShown(t *testing.T) {
 	require.Equal(t, []string{"truncated"}, outcomes[0].Window.Warnings)
 }
 
+// What was measured in the window stands beside the answer, as the store kept it.
+func TestChecksStandBesideTheAnswer(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	id := r.submit("a", "b").ID
+	checked, tagged := answerOf(id, 0, 0), answerOf(id, 1, 0)
+	checked.Outcome.Check = &eventpb.Check{Agrees: true, Measured: "121 BPM", Confidence: 0.75}
+	tagged.Outcome.Support = map[string]*eventpb.Check{"key": {Measured: "E", Confidence: 0.5}}
+	r.record(true, planOf(id, 1, 2), checked, tagged)
+
+	outcomes, err := r.client.Outcomes(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, &client.Check{Agrees: true, Measured: "121 BPM", Confidence: 0.75}, outcomes[0].Check)
+	require.Nil(t, outcomes[0].Support)
+	require.Nil(t, outcomes[1].Check)
+	require.Equal(t, map[string]client.Check{"key": {Measured: "E", Confidence: 0.5}}, outcomes[1].Support)
+}
+
 func TestTagsStandBesideTheAnswer(t *testing.T) {
 	t.Parallel()
 	r := setup(t)

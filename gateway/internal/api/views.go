@@ -90,10 +90,25 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 		Tokens:  client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
 		TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
 	}
+	v.Check = checkView(o.GetCheck())
+	for field, c := range o.GetSupport() {
+		if v.Support == nil {
+			v.Support = map[string]client.Check{}
+		}
+		v.Support[field] = *checkView(c)
+	}
 	if e := o.GetError(); e != nil {
 		v.Error = &client.OutcomeError{Code: e.GetCode(), Message: e.GetMessage()}
 	}
 	return v
+}
+
+// checkView is nil where nothing was compared.
+func checkView(c *eventpb.Check) *client.Check {
+	if c == nil {
+		return nil
+	}
+	return &client.Check{Agrees: c.GetAgrees(), Measured: c.GetMeasured(), Confidence: c.GetConfidence()}
 }
 
 // tagsView is the tags of an outcome that has them.
