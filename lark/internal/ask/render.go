@@ -194,12 +194,15 @@ func (s *screen) say(text string) {
 
 func (s *screen) finish(o client.Outcome) {
 	if o.Tags != nil {
-		s.tags(*o.Tags)
+		s.tags(*o.Tags, o.Support)
 		return
 	}
 	if o.State == client.OutcomeAnswered {
 		s.say(o.Answer)
 		s.printf("\n")
+		if c := o.Check; c != nil && !c.Agrees {
+			s.printf("%s(signal processing measures %s, confidence %.2f)\n", s.indent(), Printable(c.Measured), c.Confidence)
+		}
 		return
 	}
 	if s.printed != "" {
@@ -208,22 +211,25 @@ func (s *screen) finish(o client.Outcome) {
 	s.printf("%s\n", reason(o))
 }
 
-// tags prints a table of tags; a heading has indented its first line.
-func (s *screen) tags(t tags.Tags) {
+// tags prints a table of tags, with what signal processing measures where it differs; a heading has indented its first line.
+func (s *screen) tags(t tags.Tags, support map[string]client.Check) {
 	tempo := ""
 	if t.TempoBPM > 0 {
 		tempo = fmt.Sprintf("%d BPM", t.TempoBPM)
 	}
-	for i, row := range [][2]string{
-		{"tempo", tempo},
-		{"key", t.Key},
-		{"mode", t.Mode},
-		{"metre", t.Metre},
+	for i, row := range [][3]string{
+		{"tempo", tempo, "tempo_bpm"},
+		{"key", t.Key, "key"},
+		{"mode", t.Mode, "mode"},
+		{"metre", t.Metre, "metre"},
 		{"instruments", strings.Join(t.Instruments, ", ")},
 		{"genre", t.Genre},
 		{"mood", strings.Join(t.Mood, ", ")},
 		{"description", t.Description},
 	} {
+		if c, ok := support[row[2]]; ok && !c.Agrees {
+			row[1] += fmt.Sprintf(" (signal processing measures %s, confidence %.2f)", c.Measured, c.Confidence)
+		}
 		if i > 0 {
 			s.printf("%s", s.indent())
 		}
@@ -273,19 +279,22 @@ func sortOutcomes(outcomes []client.Outcome) {
 
 // Line is one outcome as lark ask --json prints it.
 type Line struct {
-	JobID    string               `json:"job_id"`
-	Question string               `json:"question"`
-	State    string               `json:"state"`
-	Answer   string               `json:"answer"`
-	Tags     *tags.Tags           `json:"tags,omitempty"`
-	Error    *client.OutcomeError `json:"error"`
-	Track    client.Track         `json:"track"`
-	Window   LineWindow           `json:"window"`
-	Model    string               `json:"model"`
-	Cache    string               `json:"cache"`
-	Timings  client.Timings       `json:"timings_ms"`
-	Tokens   client.Tokens        `json:"tokens"`
-	TraceID  string               `json:"trace_id"`
+	JobID    string     `json:"job_id"`
+	Question string     `json:"question"`
+	State    string     `json:"state"`
+	Answer   string     `json:"answer"`
+	Tags     *tags.Tags `json:"tags,omitempty"`
+	// Check and Support say whether the answer agrees with signal processing.
+	Check   *client.Check           `json:"check,omitempty"`
+	Support map[string]client.Check `json:"support,omitempty"`
+	Error   *client.OutcomeError    `json:"error"`
+	Track   client.Track            `json:"track"`
+	Window  LineWindow              `json:"window"`
+	Model   string                  `json:"model"`
+	Cache   string                  `json:"cache"`
+	Timings client.Timings          `json:"timings_ms"`
+	Tokens  client.Tokens           `json:"tokens"`
+	TraceID string                  `json:"trace_id"`
 }
 
 // LineWindow is the window of a Line.
@@ -301,7 +310,7 @@ type LineWindow struct {
 // NewLine makes the printed form of an outcome.
 func NewLine(o client.Outcome) Line {
 	return Line{
-		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Error: o.Error, Track: o.Track,
+		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Error: o.Error, Track: o.Track,
 		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS, Warnings: o.Window.Warnings},
 		Model:  o.Model, Cache: o.Cache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}
