@@ -33,6 +33,10 @@ func TestNanoTagsTheDemoTrack(t *testing.T) {
 	parsed, err := tags.Parse([]byte(o.Answer))
 	require.NoError(t, err)
 	require.Equal(t, *o.Tags, parsed)
+	for _, field := range []string{"tempo_bpm", "key", "mode", "metre"} {
+		require.True(t, o.Support[field].Agrees, "signal processing hears the same: %s, %+v", field, o.Support)
+		require.Positive(t, o.Support[field].Confidence, field)
+	}
 
 	var streamed string
 	var told *tags.Tags
@@ -47,4 +51,25 @@ func TestNanoTagsTheDemoTrack(t *testing.T) {
 	}))
 	require.Equal(t, o.Tags, told)
 	require.Contains(t, []string{"", o.Answer}, streamed, "tokens are best effort")
+}
+
+// TestAnswersAreCheckedAgainstTheAudio asks for a tempo twice: the second time the embedding is known, and the check is the same.
+func TestAnswersAreCheckedAgainstTheAudio(t *testing.T) {
+	s := start(t, options{data: t.TempDir()})
+	song, err := os.ReadFile(filepath.Join(world.root, "models", "demo", "larksong.mp3"))
+	require.NoError(t, err)
+	for round := range 2 {
+		_, outcomes := s.finish(t, s.submit(t, song, client.Submission{Questions: []string{"What is the tempo?", "Who wrote this song?"}}).ID)
+		require.Len(t, outcomes, 2)
+		for _, o := range outcomes {
+			require.True(t, round == 0 || o.Cache == "hit", o.Cache)
+			if o.QuestionIndex == 1 {
+				require.Nil(t, o.Check, "the answer names no tempo: %s", o.Answer)
+				continue
+			}
+			require.NotNil(t, o.Check)
+			require.True(t, o.Check.Agrees, "%+v", o.Check)
+			require.Equal(t, "104 BPM", o.Check.Measured)
+		}
+	}
 }
