@@ -167,7 +167,7 @@ func (r *run) winRate(ctx context.Context, rep *Report, all captioned) error {
 		}
 		item := Item{Clip: clip.ID, Task: "captions_win_rate", Question: metric, Answer: mine, Want: rival}
 		if ok {
-			item.Read, item.Score = strconv.Itoa(preferred * sign), float64(preferred*sign+1)/2
+			item.Read, item.Score = strconv.Itoa(preferred*sign), float64(preferred*sign+1)/2
 		}
 		rep.Items = append(rep.Items, item)
 		scores = append(scores, item.Score)

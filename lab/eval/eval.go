@@ -47,12 +47,10 @@ type Judge interface {
 // Run asks the model about every clip and scores the answers. Clip i gets wording i of each kind of question in turn, so that a run can be
 // repeated. A clip that cannot be decoded is left out and named in the report; any other fault ends the run.
 func Run(ctx context.Context, model Model, cfg Config) (rep Report, err error) {
-	if len(cfg.Tasks) == 0 {
-		cfg.Tasks = DefaultTasks()
-	}
 	if err := CheckTasks(cfg.Tasks); err != nil {
 		return Report{}, err
 	}
+	cfg.Tasks = withFacts(cfg.Tasks)
 	set, err := ReadSet(cfg.Set, cfg.Limit)
 	if err != nil {
 		return Report{}, err

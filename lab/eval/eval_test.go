@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -292,13 +294,25 @@ func TestWordings(t *testing.T) {
 type deployment struct {
 	questions [][]string
 	code      string
+	// busy is how many submissions are refused for now, and retryable whether it says so.
+	busy  int
+	fault client.Problem
+	sent  []string
 }
 
 func (d *deployment) Models(context.Context) ([]client.Model, error) {
 	return []client.Model{{ID: "m", Digest: "d", WindowS: 30}}, nil
 }
 
-func (d *deployment) Submit(_ context.Context, sub client.Submission, _ *client.Upload, _ client.SubmitOptions) (client.Job, error) {
+func (d *deployment) Submit(_ context.Context, sub client.Submission, upload *client.Upload, _ client.SubmitOptions) (client.Job, error) {
+	raw, err := io.ReadAll(upload.Reader)
+	if err != nil {
+		return client.Job{}, err
+	}
+	d.sent = append(d.sent, string(raw))
+	if d.busy--; d.busy >= 0 {
+		return client.Job{}, fmt.Errorf("submitting: %w", &d.fault)
+	}
 	d.questions = append(d.questions, sub.Questions)
 	return client.Job{ID: "j"}, nil
 }
@@ -345,4 +359,43 @@ func TestADeploymentIsAskedInParts(t *testing.T) {
 	_, err = m.Ask(t.Context(), path, questions[:1])
 	require.ErrorContains(t, err, "engine_error: told so")
 	require.NotErrorAs(t, err, &ofFile)
+}
+
+func TestABusyDeploymentIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.wav")
+	require.NoError(t, os.WriteFile(path, []byte("whole"), 0o600))
+	synctest.Test(t, func(t *testing.T) {
+		ask := func(d *deployment) error {
+			m, err := OpenServer(t.Context(), d)
+			require.NoError(t, err)
+			_, err = m.Ask(t.Context(), path, []string{"q"})
+			return err
+		}
+		d := &deployment{busy: 3, fault: client.Problem{Status: 429, Retryable: true}}
+		require.NoError(t, ask(d))
+		require.Equal(t, []string{"whole", "whole", "whole", "whole"}, d.sent, "from the beginning each time")
+		require.ErrorContains(t, ask(&deployment{busy: submitTries, fault: client.Problem{Status: 503, Retryable: true}}), "503")
+		d = &deployment{busy: 1, fault: client.Problem{Status: 400}}
+		require.ErrorContains(t, ask(d), "400")
+		require.Len(t, d.sent, 1)
+	})
+}
+
+func TestWhatIsAboutFactsAsksForThem(t *testing.T) {
+	t.Parallel()
+	rep, err := Run(t.Context(), hearing(t), Config{Set: eightClips(t), Tasks: []string{TaskGrounding}})
+	require.NoError(t, err)
+	require.Len(t, rep.Grounding, 6)
+	require.NotContains(t, rep.Summary, TaskChoice)
+}
+
+func TestASetWithoutLabelsOfTheTasksIsAnError(t *testing.T) {
+	t.Parallel()
+	dir := newSet(t, `{"id":"a","audio":"0.wav","labels":{"key":"C major"}}`)
+	_, err := Run(t.Context(), hearing(t), Config{Set: dir, Tasks: []string{TaskTempo, TaskDrums}})
+	require.ErrorContains(t, err, "has a label for the tasks tempo, drums")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "0.wav"), []byte("no audio"), 0o600))
+	_, err = Run(t.Context(), hearing(t), Config{Set: dir, Tasks: []string{TaskKey}})
+	require.ErrorContains(t, err, "could be read, the first: a")
 }

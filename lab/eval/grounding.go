@@ -2,8 +2,8 @@ package eval
 
 import "math/rand/v2"
 
-// shifts is over how many foreign clips each clip's score with shuffled audio is taken.
-const shifts = 10
+// shifts is over how many foreign clips each clip's score with shuffled audio is taken, fewer in sets so large that this would take minutes.
+const shifts, shuffledPairs = 10, 20_000
 
 // shuffledClips are clips in a random order; shifting them by one or more gives every clip the audio of another one.
 func (r *run) shuffledClips(clips []int) []int {
@@ -65,8 +65,9 @@ func (r *run) scoreGrounding(rep *Report) {
 // foreign are for each clip the pairs of its label with answers about other clips.
 func (r *run) foreign(c closed, order []int) [][]pair {
 	out := make([][]pair, len(order))
+	most := min(shifts, len(order)-1, max(1, shuffledPairs/len(order)))
 	for k, i := range order {
-		for s := 1; s <= min(shifts, len(order)-1); s++ {
+		for s := 1; s <= most; s++ {
 			out[k] = append(out[k], r.pair(c, i, order[(k+s)%len(order)]))
 		}
 	}
@@ -75,8 +76,9 @@ func (r *run) foreign(c closed, order []int) [][]pair {
 
 func (r *run) foreignChoices() [][]pair {
 	var out [][]pair
-	for audio, i := range r.swaps {
-		if r.heard[audio].fault != nil {
+	for audio := range r.set.Clips { // in the order of the set, so that intervals can be repeated
+		i, swapped := r.swaps[audio]
+		if !swapped || r.heard[audio].fault != nil {
 			continue
 		}
 		var pairs []pair

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"time"
 
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
@@ -131,7 +133,7 @@ func (m *remote) job(ctx context.Context, path string, questions []string) ([]st
 	}
 	defer file.Close()
 	sub := client.Submission{Questions: questions, Plan: client.PlanAuto, AudioName: filepath.Base(path)}
-	job, err := m.gateway.Submit(ctx, sub, &client.Upload{Name: "audio" + filepath.Ext(path), Reader: file}, client.SubmitOptions{})
+	job, err := m.submit(ctx, sub, file)
 	if err != nil {
 		return nil, err
 	}
@@ -154,13 +156,39 @@ func (m *remote) job(ctx context.Context, path string, questions []string) ([]st
 	return answers, nil
 }
 
+// Tries of a submission that the gateway refuses for now, because it has enough to do: a minute and a half in all.
+const (
+	submitTries = 8
+	firstPause  = 700 * time.Millisecond
+)
+
+func (m *remote) submit(ctx context.Context, sub client.Submission, file *os.File) (client.Job, error) {
+	for try, pause := 1, firstPause; ; try, pause = try+1, 2*pause {
+		job, err := m.gateway.Submit(ctx, sub, &client.Upload{Name: "audio" + filepath.Ext(file.Name()), Reader: file}, client.SubmitOptions{})
+		var problem *client.Problem
+		if err == nil || !errors.As(err, &problem) || !problem.Retryable || try == submitTries {
+			return job, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return job, context.Cause(ctx)
+		case <-timer.C:
+		}
+		if err := seek(file, 0); err != nil {
+			return job, err
+		}
+	}
+}
+
 // refused is the error of an outcome without an answer; its code tells whether the file is at fault.
 func refused(job string, o client.Outcome) error {
 	if o.Error == nil {
 		return fmt.Errorf("job %s ended as %s", job, o.State)
 	}
 	err := fmt.Errorf("job %s ended as %s: %s: %s", job, o.State, o.Error.Code, o.Error.Message)
-	if len(o.Error.Code) > 6 && o.Error.Code[:6] == "audio_" || o.Error.Code == "needs_ffmpeg" {
+	if strings.HasPrefix(o.Error.Code, "audio_") || o.Error.Code == "needs_ffmpeg" {
 		return &FileError{err}
 	}
 	return err

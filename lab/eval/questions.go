@@ -50,6 +50,19 @@ func CheckTasks(names []string) error {
 	return nil
 }
 
+// withFacts adds all closed tasks where only consistency, grounding or robustness are asked for, which are about them; no task at all means the default
+// ones.
+func withFacts(names []string) []string {
+	if len(names) == 0 {
+		return DefaultTasks()
+	}
+	of := []string{TaskConsistency, TaskGrounding, TaskRobustness}
+	if slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(of, n) }) {
+		return names
+	}
+	return append([]string{TaskKey, TaskTempo, TaskMetre, TaskInstruments, TaskDrums, TaskGenre}, names...)
+}
+
 // wordingsPerFact is how many wordings consistency compares.
 const wordingsPerFact = 8
 

@@ -2,7 +2,9 @@ package eval
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 )
 
 // report scores all answers.
@@ -28,8 +30,19 @@ func (r *run) report(ctx context.Context) (Report, error) {
 	r.scoreConsistency(&rep)
 	r.scoreGrounding(&rep)
 	r.scoreRobustness(&rep)
+	if len(rep.Summary) == 0 {
+		return Report{}, r.nothing(rep)
+	}
 	rep.finish()
 	return rep, nil
+}
+
+// nothing says why there is no figure.
+func (r *run) nothing(rep Report) error {
+	if rep.Clips == 0 {
+		return fmt.Errorf("no clip of %s could be read, the first: %s: %s", r.set.Dir, rep.LeftOut[0].Clip, rep.LeftOut[0].Reason)
+	}
+	return fmt.Errorf("no clip of %s has a label for the tasks %s", r.set.Dir, strings.Join(r.cfg.Tasks, ", "))
 }
 
 // clipsOf are the clips that a closed task has answers for.
