@@ -84,11 +84,17 @@ func Run(ctx context.Context, model Model, cfg Config) (rep Report, err error) {
 type heard struct {
 	// answers by question.
 	answers map[string]string
-	// changed are the answers about changed audio, by variant and question.
-	changed map[string]map[string]string
 	mir     mir.Result
+	// changed is what was learnt of changed audio, by variant.
+	changed map[string]changed
 	// fault is why the clip is left out.
 	fault error
+}
+
+// changed is what was learnt of a clip in one variant.
+type changed struct {
+	answers map[string]string
+	mir     mir.Result
 }
 
 // run is one evaluation.

@@ -106,6 +106,8 @@ func TestAModelThatHears(t *testing.T) {
 	require.InDelta(t, 0.65, *rep.Summary["key_mirex"].Constant, 1e-9, "C major of A minor is its relative")
 	require.NotNil(t, rep.Summary[TaskTempo].MIR)
 	require.Nil(t, rep.Summary[TaskDrums].MIR)
+	require.NotNil(t, rep.Summary["grounding_tempo"].MIR)
+	require.Nil(t, rep.Summary["grounding_drums"].MIR)
 	require.Zero(t, rep.Summary["false_refusals"].Value)
 	require.InDelta(t, 0.5, *rep.Summary[TaskChoice].Constant, 0.5)
 	require.Empty(t, rep.Unread)
@@ -201,6 +203,7 @@ func TestRobustness(t *testing.T) {
 	for _, v := range rep.Robustness {
 		require.InDelta(t, 0.5, v.Value, 1e-9, v.Variant)
 		require.InDelta(t, 1, v.Clean, 1e-9)
+		require.NotNil(t, v.MIR)
 	}
 	require.InDelta(t, 0.5, rep.Summary[TaskRobustness].Value, 1e-9)
 }

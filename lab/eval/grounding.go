@@ -43,7 +43,9 @@ func (r *run) scoreGrounding(rep *Report) {
 	}
 	for _, c := range r.closed {
 		if clips := r.clipsOf(c); len(clips) > 1 {
-			r.ground(rep, c.name, c.figures[0].metric, c.figures[0].of, r.foreign(c, r.shuffledClips(clips)))
+			order := r.shuffledClips(clips)
+			r.ground(rep, c.name, c.figures[0].metric, c.figures[0].of, r.foreign(order, func(i, from int) pair { return r.pair(c, i, from) }))
+			r.groundPeer(rep, c, order)
 		}
 	}
 	if pairs := r.foreignChoices(); len(pairs) > 0 {
@@ -62,13 +64,30 @@ func (r *run) scoreGrounding(rep *Report) {
 	rep.put(TaskGrounding, f)
 }
 
-// foreign are for each clip the pairs of its label with answers about other clips.
-func (r *run) foreign(c closed, order []int) [][]pair {
+// groundPeer adds what engine/mir scores on foreign audio.
+func (r *run) groundPeer(rep *Report, c closed, order []int) {
+	if c.mir == nil {
+		return
+	}
+	var all []pair
+	for _, pairs := range r.foreign(order, func(i, from int) pair {
+		want, _ := c.want(r.set.Clips[i].Labels)
+		return pair{c.mir(r.heard[from].mir), want}
+	}) {
+		all = append(all, pairs...)
+	}
+	f, measured := rep.Summary["grounding_"+c.name], c.figures[0].of(all)
+	f.MIR = &measured
+	rep.Summary["grounding_"+c.name] = f
+}
+
+// foreign are for each clip the pairs of its label with readings of other clips.
+func (r *run) foreign(order []int, read func(i, from int) pair) [][]pair {
 	out := make([][]pair, len(order))
 	most := min(shifts, len(order)-1, max(1, shuffledPairs/len(order)))
 	for k, i := range order {
 		for s := 1; s <= most; s++ {
-			out[k] = append(out[k], r.pair(c, i, order[(k+s)%len(order)]))
+			out[k] = append(out[k], read(i, order[(k+s)%len(order)]))
 		}
 	}
 	return out

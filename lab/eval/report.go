@@ -88,6 +88,8 @@ type Robust struct {
 	Low     float64 `json:"low"`
 	High    float64 `json:"high"`
 	N       int     `json:"n"`
+	// MIR is engine/mir's score on the same audio; null = there is none.
+	MIR *float64 `json:"mir"`
 }
 
 // Confusion counts what each true class was read as; the last column is of answers that could not be read or that named no class.

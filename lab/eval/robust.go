@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/mir"
 )
 
 // variant is a change of audio that a listener would hardly mind.
@@ -112,17 +113,37 @@ func (r *run) change(ctx context.Context, i int, pcm []int16, facts []closed) (e
 	for _, c := range facts {
 		questions = append(questions, r.wordings.pick(c.name, i))
 	}
-	r.heard[i].changed = map[string]map[string]string{}
+	r.heard[i].changed = map[string]changed{}
 	for _, v := range variants() {
 		path := filepath.Join(dir, v.file)
 		if err := v.change(ctx, r, r.set.Clips[i].ID, pcm, path); err != nil {
 			return fmt.Errorf("making the clip %s: %w", v.what, err)
 		}
-		if r.heard[i].changed[v.name], err = r.answers(ctx, path, questions); err != nil {
+		var c changed
+		if c.answers, err = r.answers(ctx, path, questions); err != nil {
 			return err
 		}
+		window, err := r.window(ctx, path)
+		if err != nil {
+			return err
+		}
+		c.mir, _ = mir.Analyse(window)
+		r.heard[i].changed[v.name] = c
 	}
 	return nil
+}
+
+// changedPairs read the answers about a variant, and engine/mir's readings of it where the task has them.
+func (r *run) changedPairs(c closed, variant string, clips []int) (pairs, peer []pair) {
+	for _, i := range clips {
+		labels, changed := r.set.Clips[i].Labels, r.heard[i].changed[variant]
+		want, _ := c.want(labels)
+		pairs = append(pairs, pair{c.read(changed.answers[r.wordings.pick(c.name, i)], labels), want})
+		if c.mir != nil {
+			peer = append(peer, pair{c.mir(changed.mir), want})
+		}
+	}
+	return pairs, peer
 }
 
 // scoreRobustness scores the facts on changed audio. Its own figure is the mean share of the score that is kept, over variants and tasks.
@@ -137,17 +158,17 @@ func (r *run) scoreRobustness(rep *Report) {
 			if len(clips) == 0 {
 				continue
 			}
-			pairs := make([]pair, len(clips))
-			for k, i := range clips {
-				want, _ := c.want(r.set.Clips[i].Labels)
-				pairs[k] = pair{c.read(r.heard[i].changed[v.name][r.wordings.pick(c.name, i)], r.set.Clips[i].Labels), want}
-			}
 			clean, first := rep.Summary[c.name], c.figures[0]
+			pairs, peer := r.changedPairs(c, v.name, clips)
 			f := r.figure(first.metric+", "+v.what, pairs, first.of)
 			f.Constant = clean.Constant
+			if c.mir != nil {
+				measured := first.of(peer)
+				f.MIR = &measured
+			}
 			rep.put("robustness_"+v.name+"_"+c.name, f)
 			rep.Robustness = append(rep.Robustness, Robust{
-				Variant: v.name, Task: c.name, Metric: first.metric, Clean: clean.Value, Value: f.Value, Low: f.Low, High: f.High, N: f.N,
+				Variant: v.name, Task: c.name, Metric: first.metric, Clean: clean.Value, Value: f.Value, Low: f.Low, High: f.High, N: f.N, MIR: f.MIR,
 			})
 			if clean.Value > 0 {
 				kept = append(kept, min(1, f.Value/clean.Value))
