@@ -138,11 +138,11 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 		if want.hash != "" && want.hash != w.Hash {
 			return nil
 		}
-		if want.hash == "" && len(t.windows) <= maxMeasured {
-			known.pb.Measured = h.measure(ctx, w.PCM)
-		}
 		if err := room.take(w.Hash, len(w.PCM)); err != nil {
 			return err
+		}
+		if want.hash == "" && len(t.windows) <= maxMeasured {
+			known.pb.Measured = h.measure(ctx, w.PCM)
 		}
 		return h.storePCM(ctx, w)
 	})

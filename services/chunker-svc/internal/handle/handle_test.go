@@ -361,7 +361,7 @@ func TestReplacedAudioIsMissing(t *testing.T) {
 	} {
 		require.NoError(t, f.store.PutBytes(t.Context(), good.GetBlobKey(), other))
 		requirePermanent(t, f, job(good, eventpb.PlanMode_PLAN_MODE_AUTO), event.CodeAudioMissing)
-		_, err := f.store.GetBytes(t.Context(), planKey(good.GetSha256(), jobRule(f, job(good, eventpb.PlanMode_PLAN_MODE_AUTO))), 1<<20)
+		_, err := f.store.GetBytes(t.Context(), f.planKey(good.GetSha256(), jobRule(f, job(good, eventpb.PlanMode_PLAN_MODE_AUTO))), 1<<20)
 		require.ErrorIs(t, err, blob.ErrNotFound, "%s: no plan is kept of it", name)
 	}
 	require.NoError(t, f.store.PutBytes(t.Context(), good.GetBlobKey(), wav(60)))

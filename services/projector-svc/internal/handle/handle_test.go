@@ -31,8 +31,8 @@ func (noEvents) Emit(context.Context, event.Record) {}
 // doubler writes each value twice and counts its runs.
 type doubler struct {
 	width int
-	runs int
-	err  error
+	runs  int
+	err   error
 }
 
 func (d *doubler) Width() int { return d.width }
