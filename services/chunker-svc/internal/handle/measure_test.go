@@ -53,6 +53,7 @@ func TestAJobOfThousandsOfWindowsIsMeasuredInPart(t *testing.T) {
 		runs++
 		return check.Measured{Content: "music"}
 	}
+	f.Limits = Limits{Answers: 4096, Expansion: 1 << 20, FreeBytes: 1 << 40}
 	var spans []*eventpb.Span
 	for i := range maxMeasured + 10 {
 		spans = append(spans, &eventpb.Span{StartS: float64(i) / 1000, EndS: float64(i)/1000 + 1})
