@@ -53,7 +53,8 @@ func startGateway(t *testing.T) *gateway {
 	fetcher, err := fetch.New(fetch.Config{MaxBytes: 1 << 20, Timeout: time.Minute}, fetch.Deps{})
 	require.NoError(t, err)
 	handler, err := api.New(api.Limits{
-		MaxAudioBytes: 1 << 20, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxOpenJobs: 100, MaxUploads: 8, MaxUploadsPerClient: 32, MaxStreamsPerClient: 32, MinUploadRate: 1, UploadWindow: time.Minute, MaxStreams: 8,
+		MaxAudioBytes: 1 << 20, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxAnswers: 100, MaxOpenJobs: 100,
+		MaxUploads: 8, MaxUploadsPerClient: 32, MaxStreams: 8, MaxStreamsPerClient: 32, MinUploadRate: 1, UploadWindow: time.Minute,
 		UploadTimeout: time.Hour, RequestTimeout: time.Hour, StreamTimeout: time.Hour, Heartbeat: time.Hour, IdempotencyTTL: time.Hour,
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
