@@ -177,7 +177,7 @@ func TestAdmitterGivesBackWhatAStoppedPartitionTook(t *testing.T) {
 func TestAdmitterHoldsARecordUntilItIsDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		control := &Control{cancelled: map[string]bool{}, watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
+		control := &Control{cancelled: map[jobSum]struct{}{}, watchers: map[string]map[*context.CancelCauseFunc]struct{}{}}
 		a := newAdmission(10, 10, control)
 		p := a.partition(0)
 		due := func(key string) *task {

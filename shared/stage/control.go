@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,11 +16,20 @@ import (
 )
 
 const (
-	// maxCancelled bounds the remembered jobs, at about 100 bytes each; the oldest are forgotten first.
-	maxCancelled = 200_000
+	// maxCancelled bounds the remembered jobs, at about 50 bytes each and so 50 MB in all; memory grows with the jobs, not ahead of them. The
+	// oldest are forgotten first: their job ends all the same, because the gateway ends it, and only the work on its records is done in vain.
+	maxCancelled = 1_000_000
 	// maxWatched bounds the jobs of which is remembered that somebody streams them. A gateway serves a thousand streams.
 	maxWatched = 50_000
 )
+
+// jobSum stands for a job id of any length: the first half of its SHA-256. Nobody finds two ids with one sum.
+type jobSum [sha256.Size / 2]byte
+
+func sumOf(job string) jobSum {
+	sum := sha256.Sum256([]byte(job))
+	return jobSum(sum[:sha256.Size/2])
+}
 
 // Control reads from the compacted control topic which jobs are cancelled and which are watched. All runners of a process share one.
 type Control struct {
@@ -28,8 +38,8 @@ type Control struct {
 	caughtUp chan struct{}
 
 	mu        sync.Mutex
-	cancelled map[string]bool
-	order     []string // as cancelled; may name jobs removed since
+	cancelled map[jobSum]struct{}
+	order     []jobSum // as cancelled; may name jobs removed since
 	watchers  map[string]map[*context.CancelCauseFunc]struct{}
 	watched   map[string]time.Time // job -> until when the word that somebody streams it counts
 }
@@ -44,7 +54,7 @@ func NewControl(c kafka.Config, d Deps) (*Control, error) {
 	}
 	return &Control{
 		config: c, log: d.Log, caughtUp: make(chan struct{}),
-		cancelled: make(map[string]bool), watchers: make(map[string]map[*context.CancelCauseFunc]struct{}),
+		cancelled: make(map[jobSum]struct{}), watchers: make(map[string]map[*context.CancelCauseFunc]struct{}),
 		watched: make(map[string]time.Time),
 	}, nil
 }
@@ -99,7 +109,7 @@ func (c *Control) forget(key string) {
 		delete(c.watched, job)
 		return
 	}
-	delete(c.cancelled, key)
+	delete(c.cancelled, sumOf(key))
 }
 
 func (c *Control) noteWatched(job string, until time.Time) {
@@ -125,9 +135,10 @@ func (c *Control) Watched(jobID string) bool {
 func (c *Control) cancel(job string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.cancelled[job] {
-		c.cancelled[job] = true
-		c.order = append(c.order, job)
+	sum := sumOf(job)
+	if _, known := c.cancelled[sum]; !known {
+		c.cancelled[sum] = struct{}{}
+		c.order = append(c.order, sum)
 	}
 	for len(c.order) > maxCancelled {
 		delete(c.cancelled, c.order[0])
@@ -146,7 +157,7 @@ func (c *Control) watch(job string, cancel context.CancelCauseFunc) (unwatch fun
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancelled[job] {
+	if _, cancelled := c.cancelled[sumOf(job)]; cancelled {
 		cancel(ErrCancelled)
 		return func() {}
 	}

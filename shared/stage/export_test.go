@@ -6,7 +6,8 @@ import "time"
 func (c *Control) Cancelled(jobID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cancelled[jobID]
+	_, cancelled := c.cancelled[sumOf(jobID)]
+	return cancelled
 }
 
 // Silence is how long the runner's client has had no answer from a broker.
