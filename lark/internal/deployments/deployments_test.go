@@ -409,6 +409,7 @@ func recordAll(ctx context.Context) {
 	cache := telemetry.NewCacheMetrics()
 	cache.Request(ctx, telemetry.TierRedis, telemetry.ResultHit)
 	cache.Write(ctx, telemetry.TierRedis, telemetry.ResultOK)
+	cache.Discarded(ctx, telemetry.TierRedis, telemetry.DiscardCorrupt)
 	cache.CircuitOpen(ctx, telemetry.TierRedis, true)
 	engine := telemetry.NewEngineMetrics()
 	engine.EncoderRun(ctx, "e")
