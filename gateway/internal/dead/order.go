@@ -158,7 +158,7 @@ func (l *Letters) note(ctx context.Context, d *letter, action, who string) error
 	if err != nil {
 		return err
 	}
-	l.deps.Audit.InfoContext(ctx, "dead letter "+action, slog.String("letter", d.ID), slog.String("job_id", d.JobID), slog.String("reason", d.Reason),
+	l.deps.Audit.InfoContext(ctx, "dead letter dealt with", slog.String("action", action), slog.String("letter", d.ID), slog.String("job_id", d.JobID), slog.String("reason", d.Reason),
 		slog.String("stage", d.Stage), slog.String("origin_topic", d.OriginTopic), slog.Int("redriven_before", d.Redriven), slog.String("who", who))
 	return nil
 }
