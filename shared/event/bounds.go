@@ -12,8 +12,8 @@ import (
 const (
 	// maxUnixMs is the start of the year 2100. Times beyond it come of a fault, and JSON has no form for years beyond 9999.
 	maxUnixMs = 4_102_444_800_000
-	// maxNumber bounds seconds, milliseconds and every other number with a fraction: it is 30,000 years in seconds.
-	maxNumber = 1e12
+	// maxNumber bounds seconds, milliseconds and every other number with a fraction: it is 30,000 years in milliseconds, far more than from 1970 to 2100.
+	maxNumber = 1e15
 	// timeSuffix ends the names of all fields that hold a time.
 	timeSuffix = "_unix_ms"
 )

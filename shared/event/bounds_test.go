@@ -23,7 +23,7 @@ func TestNumbersThatNoViewCanShowAreRefused(t *testing.T) {
 	spoiled := 0
 	for name, msg := range samples() {
 		for path, spoil := range spoilers(msg.ProtoReflect(), nil) {
-			for _, value := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e13, float64(year10000.UnixMilli()), -1} {
+			for _, value := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1e16, float64(year10000.UnixMilli()), -1} {
 				bad := proto.Clone(msg)
 				if !spoil(bad.ProtoReflect(), value) {
 					continue
@@ -79,4 +79,12 @@ func setAt(path []protoreflect.FieldDescriptor) spoiler {
 		m.Set(field, protoreflect.ValueOfInt64(int64(value)))
 		return value == -1 || (value == 253402300800000 && strings.HasSuffix(string(field.Name()), "_unix_ms"))
 	}
+}
+
+// A job that names 1970 as its time took half a century: its questions end all the same.
+func TestOutcomesOfAnOldJobCanBeEncoded(t *testing.T) {
+	t.Parallel()
+	old := task()
+	old.CreatedUnixMs = 1
+	require.NoError(t, event.Validate(event.FailedOutcome(old, old.GetQuestions()[0], event.Failure{Code: event.CodeInternal})))
 }
