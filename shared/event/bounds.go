@@ -25,15 +25,18 @@ func validateNumbers(msg proto.Message) error { return numbersOf(msg.ProtoReflec
 
 func numbersOf(m protoreflect.Message) (err error) {
 	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if !field.IsList() {
+		switch {
+		case field.IsList():
+			for i := 0; i < v.List().Len() && err == nil; i++ {
+				err = checkNumber(field, v.List().Get(i))
+			}
+		case field.IsMap():
+			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+				err = checkNumber(field.MapValue(), v)
+				return err == nil
+			})
+		default:
 			err = checkNumber(field, v)
-			return err == nil
-		}
-		if field.Kind() != protoreflect.MessageKind {
-			return true // no list of ours holds bare numbers
-		}
-		for i := 0; i < v.List().Len() && err == nil; i++ {
-			err = numbersOf(v.List().Get(i).Message())
 		}
 		return err == nil
 	})

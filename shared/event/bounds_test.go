@@ -47,7 +47,7 @@ func spoilers(m protoreflect.Message, path []protoreflect.FieldDescriptor) map[s
 		f := fields.Get(i)
 		here := append(append([]protoreflect.FieldDescriptor{}, path...), f)
 		switch {
-		case f.Kind() == protoreflect.MessageKind && m.Has(f) && !f.IsList():
+		case f.Kind() == protoreflect.MessageKind && m.Has(f) && !f.IsList() && !f.IsMap():
 			for p, s := range spoilers(m.Get(f).Message(), here) {
 				out[p] = s
 			}
@@ -71,7 +71,7 @@ func setAt(path []protoreflect.FieldDescriptor) spoiler {
 		switch field.Kind() {
 		case protoreflect.DoubleKind:
 			m.Set(field, protoreflect.ValueOfFloat64(value))
-			return value != -1 // a number may be below 0
+			return value != -1 && value != 253402300800000 // a number may be below 0, and as large as a time
 		case protoreflect.FloatKind:
 			m.Set(field, protoreflect.ValueOfFloat32(float32(value)))
 			return true // those of Decode
