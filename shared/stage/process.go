@@ -56,7 +56,7 @@ func (p *processor) process(t *task) {
 		if v.again {
 			p.metrics.Retried(ctx, p.stage, telemetry.RetryInPlace)
 			span.AddEvent("retry", trace.WithAttributes(telemetry.AttrAttempt.Int(n)))
-			if !waitFor(t.part.stop, backoff(p.backoff, n)) {
+			if !waitFor(t.part.stop, p.settler.chance.backoff(p.backoff, n)) {
 				return
 			}
 			continue

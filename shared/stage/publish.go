@@ -31,6 +31,7 @@ var _ Publisher = (*kafka.Producer)(nil)
 type persistentPublisher struct {
 	stage   string
 	out     Publisher
+	chance  chance
 	log     *slog.Logger
 	metrics *telemetry.StageMetrics
 }
@@ -124,5 +125,5 @@ func split(recs []event.Record, err error) (written, left []event.Record) {
 
 // pause waits before attempt n+1; false when ctx ends first.
 func (p *persistentPublisher) pause(ctx context.Context, n int) bool {
-	return waitFor(ctx, min(backoff(publishBackoff, n), publishMaxWait))
+	return waitFor(ctx, min(p.chance.backoff(publishBackoff, n), publishMaxWait))
 }

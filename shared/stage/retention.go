@@ -3,7 +3,6 @@ package stage
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -19,7 +18,7 @@ const trimInterval = 10 * time.Minute
 // trim keeps the stage's topics from growing for ever: they have no retention, so that nothing is deleted before it is done.
 func (r *Runner) trim(ctx context.Context) {
 	keep := kafka.Trimmed(slices.Concat(r.cfg.Topics, r.retries.names))
-	for len(keep) > 0 && waitFor(ctx, trimInterval/2+rand.N(trimInterval)) { //nolint:gosec // so that instances take turns
+	for len(keep) > 0 && waitFor(ctx, trimInterval/2+r.chance.below(trimInterval)) { // so that instances take turns
 		n, err := kafka.Trim(ctx, r.client, r.cfg.Group, keep)
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("finished records are not deleted; trying again in some minutes", "error", err)

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -83,10 +82,4 @@ func dueOf(rec event.Record, delay time.Duration) time.Time {
 		return latest
 	}
 	return due
-}
-
-// backoff is the jittered wait before attempt n+1 (n from 1): base doubling, half to one and a half.
-func backoff(base time.Duration, n int) time.Duration {
-	d := min(base<<min(n-1, 16), 30*time.Second)
-	return d/2 + rand.N(d+1) //nolint:gosec // jitter needs no secrecy
 }

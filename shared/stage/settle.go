@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -24,6 +23,7 @@ type settler struct {
 	model    string // stands in failed outcomes
 	attempts int    // in place
 	retries  retryTopics
+	chance   chance
 	out      *persistentPublisher
 	log      *slog.Logger
 	metrics  *telemetry.StageMetrics
@@ -154,7 +154,7 @@ func (s *settler) putBack(ctx context.Context, t *task, later *laterError) verdi
 	index := s.retries.fit(wait)
 	rec := s.annotate(t, nil, t.meta.attempt)
 	if later.elsewhere {
-		rec = forElsewhere(rec)
+		rec = s.forElsewhere(rec)
 	}
 	err := s.out.publish(ctx, []event.Record{s.retries.address(rec, index, min(wait, s.retries.delays[index]))})
 	if errors.Is(err, kafka.ErrTooLarge) {
@@ -165,12 +165,12 @@ func (s *settler) putBack(ctx context.Context, t *task, later *laterError) verdi
 
 // forElsewhere notes when the record was first put back for another instance, and gives it a key at random, so that sooner or
 // later it comes to a partition of each instance: the partition of its own key may belong to this instance for ever.
-func forElsewhere(rec event.Record) event.Record {
+func (s *settler) forElsewhere(rec event.Record) event.Record {
 	if _, ok := putBackSince(rec); !ok {
 		rec = rec.With(event.HeaderPutBackSince, time.Now().UTC().Format(time.RFC3339Nano))
 	}
 	rec = rec.With(event.HeaderKey, rec.Key)
-	rec.Key += "#" + strconv.FormatUint(uint64(rand.Uint32()), 36) //nolint:gosec // chance needs no secrecy
+	rec.Key += "#" + strconv.FormatUint(s.chance.next()>>32, 36)
 	return rec
 }
 

@@ -76,6 +76,8 @@ type Deps struct {
 	Marks *blob.Store
 	// Control tells of cancelled jobs; nil for a stage whose work cannot be cancelled.
 	Control *Control
+	// Random gives random numbers of 64 bits, for jitter; it may be called by several goroutines. nil takes the process's generator.
+	Random func() uint64
 	// Model stands in failed outcomes as the model that was to answer.
 	Model string
 }
@@ -103,6 +105,7 @@ type Runner struct {
 
 	metrics *telemetry.StageMetrics
 	retries retryTopics
+	chance  chance
 	read    *taskReader
 	admit   *admitter
 	breaker *breaker
@@ -122,7 +125,7 @@ func New(c Config, d Deps) (*Runner, error) {
 	if err := errors.Join(c.validate(), d.validate()); err != nil {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
-	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
+	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, chance: d.Random, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
 	handle := r.newProcessor(r.metrics)
@@ -138,8 +141,8 @@ func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 		stage: c.Stage, group: c.Group, backoff: c.Backoff, timeout: c.HandlerTimeout, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
 		slots: semaphore.NewWeighted(int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
-			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, log: r.log, metrics: metrics,
-			out: &persistentPublisher{stage: c.Stage, out: d.Producer, log: r.log, metrics: metrics},
+			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, chance: r.chance, log: r.log, metrics: metrics,
+			out: &persistentPublisher{stage: c.Stage, out: d.Producer, chance: r.chance, log: r.log, metrics: metrics},
 		},
 	}
 }
