@@ -24,6 +24,8 @@ type Config struct {
 	ClientID string
 	// Security is how clients log in and whether they speak TLS.
 	Security Security
+	// Dial opens the connections to the brokers; nil takes the machine's network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Deps are what the process hands in.
@@ -64,7 +66,6 @@ func clientOptions(c Config, log *slog.Logger) ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(id),
-		kgo.DialTimeout(dialTimeout),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.RetryBackoffFn(retryBackoff),
@@ -73,8 +74,13 @@ func clientOptions(c Config, log *slog.Logger) ([]kgo.Opt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if secure != nil {
-		opts = append(opts, kgo.DialTLSConfig(secure))
+	switch {
+	case c.Dial != nil:
+		opts = append(opts, kgo.Dialer(c.Dial))
+	case secure != nil:
+		opts = append(opts, kgo.DialTimeout(dialTimeout), kgo.DialTLSConfig(secure))
+	default:
+		opts = append(opts, kgo.DialTimeout(dialTimeout))
 	}
 	if login := c.Security.Login(); login != nil {
 		opts = append(opts, kgo.SASL(login))
