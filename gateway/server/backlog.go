@@ -16,7 +16,7 @@ const backlogInterval = 15 * time.Second
 // followBacklogs asks the broker what each stage has left to do, until ctx ends. It is the gateway that asks, because a stage that is down tells
 // nothing of itself.
 func (g *gateway) followBacklogs(ctx context.Context) error {
-	backlogs, err := kafka.NewBacklogs(g.cfg.kafka())
+	backlogs, err := kafka.NewBacklogs(g.kafka())
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
-	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
-	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -173,10 +171,6 @@ func CheckExposure(addr string, token config.Secret, noAuth bool) error {
 	}
 	return fmt.Errorf("token: whoever reaches %s could submit jobs and read every answer, because there is no token; set LARK_TOKEN to a secret (openssl rand -hex 32) "+
 		"and give it to the callers, or listen on 127.0.0.1, or set insecure_no_auth behind a proxy that authenticates callers", addr)
-}
-
-func (c *Config) kafka() kafka.Config {
-	return c.Kafka(telemetry.ServiceGateway)
 }
 
 func (c *Config) fetcher() (*fetch.Fetcher, error) {

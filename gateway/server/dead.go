@@ -23,5 +23,5 @@ func (d deadLog) DeleteBefore(ctx context.Context, at kafka.Place) error {
 }
 
 func (g *gateway) letters() (*dead.Letters, error) {
-	return dead.New(dead.Deps{Log: deadLog{g.cfg.kafka()}, Publisher: g.producer, Store: g.jobs, Audit: g.tel.Log})
+	return dead.New(dead.Deps{Log: deadLog{g.kafka()}, Publisher: g.producer, Store: g.jobs, Audit: g.tel.Log})
 }

@@ -22,7 +22,7 @@ func reaperParts(g *gateway, r *reaper.Reaper) []service.Part {
 	return []service.Part{
 		{Name: "reaper", Run: r.Run},
 		{Name: "dead letters", Run: func(ctx context.Context) error {
-			_, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicDead, kafka.Earliest, func(rec event.Record, _ int32, _ int64) { r.Dead(ctx, rec) })
+			_, wait := kafka.Tail(ctx, g.kafka(), event.TopicDead, kafka.Earliest, func(rec event.Record, _ int32, _ int64) { r.Dead(ctx, rec) })
 			return wait()
 		}},
 	}
@@ -31,7 +31,7 @@ func reaperParts(g *gateway, r *reaper.Reaper) []service.Part {
 // drained tells whether every stage and then the recorder has committed all that is on its topics.
 func (g *gateway) drained(ctx context.Context) (bool, error) {
 	for _, stage := range event.Stages() {
-		unread, err := kafka.Unread(ctx, g.cfg.kafka(), event.Group(stage), event.ReadBy(stage)...)
+		unread, err := kafka.Unread(ctx, g.kafka(), event.Group(stage), event.ReadBy(stage)...)
 		if err != nil || unread > 0 {
 			return false, err
 		}

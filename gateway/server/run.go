@@ -24,6 +24,7 @@ import (
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -50,32 +51,35 @@ func Command(ctx context.Context, args []string) error {
 }
 
 // Run serves until ctx ends, then drains.
-func Run(ctx context.Context, cfg Config) (err error) {
+func Run(ctx context.Context, cfg Config) error { return RunOn(ctx, host.Host{}, cfg) }
+
+// RunOn is Run on another host than this machine.
+func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 	viewer := traces.New(traces.Limits{})
 	telCfg := cfg.Telemetry(telemetry.ServiceGateway)
 	telCfg.Spans = viewer
-	tel, stop, err := telemetry.Start(ctx, telCfg)
+	tel, stop, err := on.Telemetry(ctx, telCfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flush(ctx, stop)) }()
-	blobs, err := blob.Open(ctx, cfg.BlobURL.Reveal())
+	blobs, err := on.Blobs(ctx, cfg.BlobURL.Reveal())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, blobs.Close()) }()
-	jobs, err := store.Open(ctx, cfg.DatabaseURL.Reveal())
+	jobs, err := store.OpenOn(ctx, cfg.DatabaseURL.Reveal(), on.Database)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, jobs.Close()) }()
-	producer, err := kafka.NewProducer(cfg.kafka(), kafka.Deps{Log: tel.Log})
+	producer, err := on.Producer(on.Kafka(cfg.Kafka(telemetry.ServiceGateway)), kafka.Deps{Log: tel.Log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, flush(ctx, producer.Close)) }()
 	g := &gateway{
-		cfg: cfg, tel: tel, traces: viewer, blobs: blobs, jobs: jobs, producer: producer,
+		host: on, cfg: cfg, tel: tel, traces: viewer, blobs: blobs, jobs: jobs, producer: producer,
 		room: newRoom(cfg.Sweep, cfg.SpoolDir, blobs), hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
 		watching: stream.NewWatching(telemetry.ServiceGateway, producer.Emit, tel.Log),
 	}
@@ -83,7 +87,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	return service.Run(ctx, cfg.Common, telemetry.ServiceGateway, service.Version(), tel, tel.Log, parts...)
+	return on.Run(ctx, cfg.Common, telemetry.ServiceGateway, tel, parts...)
 }
 
 // flush runs a last step that must outlive ctx, within a bound.
@@ -98,12 +102,13 @@ func flush(ctx context.Context, step func(context.Context) error) error {
 
 // gateway holds what the parts share.
 type gateway struct {
+	host     host.Host
 	cfg      Config
 	tel      *telemetry.Telemetry
 	traces   *traces.Store
 	blobs    *blob.Store
 	jobs     *store.SQL
-	producer *kafka.Producer
+	producer host.Producer
 	room     *room
 	hub      *stream.Hub
 	watching *stream.Watching
@@ -115,11 +120,11 @@ type gateway struct {
 // parts in the order in which they start; they stop in reverse: streams end first, the outbox and the
 // events go on until nobody needs them.
 func (g *gateway) parts() ([]service.Part, error) {
-	relay, err := outbox.New(outbox.Config{}, outbox.Deps{Store: g.jobs, Publisher: g.producer, Log: g.tel.Log})
+	relay, err := outbox.New(outbox.Config{}, outbox.Deps{Random: g.host.Random, Store: g.jobs, Publisher: g.producer, Log: g.tel.Log})
 	if err != nil {
 		return nil, err
 	}
-	record, err := recorder.New(recorder.Deps{Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log, JobsPending: g.jobsPending})
+	record, err := recorder.New(recorder.Deps{Random: g.host.Random, Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log, JobsPending: g.jobsPending})
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +149,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hosts: %w", err)
 	}
-	topics := &provisioner{cfg: g.cfg.kafka(), topics: event.WithPartitions(event.Topics(), int32(g.cfg.KafkaPartitions)), log: g.tel.Log, done: make(chan struct{})}
+	topics := &provisioner{cfg: g.kafka(), topics: event.WithPartitions(event.Topics(), int32(g.cfg.KafkaPartitions)), log: g.tel.Log, done: make(chan struct{})}
 	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
@@ -169,17 +174,19 @@ func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler { return hosts.Only(token(next)) }
 }
 
+func (g *gateway) kafka() kafka.Config { return g.host.Kafka(g.cfg.Kafka(telemetry.ServiceGateway)) }
+
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
 		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
-	}, stage.Deps{Kafka: g.cfg.kafka(), Handle: record.Handle, Producer: g.producer, Log: g.tel.Log})
+	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Producer: g.producer, Log: g.tel.Log})
 }
 
 // jobsPending counts the job records that the recorder has not taken up yet.
 func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
-	return kafka.Unread(ctx, g.cfg.kafka(), event.Group(recorder.Source), event.TopicJobs)
+	return kafka.Unread(ctx, g.kafka(), event.Group(recorder.Source), event.TopicJobs)
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
@@ -204,7 +211,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
-		Models: models, Dead: letters, Supersede: g.jobs, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, Dead: letters, Supersede: g.jobs, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 
@@ -248,7 +255,7 @@ func (g *gateway) routes(server *api.API) map[string]http.Handler {
 // gateway was started again.
 func (g *gateway) followEvents(ctx context.Context) error {
 	last := make(map[int32]int64) // partition -> offset
-	caughtUp, wait := kafka.Tail(ctx, g.cfg.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
+	caughtUp, wait := kafka.Tail(ctx, g.kafka(), event.TopicEvents, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
 		if before, ok := last[partition]; ok && offset <= before { // the log begins anew
 			clear(last)
 			g.hub.Reset()

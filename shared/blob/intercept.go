@@ -33,9 +33,9 @@ func (i *intercepted) put(ctx context.Context, key string, r io.Reader) error {
 	return i.hook(ctx, OpPut, key, func() error { return i.bucket.put(ctx, key, r) })
 }
 
-func (i *intercepted) open(ctx context.Context, key string) (r io.ReadCloser, size int64, err error) {
+func (i *intercepted) open(ctx context.Context, key string, first int64) (r io.ReadCloser, size int64, err error) {
 	err = i.hook(ctx, OpGet, key, func() (err error) {
-		r, size, err = i.bucket.open(ctx, key)
+		r, size, err = i.bucket.open(ctx, key, first)
 		return err
 	})
 	if err != nil && r != nil {

@@ -60,7 +60,16 @@ func Run(ctx context.Context, cfg Common, name, version string, tel *telemetry.T
 		return errors.Join(fmt.Errorf("starting %s: %w", name, err), listener.Close())
 	}
 	defer remove()
-	return s.run(ctx, listener, handler)
+	return s.run(ctx, listener.Addr().String(), Part{Name: "http", Run: serve(newGate(listener, s.cfg, s.log), handler, s.log)})
+}
+
+// RunParts runs the parts as Run does, without HTTP: their readiness and routes are the caller's.
+func RunParts(ctx context.Context, cfg Common, name string, log *slog.Logger, parts ...Part) error {
+	s := &service{name: name, cfg: cfg, log: log, parts: parts}
+	return s.run(ctx, "", Part{Name: "http", Run: func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}})
 }
 
 type service struct {
@@ -79,11 +88,12 @@ type running struct {
 	err    error // valid once done is closed
 }
 
-func (s *service) run(ctx context.Context, listener net.Listener, handler http.Handler) error {
+// run starts the part that serves HTTP at addr first and stops it last.
+func (s *service) run(ctx context.Context, addr string, http Part) error {
 	// Parts and requests must outlive ctx: they are stopped one by one.
 	base := context.WithoutCancel(ctx)
 	ended := make(chan string, len(s.parts)+1)
-	web := s.start(base, Part{Name: "http", Run: serve(newGate(listener, s.cfg, s.log), handler, s.log)}, ended)
+	web := s.start(base, http, ended)
 	started := make([]*running, 0, len(s.parts))
 	for _, p := range s.parts {
 		if p.Run != nil {
@@ -94,7 +104,7 @@ func (s *service) run(ctx context.Context, listener net.Listener, handler http.H
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.announce(watch, listener.Addr().String())
+		s.announce(watch, addr)
 	}()
 
 	early := ""

@@ -11,6 +11,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -26,9 +27,10 @@ type Worker struct {
 	Bundle   *model.Bundle
 	Blobs    *blob.Store
 	Cache    cache.Cache
-	Producer *kafka.Producer
+	Producer host.Producer
 
 	name    string
+	host    host.Host
 	common  service.Common
 	parts   []model.Part
 	tel     *telemetry.Telemetry
@@ -36,16 +38,16 @@ type Worker struct {
 	closes  []func(context.Context) error
 }
 
-// Open opens what a stage service named name needs. Of the model bundle it reads the manifest only; Serve compares with their digests the
+// Open opens what a stage service named name needs, on the host given. Of the model bundle it reads the manifest only; Serve compares with their digests the
 // parts that are named here, which the bundle must have. The caller must Close the worker, with the error of its own run.
-func Open(ctx context.Context, common service.Common, name string, parts ...model.Part) (_ *Worker, err error) {
-	w := &Worker{name: name, common: common, parts: parts}
+func Open(ctx context.Context, on host.Host, common service.Common, name string, parts ...model.Part) (_ *Worker, err error) {
+	w := &Worker{host: on, name: name, common: common, parts: parts}
 	defer func() {
 		if err != nil {
 			err = w.Close(ctx, err)
 		}
 	}()
-	tel, stop, err := telemetry.Start(ctx, common.Telemetry(name))
+	tel, stop, err := on.Telemetry(ctx, common.Telemetry(name))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func Open(ctx context.Context, common service.Common, name string, parts ...mode
 	if err = w.Bundle.SetPrecision(common.EncoderPrecision); err != nil {
 		return nil, err
 	}
-	if w.Blobs, err = blob.Open(ctx, common.BlobURL.Reveal()); err != nil {
+	if w.Blobs, err = on.Blobs(ctx, common.BlobURL.Reveal()); err != nil {
 		return nil, err
 	}
 	w.onClose(w.Blobs.Close)
@@ -67,7 +69,7 @@ func Open(ctx context.Context, common service.Common, name string, parts ...mode
 		return nil, err
 	}
 	w.onClose(w.Cache.Close)
-	if w.Producer, err = kafka.NewProducer(w.kafka(), kafka.Deps{Log: tel.Log}); err != nil {
+	if w.Producer, err = on.Producer(w.kafka(), kafka.Deps{Log: tel.Log}); err != nil {
 		return nil, err
 	}
 	w.closes = append(w.closes, w.Producer.Close)
@@ -132,7 +134,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 		Partitions: w.common.KafkaPartitions,
 	}, stage.Deps{
-		Kafka: w.kafka(), Handle: load.Handle, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
+		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
 	})
 	if err != nil {
@@ -146,9 +148,9 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	if watched, ok := w.Cache.(cache.Watched); ok {
 		parts = append(parts, service.Part{Name: "redis", Run: watched.Watch, Degraded: watched.Degraded})
 	}
-	return service.Run(ctx, w.common, w.name, service.Version(), w.tel, w.Log, parts...)
+	return w.host.Run(ctx, w.common, w.name, w.tel, parts...)
 }
 
 func (w *Worker) kafka() kafka.Config {
-	return w.common.Kafka(w.name)
+	return w.host.Kafka(w.common.Kafka(w.name))
 }

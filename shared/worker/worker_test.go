@@ -21,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -46,7 +47,7 @@ func TestServesUntilItsContextEndsAndClosesWhatItOpened(t *testing.T) {
 	common := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w, err := worker.Open(ctx, common, "test-svc", model.PartEncoder)
+	w, err := worker.Open(ctx, host.Host{}, common, "test-svc", model.PartEncoder)
 	require.NoError(t, err)
 	handled := make(chan string, 1)
 	served := make(chan error, 1)
@@ -81,7 +82,7 @@ func TestServesUntilItsContextEndsAndClosesWhatItOpened(t *testing.T) {
 func TestHealthIsServedWhileTheModelIsLoaded(t *testing.T) {
 	common := setup(t)
 	common.StateFile = filepath.Join(t.TempDir(), "state.json")
-	w, err := worker.Open(t.Context(), common, "test-svc", model.PartLLM)
+	w, err := worker.Open(t.Context(), host.Host{}, common, "test-svc", model.PartLLM)
 	require.NoError(t, err)
 	var answers []string
 	asked := make(chan struct{})
@@ -133,23 +134,23 @@ func ask(state []byte, path string) (string, error) {
 func TestWhatWasOpenedIsClosedWhenOpeningFails(t *testing.T) {
 	common := setup(t)
 	common.ModelDir = t.TempDir()
-	_, err := worker.Open(t.Context(), common, "test-svc")
+	_, err := worker.Open(t.Context(), host.Host{}, common, "test-svc")
 	require.ErrorContains(t, err, "model.yaml")
 
 	common = setup(t)
 	common.EncoderPrecision = "bf16"
-	_, err = worker.Open(t.Context(), common, "test-svc")
+	_, err = worker.Open(t.Context(), host.Host{}, common, "test-svc")
 	require.ErrorContains(t, err, "has f32 only", "the bundle follows the configuration")
 
 	common = setup(t)
 	encoderOnly := modeltest.Manifest()
 	encoderOnly.Projector, encoderOnly.LLM, encoderOnly.Prompt = model.Projector{}, model.LLM{}, model.Prompt{}
 	require.NoError(t, encoderOnly.Seal(common.ModelDir))
-	_, err = worker.Open(t.Context(), common, "test-svc", model.PartProjector)
+	_, err = worker.Open(t.Context(), host.Host{}, common, "test-svc", model.PartProjector)
 	require.ErrorContains(t, err, "has an encoder only")
 
 	common = setup(t)
 	common.BlobURL = "ftp://nowhere"
-	_, err = worker.Open(t.Context(), common, "test-svc")
+	_, err = worker.Open(t.Context(), host.Host{}, common, "test-svc")
 	require.Error(t, err)
 }

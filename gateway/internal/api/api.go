@@ -93,6 +93,8 @@ type Deps struct {
 	// Dead are the dead letters, and Supersede is the job store's part in replacing their outcomes.
 	Dead      *dead.Letters
 	Supersede SupersedeStore
+	// NewID gives a new job id; nil takes event.NewJobID.
+	NewID func() string
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
 	SpoolDir string
 	Log      *slog.Logger
@@ -135,6 +137,9 @@ func New(limits Limits, deps Deps) (*API, error) {
 		if n <= 0 {
 			return nil, errors.New("making API: every limit must be above 0")
 		}
+	}
+	if deps.NewID == nil {
+		deps.NewID = event.NewJobID
 	}
 	a := &API{
 		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now,

@@ -275,7 +275,7 @@ func (a *API) download(ctx context.Context, rawURL, name string) (event.AudioFil
 func (a *API) accept(ctx context.Context, sub client.Submission, audio event.AudioFile, opts store.CreateOptions) (store.Job, error) {
 	now := a.now().UTC().Truncate(time.Millisecond)
 	spec := event.JobSpec{
-		ID: event.NewJobID(), Audio: audio, Questions: sub.Questions, Plan: sub.Plan, Spans: sub.Spans, Options: sub.Options, Created: now,
+		ID: a.deps.NewID(), Audio: audio, Questions: sub.Questions, Plan: sub.Plan, Spans: sub.Spans, Options: sub.Options, Created: now,
 	}
 	if sub.Decode != nil {
 		spec.Decode = *sub.Decode

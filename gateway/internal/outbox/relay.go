@@ -55,7 +55,9 @@ func (c *Config) setDefaults() {
 type Deps struct {
 	Store     Store
 	Publisher Publisher
-	Log       *slog.Logger
+	// Random gives random numbers of 64 bits for jitter; nil takes the process's generator.
+	Random func() uint64
+	Log    *slog.Logger
 }
 
 // Relay moves records from the outbox to Kafka. Run it in one goroutine.
@@ -71,6 +73,9 @@ func New(cfg Config, deps Deps) (*Relay, error) {
 		return nil, errors.New("making outbox relay: store, publisher and log are required")
 	}
 	cfg.setDefaults()
+	if deps.Random == nil {
+		deps.Random = rand.Uint64
+	}
 	return &Relay{cfg: cfg, deps: deps, signal: make(chan struct{}, 1)}, nil
 }
 
@@ -95,7 +100,7 @@ func (r *Relay) Run(ctx context.Context) error {
 				r.deps.Log.WarnContext(ctx, "outbox waits for the broker", slog.Any("error", err))
 			}
 			backoff = min(max(backoff*2, r.cfg.MinBackoff), r.cfg.MaxBackoff)
-			r.wait(ctx, backoff/2+rand.N(backoff/2+1), nil) //nolint:gosec // jitter needs no secrecy
+			r.wait(ctx, backoff/2+time.Duration(r.deps.Random()%uint64(backoff/2+1)), nil) //nolint:gosec // below backoff, so it fits
 		case n < r.cfg.Batch:
 			backoff = 0
 			r.wait(ctx, r.cfg.Idle, r.signal)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -54,7 +55,9 @@ type Deps struct {
 	// JobsPending counts the records of lark.jobs.v1 that Handle has not been given yet. With it, Handle takes records of that
 	// topic too and adopts jobs that other producers have published. Optional.
 	JobsPending func(ctx context.Context) (int64, error)
-	Log         *slog.Logger
+	// Random gives random numbers of 64 bits for jitter; nil takes the process's generator.
+	Random func() uint64
+	Log    *slog.Logger
 }
 
 // Recorder handles records of lark.answers.v1. It is safe for concurrent use.
@@ -71,6 +74,9 @@ type Recorder struct {
 func New(deps Deps) (*Recorder, error) {
 	if deps.Store == nil || deps.Metrics == nil || deps.Log == nil {
 		return nil, errors.New("making recorder: store, metrics and log are required")
+	}
+	if deps.Random == nil {
+		deps.Random = rand.Uint64
 	}
 	return &Recorder{deps: deps, batch: newBatcher(deps.Store)}, nil
 }

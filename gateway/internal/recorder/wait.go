@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -37,7 +36,7 @@ func (r *Recorder) persist(ctx context.Context, write func() error) error {
 		if backoff == minBackoff {
 			r.deps.Log.WarnContext(ctx, "recorder waits for the job store", slog.Any("error", err))
 		}
-		timer := time.NewTimer(backoff/2 + rand.N(backoff/2)) //nolint:gosec // jitter needs no secrecy
+		timer := time.NewTimer(backoff/2 + time.Duration(r.deps.Random()%uint64(backoff/2))) //nolint:gosec // below backoff, so it fits
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -62,6 +63,11 @@ const readConns = 4
 // Open opens the database of databaseURL, today sqlite:///absolute/path.db, and brings its schema
 // up to date. The folder of the file is made if it is missing.
 func Open(ctx context.Context, databaseURL string) (*SQL, error) {
+	return OpenOn(ctx, databaseURL, nil)
+}
+
+// OpenOn is Open with wrap, which may be nil, before each connection to the database.
+func OpenOn(ctx context.Context, databaseURL string, wrap func(driver.Connector) driver.Connector) (*SQL, error) {
 	path, ok := strings.CutPrefix(databaseURL, "sqlite://")
 	if !ok || path == "" {
 		scheme, _, _ := strings.Cut(databaseURL, ":")
@@ -77,19 +83,31 @@ func Open(ctx context.Context, databaseURL string) (*SQL, error) {
 	}}
 	readDSN := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
 	s := &SQL{dialect: dialect{driver: "sqlite"}, now: time.Now}
-	var err error
-	if s.write, err = sql.Open("sqlite", readDSN+"&_txlock=immediate"); err != nil {
-		return nil, fmt.Errorf("opening job store: %w", err)
-	}
+	s.write = open(readDSN+"&_txlock=immediate", wrap)
 	s.write.SetMaxOpenConns(1)
-	if s.read, err = sql.Open("sqlite", readDSN); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening job store: %w", err), s.write.Close())
-	}
+	s.read = open(readDSN, wrap)
 	s.read.SetMaxOpenConns(readConns)
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrating job store: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// source opens connections to the database of a data source name.
+type source string
+
+func (s source) Connect(context.Context) (driver.Conn, error) {
+	return new(sqlite.Driver).Open(string(s))
+}
+
+func (s source) Driver() driver.Driver { return new(sqlite.Driver) }
+
+func open(dsn string, wrap func(driver.Connector) driver.Connector) *sql.DB {
+	var connector driver.Connector = source(dsn)
+	if wrap != nil {
+		connector = wrap(connector)
+	}
+	return sql.OpenDB(connector)
 }
 
 // Close closes the database.

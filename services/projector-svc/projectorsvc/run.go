@@ -11,6 +11,7 @@ import (
 	"github.com/larkstream/larkstream/services/projector-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -29,8 +30,11 @@ func Command(ctx context.Context, args []string) error {
 }
 
 // Run serves until ctx ends, then drains.
-func Run(ctx context.Context, cfg Config) (err error) {
-	w, err := worker.Open(ctx, cfg.Common, telemetry.ServiceProjector, model.PartProjector)
+func Run(ctx context.Context, cfg Config) error { return RunOn(ctx, host.Host{}, cfg) }
+
+// RunOn is Run on another host than this machine.
+func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
+	w, err := worker.Open(ctx, on, cfg.Common, telemetry.ServiceProjector, model.PartProjector)
 	if err != nil {
 		return err
 	}
