@@ -8,7 +8,8 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Prefixes of keys. Sweep knows what may go first.
@@ -34,7 +35,7 @@ var (
 type Store struct {
 	bucket bucket
 	// sweeping is held while a sweep looks at an object for the last time and deletes it, and while Touch makes an object young.
-	sweeping sync.Mutex
+	sweeping *semaphore.Weighted
 }
 
 // bucket is what a kind of store does. The Store has checked the keys. Where there is no object the error is ErrNotFound.
@@ -68,18 +69,20 @@ func Open(_ context.Context, rawURL string) (*Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Store{bucket: dir}, nil
+		return newStore(dir), nil
 	case "mem":
-		return &Store{bucket: newMemBucket()}, nil
+		return newStore(newMemBucket()), nil
 	case "s3":
 		b, err := openS3(u)
 		if err != nil {
 			return nil, fmt.Errorf("opening object store s3://%s: %w", u.Host, err)
 		}
-		return &Store{bucket: b}, nil
+		return newStore(b), nil
 	}
 	return nil, fmt.Errorf("opening object store: scheme %q is not file, s3 or mem", u.Scheme)
 }
+
+func newStore(b bucket) *Store { return &Store{bucket: b, sweeping: semaphore.NewWeighted(1)} }
 
 // Close releases the store.
 func (s *Store) Close() error { return s.bucket.close() }
@@ -204,8 +207,10 @@ func (s *Store) Touch(ctx context.Context, key string) (int64, error) {
 	if err := CheckKey(key); err != nil {
 		return 0, err
 	}
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
+	if err := s.sweeping.Acquire(ctx, 1); err != nil {
+		return 0, fmt.Errorf("touching object %s: %w", key, err)
+	}
+	defer s.sweeping.Release(1)
 	if err := s.bucket.touch(ctx, key); err != nil {
 		return 0, wrap("touching", key, err)
 	}

@@ -21,7 +21,7 @@ const (
 // Intercept gives a second view of the store that calls hook around each operation. do does the operation; hook may do things before and
 // after it, leave it out, and return another error. Closing the view does not close the store.
 func (s *Store) Intercept(hook func(ctx context.Context, op Op, key string, do func() error) error) *Store {
-	return &Store{bucket: &intercepted{bucket: s.bucket, hook: hook}}
+	return newStore(&intercepted{bucket: s.bucket, hook: hook})
 }
 
 type intercepted struct {

@@ -149,8 +149,10 @@ func (w *sweeper) shrink(ctx context.Context, prefixes []string, excess int64) e
 // removeUnused looks at an object again and deletes it if it is still the one that was listed and is still not spared: it may have been
 // written again, touched, or taken into use by a job since.
 func (w *sweeper) removeUnused(ctx context.Context, listed object) (bool, error) {
-	w.store.sweeping.Lock()
-	defer w.store.sweeping.Unlock()
+	if err := w.store.sweeping.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer w.store.sweeping.Release(1)
 	now, err := w.store.bucket.stat(ctx, listed.key)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

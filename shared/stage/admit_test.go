@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,7 +39,7 @@ func newAdmission(records int, bytes int64, control *Control) *admission {
 }
 
 func (a *admission) partition(id int32) *partition {
-	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.places(), &guard{dead: -1})
+	return newPartition(topicPartition{"t", id}, &consumerStub{}, a.places(), newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
 }
 
 func (a *admission) task(p *partition, key string, cost int64) *task {

@@ -35,7 +35,7 @@ type processing struct {
 
 func newProcessing(handler Handler) *processing {
 	p := &processing{out: &publisherStub{}, client: &consumerStub{}}
-	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil, &guard{dead: -1})
+	p.part = newPartition(topicPartition{event.TopicWindows, 0}, p.client, nil, newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
 	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
 	p.processor = &processor{
 		stage: "test", backoff: time.Millisecond, timeout: time.Hour, handler: handler, log: log, metrics: metrics,

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/larkstream/larkstream/shared/blob"
 )
@@ -46,12 +48,12 @@ type guard struct {
 	key   string
 	log   *slog.Logger
 
-	mu     sync.Mutex
+	end    atomic.Int64        // of the partition when it was assigned: no earlier owner has had what lies behind
+	turn   *semaphore.Weighted // guards what follows; it may be held for as long as the store does not answer
 	mark   mark
 	stored string // the mark as it is in the store
 	opened bool
-	lost   bool  // another instance may own the partition: nothing is stored any more
-	end    int64 // of the partition when it was assigned: no earlier owner has had what lies behind
+	lost   bool // another instance may own the partition: nothing is stored any more
 	// careful is set after a death of the owner before; dead is the record to give up, or -1.
 	careful bool
 	dead    int64
@@ -63,22 +65,22 @@ func newGuard(store *blob.Store, group string, tp topicPartition, log *slog.Logg
 		log.Warn("the names of group and topic make no object key: a record that kills this stage will not be given up", "key", key)
 		store = nil
 	}
-	return &guard{store: store, key: key, log: log, dead: -1}
+	return &guard{store: store, key: key, log: log, dead: -1, turn: semaphore.NewWeighted(1)}
 }
 
-// seen notes the end of the partition, as the first fetch tells it.
+func (g *guard) lock() (unlock func()) {
+	_ = g.turn.Acquire(context.Background(), 1) // which never ends
+	return func() { g.turn.Release(1) }
+}
+
+// seen notes the end of the partition, as the first fetch tells it. It never waits: the poll of all partitions calls it.
 func (g *guard) seen(end int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.end == 0 {
-		g.end = end
-	}
+	g.end.CompareAndSwap(0, end)
 }
 
 // open takes the partition over before its first record is handled, trying for as long as ctx lives; false when it ends first.
 func (g *guard) open(ctx context.Context) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	if g.store == nil || g.opened {
 		return true
 	}
@@ -140,22 +142,19 @@ func (g *guard) takeOver(before mark) {
 
 // crashed tells whether the record must be given up; alone, whether nothing else may run beside it.
 func (g *guard) crashed(offset int64) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	return g.dead == offset
 }
 
 func (g *guard) alone(offset int64) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	return slices.Contains(g.mark.Suspects, offset)
 }
 
 // begin stores that the record is in hand where that matters; false when ctx ends first.
 func (g *guard) begin(ctx context.Context, offset int64) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.store == nil || !g.careful || offset >= g.end {
+	defer g.lock()()
+	if g.store == nil || !g.careful || offset >= g.end.Load() {
 		return true
 	}
 	if slices.Contains(g.mark.Suspects, offset) {
@@ -181,8 +180,7 @@ func (g *guard) begin(ctx context.Context, offset int64) bool {
 // finish notes that the process has survived the record, or has given it up. A suspect is cleared in the store at once, so that a later death
 // is not laid to it; the rest is cleared with the next mark.
 func (g *guard) finish(ctx context.Context, offset int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	is := func(o int64) bool { return o == offset }
 	g.mark.InHand = slices.DeleteFunc(g.mark.InHand, is)
 	if !slices.Contains(g.mark.Suspects, offset) && g.dead != offset {
@@ -223,8 +221,7 @@ func (g *guard) save(ctx context.Context) error {
 func (g *guard) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	if g.store == nil || !g.opened || g.lost {
 		return
 	}
@@ -242,7 +239,6 @@ func (g *guard) close(ctx context.Context) {
 
 // lose forbids to store anything: another instance may own the partition.
 func (g *guard) lose() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.lock()()
 	g.lost = true
 }

@@ -75,7 +75,7 @@ func newSettling(t *testing.T, attempt int, errs ...error) *settling {
 		rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: event.HeaderAttempt, Value: []byte(strconv.Itoa(attempt))},
 			kgo.RecordHeader{Key: event.HeaderOriginTopic, Value: []byte(event.TopicWindows)})
 	}
-	p := newPartition(topicPartition{rec.Topic, 3}, s.client, nil, &guard{dead: -1})
+	p := newPartition(topicPartition{rec.Topic, 3}, s.client, nil, newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
 	s.task = newTaskReader([]string{event.TopicWindows}, s.retries, nil).task(p, rec)
 	p.offsets.add(s.task)
 	return s
@@ -223,7 +223,7 @@ func TestRetriedRecordKeepsItsOriginAndFirstError(t *testing.T) {
 		}
 
 		back := kafka.ToClient(rec)
-		p := newPartition(topicPartition{rec.Topic, 5}, s.client, nil, &guard{dead: -1})
+		p := newPartition(topicPartition{rec.Topic, 5}, s.client, nil, newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
 		again := newTaskReader([]string{event.TopicWindows}, s.retries, nil).task(p, back)
 		require.Equal(t, event.TopicWindows, again.meta.rec.Topic, "the handler sees the topic of origin")
 		require.Equal(t, 1, again.meta.attempt)
@@ -248,7 +248,7 @@ func TestSettlerWaitsForANewerVersion(t *testing.T) {
 		keys := map[string]bool{}
 		begun := time.Now()
 		for {
-			p := newPartition(topicPartition{rec.Topic, 3}, s.client, nil, &guard{dead: -1})
+			p := newPartition(topicPartition{rec.Topic, 3}, s.client, nil, newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
 			task := newTaskReader([]string{event.TopicWindows}, s.retries, nil).task(p, rec)
 			p.offsets.add(task)
 			require.Equal(t, string(windowRecord(t).Key), task.meta.rec.Key)

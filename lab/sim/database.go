@@ -1,0 +1,120 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"hash/fnv"
+	"strings"
+)
+
+// database stands before each connection to the job store.
+func (p *process) database(inner driver.Connector) driver.Connector { return connector{inner, p} }
+
+type connector struct {
+	driver.Connector
+	p *process
+}
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	if c.p.dead.Load() {
+		return nil, errKilled
+	}
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: inner, p: c.p}, nil
+}
+
+// conn is a connection that can break. It passes on what database/sql asks of a connection.
+type conn struct {
+	driver.Conn
+	p  *process
+	tx string // what the open transaction has done so far, as its name
+}
+
+var (
+	_ driver.ConnBeginTx    = (*conn)(nil)
+	_ driver.ExecerContext  = (*conn)(nil)
+	_ driver.QueryerContext = (*conn)(nil)
+)
+
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := c.fault(); err != nil {
+		return nil, err
+	}
+	inner, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.tx = ""
+	return transaction{inner, c}, nil
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.p.dead.Load() {
+		return nil, errKilled
+	}
+	c.note(query, args)
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if c.p.dead.Load() {
+		return nil, errKilled
+	}
+	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+}
+
+// note names the transaction after its statements and their first argument, which is the id of a job or an outcome: times would make
+// each attempt another transaction.
+func (c *conn) note(query string, args []driver.NamedValue) {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(c.tx + query))
+	if len(args) > 0 && !strings.Contains(query, "outbox") { // its ids are random
+		if id, ok := args[0].Value.(string); ok {
+			_, _ = h.Write([]byte(id))
+		}
+	}
+	c.tx = fmt.Sprintf("%016x", h.Sum64())
+}
+
+// fault is the state of the database.
+func (c *conn) fault() error {
+	if c.p.dead.Load() {
+		return errKilled
+	}
+	if down := c.p.slot.w.databaseDown.Load(); down != nil {
+		return *down
+	}
+	return nil
+}
+
+type transaction struct {
+	driver.Tx
+	c *conn
+}
+
+// Commit may be refused, may be lost on the way back, and the process may die of it.
+func (t transaction) Commit() error {
+	p, what := t.c.p, "transaction "+t.c.tx
+	f := p.slot.w.faults
+	n := f.attempt("commit", what)
+	if p.dead.Load() || f.strike(failTx, what, n) {
+		_ = t.Tx.Rollback() // the fault is the answer
+		return errInjected
+	}
+	if err := t.Tx.Commit(); err != nil {
+		return err
+	}
+	switch {
+	case p.strike(killTx, what, n):
+		return errKilled
+	case f.strike(loseTxAck, what, n):
+		return errInjected
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+//go:build synctests
+
+package sim
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Kinds of faults that befall single records.
+const (
+	killTaken     = "kill: record taken, not handled"
+	killHandled   = "kill: record handled, nothing published"
+	killUnsent    = "kill: before the outputs are sent"
+	killUnacked   = "kill: outputs written, not acknowledged"
+	killUnmarked  = "kill: outputs acknowledged, offset not committed"
+	killPut       = "kill: object written, writer not told"
+	killTx        = "kill: transaction committed, writer not told"
+	slowHandler   = "handler slow"
+	failHandler   = "handler fails"
+	downHandler   = "dependency of a handler down"
+	refuse        = "produce refused"
+	loseAck       = "produce written, acknowledgement lost"
+	duplicate     = "produce doubled"
+	reorder       = "produce reordered"
+	delay         = "produce delayed"
+	dropEvent     = "event dropped"
+	slowObject    = "object store slow"
+	failObject    = "object store fails"
+	loseObjectAck = "object written, writer told of an error"
+	failTx        = "transaction refused"
+	loseTxAck     = "transaction committed, writer told of an error"
+)
+
+// recordFaults are all of them, in a fixed order.
+func recordFaults() []string {
+	return []string{
+		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
+		refuse, loseAck, duplicate, reorder, delay, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
+	}
+}
+
+// faults decides which fault befalls what, and counts the faults.
+type faults struct {
+	dice
+	rates map[string]float64 // by kind; a kind that is not there does not happen in this seed
+
+	mu       sync.Mutex
+	attempts map[string]int
+	hits     map[string]int
+	over     bool
+}
+
+// newFaults chooses the kinds of this seed and how often each happens: few kinds in each seed find more than all kinds in every seed,
+// because one fault hides another. (Groce et al., Swarm Testing, ISSTA 2012.)
+func newFaults(d dice) *faults {
+	f := &faults{dice: d, rates: make(map[string]float64), attempts: make(map[string]int), hits: make(map[string]int)}
+	for _, kind := range recordFaults() {
+		if f.hit(0.35, "kind", kind) {
+			f.rates[kind] = []float64{0.02, 0.1, 0.3}[f.below(3, "rate", kind)]
+		}
+	}
+	return f
+}
+
+// attempt counts, from 0, how often something was tried.
+func (f *faults) attempt(what ...string) int {
+	key := ""
+	for _, w := range what {
+		key += w + "\x00"
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.attempts[key]
+	f.attempts[key]++
+	return n
+}
+
+// strike tells whether a fault of this kind befalls the attempt at something. Each attempt is half as likely to be hit as the one before.
+func (f *faults) strike(kind, what string, attempt int) bool {
+	if !f.hit(f.rates[kind]/float64(int(1)<<min(attempt, 20)), kind, what, attempt) {
+		return false
+	}
+	return f.count(kind)
+}
+
+// count notes a fault; false once the faults are over.
+func (f *faults) count(kind string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return false
+	}
+	f.hits[kind]++
+	return true
+}
+
+// end ends the faults: what is broken must now mend itself.
+func (f *faults) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+}
+
+// counted gives the number of faults by kind.
+func (f *faults) counted() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.hits)
+}
+
+func (f *faults) number(kind string) int { return f.counted()[kind] }
+
+// lag is the time that an ordinary step takes. It differs from step to step, so that steps do not meet at one moment, where only the
+// scheduler of goroutines would decide which is first.
+func (f *faults) lag(most time.Duration, what string, attempt int) time.Duration {
+	return f.between(time.Millisecond, most, "lag", what, attempt)
+}
+
+// kinds are the names of counted faults, sorted.
+func kinds(counted map[string]int) []string { return slices.Sorted(maps.Keys(counted)) }

@@ -1,0 +1,229 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/host"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/stage"
+)
+
+var errInjected = errors.New("simulated fault")
+
+const stepLag = 20 * time.Millisecond
+
+// name is a record's name in the history: where it goes, and its id.
+func name(rec event.Record) string { return rec.Topic + "/" + rec.Get(event.HeaderID) }
+
+// handler stands before the handler of a stage.
+func (p *process) handler(stageName string, h stage.Handler) stage.Handler {
+	return func(ctx context.Context, rec event.Record, msg proto.Message) ([]event.Record, error) {
+		what := stageName + " " + name(rec)
+		n := p.slot.w.faults.attempt("handle", what)
+		if err := p.before(ctx, what, n, rec); err != nil {
+			p.note(ended, name(rec), rec.Get(event.HeaderSubject), "error: "+err.Error())
+			return nil, err
+		}
+		out, err := h(ctx, rec, msg)
+		if p.strike(killHandled, what, n) {
+			return nil, errKilled
+		}
+		p.note(ended, name(rec), rec.Get(event.HeaderSubject), result(out, err))
+		return out, err
+	}
+}
+
+// before is what may happen before a record is handled.
+func (p *process) before(ctx context.Context, what string, n int, rec event.Record) error {
+	f := p.slot.w.faults
+	if p.dead.Load() {
+		return errKilled
+	}
+	p.note(began, name(rec), rec.Get(event.HeaderSubject), fmt.Sprintf("attempt %d", n))
+	if !rest(ctx, f.lag(stepLag, what, n)) {
+		return context.Cause(ctx)
+	}
+	if p.strike(killTaken, what, n) {
+		return errKilled
+	}
+	if f.strike(slowHandler, what, n) && !rest(ctx, f.between(time.Second, 20*time.Second, slowHandler, what, n)) {
+		return context.Cause(ctx)
+	}
+	switch {
+	case p.slot.stage == event.StageRecorder: // it waits for its database and has nothing else that may fail
+	case f.strike(failHandler, what, n):
+		return stage.Coded(event.CodeEngineError, errInjected)
+	case f.strike(downHandler, what, n):
+		return stage.Unavailable(errInjected)
+	}
+	return nil
+}
+
+func result(out []event.Record, err error) string {
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	names := make([]string, len(out))
+	for i, rec := range out {
+		names[i] = name(rec)
+	}
+	return "ok: " + strings.Join(names, " ")
+}
+
+// producer stands before the producer of a process.
+func (p *process) producer(inner host.Producer) host.Producer {
+	return &faultyProducer{Producer: inner, p: p, f: p.slot.w.faults}
+}
+
+type faultyProducer struct {
+	host.Producer
+	p *process
+	f *faults
+}
+
+// Emit drops some events: nothing may depend on them.
+func (q *faultyProducer) Emit(ctx context.Context, rec event.Record) {
+	if q.p.dead.Load() || q.f.strike(dropEvent, name(rec), 0) {
+		return
+	}
+	q.Producer.Emit(ctx, rec)
+}
+
+// Publish writes the records as the faults allow.
+func (q *faultyProducer) Publish(ctx context.Context, recs ...event.Record) error {
+	if q.p.dead.Load() {
+		return errKilled
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	what := name(recs[0]) + q.p.slot.stage
+	n := q.f.attempt("publish", what)
+	wait := q.f.lag(stepLag, what, n)
+	if q.f.strike(delay, what, n) {
+		wait = q.f.between(time.Second, 15*time.Second, delay, what, n)
+	}
+	if !rest(ctx, wait) {
+		return context.Cause(ctx)
+	}
+	if q.p.strike(killUnsent, what, n) {
+		return errKilled
+	}
+	failed, err := q.write(ctx, recs)
+	if q.p.strike(killUnacked, what, n) {
+		return errKilled
+	}
+	for i, rec := range recs {
+		if !slices.Contains(failed, i) {
+			q.p.note(published, name(rec), rec.Get(event.HeaderSubject), "")
+		}
+	}
+	if err == nil {
+		q.killSoon(what, n)
+	}
+	return err
+}
+
+// write writes the records and tells which of them failed, or seem to have.
+func (q *faultyProducer) write(ctx context.Context, recs []event.Record) (failed []int, err error) {
+	var send []event.Record
+	var index []int // of each record to send, in recs
+	fail := make(map[int]error)
+	for i, rec := range recs {
+		n := q.f.attempt("write", name(rec)+q.p.slot.stage)
+		if q.f.strike(refuse, name(rec), n) {
+			fail[i] = errInjected
+			continue
+		}
+		send, index = append(send, rec), append(index, i)
+		if q.f.strike(duplicate, name(rec), n) {
+			send, index = append(send, rec), append(index, i)
+		}
+		if q.f.strike(loseAck, name(rec), n) {
+			fail[i] = errInjected
+		}
+	}
+	if len(send) > 1 && q.f.strike(reorder, name(recs[0]), 0) {
+		slices.Reverse(send)
+		slices.Reverse(index)
+	}
+	if len(send) > 0 {
+		err = q.Producer.Publish(ctx, send...)
+	}
+	var partly *kafka.Unacknowledged
+	if errors.As(err, &partly) {
+		for _, i := range partly.Failed {
+			fail[index[i]] = partly.First
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	return unacknowledged(fail)
+}
+
+func unacknowledged(fail map[int]error) ([]int, error) {
+	if len(fail) == 0 {
+		return nil, nil
+	}
+	e := &kafka.Unacknowledged{}
+	for i := range fail {
+		e.Failed = append(e.Failed, i)
+	}
+	slices.Sort(e.Failed)
+	e.First = fail[e.Failed[0]]
+	return e.Failed, e
+}
+
+// killSoon may kill the process after the acknowledgement and before the offset is committed, which happens every half second.
+func (q *faultyProducer) killSoon(what string, n int) {
+	if q.p.dead.Load() || !q.f.strike(killUnmarked, what, n) {
+		return
+	}
+	q.p.slot.w.wait.Go(func() {
+		if rest(context.Background(), q.f.between(time.Millisecond, 400*time.Millisecond, killUnmarked, what, n)) {
+			q.p.kill(killUnmarked + " " + what)
+		}
+	})
+}
+
+// object stands before each operation on the object store.
+func (p *process) object(ctx context.Context, op blob.Op, key string, do func() error) error {
+	f, w := p.slot.w.faults, p.slot.w
+	what := string(op) + " " + key + " " + p.slot.stage
+	n := f.attempt("object", what)
+	wait := f.lag(stepLag/4, what, n)
+	if f.strike(slowObject, what, n) {
+		wait = f.between(time.Second, 10*time.Second, slowObject, what, n)
+	}
+	if !rest(ctx, wait) {
+		return context.Cause(ctx)
+	}
+	switch {
+	case p.dead.Load():
+		return errKilled
+	case w.objectsDown.Load() || f.strike(failObject, what, n):
+		return errInjected
+	}
+	if err := do(); err != nil || op != blob.OpPut {
+		return err
+	}
+	p.note(stored, key, "", "")
+	switch {
+	case p.strike(killPut, what, n):
+		return errKilled
+	case f.strike(loseObjectAck, what, n):
+		return errInjected
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+// Kinds of faults that befall a part of the installation for a while.
+const (
+	killProcess  = "kill: at any moment"
+	restart      = "rolling restart"
+	away         = "no instance of a stage for a while"
+	cutOff       = "connections to Kafka cut"
+	noLeader     = "partition without leader"
+	lostAnswers  = "broker writes and answers too late"
+	noCommits    = "commits refused"
+	evict        = "stored data evicted"
+	objectsDown  = "object store down"
+	databaseFull = "database: disk full"
+	databaseRead = "database: read-only"
+	databaseBusy = "database: busy"
+)
+
+func nemesisKinds() []string {
+	return []string{killProcess, restart, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, databaseFull, databaseRead, databaseBusy}
+}
+
+// nemesis is one of them.
+type nemesis struct {
+	kind  string
+	at    time.Duration
+	lasts time.Duration
+	stage string
+	pick  int // among several
+}
+
+func newNemeses(d dice) []nemesis {
+	var out []nemesis
+	for _, kind := range nemesisKinds() {
+		if !d.hit(0.3, "nemesis", kind) {
+			continue
+		}
+		for i := range 1 + d.below(4, "nemeses", kind) {
+			id := fmt.Sprint(kind, i)
+			out = append(out, nemesis{
+				kind: kind, at: d.between(time.Second, faultsFor, "at", id), lasts: d.between(time.Second, 25*time.Second, "lasts", id),
+				stage: stagesAndGateway()[d.below(len(stagesAndGateway()), "stage", id)], pick: d.below(1000, "pick", id),
+			})
+		}
+	}
+	return out
+}
+
+// harm does the harm of a nemesis at its time, and mends it when it has lasted.
+func (w *world) harm(n nemesis) {
+	rest(context.Background(), n.at)
+	if !w.faults.count(n.kind) {
+		return
+	}
+	w.history.add(entry{who: "nemesis", what: struck, id: n.kind, detail: n.stage})
+	if mend := w.begin(n); mend != nil {
+		rest(context.Background(), n.lasts)
+		mend()
+		w.history.add(entry{who: "nemesis", what: "mended", id: n.kind, detail: n.stage})
+	}
+}
+
+// begin does the harm; mend, which may be nil, ends it.
+func (w *world) begin(n nemesis) (mend func()) {
+	slots := w.of(n.stage)
+	one := slots[n.pick%len(slots)]
+	switch n.kind {
+	case killProcess:
+		if p := one.process(); p != nil {
+			p.kill(n.kind)
+		}
+	case restart:
+		one.pause()
+		return one.resume
+	case away:
+		for _, s := range slots {
+			s.pause()
+		}
+		return func() {
+			for _, s := range slots {
+				s.resume()
+			}
+		}
+	case cutOff:
+		if p := one.process(); p != nil {
+			p.cut()
+		}
+	case evict:
+		return w.evict(n)
+	case objectsDown:
+		w.objectsDown.Store(true)
+		return func() { w.objectsDown.Store(false) }
+	case databaseFull, databaseRead, databaseBusy:
+		err := errors.New(n.kind)
+		w.databaseDown.Store(&err)
+		return func() { w.databaseDown.CompareAndSwap(&err, nil) }
+	default:
+		return w.broke(n)
+	}
+	return nil
+}
+
+// broke is what may be wrong with the broker.
+func (w *world) broke(n nemesis) (mend func()) {
+	topics := []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers, event.TopicEvents, event.TopicControl}
+	topic := topics[n.pick%len(topics)]
+	partition := int32(n.pick % 8) //nolint:gosec // below 8
+	if topic == event.TopicControl {
+		partition = 0
+	}
+	switch n.kind {
+	case noLeader:
+		return w.broker.NoLeader(topic, partition)
+	case lostAnswers:
+		return w.broker.LostAnswers(topic, partition, 3)
+	case noCommits:
+		return w.broker.NoCommits("lark." + n.stage)
+	}
+	return nil
+}
+
+// evict deletes everything of one kind that a stage has stored.
+func (w *world) evict(n nemesis) func() {
+	prefix := []string{blob.PrefixPCM, blob.PrefixEmbedding, blob.PrefixPrompt, blob.PrefixPlan}[n.pick%4]
+	for _, key := range w.stored() {
+		if strings.HasPrefix(key, prefix) {
+			_ = w.objects.Delete(context.Background(), key) // memory: it cannot fail
+		}
+	}
+	return nil
+}
+
+// stored are the keys of all objects that were ever stored.
+func (w *world) stored() []string {
+	var keys []string
+	w.history.each(stored, func(e entry) { keys = append(keys, e.id) })
+	return keys
+}

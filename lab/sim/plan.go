@@ -1,0 +1,97 @@
+//go:build synctests
+
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+const (
+	// faultsFor is how long faults happen. After that everything that is down comes up again.
+	faultsFor = time.Minute
+	// patience is how long the pipeline has to end every job after that: the longest retry delays, one after another, and the reaper.
+	patience = 40 * time.Minute
+)
+
+// plan is what happens in a seed beside the faults of single records.
+type plan struct {
+	gateways  int
+	instances int // of each stage and model
+	models    int
+	jobs      []job
+	nemeses   []nemesis
+}
+
+// job is what a client asks for.
+type job struct {
+	name      string
+	at        time.Duration
+	track     int // jobs on one track share their windows
+	windows   int
+	questions int
+	fed       bool // published straight to Kafka
+	twice     bool // a fed job that is fed again
+	model     int  // that must answer, from 1; 0 is any
+	deadline  time.Duration
+	cancelAt  time.Duration // after its acceptance; 0 for never
+	hostile   hostile
+}
+
+// hostile is what is wrong with a fed job's record.
+type hostile string
+
+const (
+	sound  hostile = ""
+	newer  hostile = "of a newer version"
+	broken hostile = "of bytes that are no message"
+)
+
+func newPlan(d dice) plan {
+	p := plan{gateways: 1, instances: 1, models: 1}
+	if d.hit(0.3, "gateways") {
+		p.gateways = 2
+	}
+	switch {
+	case d.hit(0.2, "models"):
+		p.models = 2
+	case d.hit(0.3, "instances"):
+		p.instances = 2
+	}
+	for i := range 2 + d.below(4, "jobs") {
+		p.jobs = append(p.jobs, newJob(d, i, p.models))
+	}
+	p.nemeses = newNemeses(d)
+	return p
+}
+
+func newJob(d dice, i, models int) job {
+	id := fmt.Sprintf("job%d", i+1)
+	j := job{
+		name: id, at: d.between(time.Second, 40*time.Second, id, "at"), track: d.below(3, id, "track"), windows: 1 + d.below(4, id, "windows"),
+		questions: 1 + d.below(2, id, "questions"), fed: d.hit(0.3, id, "fed"),
+	}
+	j.windows = 1 + d.below(4, "windows of track", j.track)
+	if d.hit(0.15, id, "deadline") {
+		j.deadline = d.between(500*time.Millisecond, 30*time.Second, id, "deadline after")
+	}
+	if d.hit(0.2, id, "cancel") {
+		j.cancelAt = d.between(10*time.Millisecond, 15*time.Second, id, "cancel after")
+	}
+	if j.fed {
+		j.twice = d.hit(0.2, id, "twice")
+		j.model = d.below(models+1, id, "model")
+		if d.hit(0.1, id, "hostile") {
+			j.hostile = []hostile{newer, broken}[d.below(2, id, "kind of hostile")]
+		}
+	}
+	return j
+}
+
+// expected is how many outcomes the job must have.
+func (j job) expected() int { return j.windows * j.questions }
+
+// stagesAndGateway are the names of everything that can be killed.
+func stagesAndGateway() []string { return append(event.WorkStages(), event.StageRecorder) }

@@ -1,0 +1,138 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+// scratch is what seeds share: folders on the machine's disk.
+type scratch struct {
+	dir    string
+	models []string
+}
+
+// newScratch makes the folders; the caller removes dir.
+func newScratch() (s scratch, err error) {
+	root := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		root = "/dev/shm" // in memory: a transaction need not wait for a disk
+	}
+	if s.dir, err = os.MkdirTemp(root, "lark-sim-"); err != nil {
+		return s, fmt.Errorf("making a scratch folder: %w", err)
+	}
+	for _, name := range []string{"one", "two"} {
+		dir := filepath.Join(s.dir, "model-"+name)
+		if err := writeBundle(dir, name); err != nil {
+			return s, errors.Join(err, os.RemoveAll(s.dir))
+		}
+		s.models = append(s.models, dir)
+	}
+	return s, nil
+}
+
+// simulate runs a seed under a virtual clock. It is called outside of bubbles.
+func simulate(t *testing.T, seed uint64, s scratch, o Options) (r Result, err error) {
+	defer func() {
+		if fault := recover(); fault != nil { // goroutines that do not end
+			err = fmt.Errorf("simulating seed %d: %v", seed, fault)
+		}
+	}()
+	synctest.Test(t, func(*testing.T) { r, err = inBubble(seed, s, o) })
+	return r, err
+}
+
+func inBubble(seed uint64, s scratch, o Options) (Result, error) {
+	log := slog.New(slog.DiscardHandler)
+	if o.Log != nil {
+		log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	w, err := newWorld(seed, s, log)
+	if err != nil {
+		return Result{Seed: seed}, err
+	}
+	p := newPlan(dice(seed))
+	w.open(p)
+	clients := w.play(p)
+	settled := w.settle()
+	v := &verdict{w: w, plan: p, clients: clients}
+	v.check(settled)
+	r := Result{
+		Seed: seed, Violations: v.found, Jobs: len(p.jobs), Faults: w.faults.counted(), VirtualS: time.Since(w.history.start).Seconds(), Outcomes: v.outcomes,
+	}
+	err = w.close()
+	if o.Trace {
+		for _, e := range w.history.entries {
+			r.Trace = append(r.Trace, e.String())
+		}
+	}
+	return r, err
+}
+
+// play has the clients do their jobs among the faults, and waits for them.
+func (w *world) play(p plan) []*watcher {
+	ctx, cancel := context.WithTimeout(context.Background(), faultsFor+patience)
+	defer cancel()
+	var all sync.WaitGroup
+	clients := make([]*watcher, len(p.jobs))
+	for i, j := range p.jobs {
+		clients[i] = &watcher{w: w, job: j}
+		all.Go(func() { clients[i].follow(ctx) })
+	}
+	for _, n := range p.nemeses {
+		all.Go(func() { w.harm(n) })
+	}
+	all.Go(func() {
+		rest(context.Background(), faultsFor)
+		w.faults.end()
+	})
+	all.Wait()
+	return clients
+}
+
+// settle waits until every stage has finished everything that is on its topics; false if that does not happen.
+func (w *world) settle() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		unread, err := w.unread(ctx)
+		if err == nil && unread == 0 {
+			return true
+		}
+		if !rest(ctx, 5*time.Second) {
+			return false
+		}
+	}
+}
+
+// unread counts what the groups have not committed.
+func (w *world) unread(ctx context.Context) (int64, error) {
+	topics := map[string][]string{
+		event.StageChunker: {event.TopicJobs}, event.StageEncoder: {event.TopicWindows}, event.StageProjector: {event.TopicEmbeddings},
+		event.StageLLM: {event.TopicPrompts}, event.StageRecorder: {event.TopicAnswers, event.TopicJobs},
+	}
+	var total int64
+	for stage, names := range topics {
+		for _, delay := range event.RetryDelays() {
+			names = append(names, event.RetryTopic(stage, delay))
+		}
+		n, err := kafka.Unread(ctx, w.kafka("settle"), "lark."+stage, names...)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}

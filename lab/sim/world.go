@@ -1,0 +1,166 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/server"
+	"github.com/larkstream/larkstream/services/chunker-svc/chunkersvc"
+	"github.com/larkstream/larkstream/services/encoder-svc/encodersvc"
+	"github.com/larkstream/larkstream/services/llm-svc/llmsvc"
+	"github.com/larkstream/larkstream/services/projector-svc/projectorsvc"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/host"
+	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/kafka/simbroker"
+	"github.com/larkstream/larkstream/shared/service"
+)
+
+// world is one simulated installation.
+type world struct {
+	seed    uint64
+	faults  *faults
+	history *history
+	log     *slog.Logger
+	dir     string   // scratch on the machine's disk
+	models  []string // folders of bundles
+
+	broker  *simbroker.Broker
+	objects *blob.Store
+	slots   []*slot
+	// supervisors are the goroutines that keep the slots filled, wait everything else that runs beside them.
+	supervisors, wait sync.WaitGroup
+
+	objectsDown  atomic.Bool
+	databaseDown atomic.Pointer[error]
+	ids          atomic.Int64
+}
+
+func newWorld(seed uint64, s scratch, log *slog.Logger) (*world, error) {
+	w := &world{seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models}
+	var err error
+	if w.dir, err = os.MkdirTemp(s.dir, "seed-"); err != nil {
+		return nil, fmt.Errorf("making a folder for a seed: %w", err)
+	}
+	if w.broker, err = simbroker.Start(func(c simbroker.Commit) {
+		w.history.add(entry{who: c.Group, what: committed, id: fmt.Sprintf("%s/%d", c.Topic, c.Partition), detail: fmt.Sprint(c.Offset)})
+	}); err != nil {
+		return nil, err
+	}
+	if w.objects, err = blob.Open(context.Background(), "mem://"); err != nil {
+		return nil, err
+	}
+	return w, kafka.Provision(context.Background(), w.kafka("provision"), event.Topics())
+}
+
+// kafka is the configuration of a client that no fault befalls.
+func (w *world) kafka(id string) kafka.Config {
+	return kafka.Config{Brokers: []string{w.broker.Addr()}, ClientID: id, Dial: w.broker.Dial}
+}
+
+// newID gives job ids that are the same in each run of the seed.
+func (w *world) newID() string {
+	return event.DerivedJobID("sim", fmt.Sprint(w.seed), fmt.Sprint(w.ids.Add(1)))
+}
+
+// common are the settings of every service.
+func (w *world) common(c *service.Common, model string) {
+	c.KafkaBrokers, c.ModelDir, c.LogLevel, c.StateFile = []string{w.broker.Addr()}, model, "error", ""
+	c.DrainTimeout = 10 * time.Second
+}
+
+// stages are the ways to run the services on a model, by the name of their stage.
+func (w *world) stages(model string) map[string]func(context.Context, host.Host) error {
+	return map[string]func(context.Context, host.Host) error{
+		event.StageChunker: func(ctx context.Context, on host.Host) error {
+			c, err := chunkersvc.DefaultConfig()
+			w.common(&c.Common, model)
+			c.Concurrency, c.Audio.FFmpeg, c.Audio.Scratch = 2, "none", w.dir
+			return errors.Join(err, chunkersvc.RunOn(ctx, on, c))
+		},
+		event.StageEncoder: func(ctx context.Context, on host.Host) error {
+			c, err := encodersvc.DefaultConfig()
+			w.common(&c.Common, model)
+			c.Engine, c.Concurrency, c.TestDelay = "test", 2, 300*time.Millisecond
+			return errors.Join(err, encodersvc.RunOn(ctx, on, c))
+		},
+		event.StageProjector: func(ctx context.Context, on host.Host) error {
+			c, err := projectorsvc.DefaultConfig()
+			w.common(&c.Common, model)
+			c.Concurrency = 2
+			return errors.Join(err, projectorsvc.RunOn(ctx, on, c))
+		},
+		event.StageLLM: func(ctx context.Context, on host.Host) error {
+			c, err := llmsvc.DefaultConfig()
+			w.common(&c.Common, model)
+			c.Engine, c.Concurrency, c.TestDelay = "test", 2, 200*time.Millisecond
+			return errors.Join(err, llmsvc.RunOn(ctx, on, c))
+		},
+	}
+}
+
+// gateway runs a gateway; all gateways share the database.
+func (w *world) gateway(ctx context.Context, on host.Host) error {
+	c, err := server.DefaultConfig()
+	w.common(&c.Common, w.models[0])
+	c.DatabaseURL = config.Secret("sqlite://" + filepath.Join(w.dir, "gateway.db"))
+	c.SpoolDir, c.RecorderConcurrency = w.dir, 8
+	// A small budget and no grace, so that each sweep would delete audio in use if it could.
+	c.Sweep.Interval, c.Sweep.AudioBytes, c.Sweep.KeepYounger = 7*time.Second, 1, 10*time.Second
+	return errors.Join(err, server.RunOn(ctx, on, c))
+}
+
+// open starts a slot for each service.
+func (w *world) open(p plan) {
+	for i := range p.gateways {
+		w.add(fmt.Sprintf("gateway%d", i+1), event.StageRecorder, w.gateway)
+	}
+	for m, model := range w.models[:p.models] {
+		run := w.stages(model)
+		for _, stage := range event.WorkStages() {
+			for i := range p.instances {
+				w.add(fmt.Sprintf("%s%d", stage, m*p.instances+i+1), stage, run[stage])
+			}
+		}
+	}
+	for _, s := range w.slots {
+		w.supervisors.Go(s.supervise)
+	}
+}
+
+func (w *world) add(name, stage string, run func(context.Context, host.Host) error) {
+	w.slots = append(w.slots, newSlot(w, name, stage, run))
+}
+
+// of are the slots of a stage; the gateways' is the recorder.
+func (w *world) of(stage string) []*slot {
+	var out []*slot
+	for _, s := range w.slots {
+		if s.stage == stage {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// close stops everything in good order and waits for it.
+func (w *world) close() error {
+	for _, s := range w.slots {
+		close(s.quit)
+	}
+	w.supervisors.Wait()
+	w.wait.Wait()
+	w.broker.Close()
+	return errors.Join(w.objects.Close(), os.RemoveAll(w.dir))
+}
