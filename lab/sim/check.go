@@ -4,8 +4,11 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // verdict reads the history and the clients' view of a seed, and tells what breaks the law.
@@ -13,6 +16,7 @@ type verdict struct {
 	w        *world
 	plan     plan
 	clients  []*watcher
+	log      []logged
 	outcomes int
 	found    []string
 }
@@ -29,9 +33,13 @@ func (v *verdict) check(settled bool) {
 	for _, c := range v.clients {
 		v.job(c)
 	}
+	v.unknown()
+	v.offsets()
+	v.encoderRuns()
+	v.cancels()
 }
 
-// job: one terminal outcome for each question of each window.
+// job: one terminal outcome for each question of each window, each with a reason that this seed explains, and the stream tells the same.
 func (v *verdict) job(c *watcher) {
 	if c.err != nil {
 		v.breach("%s (%s): its end was not seen: %v", c.job.name, c.id, c.err)
@@ -41,7 +49,7 @@ func (v *verdict) job(c *watcher) {
 		return
 	}
 	if !client.Terminal(c.end.State) {
-		v.breach("%s (%s): told its end, but is %s", c.job.name, c.id, c.end.State)
+		v.breach("%s (%s): its end was told, but it is %s", c.job.name, c.id, c.end.State)
 	}
 	seen := make(map[string]bool)
 	for _, o := range c.outcomes {
@@ -51,8 +59,70 @@ func (v *verdict) job(c *watcher) {
 			v.breach("%s (%s): two outcomes of question/window %s", c.job.name, c.id, key)
 		}
 		seen[key] = true
+		if o.Error != nil && !v.explained(c, o.Error.Code) {
+			v.breach("%s (%s): question/window %s ended as %s, which nothing in this seed explains: %s", c.job.name, c.id, key, o.Error.Code, o.Error.Message)
+		}
 	}
 	if want := c.end.Counts.Expected; len(c.outcomes) != want || want == 0 {
 		v.breach("%s (%s): %d outcomes, %d expected", c.job.name, c.id, len(c.outcomes), want)
+	}
+	v.stream(c)
+}
+
+// explained tells whether a job of this seed may end with the code.
+func (v *verdict) explained(c *watcher, code string) bool {
+	any := func(kinds ...string) bool {
+		return slices.ContainsFunc(kinds, func(k string) bool { return v.w.faults.number(k) > 0 })
+	}
+	switch code {
+	case event.CodeCancelled:
+		return c.job.cancelAt > 0
+	case event.CodeExpired:
+		return c.job.deadline > 0
+	case event.CodeUndecodable, event.CodeInvalidRecord, event.CodeNewerVersion:
+		return c.job.hostile != sound
+	case event.CodeEngineError:
+		return any(failHandler)
+	case event.CodeCrashedStage:
+		return v.deaths() >= 3
+	case event.CodeInternal:
+		return any(failObject, loseObjectAck, objectsDown, downHandler)
+	case event.CodeBlobUnreachable:
+		return any(evict)
+	}
+	return false // audio_missing and model_mismatch among them: the audio is in use, and an instance of each model runs
+}
+
+func (v *verdict) deaths() int {
+	n := 0
+	v.w.history.each(died, func(entry) { n++ })
+	return n
+}
+
+// stream: the outcomes once each, then the end; the numbers of events rise.
+func (v *verdict) stream(c *watcher) {
+	told := make(map[string]bool)
+	last := int64(-1)
+	for i, e := range c.told {
+		if n, err := strconv.ParseInt(e.ID, 10, 64); err == nil {
+			if n <= last {
+				v.breach("%s (%s): event %d of the stream comes after event %d", c.job.name, c.id, n, last)
+			}
+			last = n
+		}
+		if e.Outcome != nil {
+			told[e.Outcome.ID] = true
+		}
+		if (e.Kind == client.EventEnd) != (i == len(c.told)-1) {
+			v.breach("%s (%s): event %d of %d of the stream is %s", c.job.name, c.id, i+1, len(c.told), e.Kind)
+		}
+	}
+	for _, o := range c.outcomes {
+		if !told[o.ID] {
+			v.breach("%s (%s): the stream did not tell outcome %s", c.job.name, c.id, o.ID)
+		}
+	}
+	if len(told) != len(c.outcomes) {
+		v.breach("%s (%s): the stream told %d outcomes of %d", c.job.name, c.id, len(told), len(c.outcomes))
 	}
 }

@@ -4,43 +4,9 @@ package sim
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
 )
-
-// Kinds of faults that befall single records.
-const (
-	killTaken     = "kill: record taken, not handled"
-	killHandled   = "kill: record handled, nothing published"
-	killUnsent    = "kill: before the outputs are sent"
-	killUnacked   = "kill: outputs written, not acknowledged"
-	killUnmarked  = "kill: outputs acknowledged, offset not committed"
-	killPut       = "kill: object written, writer not told"
-	killTx        = "kill: transaction committed, writer not told"
-	slowHandler   = "handler slow"
-	failHandler   = "handler fails"
-	downHandler   = "dependency of a handler down"
-	refuse        = "produce refused"
-	loseAck       = "produce written, acknowledgement lost"
-	duplicate     = "produce doubled"
-	reorder       = "produce reordered"
-	delay         = "produce delayed"
-	dropEvent     = "event dropped"
-	slowObject    = "object store slow"
-	failObject    = "object store fails"
-	loseObjectAck = "object written, writer told of an error"
-	failTx        = "transaction refused"
-	loseTxAck     = "transaction committed, writer told of an error"
-)
-
-// recordFaults are all of them, in a fixed order.
-func recordFaults() []string {
-	return []string{
-		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
-		refuse, loseAck, duplicate, reorder, delay, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
-	}
-}
 
 // faults decides which fault befalls what, and counts the faults.
 type faults struct {
@@ -118,6 +84,3 @@ func (f *faults) number(kind string) int { return f.counted()[kind] }
 func (f *faults) lag(most time.Duration, what string, attempt int) time.Duration {
 	return f.between(time.Millisecond, most, "lag", what, attempt)
 }
-
-// kinds are the names of counted faults, sorted.
-func kinds(counted map[string]int) []string { return slices.Sorted(maps.Keys(counted)) }

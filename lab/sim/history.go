@@ -3,9 +3,13 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/larkstream/larkstream/shared/kafka/simbroker"
 )
 
 // entry is one thing that happened.
@@ -18,6 +22,10 @@ type entry struct {
 	id     string
 	job    string
 	detail string
+	// since is when the handler began that did it, where one did.
+	since time.Duration
+	// commit is what was committed, where something was.
+	commit *simbroker.Commit
 }
 
 // What happens.
@@ -68,4 +76,30 @@ func (h *history) each(what string, fn func(entry)) {
 			fn(e)
 		}
 	}
+}
+
+func (h *history) commit(c simbroker.Commit) {
+	h.add(entry{who: c.Group, what: committed, detail: fmt.Sprint(c.Offset), commit: &c})
+}
+
+// close ends the history: it names the topics of commits and puts what happened at one moment in an order that does not depend on the
+// scheduler of goroutines.
+func (h *history) close(b *simbroker.Broker) {
+	names := make(map[[16]byte]string)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, e := range h.entries {
+		if e.commit == nil || e.id != "" {
+			continue
+		}
+		name, ok := names[e.commit.Topic]
+		if !ok {
+			name = b.TopicOf(e.commit.Topic)
+			names[e.commit.Topic] = name
+		}
+		h.entries[i].id = fmt.Sprintf("%s/%d", name, e.commit.Partition)
+	}
+	slices.SortStableFunc(h.entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.who, b.who), cmp.Compare(a.what, b.what), cmp.Compare(a.id, b.id), cmp.Compare(a.detail, b.detail))
+	})
 }

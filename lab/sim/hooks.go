@@ -35,7 +35,7 @@ func (p *process) handler(stageName string, h stage.Handler) stage.Handler {
 			p.note(ended, name(rec), rec.Get(event.HeaderSubject), "error: "+err.Error())
 			return nil, err
 		}
-		out, err := h(ctx, rec, msg)
+		out, err := h(context.WithValue(ctx, handling{}, time.Since(p.slot.w.history.start)), rec, msg)
 		if p.strike(killHandled, what, n) {
 			return nil, errKilled
 		}
@@ -43,6 +43,9 @@ func (p *process) handler(stageName string, h stage.Handler) stage.Handler {
 		return out, err
 	}
 }
+
+// handling is the key under which a handler's context holds when it began.
+type handling struct{}
 
 // before is what may happen before a record is handled.
 func (p *process) before(ctx context.Context, what string, n int, rec event.Record) error {
@@ -218,7 +221,10 @@ func (p *process) object(ctx context.Context, op blob.Op, key string, do func() 
 	if err := do(); err != nil || op != blob.OpPut {
 		return err
 	}
-	p.note(stored, key, "", "")
+	if !p.dead.Load() {
+		since, _ := ctx.Value(handling{}).(time.Duration)
+		w.history.add(entry{who: p.name, what: stored, id: key, since: since})
+	}
 	switch {
 	case p.strike(killPut, what, n):
 		return errKilled

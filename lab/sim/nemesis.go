@@ -13,26 +13,6 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 )
 
-// Kinds of faults that befall a part of the installation for a while.
-const (
-	killProcess  = "kill: at any moment"
-	restart      = "rolling restart"
-	away         = "no instance of a stage for a while"
-	cutOff       = "connections to Kafka cut"
-	noLeader     = "partition without leader"
-	lostAnswers  = "broker writes and answers too late"
-	noCommits    = "commits refused"
-	evict        = "stored data evicted"
-	objectsDown  = "object store down"
-	databaseFull = "database: disk full"
-	databaseRead = "database: read-only"
-	databaseBusy = "database: busy"
-)
-
-func nemesisKinds() []string {
-	return []string{killProcess, restart, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, databaseFull, databaseRead, databaseBusy}
-}
-
 // nemesis is one of them.
 type nemesis struct {
 	kind  string

@@ -2,5 +2,7 @@
 
 package sim
 
+import "context"
+
 // Seeds needs the tag synctests.
-func Seeds(uint64, uint64, int, Options, func(Result)) error { return ErrNotBuilt }
+func Seeds(context.Context, uint64, uint64, int, Options, func(Result)) error { return ErrNotBuilt }

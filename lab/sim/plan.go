@@ -11,7 +11,7 @@ import (
 
 const (
 	// faultsFor is how long faults happen. After that everything that is down comes up again.
-	faultsFor = time.Minute
+	faultsFor = 30 * time.Second
 	// patience is how long the pipeline has to end every job after that: the longest retry delays, one after another, and the reaper.
 	patience = 40 * time.Minute
 )
@@ -70,7 +70,7 @@ func newPlan(d dice) plan {
 func newJob(d dice, i, models int) job {
 	id := fmt.Sprintf("job%d", i+1)
 	j := job{
-		name: id, at: d.between(time.Second, 40*time.Second, id, "at"), track: d.below(3, id, "track"), windows: 1 + d.below(4, id, "windows"),
+		name: id, at: d.between(time.Second, 20*time.Second, id, "at"), track: d.below(3, id, "track"), windows: 1 + d.below(4, id, "windows"),
 		questions: 1 + d.below(2, id, "questions"), fed: d.hit(0.3, id, "fed"),
 	}
 	j.windows = 1 + d.below(4, "windows of track", j.track)

@@ -57,6 +57,7 @@ func newSlot(w *world, name, stage string, run func(context.Context, host.Host) 
 
 // supervise runs process after process until the slot ends.
 func (s *slot) supervise() {
+	rest(context.Background(), s.w.faults.between(time.Millisecond, 400*time.Millisecond, "start", s.name))
 	for {
 		p := s.start()
 		if p == nil {
@@ -173,7 +174,7 @@ func (p *process) note(what, id, job, detail string) {
 func (p *process) host() host.Host {
 	w := p.slot.w
 	return host.Host{
-		Log: w.log.With(slog.String("process", p.name)), Dial: p.dial, Objects: w.objects.Intercept(p.object), Random: p.random, NewID: w.newID,
+		Log: w.log.With(slog.String("process", p.name)), ClientID: p.name, Dial: p.dial, Objects: w.objects.Intercept(p.object), Random: p.random, NewID: w.newID,
 		Wrap: p.producer, Handler: p.handler, Database: p.database, Serve: p.serve,
 	}
 }

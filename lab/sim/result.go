@@ -31,4 +31,3 @@ type Options struct {
 	// Log takes the log of the services; nil throws it away.
 	Log io.Writer
 }
-

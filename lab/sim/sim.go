@@ -67,18 +67,18 @@ func inBubble(seed uint64, s scratch, o Options) (Result, error) {
 	w.open(p)
 	clients := w.play(p)
 	settled := w.settle()
-	v := &verdict{w: w, plan: p, clients: clients}
+	w.history.close(w.broker)
+	v := &verdict{w: w, plan: p, clients: clients, log: w.readLog()}
 	v.check(settled)
 	r := Result{
 		Seed: seed, Violations: v.found, Jobs: len(p.jobs), Faults: w.faults.counted(), VirtualS: time.Since(w.history.start).Seconds(), Outcomes: v.outcomes,
 	}
-	err = w.close()
 	if o.Trace {
 		for _, e := range w.history.entries {
 			r.Trace = append(r.Trace, e.String())
 		}
 	}
-	return r, err
+	return r, w.close()
 }
 
 // play has the clients do their jobs among the faults, and waits for them.

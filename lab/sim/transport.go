@@ -20,6 +20,9 @@ var errRefused = errors.New("connection refused")
 // RoundTrip implements http.RoundTripper.
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	p := t.slot.process()
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
 	if p == nil || p.api.Load() == nil {
 		return nil, errRefused
 	}

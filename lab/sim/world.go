@@ -53,9 +53,7 @@ func newWorld(seed uint64, s scratch, log *slog.Logger) (*world, error) {
 	if w.dir, err = os.MkdirTemp(s.dir, "seed-"); err != nil {
 		return nil, fmt.Errorf("making a folder for a seed: %w", err)
 	}
-	if w.broker, err = simbroker.Start(func(c simbroker.Commit) {
-		w.history.add(entry{who: c.Group, what: committed, id: fmt.Sprintf("%s/%d", c.Topic, c.Partition), detail: fmt.Sprint(c.Offset)})
-	}); err != nil {
+	if w.broker, err = simbroker.Start(w.history.commit); err != nil {
 		return nil, err
 	}
 	if w.objects, err = blob.Open(context.Background(), "mem://"); err != nil {
@@ -116,6 +114,7 @@ func (w *world) gateway(ctx context.Context, on host.Host) error {
 	w.common(&c.Common, w.models[0])
 	c.DatabaseURL = config.Secret("sqlite://" + filepath.Join(w.dir, "gateway.db"))
 	c.SpoolDir, c.RecorderConcurrency = w.dir, 8
+	c.Limits.UploadTimeout = 20 * time.Second // a key of a request that died with its gateway is blocked for as long
 	// A small budget and no grace, so that each sweep would delete audio in use if it could.
 	c.Sweep.Interval, c.Sweep.AudioBytes, c.Sweep.KeepYounger = 7*time.Second, 1, 10*time.Second
 	return errors.Join(err, server.RunOn(ctx, on, c))

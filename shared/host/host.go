@@ -3,6 +3,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"log/slog"
@@ -29,6 +30,8 @@ var _ Producer = (*kafka.Producer)(nil)
 type Host struct {
 	// Log is the service's logger. With it the service starts no telemetry of its own.
 	Log *slog.Logger
+	// ClientID is the service's name in Kafka.
+	ClientID string
 	// Dial opens connections to Kafka.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Objects is the object store.
@@ -65,7 +68,7 @@ func (h Host) Blobs(ctx context.Context, url string) (*blob.Store, error) {
 
 // Kafka is the configuration of clients of the cluster.
 func (h Host) Kafka(c kafka.Config) kafka.Config {
-	c.Dial = h.Dial
+	c.ClientID, c.Dial = cmp.Or(h.ClientID, c.ClientID), h.Dial
 	return c
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -18,17 +17,17 @@ const port = 9092
 
 // Broker is a broker of one node.
 type Broker struct {
-	cluster *kfake.Cluster
-	network kfake.VirtualNetwork
-
-	mu       sync.Mutex
+	cluster  *kfake.Cluster
+	network  kfake.VirtualNetwork
 	onCommit func(Commit)
 }
 
 // Commit is an offset that a group asks the broker to remember.
 type Commit struct {
-	Group, Topic string
-	Partition    int32
+	Group string
+	// Topic is the id of the topic, for TopicOf.
+	Topic     [16]byte
+	Partition int32
 	// Offset is that of the first record which is not finished.
 	Offset int64
 }
@@ -54,6 +53,14 @@ func (b *Broker) Dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return b.network.DialContext(ctx, network, addr)
 }
 
+// TopicOf names the topic with an id, "" if there is none.
+func (b *Broker) TopicOf(id [16]byte) string {
+	if info := b.cluster.TopicIDInfo(id); info != nil {
+		return info.Topic
+	}
+	return ""
+}
+
 // Close ends the broker and all connections.
 func (b *Broker) Close() { b.cluster.Close() }
 
@@ -66,7 +73,7 @@ func (b *Broker) commits(req kmsg.Request) (kmsg.Response, error, bool) { //noli
 	}
 	for _, t := range commit.Topics {
 		for _, p := range t.Partitions {
-			b.onCommit(Commit{Group: commit.Group, Topic: t.Topic, Partition: p.Partition, Offset: p.Offset})
+			b.onCommit(Commit{Group: commit.Group, Topic: t.TopicID, Partition: p.Partition, Offset: p.Offset})
 		}
 	}
 	return nil, nil, false

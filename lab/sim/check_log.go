@@ -1,0 +1,177 @@
+//go:build synctests
+
+package sim
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/kafka"
+)
+
+// cancelReaches is how soon every stage knows of a cancel that is on the control topic.
+const cancelReaches = 5 * time.Second
+
+// logged is a record as it lies on a topic.
+type logged struct {
+	topic     string
+	partition int32
+	offset    int64
+	id, job   string
+	readable  bool
+}
+
+// readLog reads every topic from its beginning to its end.
+func (w *world) readLog() []logged {
+	var mu sync.Mutex
+	var out []logged
+	ctx, cancel := context.WithCancel(context.Background())
+	var waits []func() error
+	for _, spec := range event.Topics() {
+		caughtUp, wait := kafka.Tail(ctx, w.kafka("reader"), spec.Name, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
+			_, err := event.Decode(rec)
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, logged{spec.Name, partition, offset, rec.Get(event.HeaderID), rec.Get(event.HeaderSubject), err == nil})
+		})
+		<-caughtUp
+		waits = append(waits, wait)
+	}
+	cancel()
+	for _, wait := range waits {
+		_ = wait() // the configuration is in order
+	}
+	return out
+}
+
+// unknown: the store knows the jobs that were asked for and no others.
+func (v *verdict) unknown() {
+	known := make(map[string]bool)
+	for _, c := range v.clients {
+		known[c.id] = true
+	}
+	for {
+		list, err := v.clients[0].api().List(context.Background(), client.ListOptions{Limit: 100})
+		if err == nil {
+			for _, j := range list.Jobs {
+				if !known[j.ID] {
+					v.breach("the store has job %s, which nobody asked for", j.ID)
+				}
+			}
+			return
+		}
+		if !rest(context.Background(), time.Second) {
+			return
+		}
+	}
+}
+
+// offsets: a group commits an offset only once every record before it is settled: handled, and its outputs acknowledged.
+func (v *verdict) offsets() {
+	written := make(map[string]time.Duration) // record -> when it was first acknowledged
+	v.w.history.each(published, func(e entry) {
+		if _, ok := written[e.id]; !ok {
+			written[e.id] = e.at
+		}
+	})
+	settled := v.settled(written)
+	spared := v.spared()
+	high := make(map[string]int64)
+	v.w.history.each(committed, func(e entry) {
+		to, _ := strconv.ParseInt(e.detail, 10, 64) // written by Sprint
+		place := e.who + " " + e.id
+		for _, rec := range v.log {
+			if fmt.Sprintf("%s/%d", rec.topic, rec.partition) != e.id || rec.offset >= to || rec.offset < high[place] || !rec.readable || spared[rec.job] {
+				continue
+			}
+			at, ok := settled[strings.TrimPrefix(e.who, "lark.")+" "+rec.id]
+			_, buried := written[event.TopicDead+"/"+rec.id]
+			if (!ok || at > e.at) && !buried {
+				v.breach("%s committed %s to %d at %s, but record %s at %d was not settled", e.who, e.id, to, e.at, rec.id, rec.offset)
+			}
+		}
+		high[place] = max(high[place], to)
+	})
+}
+
+// settled is when each stage had handled a record and had its outputs acknowledged.
+func (v *verdict) settled(written map[string]time.Duration) map[string]time.Duration {
+	out := make(map[string]time.Duration)
+	v.w.history.each(ended, func(e entry) {
+		stage := strings.TrimRight(strings.SplitN(e.who, ".", 2)[0], "0123456789")
+		if stage == "gateway" {
+			stage = event.StageRecorder
+		}
+		_, id, _ := strings.Cut(e.id, "/")
+		at := e.at
+		if names, ok := strings.CutPrefix(e.detail, "ok: "); ok {
+			for _, name := range strings.Fields(names) {
+				acked, ok := written[name]
+				if !ok {
+					return
+				}
+				at = max(at, acked)
+			}
+		}
+		if before, ok := out[stage+" "+id]; !ok || at < before {
+			out[stage+" "+id] = at
+		}
+	})
+	return out
+}
+
+// spared are the jobs that may end without a handler: by a cancel or a deadline.
+func (v *verdict) spared() map[string]bool {
+	out := make(map[string]bool)
+	for _, c := range v.clients {
+		if c.job.cancelAt > 0 || c.job.deadline > 0 || c.job.hostile != sound {
+			out[c.id] = true
+		}
+	}
+	return out
+}
+
+// encoderRuns: a window is encoded again only if its embedding was not there when the encoder took it up.
+func (v *verdict) encoderRuns() {
+	last := make(map[string]time.Duration) // key -> when it was stored
+	v.w.history.each(stored, func(e entry) {
+		if !strings.HasPrefix(e.id, blob.PrefixEmbedding) || !strings.HasPrefix(e.who, event.StageEncoder) {
+			return
+		}
+		if before, ok := last[e.id]; ok && before < e.since && !v.evictedBetween(before, e.at) {
+			v.breach("%s encoded %s again at %s although its embedding was there since %s", e.who, e.id, e.at, before)
+		}
+		last[e.id] = e.at
+	})
+}
+
+func (v *verdict) evictedBetween(from, to time.Duration) bool {
+	found := false
+	v.w.history.each(struck, func(e entry) { found = found || (e.id == evict && e.at >= from && e.at <= to) })
+	return found
+}
+
+// cancels: no work on a job begins once its cancel has had time to reach the stages.
+func (v *verdict) cancels() {
+	known := make(map[string]time.Duration)
+	v.w.history.each(published, func(e entry) {
+		if strings.HasPrefix(e.id, event.TopicControl+"/") {
+			if _, ok := known[e.job]; !ok {
+				known[e.job] = e.at
+			}
+		}
+	})
+	v.w.history.each(began, func(e entry) {
+		at, ok := known[e.job]
+		if ok && e.at > at+cancelReaches && !strings.HasPrefix(e.who, "gateway") {
+			v.breach("%s began work on %s at %s, though the cancel of its job was on the control topic since %s", e.who, e.id, e.at, at)
+		}
+	})
+}

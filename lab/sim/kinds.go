@@ -1,0 +1,59 @@
+package sim
+
+import "slices"
+
+// Kinds of faults that befall single records.
+const (
+	killTaken     = "kill: record taken, not handled"
+	killHandled   = "kill: record handled, nothing published"
+	killUnsent    = "kill: before the outputs are sent"
+	killUnacked   = "kill: outputs written, not acknowledged"
+	killUnmarked  = "kill: outputs acknowledged, offset not committed"
+	killPut       = "kill: object written, writer not told"
+	killTx        = "kill: transaction committed, writer not told"
+	slowHandler   = "handler slow"
+	failHandler   = "handler fails"
+	downHandler   = "dependency of a handler down"
+	refuse        = "produce refused"
+	loseAck       = "produce written, acknowledgement lost"
+	duplicate     = "produce doubled"
+	reorder       = "produce reordered"
+	delay         = "produce delayed"
+	dropEvent     = "event dropped"
+	slowObject    = "object store slow"
+	failObject    = "object store fails"
+	loseObjectAck = "object written, writer told of an error"
+	failTx        = "transaction refused"
+	loseTxAck     = "transaction committed, writer told of an error"
+)
+
+// recordFaults are all of them, in a fixed order.
+func recordFaults() []string {
+	return []string{
+		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
+		refuse, loseAck, duplicate, reorder, delay, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
+	}
+}
+
+// Kinds of faults that befall a part of the installation for a while.
+const (
+	killProcess  = "kill: at any moment"
+	restart      = "rolling restart"
+	away         = "no instance of a stage for a while"
+	cutOff       = "connections to Kafka cut"
+	noLeader     = "partition without leader"
+	lostAnswers  = "broker writes and answers too late"
+	noCommits    = "commits refused"
+	evict        = "stored data evicted"
+	objectsDown  = "object store down"
+	databaseFull = "database: disk full"
+	databaseRead = "database: read-only"
+	databaseBusy = "database: busy"
+)
+
+func nemesisKinds() []string {
+	return []string{killProcess, restart, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, databaseFull, databaseRead, databaseBusy}
+}
+
+// Kinds are the names of all faults.
+func Kinds() []string { return slices.Concat(recordFaults(), nemesisKinds()) }
