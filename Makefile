@@ -111,6 +111,22 @@ test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) G
 test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
 
+.PHONY: chaos
+chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; KAFKA=real for Apache Kafka)
+	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_E2E_KAFKA=$(KAFKA) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
+
+.PHONY: bin/lark-sim
+bin/lark-sim: ## build lark with the simulator, see docs/reliability.md
+	go build -tags synctests -ldflags '$(LDFLAGS)' -o $@ ./lark/cmd/lark
+
+.PHONY: test-sim test-sim-bites
+test-sim: bin/lark-sim ## simulate SEEDS=1-300 and test the simulator
+	go test -tags synctests -count=1 ./lab/sim
+	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-300) --parallel 2
+
+test-sim-bites: ## put known defects back, one by one, and look for the seed that finds each (LAST_SEED=200)
+	GOGC=400 lab/sim/bites.sh $(or $(LAST_SEED),200)
+
 .PHONY: test-training
 test-training: ## run the trainer's tests
 	@.ci/deps python

@@ -6,9 +6,17 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
+)
+
+const (
+	// mends is how long after the end of the faults the last of them is mended, but for a stage that is away.
+	mends = 25 * time.Second
+	// punctuality is how long a job may take to end when its end is due: the reaper's grace and rounds, and a gateway's restart.
+	punctuality = time.Minute
 )
 
 // verdict reads the history and the clients' view of a seed, and tells what breaks the law.
@@ -29,6 +37,9 @@ func (v *verdict) breach(format string, args ...any) {
 func (v *verdict) check(settled bool) {
 	if !settled {
 		v.breach("records are left on the topics that no stage finishes")
+		for _, stage := range event.Stages() {
+			v.found = append(v.found, v.w.broker.Describe("lark."+stage)...)
+		}
 	}
 	for _, c := range v.clients {
 		v.job(c)
@@ -67,6 +78,30 @@ func (v *verdict) job(c *watcher) {
 		v.breach("%s (%s): %d outcomes, %d expected", c.job.name, c.id, len(c.outcomes), want)
 	}
 	v.stream(c)
+	v.punctual(c)
+}
+
+// punctual: a deadline or a cancel ends a job soon, whatever is down, once the job store can be written.
+func (v *verdict) punctual(c *watcher) {
+	var asked, done time.Duration
+	v.w.history.each(accepted, func(e entry) {
+		if e.job == c.id && c.job.deadline > 0 {
+			asked = e.at + c.job.deadline
+		}
+	})
+	v.w.history.each(cancelled, func(e entry) {
+		if e.job == c.id && !client.Terminal(e.detail) {
+			asked = e.at
+		}
+	})
+	v.w.history.each(finished, func(e entry) {
+		if e.job == c.id {
+			done = e.at
+		}
+	})
+	if limit := max(asked, faultsFor+mends) + punctuality; asked > 0 && done > limit {
+		v.breach("%s (%s): due to end at %s by its deadline or cancel, but ended at %s", c.job.name, c.id, asked, done)
+	}
 }
 
 // explained tells whether a job of this seed may end with the code.
@@ -79,12 +114,14 @@ func (v *verdict) explained(c *watcher, code string) bool {
 		return c.job.cancelAt > 0
 	case event.CodeExpired:
 		return c.job.deadline > 0
-	case event.CodeUndecodable, event.CodeInvalidRecord, event.CodeNewerVersion:
-		return c.job.hostile != sound
+	case event.CodeUndecodable, event.CodeInvalidRecord:
+		return c.job.hostile != sound || any(garbled)
+	case event.CodeNewerVersion:
+		return c.job.hostile != sound || any(newerRecord)
 	case event.CodeEngineError:
 		return any(failHandler)
 	case event.CodeCrashedStage:
-		return v.deaths() >= 3
+		return c.job.deadly || v.deaths() >= 3
 	case event.CodeInternal:
 		return any(failObject, loseObjectAck, objectsDown, downHandler)
 	case event.CodeBlobUnreachable:

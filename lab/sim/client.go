@@ -47,6 +47,9 @@ func (c *watcher) follow(ctx context.Context) {
 	if c.err != nil {
 		return
 	}
+	if c.job.deadly {
+		c.w.deadly.Store(c.id, true)
+	}
 	c.w.history.add(entry{who: c.job.name, what: accepted, id: c.id, job: c.id})
 	var cancelling sync.WaitGroup
 	if c.job.cancelAt > 0 {

@@ -67,11 +67,12 @@ func (h *history) add(e entry) {
 	h.entries = append(h.entries, e)
 }
 
-// each calls fn for the entries of one kind.
+// each calls fn for the entries of one kind. fn may use the history.
 func (h *history) each(what string, fn func(entry)) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, e := range h.entries {
+	entries := h.entries[:len(h.entries):len(h.entries)]
+	h.mu.Unlock()
+	for _, e := range entries {
 		if e.what == what {
 			fn(e)
 		}

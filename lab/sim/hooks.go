@@ -60,6 +60,10 @@ func (p *process) before(ctx context.Context, what string, n int, rec event.Reco
 	if p.strike(killTaken, what, n) {
 		return errKilled
 	}
+	if _, deadly := p.slot.w.deadly.Load(rec.Get(event.HeaderSubject)); deadly && p.slot.stage == event.StageEncoder {
+		p.kill("deadly record " + what)
+		return errKilled
+	}
 	if f.strike(slowHandler, what, n) && !rest(ctx, f.between(time.Second, 20*time.Second, slowHandler, what, n)) {
 		return context.Cause(ctx)
 	}
@@ -145,6 +149,7 @@ func (q *faultyProducer) write(ctx context.Context, recs []event.Record) (failed
 	fail := make(map[int]error)
 	for i, rec := range recs {
 		n := q.f.attempt("write", name(rec)+q.p.slot.stage)
+		rec = q.spoil(rec, n)
 		if q.f.strike(refuse, name(rec), n) {
 			fail[i] = errInjected
 			continue
@@ -173,6 +178,20 @@ func (q *faultyProducer) write(ctx context.Context, recs []event.Record) (failed
 		return nil, err
 	}
 	return unacknowledged(fail)
+}
+
+// spoil makes a window's record one that the next stage cannot read.
+func (q *faultyProducer) spoil(rec event.Record, n int) event.Record {
+	if typ := rec.Get(event.HeaderType); typ != event.TypeWindowReady && typ != event.TypeEmbeddingReady && typ != event.TypePromptReady {
+		return rec
+	}
+	switch {
+	case q.f.strike(newerRecord, name(rec), n):
+		return rec.With(event.HeaderType, strings.TrimSuffix(rec.Get(event.HeaderType), "1")+"2")
+	case q.f.strike(garbled, name(rec), n):
+		rec.Value = append(slices.Clone(rec.Value[:len(rec.Value)/2]), 0xff)
+	}
+	return rec
 }
 
 func unacknowledged(fail map[int]error) ([]int, error) {

@@ -19,6 +19,8 @@ const (
 	duplicate     = "produce doubled"
 	reorder       = "produce reordered"
 	delay         = "produce delayed"
+	newerRecord   = "record of a newer version"
+	garbled       = "record of bytes that are no message"
 	dropEvent     = "event dropped"
 	slowObject    = "object store slow"
 	failObject    = "object store fails"
@@ -31,7 +33,7 @@ const (
 func recordFaults() []string {
 	return []string{
 		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
-		refuse, loseAck, duplicate, reorder, delay, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
+		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
 	}
 }
 

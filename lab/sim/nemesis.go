@@ -36,6 +36,11 @@ func newNemeses(d dice) []nemesis {
 			})
 		}
 	}
+	for i := range out { // a stage that is away for minutes: deadlines and cancels must hold without it
+		if out[i].kind == away && d.hit(0.25, "long", i) {
+			out[i].lasts = 4 * time.Minute
+		}
+	}
 	return out
 }
 

@@ -38,6 +38,7 @@ type job struct {
 	deadline  time.Duration
 	cancelAt  time.Duration // after its acceptance; 0 for never
 	hostile   hostile
+	deadly    bool // the encoder dies of its windows, each time
 }
 
 // hostile is what is wrong with a fed job's record.
@@ -79,6 +80,9 @@ func newJob(d dice, i, models int) job {
 	}
 	if d.hit(0.2, id, "cancel") {
 		j.cancelAt = d.between(10*time.Millisecond, 15*time.Second, id, "cancel after")
+	}
+	if d.hit(0.04, id, "deadly") {
+		j.deadly, j.track = true, 3+i // nobody else has this track
 	}
 	if j.fed {
 		j.twice = d.hit(0.2, id, "twice")

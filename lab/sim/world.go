@@ -45,6 +45,7 @@ type world struct {
 	objectsDown  atomic.Bool
 	databaseDown atomic.Pointer[error]
 	ids          atomic.Int64
+	deadly       sync.Map // ids of jobs whose windows the encoder does not survive
 }
 
 func newWorld(seed uint64, s scratch, log *slog.Logger) (*world, error) {

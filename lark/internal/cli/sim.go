@@ -21,7 +21,7 @@ type simFlags struct {
 	seed          uint64
 	parallel      int
 	trace, asJSON bool
-	log           bool
+	log, first    bool
 }
 
 func (a *app) simCommand() *cobra.Command {
@@ -41,6 +41,7 @@ It needs a build of its own: make bin/lark-sim.`,
 	flags.Uint64Var(&f.seed, "seed", 0, "run this seed alone")
 	flags.IntVar(&f.parallel, "parallel", 1, "seeds at once; 1 makes every run of a seed the same, step by step")
 	flags.BoolVar(&f.trace, "trace", false, "with --seed: print every step")
+	flags.BoolVar(&f.first, "first", false, "end with the first seed that finds something")
 	flags.BoolVar(&f.log, "log", false, "print the log of the services to standard error")
 	flags.BoolVar(&f.asJSON, "json", false, "print one JSON object for each seed")
 	return cmd
@@ -58,11 +59,16 @@ func (a *app) simulate(ctx context.Context, f simFlags) error {
 	if f.log {
 		log = a.Err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	total, failing := simTotals{Faults: make(map[string]int)}, 0
 	err = sim.Seeds(ctx, first, last, f.parallel, sim.Options{Trace: f.trace, Log: log}, func(r sim.Result) {
 		total.add(r)
 		if len(r.Violations) > 0 {
 			failing++
+			if f.first {
+				cancel()
+			}
 		}
 		a.tellSeed(r, f)
 	})

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/up"
+)
+
+// TestKillsAtRandomMoments kills processes with kill -9, one after another, and asks of each job that all of its questions end once.
+// LARK_CHAOS_KILLS is how many kills; `make chaos` sets it. LARK_CHAOS_SEED repeats a run's choices, though not its moments.
+func TestKillsAtRandomMoments(t *testing.T) {
+	kills, err := strconv.Atoi(os.Getenv("LARK_CHAOS_KILLS"))
+	if err != nil || kills < 1 {
+		t.Skip("LARK_CHAOS_KILLS is not set; see make chaos")
+	}
+	seed, err := strconv.ParseUint(os.Getenv("LARK_CHAOS_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	}
+	t.Logf("LARK_CHAOS_SEED=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // repeatable
+	s := tester(t)
+	victims := append(workStages(), up.Gateway)
+	if os.Getenv("LARK_E2E_KAFKA") == "" {
+		victims = append(victims, up.Broker)
+	}
+	for done := 0; done < kills; {
+		s.ready(t)
+		job := s.many(t)
+		for range 1 + random.IntN(5) {
+			s.reach(t, job.ID, random.IntN(manyWindows)) // a moment that the work itself decides
+			s.killUnless(t, victims[random.IntN(len(victims))])
+			if done++; done == kills {
+				break
+			}
+		}
+		s.requireOneEach(t, job.ID)
+		t.Logf("%d of %d kills", done, kills)
+	}
+}
+
+// killUnless kills the process of a stage if one runs at this moment: the one before may not have been replaced yet.
+func (s *stack) killUnless(t *testing.T, stage string) {
+	t.Helper()
+	if pid := s.pid(stage); pid > 0 {
+		err := syscall.Kill(pid, syscall.SIGKILL)
+		require.Truef(t, err == nil || err == syscall.ESRCH, "killing %s: %v", stage, err) //nolint:errorlint // a bare errno
+	}
+}
+
+// requireOneEach waits for the end of a job and checks that every question of every window has ended once. A window that was in hand at
+// three deaths may end as crashed_stage; every other answer must be there.
+func (s *stack) requireOneEach(t *testing.T, id string) {
+	t.Helper()
+	job, outcomes := s.finish(t, id)
+	require.Equal(t, manyWindows, job.Counts.Windows)
+	for _, o := range outcomes {
+		if o.State != client.OutcomeAnswered {
+			require.Equal(t, "crashed_stage", o.Error.Code, o.Error.Message)
+		}
+	}
+	s.ready(t)
+	require.Zero(t, s.metric(t, up.Gateway, "lark_ledger_imbalance"))
+}
