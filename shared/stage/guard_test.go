@@ -153,3 +153,24 @@ func TestAPartitionGivenBackLeavesNoMark(t *testing.T) {
 		require.True(t, newOwner().careful, "a mark that cannot be read counts as a death")
 	})
 }
+
+// TestThePollDoesNotWaitForTheObjectStore: one partition's mark is read for as long as the store hangs, and the poll that brings the records of
+// all partitions goes on. Found by the simulator: the poll waited too, and with it every rebalance of the group.
+func TestThePollDoesNotWaitForTheObjectStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hangs := make(chan struct{})
+		store := openMarks(t).Intercept(func(_ context.Context, _ blob.Op, _ string, do func() error) error {
+			<-hangs
+			return do()
+		})
+		g := newGuard(store, "lark.test", topicPartition{event.TopicWindows, 0}, slog.New(slog.DiscardHandler))
+		opened := make(chan bool)
+		go func() { opened <- g.open(t.Context()) }()
+		synctest.Wait()
+		g.seen(7)
+		close(hangs)
+		require.True(t, <-opened)
+		require.EqualValues(t, 7, g.end.Load())
+	})
+}
