@@ -126,8 +126,10 @@ func (v *verdict) explained(c *watcher, code string) bool {
 		return any(failObject, loseObjectAck, objectsDown, downHandler)
 	case event.CodeBlobUnreachable:
 		return any(evict)
+	case event.CodeAudioMissing:
+		return c.job.fed // until it is adopted only the age of its audio speaks for it, and this seed keeps audio for 10 s
 	}
-	return false // audio_missing and model_mismatch among them: the audio is in use, and an instance of each model runs
+	return false // model_mismatch among them: an instance of each model runs
 }
 
 func (v *verdict) deaths() int {
