@@ -14,6 +14,10 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
+// killPatience is how long a job may take after kills: sessions of the dead run out, what was in hand is tried alone, and a job of which a record is
+// lost is published again.
+const killPatience = 10 * time.Minute
+
 // TestKillsAtRandomMoments kills processes with kill -9, one after another, and asks of each job that all of its questions end once.
 // LARK_CHAOS_KILLS is how many kills; `make chaos` sets it. LARK_CHAOS_SEED repeats a run's choices, though not its moments.
 func TestKillsAtRandomMoments(t *testing.T) {
@@ -60,6 +64,7 @@ func (s *stack) killUnless(t *testing.T, stage string) {
 // three deaths may end as crashed_stage; every other answer must be there.
 func (s *stack) requireOneEach(t *testing.T, id string) {
 	t.Helper()
+	require.Eventually(t, func() bool { return s.ended(t, id) == len(manyQuestions())*manyWindows }, killPatience, poll, "job %s has not ended", id)
 	job, outcomes := s.finish(t, id)
 	require.Equal(t, manyWindows, job.Counts.Windows)
 	for _, o := range outcomes {

@@ -30,7 +30,7 @@ func (a *app) simCommand() *cobra.Command {
 		Use: "sim", Short: "Simulate the pipeline with faults, and check that no question is lost or doubled", Args: cobra.NoArgs,
 		Long: `Runs the real services under a virtual clock, with crashes, lost messages, full disks and other faults that a seed decides, and
 checks the ledger's law: every question of every window of an accepted job ends in exactly one terminal outcome. Minutes pass in
-milliseconds. The same seed does the same again; with --trace it shows each step. Exit code 1 says that a seed found something.
+milliseconds. The same seed brings the same faults again; with --trace it shows each step. Exit code 1 says that a seed found something.
 
 It needs a build of its own: make bin/lark-sim.`,
 		Example: "  lark-sim sim --seeds 1-1000\n  lark-sim sim --seed 17 --trace",
@@ -39,7 +39,7 @@ It needs a build of its own: make bin/lark-sim.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.seeds, "seeds", "1-100", "first and last seed, with a hyphen between")
 	flags.Uint64Var(&f.seed, "seed", 0, "run this seed alone")
-	flags.IntVar(&f.parallel, "parallel", 1, "seeds at once; 1 makes every run of a seed the same, step by step")
+	flags.IntVar(&f.parallel, "parallel", 1, "seeds at once; with 1 a run repeats step by step, as far as the scheduler of goroutines does")
 	flags.BoolVar(&f.trace, "trace", false, "with --seed: print every step")
 	flags.BoolVar(&f.first, "first", false, "end with the first seed that finds something")
 	flags.BoolVar(&f.log, "log", false, "print the log of the services to standard error")
