@@ -14,8 +14,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/tensor"
+	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // scratch is what seeds share: folders on the machine's disk.
@@ -40,7 +44,26 @@ func newScratch() (s scratch, err error) {
 		}
 		s.models = append(s.models, dir)
 	}
-	return s, nil
+	return s, warm()
+}
+
+// warm has the cache make what all of its users in a process share: channels that are made inside of a bubble cannot be used in the next one.
+func warm() error {
+	ctx := context.Background()
+	store, err := blob.Open(ctx, "mem://")
+	if err != nil {
+		return err
+	}
+	c, err := cache.Open(ctx, "", store, cache.Deps{Log: slog.New(slog.DiscardHandler), Metrics: telemetry.NewCacheMetrics()})
+	if err != nil {
+		return err
+	}
+	key := blob.PrefixEmbedding + "v1/warm"
+	if err := c.Put(ctx, key, tensor.Matrix{Rows: 64, Cols: 64, Data: make([]float32, 64*64)}); err != nil {
+		return err
+	}
+	_, err = c.Get(ctx, key, cache.Shape{Rows: 64, Cols: 64})
+	return errors.Join(err, c.Close(), store.Close())
 }
 
 // simulate runs a seed under a virtual clock. It is called outside of bubbles.
