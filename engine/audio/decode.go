@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+
+	"github.com/larkstream/larkstream/engine/audio/internal/confine"
 )
 
 // Config of a Decoder.
@@ -43,7 +45,7 @@ func NewDecoder(ctx context.Context, cfg Config) (*Decoder, error) {
 		f.path = path
 	}
 	if f.path != "" {
-		f.confine = confine(ctx)
+		f.confine = confine.For(ctx, f.path)
 	}
 	return &Decoder{limits: l, ffmpeg: f}, nil
 }
@@ -56,13 +58,15 @@ func (d *Decoder) Confinement() string {
 	if d.ffmpeg.path == "" {
 		return ""
 	}
-	return d.ffmpeg.confine.words()
+	return confinementOf(d.ffmpeg.confine)
 }
 
-// Confinement says in words what ffmpeg would be kept from on this system.
-func Confinement(ctx context.Context) string { return confine(ctx).words() }
+// Confinement says in words what the program at path would be kept from on this system.
+func Confinement(ctx context.Context, path string) string {
+	return confinementOf(confine.For(ctx, path))
+}
 
-func (c confinement) words() string {
+func confinementOf(c confine.Confinement) string {
 	return "limits on memory, CPU, time and files; no environment; allowed formats and codecs only; " + c.String()
 }
 

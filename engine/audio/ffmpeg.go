@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/larkstream/larkstream/engine/audio/internal/confine"
 )
 
 // Limits of one ffmpeg process beside the wall time: address space, memory that it writes, CPU time, and no files written.
@@ -24,8 +26,8 @@ const (
 const FFmpegMemory = (ffmpegDataKB + 64<<10) << 10
 
 // ulimits sets the limits in the process that becomes ffmpeg, so that it never runs without them. A limit that the
-// system does not have (macOS knows no -v) is passed over.
-const ulimits = `ulimit -c 0; ulimit -f 0; ulimit -t "$1"; ulimit -v "$2" 2>/dev/null; ulimit -d "$3" 2>/dev/null; shift 3; exec "$@"`
+// system does not have (macOS knows no -v) is passed over; /dev/null cannot be opened for writing there.
+const ulimits = `ulimit -c 0; ulimit -f 0; ulimit -t "$1"; ulimit -v "$2" 2>&-; ulimit -d "$3" 2>&-; shift 3; exec "$@"`
 
 // What ffmpeg may open: containers and codecs of sound. Playlists, scripts that name further files, devices and network formats are not
 // among them, nor is any decoder of pictures.
@@ -46,7 +48,7 @@ type ffmpeg struct {
 	path    string // of the program; "" if not installed
 	scratch string // folder for the copy that ffmpeg seeks in
 	limits  Limits
-	confine confinement
+	confine confine.Confinement
 }
 
 func (f ffmpeg) open(ctx context.Context, in *file, ft format) (*source, error) {
@@ -62,7 +64,7 @@ func (f ffmpeg) open(ctx context.Context, in *file, ft format) (*source, error) 
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	p := &ffmpegProcess{cmd: f.command(ctx, file, ft), file: file, format: ft, faults: in.faults}
+	p := &ffmpegProcess{cmd: f.command(ctx, file, ft), confine: f.confine, file: file, format: ft, faults: in.faults}
 	s, err := p.start(ctx)
 	if err != nil {
 		cancel()
@@ -119,20 +121,20 @@ func (f ffmpeg) command(ctx context.Context, file string, ft format) *exec.Cmd {
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	cmd.Dir = filepath.Dir(file)
 	cmd.WaitDelay = ffmpegWaitDelay
-	f.confine.apply(cmd)
 	return cmd
 }
 
 // ffmpegProcess is one running child and the scratch file that it reads.
 type ffmpegProcess struct {
-	cmd    *exec.Cmd
-	file   string
-	format format
-	faults *Faults
-	log    ffmpegLog
-	waited bool
-	err    error
-	frames int64
+	cmd     *exec.Cmd
+	confine confine.Confinement
+	file    string
+	format  format
+	faults  *Faults
+	log     ffmpegLog
+	waited  bool
+	err     error
+	frames  int64
 }
 
 func (p *ffmpegProcess) start(ctx context.Context) (*source, error) {
@@ -141,7 +143,7 @@ func (p *ffmpegProcess) start(ctx context.Context) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting ffmpeg: %w", err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := p.confine.Start(p.cmd, p.file); err != nil {
 		p.waited = true
 		return nil, fmt.Errorf("starting ffmpeg: %w", err)
 	}

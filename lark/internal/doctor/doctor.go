@@ -143,7 +143,7 @@ func ffmpeg(ctx context.Context, _ Config) Finding {
 		return Finding{Check: "ffmpeg", State: Fail, Detail: fmt.Sprintf("%s does not run: %v", path, err), Remedy: "install it again, or set LARK_FFMPEG=none to do without"}
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
-	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s), confined by %s", path, strings.TrimSpace(line), audio.Confinement(ctx))}
+	return Finding{Check: "ffmpeg", State: OK, Detail: fmt.Sprintf("%s (%s), confined by %s", path, strings.TrimSpace(line), audio.Confinement(ctx, path))}
 }
 
 func modelBundle(ctx context.Context, cfg Config) Finding {
