@@ -171,7 +171,7 @@ func FuzzExtract(f *testing.F) {
 		pcm := make([]int16, samples%(4*SampleRate))
 		for i := range pcm {
 			pcm[i] = a
-			if i%int(1+uint16(b)) == 0 {
+			if i%(1+int(uint16(b))) == 0 {
 				pcm[i] = b
 			}
 		}
