@@ -102,7 +102,7 @@ func notJSON(err error) error {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &kind):
-		return fmt.Errorf("%s where %s or null belongs", kind.Value, kind.Type)
+		return fmt.Errorf("%.40s where %s or null belongs", kind.Value, kind.Type) // of a number, Value has all digits
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON ends early")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 	"github.com/larkstream/larkstream/engine/tags"
 )
 
@@ -220,7 +221,9 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := tags.Parse(raw)
+		var got tags.Tags
+		var err error
+		alloctest.Bound(t, len(raw), 64<<10, 100, func() { got, err = tags.Parse(raw) })
 		if err != nil {
 			require.LessOrEqual(t, len(err.Error()), 400)
 			return
