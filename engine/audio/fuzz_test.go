@@ -5,12 +5,13 @@ import (
 	"bytes"
 	"context"
 	"math"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 )
 
 // fuzzDecoder has small limits so that each input is quick.
@@ -80,28 +81,18 @@ func FuzzMemory(f *testing.F) {
 	f.Add([]byte("ID3\x04\x00\x00\x7f\x7f\x7f\x7f"))
 	f.Add([]byte("fLaC\x00\x00\x00\x22" + string(make([]byte, 34)) + "\x86\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		begun := allocated()
-		in := &file{Reader: bufio.NewReaderSize(bytes.NewReader(data), peekBytes), faults: &Faults{}}
-		ft, err := sniff(in)
-		if err != nil || ft.open == nil {
-			require.LessOrEqual(t, allocated()-begun, uint64(toOpen+perByte*len(data)))
-			return
-		}
-		src, err := openContained(t.Context(), ft, in)
-		require.LessOrEqual(t, allocated()-begun, uint64(toOpen+perByte*len(data)), "opening %s", ft.name)
-		for n := 0; err == nil && n < fewBlocks; n++ {
-			begun = allocated()
-			_, _, err = src.advance(false)
-			require.LessOrEqual(t, allocated()-begun, uint64(toBlock+2*perByte*len(data)), "a block of %s", ft.name)
+		var src *source
+		alloctest.Bound(t, len(data), toOpen, perByte, func() {
+			in := &file{Reader: bufio.NewReaderSize(bytes.NewReader(data), peekBytes), faults: &Faults{}}
+			src = nil
+			if ft, err := sniff(in); err == nil && ft.open != nil {
+				src, _ = openContained(t.Context(), ft, in)
+			}
+		})
+		for n := 0; src != nil && n < fewBlocks; n++ {
+			alloctest.Bound(t, len(data), toBlock, 2*perByte, func() { _, _, _ = src.advance(false) })
 		}
 	})
-}
-
-// allocated is how many bytes the process has taken from the heap so far, whether or not they were given back.
-func allocated() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.TotalAlloc
 }
 
 // FuzzResample checks length and finiteness at every rate.
@@ -128,19 +119,45 @@ func FuzzInspectors(f *testing.F) {
 		for _, make := range []func(*Faults) inspector{newOggInspector, newADTSInspector, newMP4Inspector, inspectSize(w64Size), inspectSize(auSize), inspectSize(asfSize)} {
 			faults := &Faults{}
 			look := make(faults)
-			for rest := data; len(rest) > 0; {
-				n := min(len(rest), 1+int(step))
-				if _, err := look.Write(rest[:n]); err != nil {
-					require.Equal(t, Undecodable, CodeOf(err))
-					return
+			inspect := func() {
+				for rest := data; len(rest) > 0; {
+					n := min(len(rest), 1+int(step))
+					if _, err := look.Write(rest[:n]); err != nil {
+						require.Equal(t, Undecodable, CodeOf(err))
+						return
+					}
+					rest = rest[n:]
 				}
-				rest = rest[n:]
+				look.end()
 			}
-			look.end()
+			alloctest.Bound(t, len(data), 512<<10, 100, inspect)
 			for _, w := range faults.Warnings() {
 				require.GreaterOrEqual(t, w.AtS, 0.0)
 				require.LessOrEqual(t, len(w.Message), 400)
 			}
 		}
+	})
+}
+
+// FuzzFFmpegLog checks that what ffmpeg says, which repeats what stands in the file, cannot crash or fill the reader of its log.
+func FuzzFFmpegLog(f *testing.F) {
+	f.Add([]byte("[info] Input #0, ogg, from 'x':\n[info]   Duration: 01:02:03.45, start: 0.0\n[info]   Stream #0:0: Audio: vorbis\n"), uint16(9))
+	f.Add([]byte("[error] [mov @ 0x55] moov atom not found\n[fatal] x: Invalid data\n"), uint16(3))
+	f.Fuzz(func(t *testing.T, text []byte, step uint16) {
+		alloctest.Bound(t, len(text), 64<<10, 100, func() {
+			var l ffmpegLog
+			for rest := text; len(rest) > 0; {
+				n := min(len(rest), 1+int(step))
+				took, err := l.Write(rest[:n])
+				require.NoError(t, err)
+				require.Equal(t, n, took)
+				rest = rest[n:]
+			}
+			require.LessOrEqual(t, len(l.line), maxLogLine)
+			seconds, known := l.duration()
+			require.Equal(t, known, known && seconds > 0)
+			require.NotEmpty(t, l.reason("ogg"))
+			require.NotContains(t, l.reason("ogg"), "0x")
+		})
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 )
 
 func raw(header string, data int) []byte {
@@ -130,7 +132,9 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(raw(`{"__metadata__":{}}`, 0))
 	f.Add([]byte(strings.Repeat("\x00", 8)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := open(b)
+		var s *Safetensors
+		var err error
+		alloctest.Bound(t, len(b), 64<<10, 200, func() { s, err = open(b) })
 		if err != nil {
 			return
 		}

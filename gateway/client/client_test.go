@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/alloctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,9 +159,11 @@ func FuzzEvents(f *testing.F) {
 		defer cancel(nil)
 		c, err := client.New("http://gateway", &http.Client{Transport: &once{body: body, done: func() { cancel(stop) }}})
 		require.NoError(t, err)
-		err = c.Events(ctx, "j", "", func(ev client.Event) error {
-			require.NotEmpty(t, ev.Kind)
-			return nil
+		alloctest.Bound(t, len(body), 256<<10, 100, func() {
+			err = c.Events(ctx, "j", "", func(ev client.Event) error {
+				require.NotEmpty(t, ev.Kind)
+				return nil
+			})
 		})
 		if err != nil {
 			require.True(t, errors.Is(err, stop) || errors.Is(err, client.ErrMalformed), "%v", err)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/gateway/traces"
+	"github.com/larkstream/larkstream/shared/alloctest"
 )
 
 func text(s string) *commonpb.AnyValue {
@@ -131,7 +132,7 @@ func FuzzIntake(f *testing.F) {
 		if gzipped {
 			encoding = "gzip"
 		}
-		post(t, store, http.MethodPost, protobuf, encoding, body)
+		alloctest.Bound(t, len(body), 32<<20, 200, func() { post(t, store, http.MethodPost, protobuf, encoding, body) })
 		for _, s := range store.List(traces.Query{}) {
 			rec := get(t, store, "?trace="+s.TraceID)
 			require.Equal(t, http.StatusOK, rec.Code)

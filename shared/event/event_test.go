@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/larkstream/larkstream/shared/alloctest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -341,7 +342,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add("larkstream.unknown", []byte{1})
 	f.Fuzz(func(t *testing.T, typ string, value []byte) {
 		rec := event.Record{Topic: "t", Value: value}.With(event.HeaderType, typ)
-		msg, err := event.Decode(rec)
+		var msg proto.Message
+		var err error
+		alloctest.Bound(t, len(value), 64<<10, 200, func() { msg, err = event.Decode(rec) })
 		if err != nil {
 			require.ErrorIs(t, err, event.ErrUndecodable)
 			return

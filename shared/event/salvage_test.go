@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/shared/alloctest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -171,7 +172,9 @@ func FuzzFailedOutcomes(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, typ, subject string, value []byte) {
 		rec := event.Record{Value: value}.With(event.HeaderType, typ).With(event.HeaderSubject, subject)
-		_, err := event.FailedOutcomes("test", rec, event.Failure{Code: "code", Message: "why"})
-		require.NoError(t, err)
+		alloctest.Bound(t, len(value)+len(subject), 64<<10, 1000, func() {
+			_, err := event.FailedOutcomes("test", rec, event.Failure{Code: "code", Message: "why"})
+			require.NoError(t, err)
+		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 	"github.com/larkstream/larkstream/engine/model/modeltest"
 )
 
@@ -219,7 +220,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(modeltest.Tokenizer(f))
 	f.Add([]byte(`{"type":"greedy","special":{"":0},"vocab":[""]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		tok, err := Parse(raw)
+		var tok *Tokenizer
+		var err error
+		alloctest.Bound(t, len(raw), 256<<10, 200, func() { tok, err = Parse(raw) })
 		if err == nil {
 			require.NotPanics(t, func() { plain(t, tok, "hello <s>"); tok.SpecialAt("<s>hello") })
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/vllm/vllmtest"
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 )
 
 func TestReadEvents(t *testing.T) {
@@ -49,7 +50,11 @@ func FuzzReadCompletion(f *testing.F) {
 	f.Add(": c\r\ndata: {\r\ndata: }\r\n\r\n")
 	f.Fuzz(func(t *testing.T, stream string) {
 		n := 0
-		c, err := readCompletion(strings.NewReader(stream), func(text string) { n += len(text) })
+		var c completion
+		var err error
+		alloctest.Bound(t, len(stream), 256<<10, 200, func() {
+			c, err = readCompletion(strings.NewReader(stream), func(text string) { n += len(text) })
+		})
 		require.LessOrEqual(t, n, 3*len(stream), "an invalid byte becomes a replacement of three")
 		if err != nil {
 			require.Zero(t, c)
@@ -66,7 +71,9 @@ func FuzzParseLoad(f *testing.F) {
 	f.Add(vllmtest.Metrics(3, 0.25))
 	f.Add("vllm:num_requests_waiting 1e300\nvllm:kv_cache_usage_perc 2\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		l, err := parseLoad(io.LimitReader(strings.NewReader(text), maxReply))
+		var l load
+		var err error
+		alloctest.Bound(t, len(text), 64<<10, 300, func() { l, err = parseLoad(io.LimitReader(strings.NewReader(text), maxReply)) })
 		if err == nil {
 			require.GreaterOrEqual(t, l.waiting, 0.0)
 			require.GreaterOrEqual(t, l.cache, 0.0)

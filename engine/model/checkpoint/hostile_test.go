@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 )
 
 // TestACutFileIsRefusedWhereverItEnds covers every boundary of both layouts.
@@ -234,7 +236,9 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add([]byte("\x20\x00\x00\x00\x00\x00\x00\x00{}                              "))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		c, err := load(raw)
+		var c *File
+		var err error
+		alloctest.Bound(t, len(raw), 256<<10, 200, func() { c, err = load(raw) })
 		if err != nil {
 			return
 		}
@@ -254,12 +258,14 @@ func FuzzPickle(f *testing.F) {
 	f.Add(sample().object(true))
 	f.Add(sample().object(false))
 	f.Add([]byte("\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s."))
-	f.Fuzz(func(_ *testing.T, raw []byte) {
-		storages := map[string]*storage{}
-		root, _, err := unpickle(bytes.NewReader(raw), func(id tuple) (*storage, error) { return declare(storages, id) })
-		if err == nil {
-			_, _ = collect(root)
-		}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		alloctest.Bound(t, len(raw), 128<<10, 200, func() {
+			storages := map[string]*storage{}
+			root, _, err := unpickle(bytes.NewReader(raw), func(id tuple) (*storage, error) { return declare(storages, id) })
+			if err == nil {
+				_, _ = collect(root)
+			}
+		})
 	})
 }
 

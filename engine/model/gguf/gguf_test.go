@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
@@ -272,7 +273,9 @@ func FuzzRead(f *testing.F) {
 		f.Add(append(append(bytes.Clone(good[:at]), 0xff), good[at+1:]...))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		file, err := parse(raw)
+		var file *File
+		var err error
+		alloctest.Bound(t, len(raw), 128<<10, 100, func() { file, err = parse(raw) })
 		if err != nil {
 			return
 		}

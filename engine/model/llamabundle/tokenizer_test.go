@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/larkstream/larkstream/engine/internal/alloctest"
 )
 
 func TestSentencePieceIsReadBack(t *testing.T) {
@@ -213,7 +215,9 @@ func FuzzSentencePiece(f *testing.F) {
 	f.Add(good[:1000])
 	f.Add([]byte{0x0a, 0x02, 0x08, 0x01})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		v, err := parseSentencePiece(raw)
+		var v *vocab
+		var err error
+		alloctest.Bound(t, len(raw), 64<<10, 400, func() { v, err = parseSentencePiece(raw) })
 		if err == nil {
 			require.Len(t, v.ids, len(v.tokens))
 			require.GreaterOrEqual(t, len(v.tokens), 256)
@@ -230,9 +234,32 @@ func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(`{"model":{"type":"BPE","byte_fallback":true,"vocab":{"a":0},"merges":[["a"]]},"normalizer":{"type":"Replace"}}`))
 	f.Add(fmt.Appendf(nil, "%s", good[:500]))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		v, err := parseTokenizerJSON(raw)
+		var v *vocab
+		var err error
+		alloctest.Bound(t, len(raw), 64<<10, 200, func() { v, err = parseTokenizerJSON(raw) })
 		if err == nil {
 			require.Len(t, v.ids, len(v.tokens))
 		}
+	})
+}
+
+// FuzzConfig: whatever config.json holds, a shape that passes is one that can be computed with.
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(`{"hidden_size":64,"num_hidden_layers":2,"num_attention_heads":4,"intermediate_size":96,"vocab_size":400}`))
+	f.Add([]byte(`{"hidden_size":64,"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16,"intermediate_size":96,"vocab_size":400,` +
+		`"rms_norm_eps":1e-5,"rope_parameters":{"rope_theta":1e6,"rope_type":"default"},"rope_scaling":null,"sliding_window":4096}`))
+	f.Add([]byte(`{"hidden_size":-1,"rope_scaling":{"type":"linear"},"hidden_act":"gelu"}`))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o600))
+		var shape Shape
+		var err error
+		alloctest.Bound(t, len(raw), 128<<10, 200, func() { _, shape, err = readConfig(dir) })
+		if err != nil {
+			require.LessOrEqual(t, len(err.Error()), len(dir)+4000)
+			return
+		}
+		require.NoError(t, shape.Validate())
+		require.Positive(t, shape.head())
 	})
 }

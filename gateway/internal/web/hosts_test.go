@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,4 +57,29 @@ func TestHostsAreNamesAndAddresses(t *testing.T) {
 		_, err := web.NewHosts([]string{"gateway", wrong})
 		require.ErrorContains(t, err, "without scheme, port and wildcard", wrong)
 	}
+}
+
+// FuzzHosts: a host that is answered is loopback or a name that was configured, however it is written.
+func FuzzHosts(f *testing.F) {
+	for _, host := range []string{"localhost:80", "[::1]:8080", "127.0.0.1.", "music.example", "[::ffff:7f00:1]", "localhost@x", "[music.example]:1", "music.example%00"} {
+		f.Add(host)
+	}
+	hosts, err := web.NewHosts([]string{"music.example"})
+	require.NoError(f, err)
+	h := hosts.Only(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	f.Fuzz(func(t *testing.T, host string) {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		req.Host = host
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		if rec.Code == http.StatusOK {
+			name := strings.ToLower(host)
+			loopback := strings.Contains(name, "localhost") || strings.Contains(name, "127.") || strings.Contains(name, "::") || strings.Contains(name, ":0:")
+			require.True(t, loopback || strings.Contains(name, "music.example"), host)
+			require.NotContains(t, name, "attacker")
+			return
+		}
+		require.Equal(t, http.StatusMisdirectedRequest, rec.Code)
+		require.LessOrEqual(t, rec.Body.Len(), 2000)
+	})
 }

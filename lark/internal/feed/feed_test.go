@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -15,11 +16,13 @@ import (
 	"sync"
 	"testing"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/engine/tags"
+	"github.com/larkstream/larkstream/shared/alloctest"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -408,8 +411,32 @@ func FuzzParseLine(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if l, err := parseLine(raw); err == nil {
-			require.NotEmpty(t, l.Questions)
+		alloctest.Bound(t, len(raw), 64<<10, 200, func() {
+			if l, err := parseLine(raw); err == nil {
+				require.NotEmpty(t, l.Questions)
+			}
+		})
+	})
+}
+
+// FuzzLines: whatever the bytes of a jobs file, each line comes once, in order and within bounds, as UTF-8 or with an error that says why not.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("\xef\xbb\xbf{}\r\n\n{}"))
+	f.Add([]byte("\xff\xfe{\x00}\x00\n\x00"))
+	f.Add([]byte("\xfe\xff\x00{\x00}\x00\n"))
+	f.Add([]byte("{\x00}\x00\n\x00\xff\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		lines, failed := splitLines(t.Context(), bytes.NewReader(raw))
+		var before textLine
+		for l := range lines {
+			require.Greater(t, l.number, before.number)
+			require.Greater(t, l.end, before.end)
+			require.NotEqual(t, l.err == nil, len(l.raw) == 0)
+			require.LessOrEqual(t, len(l.raw), maxLineBytes)
+			require.True(t, utf8.Valid(l.raw))
+			before = l
 		}
+		require.LessOrEqual(t, before.end, int64(3*len(raw)), "a byte that is no character becomes three")
+		require.Empty(t, failed)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/shared/alloctest"
 )
 
 func TestParseRecordRefusesSlips(t *testing.T) {
@@ -34,7 +36,9 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add([]byte(`{"topic":"lark.jobs.v1","partition":1,"offset":2,"time":"2026-11-28T11:00:00Z","key":{"base64":"/w=="},"headers":[{"key":"h","value":"v"}],"type":"x","payload":{"a":1},"raw":"eA=="}`))
 	f.Add([]byte(`{"topic":"t","key":null,"headers":[],"decode_error":"no","raw":null}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		rec, err := ParseRecord(line)
+		var rec Record
+		var err error
+		alloctest.Bound(t, len(line), 64<<10, 200, func() { rec, err = ParseRecord(line) })
 		if err != nil {
 			return
 		}
