@@ -96,6 +96,10 @@ test-kernels: ## run the encoders' arithmetic on the kernels that other machines
 test-audio-differential: deps-ffmpeg ## compare our decoding of 500 generated files with ffmpeg's, whole, cut and damaged (an hour or more; AUDIO_FILES=500,20)
 	LARK_DIFFERENTIAL=$(or $(AUDIO_FILES),500,20) go test -count=1 -timeout 6h -run '^TestDifferential$$' ./engine/audio
 
+.PHONY: fuzz
+fuzz: ## fuzz every parser one after another (FUZZTIME=30s or 100000x for each, FUZZ="engine/audio:FuzzDecode ..."); see docs/security.md
+	@.ci/fuzz $(or $(FUZZTIME),30s) build/fuzz $(FUZZ)
+
 .PHONY: test-devices test-devices-cuda
 test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
 	@.ci/deps vulkan
