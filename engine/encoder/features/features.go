@@ -30,6 +30,7 @@ const (
 	semitoneFFT   = 8192
 	melFFT        = 1024
 	silencePeak   = 33 // of 32768: about 0.001 of full scale
+	largeOffset   = 3277 // of 32768: 0.1 of full scale
 	targetPeak    = 0.9
 	compression   = 1000.0
 	lowestHz      = 46.249302838954 // F#1
@@ -98,7 +99,8 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 		return nil, fmt.Errorf("extracting features of %d samples: %w", len(pcm), ErrTooLong)
 	}
 	frames := Frames(len(pcm))
-	audio := halve(pcm, scale(pcm))
+	level := offset(pcm)
+	audio := halve(pcm, level, scale(pcm, level))
 	mel := e.spectrogram(audio, frames*melPerFrame, melHop, e.melWindow, e.melBands)
 	return &Features{
 		Semitones:  e.spectrogram(audio, frames, frameHop, e.semitoneWindow, e.semitoneBands),

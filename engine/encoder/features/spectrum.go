@@ -17,20 +17,35 @@ var halfBand = func() [12]float64 {
 	return taps
 }()
 
-// scale returns the factor that brings the peak to 0.9, or 0 for silence.
-func scale(pcm []int16) float64 {
-	peak := 0
+// offset returns the mean of the samples if it is so far from 0 that the level itself, not the sound, would decide the peak; else 0.
+func offset(pcm []int16) float64 {
+	sum := 0
 	for _, s := range pcm {
-		peak = max(peak, int(s), -int(s))
+		sum += int(s)
 	}
-	if peak < silencePeak {
+	mean := float64(sum) / float64(max(1, len(pcm)))
+	if math.Abs(mean) < largeOffset {
 		return 0
 	}
-	return targetPeak / float64(peak)
+	return mean
 }
 
-// halve returns every second sample of the low-passed audio, times factor.
-func halve(pcm []int16, factor float64) []float64 {
+// scale returns the factor that brings the peak around the level to 0.9, or 0 for silence. Around another level than 0, silence is told by the
+// mean square: where such a file begins and ends, its resampling leaves clicks.
+func scale(pcm []int16, level float64) float64 {
+	peak, square := 0.0, 0.0
+	for _, s := range pcm {
+		v := float64(s) - level
+		peak, square = max(peak, v, -v), square+v*v
+	}
+	if peak < silencePeak || level != 0 && math.Sqrt(square/float64(len(pcm))) < silencePeak {
+		return 0
+	}
+	return targetPeak / peak
+}
+
+// halve returns every second sample of the low-passed audio around the level, times factor.
+func halve(pcm []int16, level, factor float64) []float64 {
 	out := make([]float64, len(pcm)/2)
 	if factor == 0 {
 		return out
@@ -38,7 +53,7 @@ func halve(pcm []int16, factor float64) []float64 {
 	reach := 2*len(halfBand) - 1
 	padded := make([]float64, len(pcm)+2*reach)
 	for i, s := range pcm {
-		padded[reach+i] = float64(s) * factor
+		padded[reach+i] = (float64(s) - level) * factor
 	}
 	for i := range out {
 		centre := reach + 2*i
