@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,11 +74,14 @@ func TestDamageIsFlagged(t *testing.T) {
 		"wav with a chunk behind":    {data: append(bytes.Clone(wav), "LIST\x04\x00\x00\x00abcd"...), seconds: 1},
 		"wav of two data chunks":     {data: append(bytes.Clone(wav), wav[36:]...), seconds: 2, codes: []WarningCode{StaleHeader}},
 		"wav of two formats":         {data: twoFormats(wav), seconds: 1, codes: []WarningCode{StaleHeader}},
+		"wav of size 1":              {data: patch(wav, 40, 1), seconds: 1, codes: []WarningCode{StaleHeader}},
+		"wav of odd size, a chunk":   {data: slices.Concat(patch(wav, 40, SampleRate*2-1)[:44+2*SampleRate-1], []byte("\x00LIST\xd0\x07\x00\x00"), make([]byte, 2000)), seconds: 1},
 		"wav of 12 bits":             {data: patch16(wav, 34, 12), seconds: 1},
 		"wav of 20 bits":             {data: patch16(buildWAV(wavSpec{tag: wavPCM, bits: 24, channels: 2, rate: 48000}, tone), 34, 20), seconds: 0.92},
 		"wav without a frame size":   {data: patch16(wav, 32, 0), seconds: 1},
 		"wav with some NaN":          {data: patch(floatWAV(tone), 44+4*1000, math.Float32bits(float32(math.NaN()))), seconds: 1, codes: []WarningCode{NotFinite}},
 		"wav with some infinity":     {data: patch(floatWAV(tone), 44+4*1000, math.Float32bits(float32(math.Inf(-1)))), seconds: 1, codes: []WarningCode{NotFinite}},
+		"wav with one side of NaN":   {data: asFloats(twoSides(tone, nan(len(tone))), SampleRate, 2), seconds: 1, codes: []WarningCode{NotFinite}},
 		"wav at -66 dB":              {data: buildWAV(pcm16, sine(SampleRate, 440, SampleRate, 0.0005)), seconds: 1, codes: []WarningCode{TooQuiet}},
 		"wav of silence":             {data: buildWAV(pcm16, make([]float64, SampleRate)), seconds: 1, codes: []WarningCode{TooQuiet}},
 		"wav of a constant level":    {data: buildWAV(pcm16, constant(0.25)), seconds: 1, codes: []WarningCode{DCOffset, TooQuiet}},
@@ -97,7 +102,7 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 	t.Parallel()
 	d := newTestDecoder(t)
 	needFFmpeg(t, d)
-	ogg, aac := testdata(t, "tone.ogg"), testdata(t, "tone.aac")
+	ogg, aac, tone := testdata(t, "tone.ogg"), testdata(t, "tone.aac"), sine(SampleRate, 440, SampleRate, 0.5)
 	for name, tc := range map[string]fault{
 		"ogg cut":                    {data: ogg[:len(ogg)*3/4], seconds: 1.01, codes: []WarningCode{Truncated}},
 		"ogg with a third zeroed":    {data: zeroed(ogg), seconds: 0.95, missing: 2.05, codes: []WarningCode{DamagedFrames}},
@@ -109,6 +114,8 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 		"mp3 of free bit rate":       {data: caseFile(t, "freeformat.mp3"), seconds: 1.02, codes: []WarningCode{Truncated}},
 		"mp3 of two versions":        {data: caseFile(t, "cat-44k-22k.mp3"), seconds: 6.09, codes: []WarningCode{SampleRateChanged}},
 		"mp4 without a type":         {data: withoutType(testdata(t, "tone-index-first.m4a")), seconds: 3.09},
+		"caf of unknown size":        {data: buildCAF(-1, tone), seconds: 1},
+		"caf cut":                    {data: buildCAF(int64(8*len(tone)), tone), seconds: 1, codes: []WarningCode{Truncated}},
 		"mpeg 2 with a third zeroed": {data: zeroed(withoutXing(testdata(t, "tone-mpeg2.mp3"))), seconds: 2.1, missing: 1.04, codes: []WarningCode{DamagedFrames}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,6 +157,7 @@ func TestReasonsForRefusal(t *testing.T) {
 		"video only":            {caseFile(t, "video-only.mp4"), "no audio stream"},
 		"encrypted":             {caseFile(t, "encrypted.mp4"), "is encrypted"},
 		"no index":              {tone[:len(tone)/2], "no index (moov): its upload or recording was not finished"},
+		"header of ogg":         {testdata(t, "tone.ogg")[:3000], "the ogg file is truncated before its first sample"},
 		"header of webm":        {caseFile(t, "header-only.webm"), "truncated before its first sample"},
 		"picture first":         {caseFile(t, "picture-first.flac"), "does not begin with its stream information"},
 		"tag beyond the file":   {append([]byte("ID3\x04\x00\x00\x01\x31\x00\x00"), testdata(t, "tone.mp3")...), "the tag is longer than the file"},
@@ -159,7 +167,7 @@ func TestReasonsForRefusal(t *testing.T) {
 		"concatenation":         {[]byte("ffconcat version 1.0\nfile /etc/passwd\n"), "no audio format that is known"},
 		"picture":               {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"), "no audio format that is known"},
 		"zeros":                 {make([]byte, 100_000), "no audio was found behind"},
-		"24 bits in four bytes": {patch16(patch16(buildWAV(wavSpec{tag: wavPCM, bits: 32, channels: 1, rate: 44100}, nan(100)), 34, 24), 32, 4), "wav of 24 bits, 1 channels and 4 bytes a frame"},
+		"24 bits in four bytes": {patch16(patch16(buildWAV(wavSpec{tag: wavPCM, bits: 32, channels: 1, rate: 44100}, nan(100)), 34, 24), 32, 4), "the wav header contradicts itself: 1 channels of 24 bits take 3 bytes a frame, not 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -225,7 +233,90 @@ func TestWindowsKnowTheirDamage(t *testing.T) {
 	require.Len(t, f.Warnings(), 3)
 }
 
+// Sides that differ in a little noise alone cancel all the same: their mean would be that noise.
+func TestNoiseIsNotHeardForChannelsThatCancel(t *testing.T) {
+	t.Parallel()
+	rnd, tone := rand.New(rand.NewPCG(1, 1)), sine(SampleRate, 440, SampleRate, 0.5)
+	other := make([]float64, len(tone))
+	for i, v := range tone {
+		other[i] = -v + 0.05*rnd.NormFloat64()
+	}
+	pcm, info, err := decodeBytes(t, newTestDecoder(t, withoutFFmpeg), asFloats(twoSides(tone, other), SampleRate, 2))
+	require.NoError(t, err)
+	require.Equal(t, ChannelsCancel, info.Warnings()[0].Code)
+	require.InDelta(t, 0.5, amplitudeAt(pcm, 440), 0.01)
+}
+
+// Samples beyond a size that ends in a frame are not shifted by the bytes of that frame.
+func TestSamplesBeyondTheSizeAreWhole(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, withoutFFmpeg)
+	whole := stereo(sine(SampleRate, 440, SampleRate, 0.5), 0.25)
+	want, _, err := decodeBytes(t, d, whole)
+	require.NoError(t, err)
+	for _, size := range []uint32{1, 3, 4097, SampleRate + 2} {
+		got, _, err := decodeBytes(t, d, patch(whole, 40, size))
+		require.NoError(t, err)
+		require.Equal(t, want, got, size)
+	}
+}
+
+func TestInfinitiesAreSilent(t *testing.T) {
+	t.Parallel()
+	data := floatWAV(sine(SampleRate, 440, SampleRate, 0.5))
+	pcm, _, err := decodeBytes(t, newTestDecoder(t, withoutFFmpeg), patch(data, 44+4*25, math.Float32bits(float32(math.Inf(1)))))
+	require.NoError(t, err)
+	require.Zero(t, pcm[25])
+}
+
+func TestAnotherCodecInAnOggFileIsTold(t *testing.T) {
+	t.Parallel()
+	f := &Faults{}
+	look := newOggInspector(f)
+	vorbis := append([]byte("\x01vorbis\x00\x00\x00\x00\x02"), binary.LittleEndian.AppendUint32(nil, 44100)...)
+	for _, page := range [][]byte{
+		oggPage(oggBegins, 1, 0, 0, vorbis), oggPage(oggEnds, 1, 1, 2*44100, nil),
+		oggPage(oggBegins, 2, 0, 0, []byte("OpusHead")), oggPage(oggEnds, 2, 1, 48000, nil),
+	} {
+		_, err := look.Write(page)
+		require.NoError(t, err)
+	}
+	look.end()
+	require.Len(t, f.Warnings(), 1)
+	require.Equal(t, FormatChanged, f.Warnings()[0].Code)
+	require.Contains(t, f.Warnings()[0].Message, "another codec (opus after vorbis)")
+}
+
 // The helpers below make the odd files.
+
+// oggPage is a page with one packet.
+func oggPage(kind byte, serial, number uint32, position uint64, body []byte) []byte {
+	b := append([]byte("OggS\x00"), kind)
+	b = binary.LittleEndian.AppendUint64(b, position)
+	b = binary.LittleEndian.AppendUint32(b, serial)
+	b = binary.LittleEndian.AppendUint32(b, number)
+	b = append(b, 0, 0, 0, 0, 1, byte(len(body)))
+	b = append(b, body...)
+	binary.LittleEndian.PutUint32(b[22:], oggSum(b))
+	return b
+}
+
+// buildCAF is mono of 16 bits whose data chunk claims a size.
+func buildCAF(claim int64, samples []float64) []byte {
+	b := []byte("caff\x00\x01\x00\x00desc\x00\x00\x00\x00\x00\x00\x00\x20")
+	b = binary.BigEndian.AppendUint64(b, math.Float64bits(SampleRate))
+	b = append(b, "lpcm"...)
+	for _, v := range []uint32{2, 2, 1, 1, 16} { // little-endian; bytes and frames a packet, channels, bits
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	b = append(b, "data"...)
+	b = binary.BigEndian.AppendUint64(b, uint64(claim))
+	b = append(b, 0, 0, 0, 0)
+	for _, v := range samples {
+		b = append(b, wavSample(wavPCM, 16, v)...)
+	}
+	return b
+}
 
 // zeroed has its middle third zeroed.
 func zeroed(data []byte) []byte {
@@ -308,6 +399,15 @@ func nan(n int) []float64 {
 func antiphase(x []float64) []byte { return stereo(x, -1) }
 
 func oneSide(x []float64) []byte { return stereo(x, 0) }
+
+// twoSides interleaves two channels.
+func twoSides(left, right []float64) []float64 {
+	both := make([]float64, 0, 2*len(left))
+	for i, v := range left {
+		both = append(both, v, right[i])
+	}
+	return both
+}
 
 func stereo(x []float64, right float64) []byte {
 	both := make([]float64, 0, 2*len(x))

@@ -171,6 +171,7 @@ func (p *ffmpegProcess) ended(seconds float64) error {
 		return p.failure()
 	}
 	told, known := p.log.duration()
+	damaged := p.log.errors > 0 || p.log.corrupt > 0 && !(p.format.lastCut && p.log.corrupt == 1)
 	short := known && !p.format.stream && told-seconds > 0.1+told/100
 	if short {
 		p.faults.MissingS += told - seconds
@@ -178,7 +179,7 @@ func (p *ffmpegProcess) ended(seconds float64) error {
 	switch {
 	case (p.log.early || short) && !p.faults.has(DamagedFrames) && !p.faults.has(Truncated):
 		p.faults.add(Truncated, seconds, "the file is truncated: its header tells of %.1f s, %.1f s are there", max(told, seconds), seconds)
-	case p.log.errors > 0 && !p.faults.has(DamagedFrames) && !p.faults.has(Truncated) && !p.faults.has(SampleRateChanged):
+	case damaged && !p.faults.has(DamagedFrames) && !p.faults.has(Truncated) && !p.faults.has(SampleRateChanged):
 		p.faults.whole(DamagedFrames, "some of the %s file could not be decoded and was left out", p.format.name)
 	}
 	return io.EOF
@@ -194,6 +195,9 @@ func (p *ffmpegProcess) wait() error {
 // failure tells in our own words why nothing was decoded.
 func (p *ffmpegProcess) failure() error {
 	_ = p.wait() // the log is complete then
+	if p.log.streams == 0 && p.faults.has(Truncated) {
+		return undecodable("the %s file is truncated before its first sample", p.format.name)
+	}
 	return undecodable("%s", p.log.reason(p.format.name))
 }
 

@@ -13,6 +13,7 @@ type ffmpegLog struct {
 	line    []byte
 	reasons map[string]bool
 	errors  int  // lines that tell of damage
+	corrupt int  // packets that were called corrupt
 	early   bool // the file ends within something
 	length  time.Duration
 	guessed bool // the length is an estimate
@@ -67,7 +68,9 @@ func (l *ffmpegLog) take(line string) {
 		l.early, l.errors = true, l.errors+1
 	case strings.Contains(line, "not on whitelist"):
 		l.codec = true
-	case strings.Contains(line, "[error]"), strings.Contains(line, "Packet corrupt"), strings.Contains(line, "[fatal]"), strings.Contains(line, "[panic]"):
+	case strings.Contains(line, "Packet corrupt"):
+		l.corrupt++
+	case strings.Contains(line, "[error]"), strings.Contains(line, "[fatal]"), strings.Contains(line, "[panic]"):
 		l.errors++
 	}
 }

@@ -11,6 +11,7 @@ type oggInspector struct {
 	buf     []byte
 	streams map[uint32]*oggStream
 	rate    int // of the sound that began last
+	codec   string
 	seconds float64
 	skipped bool
 	vain    int64 // bytes whose checksum was made for nothing
@@ -102,7 +103,7 @@ func (o *oggInspector) page(b []byte) {
 	serial, number := binary.LittleEndian.Uint32(b[14:]), binary.LittleEndian.Uint32(b[18:])
 	body := b[oggHeader+int(b[26]):]
 	if b[5]&oggBegins != 0 && len(o.streams) < maxOggStreams {
-		o.open(serial, number, oggRate(body))
+		o.open(serial, number, body)
 		return
 	}
 	s := o.streams[serial]
@@ -119,30 +120,34 @@ func (o *oggInspector) page(b []byte) {
 	s.ended = s.ended || b[5]&oggEnds != 0
 }
 
-func (o *oggInspector) open(serial, number uint32, rate int) {
+func (o *oggInspector) open(serial, number uint32, body []byte) {
+	codec, rate := oggSound(body)
 	if rate == 0 {
 		return // no sound that is known
 	}
-	if o.rate > 0 && o.rate != rate {
+	switch {
+	case o.codec != "" && o.codec != codec:
+		o.f.add(FormatChanged, o.seconds, "the ogg file goes on in another codec (%s after %s) after %.1f s: what is in %[1]s was left out", codec, o.codec, o.seconds)
+	case o.rate > 0 && o.rate != rate:
 		o.f.whole(SampleRateChanged, "the ogg file holds parts of %d and of %d Hz", o.rate, rate)
 	}
-	o.rate = rate
+	o.codec, o.rate = codec, rate
 	o.streams[serial] = &oggStream{rate: rate, page: number + 1}
 }
 
-// oggRate reads the unit of positions from the first packet of a stream of sound; 0 if it is none.
-func oggRate(b []byte) int {
+// oggSound reads the codec and the unit of positions from the first packet of a stream of sound; 0 if it is none.
+func oggSound(b []byte) (codec string, rate int) {
 	switch {
 	case hasMagic(b, 0, "\x01vorbis") && len(b) >= 16:
-		return int(binary.LittleEndian.Uint32(b[12:]))
+		return "vorbis", int(binary.LittleEndian.Uint32(b[12:]))
 	case hasMagic(b, 0, "OpusHead"):
-		return 48000
+		return "opus", 48000
 	case hasMagic(b, 0, "\x7fFLAC") && len(b) >= 31:
-		return int(binary.BigEndian.Uint32(b[27:]) >> 12)
+		return "flac", int(binary.BigEndian.Uint32(b[27:]) >> 12)
 	case hasMagic(b, 0, "Speex   ") && len(b) >= 40:
-		return int(binary.LittleEndian.Uint32(b[36:]))
+		return "speex", int(binary.LittleEndian.Uint32(b[36:]))
 	}
-	return 0
+	return "", 0
 }
 
 // oggTable is of the CRC of RFC 3533, section 6, field 7: polynomial 04c11db7, not reflected.

@@ -43,6 +43,23 @@ func auSize(head []byte) int64 {
 	return int64(begin) + int64(size)
 }
 
+// cafSize walks over the chunks of a Core Audio file to the samples (Apple Core Audio Format Specification 1.0): each has a name of four bytes and
+// a size of eight, which is -1 where the samples go on to the end.
+func cafSize(head []byte) int64 {
+	const file, chunk = 8, 12
+	for at := file; at+chunk <= len(head); {
+		size := int64(binary.BigEndian.Uint64(head[at+4:]))
+		if bytes.HasPrefix(head[at:], []byte("data")) {
+			return max(0, int64(at)+chunk+min(size, 1<<60))
+		}
+		if size < 0 || size > sizeHead {
+			return 0
+		}
+		at += chunk + int(size)
+	}
+	return 0
+}
+
 // asfSize reads the size of the file from the file properties object (ASF specification, section 3.2).
 func asfSize(head []byte) int64 {
 	const size = 40 // bytes from the object's name to it

@@ -7,8 +7,8 @@ const (
 	// segmentValues bounds the samples of all channels over which it is decided whether the channels cancel each other.
 	segmentValues = 1 << 17
 	// cancelled is how much of the energy that independent channels would keep is left in their mean where they are said to cancel:
-	// -25 dB.
-	cancelled = 3e-3
+	// -10 dB. What is left then is mostly the noise in which they differ.
+	cancelled = 0.1
 	// audible is the mean square above which a channel is worth hearing: -60 dB.
 	audible = 1e-6
 )
@@ -80,7 +80,7 @@ func (m *mixer) mean() []float32 {
 	for i := range m.mono {
 		sum := float32(0)
 		for _, v := range m.segment[i*m.channels : (i+1)*m.channels] {
-			sum += v
+			sum += finite(v)
 		}
 		m.mono[i] = bounded(sum / float32(m.channels))
 	}
@@ -109,14 +109,12 @@ func (m *mixer) cancels(mono []float32) bool {
 	return m.energy[m.chosen] > audible*float64(len(mono)) && kept < cancelled*independent
 }
 
-func bounded(v float32) float32 {
-	switch {
-	case v != v:
+func bounded(v float32) float32 { return max(-2, min(2, finite(v))) }
+
+// finite silences NaN and infinities.
+func finite(v float32) float32 {
+	if v-v != 0 {
 		return 0
-	case v > 2:
-		return 2
-	case v < -2:
-		return -2
 	}
 	return v
 }

@@ -17,7 +17,9 @@ type format struct {
 	name    string
 	demuxer string
 	// stream marks formats whose header tells no length.
-	stream  bool
+	stream bool
+	// lastCut marks formats whose last packet ffmpeg calls corrupt when it is merely short.
+	lastCut bool
 	open    func(context.Context, *file) (*source, error)
 	inspect func(*Faults) inspector
 }
@@ -60,7 +62,7 @@ var magics = []struct {
 	{4, "skip", mp4ByApp},
 	{0, "\x1a\x45\xdf\xa3", format{name: "matroska", demuxer: "matroska"}},
 	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf", inspect: inspectSize(asfSize)}},
-	{0, "caff", format{name: "caf", demuxer: "caf"}},
+	{0, "caff", format{name: "caf", demuxer: "caf", lastCut: true, inspect: inspectSize(cafSize)}},
 	{0, ".snd", format{name: "au", demuxer: "au", inspect: inspectSize(auSize)}},
 	{0, "wvpk", format{name: "wavpack", demuxer: "wv"}},
 	{0, "MAC ", format{name: "ape", demuxer: "ape"}},

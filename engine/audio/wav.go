@@ -59,6 +59,8 @@ type wavReader struct {
 	format *wavFormat
 	left   int64 // bytes of the data chunk in hand, negative if it goes on to the end of the file
 	raw    []byte
+	sized  bool // the header tells a length
+	kept   int  // bytes of a frame at the beginning of raw that a data chunk has ended in
 	out    []float32
 }
 
@@ -129,8 +131,12 @@ func parseWAVFormat(b []byte, size uint32) (*wavFormat, error) {
 	}
 	bits, align := int(binary.LittleEndian.Uint16(b[14:])), int(binary.LittleEndian.Uint16(b[12:]))
 	f.bits = (bits + 7) / 8 * 8 // samples of 12 or 20 bits fill the upper bits of whole bytes
-	if bits == 0 || decodeWAV(f.tag, f.bits) == nil || align != 0 && align != f.frameBytes() {
-		return nil, undecodable("wav of %d bits, %d channels and %d bytes a frame", bits, f.channels, align)
+	switch {
+	case bits == 0 || decodeWAV(f.tag, f.bits) == nil:
+		return nil, undecodable("wav samples of %d bits are not read here: export the file with 16, 24 or 32 bits", bits)
+	case align != 0 && align != f.frameBytes():
+		return nil, undecodable("the wav header contradicts itself: %d channels of %d bits take %d bytes a frame, not %d: export the file again",
+			f.channels, bits, f.frameBytes(), align)
 	}
 	return f, nil
 }
@@ -149,6 +155,7 @@ func (w *wavReader) source(size uint32) (*source, error) {
 		w.left = -1
 	default:
 		s.declared = int64(size) / int64(f.frameBytes())
+		w.sized = s.declared > 0
 	}
 	frames := min(blockFrames, blockValues/f.channels)
 	w.raw = make([]byte, frames*f.frameBytes())
@@ -159,7 +166,7 @@ func (w *wavReader) source(size uint32) (*source, error) {
 func (w *wavReader) next() ([]float32, error) {
 	size := w.format.frameBytes()
 	for {
-		raw := w.raw
+		raw := w.raw[w.kept:]
 		if w.left >= 0 {
 			raw = raw[:min(int64(len(raw)), w.left)]
 		}
@@ -170,21 +177,27 @@ func (w *wavReader) next() ([]float32, error) {
 		if w.left >= 0 {
 			w.left -= int64(n)
 		}
+		n, w.kept = n+w.kept, 0
 		if frames := n / size; frames > 0 {
 			block := w.out[:frames*w.format.channels]
-			decodeWAV(w.format.tag, w.format.bits)(block, raw)
+			decodeWAV(w.format.tag, w.format.bits)(block, w.raw)
+			w.kept = copy(w.raw, w.raw[frames*size:n])
 			return block, nil
 		}
-		if w.left != 0 || !w.more() {
+		if w.left != 0 || !w.more(n) {
 			return nil, io.EOF
 		}
 	}
 }
 
-// more looks behind a data chunk that has ended: for another, or for samples beyond the size that a stale header tells.
-func (w *wavReader) more() bool {
+// more looks behind a data chunk that has ended: for another, or for samples beyond the size that a stale header tells. These go on with the
+// frame that the chunk has ended in, after so many bytes of it.
+func (w *wavReader) more(part int) bool {
 	if w.samplesFollow() {
-		w.left = -1
+		w.left, w.kept = -1, part
+		if !w.sized { // else the length in the header tells it
+			w.faults.whole(StaleHeader, "samples follow beyond the size that the wav header tells, and were read")
+		}
 		return true
 	}
 	for {
@@ -209,6 +222,10 @@ func (w *wavReader) more() bool {
 func (w *wavReader) samplesFollow() bool {
 	const some = 1024
 	head, err := peek(w.Reader, some)
+	if len(head) > 4 && head[0] == 0 && isChunkID(head[1:]) { // behind an odd size
+		_, _ = w.Discard(1)
+		return false
+	}
 	return err == nil && len(head) == some && !isChunkID(head[:4]) && slices.ContainsFunc(head, func(b byte) bool { return b != 0 })
 }
 
