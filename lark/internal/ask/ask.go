@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 // Gateway is what asking needs of a gateway; *client.Client is one.
@@ -48,8 +49,8 @@ type Config struct {
 	Live bool
 	// Notice is told in a sentence what the user has to know while the answers are waited for; nil tells nobody.
 	Notice func(text string)
-	// Status takes a progress line, for a terminal; nil = none.
-	Status io.Writer
+	// Status takes the progress; nil shows none.
+	Status *terminal.Line
 }
 
 // Stdin as a track is the audio on standard input.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -324,16 +325,16 @@ func TestInterruptCancelsTheJobAndPrintsItsOutcomes(t *testing.T) {
 
 func TestProgressLineGivesWayToText(t *testing.T) {
 	t.Parallel()
-	var terminal bytes.Buffer
-	s := newScreen(&terminal, &terminal, true, []string{"Key?"})
+	var shown bytes.Buffer
+	s := newScreen(&shown, terminal.New(&shown, func() int { return 80 }), true, []string{"Key?"})
 	s.progress(client.ProgressEvent{Stage: "chunker", Status: "done", Windows: 4})
 	s.progress(client.ProgressEvent{Stage: "encoder", Window: 1, Status: "done"})
 	s.progress(client.ProgressEvent{Stage: "encoder", Window: 2, Status: "skipped"})
-	require.True(t, strings.HasSuffix(terminal.String(), "\x1b[Kchunker done  encoder 2/4  projector -  llm -"), terminal.String())
+	require.True(t, strings.HasSuffix(shown.String(), "\x1b[Kchunker done  encoder 2/4  projector -  llm -"), shown.String())
 	s.plan(windows(1))
 	s.token(client.TokenEvent{Text: "A"})
 	s.progress(client.ProgressEvent{Stage: "llm", Status: "started"})
-	require.True(t, strings.HasSuffix(terminal.String(), "llm -\r\x1b[KA"), terminal.String())
+	require.True(t, strings.HasSuffix(shown.String(), "llm -\r\x1b[KA"), shown.String())
 }
 
 func TestTerminalIsNotSteeredByAnswers(t *testing.T) {

@@ -20,11 +20,9 @@ func (s *screen) progress(p client.ProgressEvent) {
 
 // draw writes the progress line where it does not break into a line of text.
 func (s *screen) draw() {
-	if s.status == nil || s.floor != nil {
-		return
+	if s.status != nil && s.floor == nil {
+		s.status.Draw(s.progressLine())
 	}
-	fmt.Fprintf(s.status, "\r\x1b[K%s", s.progressLine())
-	s.drawn = true
 }
 
 func (s *screen) progressLine() string {
@@ -67,9 +65,4 @@ func stageWord(stage string, done, skipped, working, windows int) string {
 }
 
 // erase takes the progress line away.
-func (s *screen) erase() {
-	if s.drawn {
-		fmt.Fprint(s.status, "\r\x1b[K")
-		s.drawn = false
-	}
-}
+func (s *screen) erase() { s.status.Clear() }

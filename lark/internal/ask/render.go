@@ -11,6 +11,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 // slot is one question on one window.
@@ -30,7 +31,7 @@ type screen struct {
 	// live: out is a terminal; print tokens as they come.
 	live bool
 	// status takes the progress line; nil = none.
-	status io.Writer
+	status *terminal.Line
 
 	questions []string
 	windows   int             // in the plan; 0 = not known yet
@@ -44,10 +45,9 @@ type screen struct {
 	window  int // the last window whose heading was printed, -1 = none
 	stages  map[string]map[int]string
 	warned  bool // the faults of the track were told
-	drawn   bool // a progress line stands on the terminal
 }
 
-func newScreen(out, status io.Writer, live bool, questions []string) *screen {
+func newScreen(out io.Writer, status *terminal.Line, live bool, questions []string) *screen {
 	return &screen{
 		out: out, live: live, status: status, questions: questions, window: -1,
 		partial: map[slot]string{}, ended: map[slot]client.Outcome{}, done: map[slot]bool{}, stages: map[string]map[int]string{},

@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 	"github.com/larkstream/larkstream/lark/internal/up"
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -64,9 +64,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 			}
 			cfg.Live = !cfg.JSON && isTerminal(a.Out)
 			cfg.Notice = func(text string) { _, _ = fmt.Fprintf(a.Err, "lark: %s\n", ask.Printable(text)) }
-			if isTerminal(a.Err) {
-				cfg.Status = a.Err
-			}
+			cfg.Status = terminal.Of(a.Err)
 			return a.ask(cmd.Context(), server, cfg)
 		},
 	}
@@ -105,8 +103,7 @@ func isTerminal(stream any) bool {
 	if out, ok := stream.(*output); ok {
 		stream = out.Writer
 	}
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return terminal.Is(stream)
 }
 
 func (a *app) ask(ctx context.Context, server serverFlags, cfg ask.Config) error {
@@ -176,10 +173,9 @@ func (a *app) embedded(ctx context.Context, folder up.Folder, modelDir string) (
 	if err != nil {
 		return nil, err
 	}
-	if isTerminal(a.Err) {
-		_, _ = fmt.Fprint(a.Err, "\r\x1b[Kstarting ...")
-		defer func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }()
-	}
+	line := terminal.Of(a.Err)
+	line.Draw("starting ...")
+	defer line.Clear()
 	cfg := up.Config{Data: folder, Addr: "127.0.0.1:0", ModelDir: modelDir, Env: os.Environ()}
 	return up.Start(ctx, cfg, up.Deps{Log: slog.New(slog.DiscardHandler)})
 }

@@ -2,14 +2,15 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
+
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 // bar is a progress bar on one line: what is done, the rate and the time left.
 type bar struct {
-	out         io.Writer // nil: no terminal, nothing is shown
+	line        *terminal.Line
 	start, last time.Time
 	total       int64
 }
@@ -22,7 +23,7 @@ const (
 // show draws the bar, at most every barPeriod.
 func (b *bar) show(now time.Time, done, total int64) {
 	b.total = total
-	if b.out == nil || total <= 0 || (now.Sub(b.last) < barPeriod && done < total) {
+	if total <= 0 || (now.Sub(b.last) < barPeriod && done < total) {
 		return
 	}
 	b.last = now
@@ -33,14 +34,7 @@ func (b *bar) show(now time.Time, done, total int64) {
 		left := time.Duration(float64(total-done) / rate * float64(time.Second))
 		line += fmt.Sprintf(", %s/s, %s left", size(int64(rate)), left.Round(time.Second))
 	}
-	_, _ = fmt.Fprintf(b.out, "\r\x1b[K%s", line)
-}
-
-// clear takes the bar away.
-func (b *bar) clear() {
-	if b.out != nil {
-		_, _ = fmt.Fprint(b.out, "\r\x1b[K")
-	}
+	b.line.Draw(line)
 }
 
 // size names bytes in decimal units.

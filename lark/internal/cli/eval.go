@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lab/eval"
 	"github.com/larkstream/larkstream/lab/eval/judge"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
@@ -104,10 +105,9 @@ func (a *app) eval(ctx context.Context, flags evalFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, model.Close()) }()
-	if isTerminal(a.Err) {
-		flags.Progress = func(done, of int) { _, _ = fmt.Fprintf(a.Err, "\r\x1b[K%d of %d clips", done, of) }
-		defer func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }()
-	}
+	line := terminal.Of(a.Err)
+	flags.Progress = func(done, of int) { line.Draw(fmt.Sprintf("%d of %d clips", done, of)) }
+	defer line.Clear()
 	report, err := eval.Run(ctx, model, flags.Config)
 	if err != nil {
 		return err

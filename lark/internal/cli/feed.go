@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
 	"github.com/larkstream/larkstream/lark/internal/feed"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
@@ -63,21 +63,18 @@ folder. The exit code is 0 only if no line was rejected.`,
 // feed publishes the file and tells what became of its lines.
 func (a *app) feed(ctx context.Context, cfg feed.Config, asJSON bool) error {
 	var printing error
-	progress := feedProgress{start: time.Now()}
-	if isTerminal(a.Err) {
-		progress.out = a.Err
-	}
+	progress := feedProgress{line: terminal.Of(a.Err), start: time.Now()}
 	cfg.Progress = func(p feed.Progress) { progress.show(time.Now(), p) }
 	cfg.Report = func(r feed.Result) {
 		if asJSON {
 			printing = errors.Join(printing, json.NewEncoder(a.Out).Encode(r))
 		} else if r.State == feed.Rejected {
-			progress.clear()
+			progress.line.Clear()
 			_, _ = fmt.Fprintf(a.Err, "line %d: %s\n", r.Line, ask.Printable(r.Error))
 		}
 	}
 	totals, err := feed.Run(ctx, cfg)
-	progress.clear()
+	progress.line.Clear()
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %d published, %d published before, %d rejected; %s", totals.Published, totals.Skipped, totals.Rejected, resume(cfg))
 	}
@@ -103,17 +100,16 @@ func resume(cfg feed.Config) string {
 
 // feedProgress is a line with the number of jobs, the rate and the time left.
 type feedProgress struct {
-	out         io.Writer // nil: no terminal, nothing is shown
+	line        *terminal.Line
 	start, last time.Time
-	drawn       bool
 }
 
 // show draws the line, at most every barPeriod.
 func (f *feedProgress) show(now time.Time, p feed.Progress) {
-	if f.out == nil || now.Sub(f.last) < barPeriod {
+	if now.Sub(f.last) < barPeriod {
 		return
 	}
-	f.last, f.drawn = now, true
+	f.last = now
 	line := fmt.Sprintf("%d jobs", p.Jobs)
 	if seconds := now.Sub(f.start).Seconds(); seconds > 0 {
 		line += fmt.Sprintf(", %.1f/s", float64(p.Jobs)/seconds)
@@ -122,15 +118,7 @@ func (f *feedProgress) show(now time.Time, p feed.Progress) {
 			line += fmt.Sprintf(", %d%%, %s left", min(100, 100*p.Done/p.Total), left.Round(time.Second))
 		}
 	}
-	_, _ = fmt.Fprintf(f.out, "\r\x1b[K%s", line)
-}
-
-// clear takes the line away.
-func (f *feedProgress) clear() {
-	if f.drawn {
-		_, _ = fmt.Fprint(f.out, "\r\x1b[K")
-		f.drawn = false
-	}
+	f.line.Draw(line)
 }
 
 // feedGateway asks the gateway what the flags need to know: the model, and which jobs have failed.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 func (a *app) modelCommand() *cobra.Command {
@@ -79,12 +80,9 @@ means nothing. The bundle and every answer's model name say so.`,
 
 // makeBundle runs make with a progress bar on a terminal, and tells what it made.
 func (a *app) makeBundle(ctx context.Context, dir string, make func(ctx context.Context, progress func(done, total int64)) (model.Manifest, error)) error {
-	b := &bar{start: time.Now()}
-	if isTerminal(a.Err) {
-		b.out = a.Err
-	}
+	b := &bar{line: terminal.Of(a.Err), start: time.Now()}
 	m, err := make(ctx, func(done, total int64) { b.show(time.Now(), done, total) })
-	b.clear()
+	b.line.Clear()
 	if err != nil {
 		return err
 	}

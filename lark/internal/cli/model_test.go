@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/lark/internal/terminal"
 )
 
 func run(t *testing.T, args ...string) (code int, out, errs string) {
@@ -75,7 +76,7 @@ func TestBarTellsRateAndTimeLeft(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := &bar{out: &out, start: start}
+	b := &bar{line: terminal.New(&out, func() int { return 100 }), start: start}
 	b.show(start.Add(10*time.Second), 2e9, 8e9)
 	require.Contains(t, out.String(), "[#######.......................] 2 GB of 8 GB, 200 MB/s, 30s left")
 	out.Reset()
@@ -84,11 +85,11 @@ func TestBarTellsRateAndTimeLeft(t *testing.T) {
 	b.show(start.Add(10*time.Second+2*time.Millisecond), 8e9, 8e9)
 	require.Contains(t, out.String(), "8 GB of 8 GB")
 	out.Reset()
-	b.clear()
+	b.line.Clear()
 	require.Equal(t, "\r\x1b[K", out.String())
 	quiet := &bar{start: start}
 	quiet.show(start, 1, 2)
-	quiet.clear()
+	quiet.line.Clear()
 	require.Equal(t, int64(2), quiet.total)
 	require.Equal(t, []string{"0 B", "999 B", "1.5 kB", "1e+03 TB"}, []string{size(0), size(999), size(1500), size(1e15)})
 }
