@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -18,6 +19,9 @@ import (
 
 // jobIDPattern is what may be looked up; anything else cannot exist.
 var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// cursorPattern is a place in a list: a number, or a number and a job's id.
+var cursorPattern = regexp.MustCompile(`^[0-9]{1,19}(\.[A-Za-z0-9._-]{1,64})?$`)
 
 type jobInput struct {
 	ID string `path:"id" doc:"Job id" maxLength:"64"`
@@ -86,7 +90,7 @@ func (a *API) job(ctx context.Context, id string) (store.Job, error) {
 }
 
 func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
-	after, err := openCursor("j", in.Cursor)
+	after, err := openPlace(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +101,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	out := &listOutput{Body: client.JobList{Jobs: []client.Job{}}}
 	if len(jobs) > in.Limit {
 		jobs = jobs[:in.Limit]
-		out.Body.Next = makeCursor("j", jobs[in.Limit-1].ID)
+		out.Body.Next = makePlace(jobs[in.Limit-1])
 	}
 	for _, j := range jobs {
 		out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
@@ -209,10 +213,28 @@ func openCursor(kind, cursor string) (string, error) {
 		return "", errCursor()
 	}
 	position, ok := strings.CutPrefix(string(raw), kind+":")
-	if !ok || !jobIDPattern.MatchString(position) {
+	if !ok || !cursorPattern.MatchString(position) {
 		return "", errCursor()
 	}
 	return position, nil
+}
+
+// makePlace makes the cursor that leads to the jobs behind j.
+func makePlace(j store.Job) *string {
+	return makeCursor("j", strconv.FormatInt(j.Created.UnixMilli(), 10)+"."+j.ID)
+}
+
+func openPlace(cursor string) (store.Place, error) {
+	text, err := openCursor("j", cursor)
+	if err != nil || text == "" {
+		return store.Place{}, err
+	}
+	created, id, found := strings.Cut(text, ".")
+	ms, err := strconv.ParseInt(created, 10, 64)
+	if err != nil || !found || id == "" {
+		return store.Place{}, errCursor()
+	}
+	return store.Place{Created: time.UnixMilli(ms), ID: id}, nil
 }
 
 func errCursor() error {

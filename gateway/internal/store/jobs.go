@@ -191,15 +191,15 @@ func (s *SQL) List(ctx context.Context, q ListQuery) ([]Job, error) {
 	if q.State != "" {
 		query, args = query+` AND state = ?`, append(args, string(q.State))
 	}
-	if q.After != "" {
-		query, args = query+` AND job_id < ?`, append(args, q.After)
+	if q.After != (Place{}) {
+		query, args = query+` AND (created_ms, job_id) < (?, ?)`, append(args, millis(q.After.Created), q.After.ID)
 	}
 	var jobs []Job
 	err := s.queryRead(ctx, func(rows *sql.Rows) error {
 		j, err := scanJob(rows)
 		jobs = append(jobs, j)
 		return err
-	}, query+` ORDER BY job_id DESC LIMIT ?`, append(args, q.Limit)...)
+	}, query+` ORDER BY created_ms DESC, job_id DESC LIMIT ?`, append(args, q.Limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("listing jobs: %w", err)
 	}

@@ -99,9 +99,15 @@ type Claim struct {
 
 // ListQuery selects jobs, newest first.
 type ListQuery struct {
-	State State  // "" = any
-	After string // job id of the last job seen; "" = from the newest
+	State State // "" = any
+	After Place // of the last job seen; zero = from the newest
 	Limit int
+}
+
+// Place is where a job stands in the list: by its time, which is kept to the millisecond, then by its id.
+type Place struct {
+	Created time.Time
+	ID      string
 }
 
 // Outgoing is a record waiting in the outbox.

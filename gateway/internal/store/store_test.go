@@ -111,8 +111,12 @@ func TestOpenJobsAreLimited(t *testing.T) {
 func TestList(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
-		for i := range 5 {
-			create(t, s, newJob(fmt.Sprint("j", i), "q"))
+		place := map[string]store.Place{}
+		for i, id := range []string{"j0", "z1", "a2", "j3", "j4"} { // fed jobs have ids that do not follow time
+			job := newJob(id, "q")
+			job.Created = job.Created.Add(time.Duration(i/2) * time.Second)
+			create(t, s, job)
+			place[id] = store.Place{Created: job.Created, ID: id}
 		}
 		finish(t, s, "j3", 1, 1)
 		ids := func(q store.ListQuery) (out []string) {
@@ -124,10 +128,10 @@ func TestList(t *testing.T) {
 			return out
 		}
 		require.Equal(t, []string{"j4", "j3"}, ids(store.ListQuery{Limit: 2}))
-		require.Equal(t, []string{"j2", "j1"}, ids(store.ListQuery{Limit: 2, After: "j3"}))
-		require.Equal(t, []string{"j2", "j1", "j0"}, ids(store.ListQuery{Limit: 9, After: "j4", State: store.Queued}))
+		require.Equal(t, []string{"a2", "z1"}, ids(store.ListQuery{Limit: 2, After: place["j3"]}))
+		require.Equal(t, []string{"a2", "z1", "j0"}, ids(store.ListQuery{Limit: 9, After: place["j4"], State: store.Queued}))
 		require.Equal(t, []string{"j3"}, ids(store.ListQuery{Limit: 9, State: store.Succeeded}))
-		require.Empty(t, ids(store.ListQuery{Limit: 9, After: "j0"}))
+		require.Empty(t, ids(store.ListQuery{Limit: 9, After: place["j0"]}))
 	})
 }
 
