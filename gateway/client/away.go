@@ -3,8 +3,11 @@ package client
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,6 +16,42 @@ const lostAfter = 4 * time.Second
 
 // errSlow is why a gateway that has not refused the connection counts as away.
 var errSlow = fmt.Errorf("no answer within %s", lostAfter)
+
+// HeaderHeartbeat of an event stream tells how many seconds at most lie between two signs of life.
+const HeaderHeartbeat = "Larkstream-Heartbeat"
+
+// silence is how long a stream may be silent before its connection counts as dead; 0 = for ever, for a gateway that does not tell.
+func silence(resp *http.Response) time.Duration {
+	seconds, err := strconv.ParseFloat(resp.Header.Get(HeaderHeartbeat), 64)
+	if err != nil || !(seconds > 0 && seconds < 3600) {
+		return 0
+	}
+	return max(lostAfter, time.Duration(2*seconds*float64(time.Second)))
+}
+
+// alive reads a stream, and ends it when it is silent for too long. The time that the reader takes between two reads does not count.
+type alive struct {
+	io.Reader
+	limit time.Duration
+	end   func()
+	dead  atomic.Bool
+}
+
+func (a *alive) Read(b []byte) (int, error) {
+	if a.limit == 0 {
+		return a.Reader.Read(b)
+	}
+	timer := time.AfterFunc(a.limit, func() {
+		a.dead.Store(true)
+		a.end()
+	})
+	defer timer.Stop()
+	n, err := a.Reader.Read(b)
+	if err != nil && a.dead.Load() {
+		err = fmt.Errorf("no sign of life for %s: %w", a.limit, err)
+	}
+	return n, err
+}
 
 // UnreachableError says that no gateway answers at the URL.
 type UnreachableError struct {

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -68,6 +69,47 @@ func TestAWatchGivesUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// silentStream says hello and nothing more until its request ends.
+func silentStream(r *http.Request, heartbeat string) (*http.Response, error) {
+	read, write := io.Pipe()
+	context.AfterFunc(r.Context(), func() { _ = write.CloseWithError(r.Context().Err()) })
+	go func() { _, _ = io.WriteString(write, ": hello\n\n") }()
+	return &http.Response{StatusCode: http.StatusOK, Body: read, Header: http.Header{client.HeaderHeartbeat: {heartbeat}}}, nil
+}
+
+// TestASilentStreamIsDead: a gateway that hangs in the middle of a stream is told within five seconds, if it has promised to be heard of.
+func TestASilentStreamIsDead(t *testing.T) {
+	t.Parallel()
+	for heartbeat, after := range map[string]time.Duration{"2": 4 * time.Second, "0.5": 4 * time.Second, "30": time.Minute} {
+		t.Run(heartbeat, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				start, connections, lost := time.Now(), 0, time.Duration(0)
+				c := watched(t, func(r *http.Request) (*http.Response, error) {
+					if connections++; connections == 1 {
+						return silentStream(r, heartbeat)
+					}
+					return streamOf("event: end\ndata: {}\n\n")
+				})
+				require.NoError(t, c.Watch(t.Context(), "j", client.WatchOptions{Lost: func(error) { lost = time.Since(start) }},
+					func(client.Event) error { return nil }))
+				require.Equal(t, after, lost)
+				require.Equal(t, 2, connections)
+			})
+		})
+	}
+	t.Run("no promise", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			c := watched(t, func(r *http.Request) (*http.Response, error) { return silentStream(r, "") })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			err := c.Watch(ctx, "j", client.WatchOptions{Lost: func(error) { t.Error("it may be silent") }}, nil)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+	})
 }
 
 // TestAWatchGoesOnWhenTheGatewayIsBack: after the last event that was seen, and with its patience whole again.

@@ -110,7 +110,12 @@ func (w *watch) connect(ctx context.Context) error {
 		return err
 	}
 	w.found()
-	return readEvents(resp.Body, w.event)
+	body := &alive{Reader: resp.Body, limit: silence(resp), end: cancel}
+	err = readEvents(body, w.event)
+	if body.dead.Load() {
+		w.lose(err)
+	}
+	return err
 }
 
 // event takes one event as it came over the wire. An id without data is a place to go on from.

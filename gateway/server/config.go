@@ -63,7 +63,7 @@ type LimitsConfig struct {
 	UploadTimeout       time.Duration `yaml:"upload_timeout" default:"15m" help:"whole of a request that submits"`
 	RequestTimeout      time.Duration `yaml:"request_timeout" default:"30s" help:"whole of any other request but a stream"`
 	StreamTimeout       time.Duration `yaml:"stream_timeout" default:"6h" help:"longest life of one event stream"`
-	Heartbeat           time.Duration `yaml:"heartbeat" default:"15s" help:"between comments on an idle event stream"`
+	Heartbeat           time.Duration `yaml:"heartbeat" default:"2s" help:"between comments on an idle event stream; clients count a stream as dead that is silent for twice as long, and at least 4s"`
 	IdempotencyTTL      time.Duration `yaml:"idempotency_ttl" default:"24h" help:"how long an Idempotency-Key is remembered"`
 }
 

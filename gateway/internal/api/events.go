@@ -109,7 +109,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, a
 		case <-ctx.Done():
 		}
 	}()
-	t := &teller{api: a, out: newSSE(w), jobID: jobID, told: make(map[string]bool)}
+	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: jobID, told: make(map[string]bool)}
 	err := t.run(ctx, after)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever call it was that ctx's end cut short
@@ -308,17 +308,21 @@ func endView(e *eventpb.JobEnded) client.EndEvent {
 // sse writes server-sent events.
 // https://html.spec.whatwg.org/multipage/server-sent-events.html
 type sse struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	w         http.ResponseWriter
+	rc        *http.ResponseController
+	heartbeat time.Duration
 }
 
-func newSSE(w http.ResponseWriter) *sse { return &sse{w: w, rc: http.NewResponseController(w)} }
+func newSSE(w http.ResponseWriter, heartbeat time.Duration) *sse {
+	return &sse{w: w, rc: http.NewResponseController(w), heartbeat: heartbeat}
+}
 
 func (s *sse) open() error {
 	h := s.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
+	h.Set(client.HeaderHeartbeat, strconv.FormatFloat(s.heartbeat.Seconds(), 'f', -1, 64))
 	s.w.WriteHeader(http.StatusOK)
 	return s.write(fmt.Appendf(nil, "retry: %d\n\n", retryMS))
 }
