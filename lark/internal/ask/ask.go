@@ -3,6 +3,7 @@ package ask
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,8 @@ const (
 	grace = 15 * time.Second
 	// cancelWait bounds the wait for the outcomes of a cancelled job.
 	cancelWait = 10 * time.Second
+	// submitWait bounds how long a submission may go on after an interrupt.
+	submitWait = 3 * time.Second
 	// awayLimit is how long the gateway may be away before the wait for the answers ends.
 	awayLimit = time.Minute
 )
@@ -80,7 +83,7 @@ var errTimeout = errors.New("the gateway did not end the job in time")
 // Run submits the job, prints what comes and returns when the job has ended. When ctx ends first, the job is cancelled, and
 // its outcomes are printed all the same; the error is then ctx's cause.
 func Run(ctx context.Context, gw Gateway, cfg Config) (Result, error) {
-	job, err := submit(ctx, gw, cfg)
+	job, err := settle(ctx, gw, cfg)
 	if err != nil {
 		return Result{}, err
 	}
@@ -101,7 +104,21 @@ func Run(ctx context.Context, gw Gateway, cfg Config) (Result, error) {
 	return p.cancelled(context.WithoutCancel(ctx), context.Cause(watch))
 }
 
+// settle submits the job. After the end of ctx the submission may go on for a moment: a job that the gateway has taken can then be cancelled, and
+// does not run on without anybody who knows its id.
+func settle(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
+	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(submitWait, abort) })()
+	job, err := submit(sending, gw, cfg)
+	if err != nil && ctx.Err() != nil {
+		return job, fmt.Errorf("%w; whether the gateway has taken the job is not known, lark jobs list tells: %w", context.Cause(ctx), err)
+	}
+	return job, err
+}
+
 func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
+	opts := client.SubmitOptions{IdempotencyKey: rand.Text()} // a proxy that sends the request twice makes one job
 	plan, spans, err := ParseWindows(cfg.Windows)
 	if err != nil {
 		return client.Job{}, err
@@ -112,10 +129,10 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	}
 	if IsURL(cfg.Track) {
 		sub.AudioURL = cfg.Track
-		return gw.Submit(ctx, sub, nil, client.SubmitOptions{})
+		return gw.Submit(ctx, sub, nil, opts)
 	}
 	if cfg.Track == Stdin {
-		return gw.Submit(ctx, sub, &client.Upload{Name: "stdin", Reader: cfg.In}, client.SubmitOptions{})
+		return gw.Submit(ctx, sub, &client.Upload{Name: "stdin", Reader: cfg.In}, opts)
 	}
 	file, err := os.Open(cfg.Track)
 	if err != nil {
@@ -125,7 +142,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if info, err := file.Stat(); err != nil || info.IsDir() {
 		return client.Job{}, fmt.Errorf("opening track: %s is not a file", cfg.Track)
 	}
-	return gw.Submit(ctx, sub, &client.Upload{Name: filepath.Base(cfg.Track), Reader: file}, client.SubmitOptions{})
+	return gw.Submit(ctx, sub, &client.Upload{Name: filepath.Base(cfg.Track), Reader: file}, opts)
 }
 
 // IsURL tells whether a track is to be fetched by the gateway.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -34,6 +35,9 @@ type script struct {
 	// away is why the gateway is away for a while.
 	away error
 
+	// submitting is called during a submission.
+	submitting func(ctx context.Context) error
+
 	submitted client.Submission
 	upload    string
 	uploaded  string
@@ -41,8 +45,13 @@ type script struct {
 	watches   int
 }
 
-func (s *script) Submit(_ context.Context, sub client.Submission, upload *client.Upload, _ client.SubmitOptions) (client.Job, error) {
+func (s *script) Submit(ctx context.Context, sub client.Submission, upload *client.Upload, _ client.SubmitOptions) (client.Job, error) {
 	s.submitted = sub
+	if s.submitting != nil {
+		if err := s.submitting(ctx); err != nil {
+			return client.Job{}, err
+		}
+	}
 	if upload != nil {
 		text, err := io.ReadAll(upload.Reader)
 		if err != nil {
@@ -321,6 +330,34 @@ func TestInterruptCancelsTheJobAndPrintsItsOutcomes(t *testing.T) {
 	require.True(t, s.cancelled)
 	require.Equal(t, client.StateCancelled, result.Job.State)
 	require.Equal(t, "not answered (cancelled): cancelled by the user\n", out.String())
+}
+
+// An interrupt during the submission cancels the job that comes of it, and ends one that no answer comes to.
+func TestInterruptDuringTheSubmission(t *testing.T) {
+	t.Parallel()
+	errInterrupt := errors.New("interrupt")
+	for name, answered := range map[string]bool{"answered": true, "no answer": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, interrupt := context.WithCancelCause(t.Context())
+				s := &script{windows: windows(1), hang: true, watched: make(chan struct{}), submitting: func(ctx context.Context) error {
+					interrupt(errInterrupt)
+					if answered {
+						return ctx.Err()
+					}
+					<-ctx.Done()
+					return ctx.Err()
+				}}
+				_, err := Run(ctx, s, Config{Track: "https://example.org/a.mp3", Questions: []string{"Key?"}, Out: io.Discard})
+				require.ErrorIs(t, err, errInterrupt)
+				require.Equal(t, answered, s.cancelled)
+				if !answered {
+					require.ErrorContains(t, err, "lark jobs list")
+				}
+			})
+		})
+	}
 }
 
 func TestProgressLineGivesWayToText(t *testing.T) {

@@ -427,7 +427,7 @@ func TestInterruptedAskCancelsItsJob(t *testing.T) {
 	}, patience, 20*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait())
-	require.Equal(t, 1, cmd.ProcessState.ExitCode())
+	require.Equal(t, 130, cmd.ProcessState.ExitCode())
 	require.Contains(t, errs.String(), "was cancelled")
 	lines := parse(t, out.String())
 	require.Len(t, lines, 1)

@@ -38,7 +38,11 @@ func (a *app) gateway(cmd *cobra.Command, server *serverFlags) (*client.Client, 
 	if err != nil {
 		return nil, err
 	}
-	if _, running, err := folder.Running(); err != nil || !running {
+	_, running, err := folder.Running()
+	switch {
+	case err != nil:
+		return nil, err
+	case !running:
 		return nil, fmt.Errorf("no lark up runs on %s: start one, or name a gateway with --server", folder)
 	}
 	url, err := runningGateway(cmd.Context(), folder)

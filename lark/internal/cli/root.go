@@ -22,6 +22,8 @@ const (
 	exitFailed = 1
 	// exitUsage: the command line was wrong; nothing was done.
 	exitUsage = 2
+	// exitInterrupted: a signal has ended the command before its goal, as shells tell it for Ctrl-C.
+	exitInterrupted = 130
 )
 
 // Streams are the standard streams of a run.
@@ -59,7 +61,7 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errSilent):
-		return exitFailed
+		return failedOr(ctx)
 	case errors.Is(err, errUsage):
 		_, _ = fmt.Fprintf(streams.Err, "lark: %v\nTry lark --help.\n", err)
 		return exitUsage
@@ -69,8 +71,16 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 		if errors.As(err, &unreachable) {
 			_, _ = fmt.Fprintln(streams.Err, "Start a gateway with lark up, or name the URL of a running one with --server.")
 		}
-		return exitFailed
+		return failedOr(ctx)
 	}
+}
+
+// failedOr is the exit code of a command that did not reach its goal.
+func failedOr(ctx context.Context) int {
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitFailed
 }
 
 func logLevel() slog.Level {

@@ -81,6 +81,27 @@ func (e *LockedError) Error() string {
 		e.Folder, e.Holder.PID, e.Holder.Started.Format(time.DateTime), where)
 }
 
+// ForeignError says that the data folder belongs to another user.
+type ForeignError struct {
+	Folder Folder
+	Err    error
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("data folder %s belongs to another user (%v): name a folder of your own with --data, or the URL of that user's gateway with --server", e.Folder, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *ForeignError) Unwrap() error { return e.Err }
+
+// foreign tells a fault of the folder from a folder that this user may not use.
+func (f Folder) foreign(doing string, err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return &ForeignError{Folder: f, Err: err}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
 // lock is the hold on a data folder; the kernel lets go of it when the process dies.
 type lock struct {
 	file *os.File
@@ -91,11 +112,11 @@ type lock struct {
 // lock takes the folder for this process, or gives a *LockedError.
 func (f Folder) lock() (*lock, error) {
 	if err := os.MkdirAll(f.path("run"), 0o750); err != nil {
-		return nil, fmt.Errorf("making data folder: %w", err)
+		return nil, f.foreign("making data folder", err)
 	}
 	file, err := os.OpenFile(f.path("up.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening lock of data folder: %w", err)
+		return nil, f.foreign("opening lock of data folder", err)
 	}
 	var holder Holder
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
@@ -138,7 +159,7 @@ func (f Folder) Running() (holder Holder, ok bool, err error) {
 		return Holder{}, false, nil
 	}
 	if err != nil {
-		return Holder{}, false, fmt.Errorf("reading lock of data folder: %w", err)
+		return Holder{}, false, f.foreign("reading lock of data folder", err)
 	}
 	defer func() { _ = file.Close() }()
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
