@@ -287,6 +287,21 @@ func TestAnotherCodecInAnOggFileIsTold(t *testing.T) {
 	require.Contains(t, f.Warnings()[0].Message, "another codec (opus after vorbis)")
 }
 
+func TestChainedOpusIsSound(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t)
+	needFFmpeg(t, d)
+	n := slices.IndexFunc(writers, func(w writer) bool { return w.ext == "opus" })
+	one := makeFile(t, d.FFmpeg(), t.TempDir(), n)
+	_, info, err := decodeBytes(t, d, slices.Concat(one.data, one.data, one.data))
+	require.NoError(t, err)
+	require.InDelta(t, 3*one.seconds, info.Seconds(), 0.1)
+	require.Empty(t, damageOf(info))
+	_, info, err = decodeBytes(t, d, damage(slices.Concat(one.data, one.data), len(one.data)*3/2))
+	require.NoError(t, err)
+	require.NotEmpty(t, damageOf(info))
+}
+
 // The helpers below make the odd files.
 
 // oggPage is a page with one packet.

@@ -165,13 +165,17 @@ func (p *ffmpegProcess) start(ctx context.Context) (*source, error) {
 	return s, nil
 }
 
+// linkErrors is how many lines of errors ffmpeg writes for a further stream of a chained Opus file: it takes the two packets of the stream's header
+// for sound. Damage is seen by the checksums of the pages.
+const linkErrors = 4
+
 // ended judges what was decoded by what ffmpeg said of it.
 func (p *ffmpegProcess) ended(seconds float64) error {
 	if p.wait() != nil || p.frames == 0 {
 		return p.failure()
 	}
 	told, known := p.log.duration()
-	damaged := p.log.errors > 0 || p.log.corrupt > 0 && !(p.format.lastCut && p.log.corrupt == 1)
+	damaged := p.log.errors > linkErrors*p.faults.opusLinks || p.log.corrupt > 0 && !(p.format.lastCut && p.log.corrupt == 1)
 	short := known && !p.format.stream && told-seconds > 0.1+told/100
 	if short {
 		p.faults.MissingS += told - seconds

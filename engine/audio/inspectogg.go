@@ -131,6 +131,9 @@ func (o *oggInspector) open(serial, number uint32, body []byte) {
 	case o.rate > 0 && o.rate != rate:
 		o.f.whole(SampleRateChanged, "the ogg file holds parts of %d and of %d Hz", o.rate, rate)
 	}
+	if codec == "opus" && o.codec == codec {
+		o.f.opusLinks++
+	}
 	o.codec, o.rate = codec, rate
 	o.streams[serial] = &oggStream{rate: rate, page: number + 1}
 }

@@ -73,6 +73,8 @@ type Faults struct {
 	count map[WarningCode]int
 	// MissingS is how many seconds of the track the file is known to lack.
 	MissingS float64
+	// opusLinks counts the streams that follow the first one of an Opus file.
+	opusLinks int
 }
 
 // add notes a fault at a time in seconds of the decoded track. Only the first faults are kept with their places, all are counted.
