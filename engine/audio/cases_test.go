@@ -269,6 +269,20 @@ func TestInfinitiesAreSilent(t *testing.T) {
 	require.Zero(t, pcm[25])
 }
 
+func TestAnAIFFFileThatLacksALittleIsCut(t *testing.T) {
+	t.Parallel()
+	whole := slices.Concat([]byte("FORM\x00\x00\x10\x00AIFF"), make([]byte, 0x1000-4))
+	for n, cut := range map[int]bool{len(whole): false, len(whole) - 1: true} {
+		f := &Faults{}
+		look := inspectSize(aiffSize)(f)
+		_, err := look.Write(whole[:n])
+		require.NoError(t, err)
+		look.end()
+		require.Equal(t, cut, f.has(Truncated), n)
+	}
+	require.Zero(t, aiffSize([]byte("FORM\xff\xff\xff\xffAIFF")))
+}
+
 func TestAnotherCodecInAnOggFileIsTold(t *testing.T) {
 	t.Parallel()
 	f := &Faults{}

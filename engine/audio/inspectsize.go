@@ -43,6 +43,19 @@ func auSize(head []byte) int64 {
 	return int64(begin) + int64(size)
 }
 
+// aiffSize reads the size of the one chunk that an AIFF file is (AIFF 1.3, section 2); writers to a pipe leave a size that means nothing.
+func aiffSize(head []byte) int64 {
+	const chunk = 8
+	if len(head) < chunk {
+		return 0
+	}
+	size := binary.BigEndian.Uint32(head[4:])
+	if sizeUnknown(size) {
+		return 0
+	}
+	return chunk + int64(size)
+}
+
 // cafSize walks over the chunks of a Core Audio file to the samples (Apple Core Audio Format Specification 1.0): each has a name of four bytes and
 // a size of eight, which is -1 where the samples go on to the end.
 func cafSize(head []byte) int64 {

@@ -125,7 +125,7 @@ func known(head []byte) (format, bool) {
 	case hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "AVI "):
 		return format{name: "avi", demuxer: "avi"}, true
 	case hasMagic(head, 0, "FORM") && hasMagic(head, 8, "AIF"):
-		return format{name: "aiff", demuxer: "aiff"}, true
+		return format{name: "aiff", demuxer: "aiff", inspect: inspectSize(aiffSize)}, true
 	case isADTS(head):
 		return adtsByApp, true
 	case isMPEGTS(head):
