@@ -194,7 +194,7 @@ func TestHalfProductRefusesWhatDoesNotFit(t *testing.T) {
 	w := HalfMatrix{In: 2, Out: 3, Data: make([]byte, 12)}
 	require.Panics(t, func() { w.MatMul(make([]float32, 5), make([]float32, 4), 2, 2, Fused{}) })
 	require.Panics(t, func() { w.MatMul(make([]float32, 6), make([]float32, 3), 2, 2, Fused{}) })
-	require.Panics(t, func() { w.MatMul(make([]float32, 6), make([]float32, 4), 2, 1, Fused{}) })
+	require.Panics(t, func() { w.MatMul(make([]float32, 6), make([]float32, 4), 2, 0, Fused{}) })
 	require.Panics(t, func() { w.MatMul(make([]float32, 6), make([]float32, 4), 2, 2, Fused{Bias: make([]float32, 2)}) })
 	w.Data = w.Data[:11]
 	require.Panics(t, func() { w.MatMul(make([]float32, 6), make([]float32, 4), 2, 2, Fused{}) })

@@ -67,7 +67,7 @@ func (p *Packed) MatMul(dst, x []float32, m, stride int, fused Fused) {
 
 func (p *Packed) matMul(kr *kernel, dst, x []float32, m, stride int, fused Fused) {
 	switch {
-	case m < 0 || stride < p.in || len(dst) < m*p.out || (m > 0 && len(x) < (m-1)*stride+p.in):
+	case m < 0 || stride < min(p.in, 1) || len(dst) < m*p.out || (m > 0 && len(x) < (m-1)*stride+p.in):
 		panic(fmt.Sprintf("tensor: product of %d rows %d apart with [%d,%d] does not fit slices of %d and %d", m, stride, p.in, p.out, len(x), len(dst)))
 	case fused.Bias != nil && len(fused.Bias) != p.out:
 		panic(fmt.Sprintf("tensor: a product with [%d,%d] cannot have a bias of %d", p.in, p.out, len(fused.Bias)))
