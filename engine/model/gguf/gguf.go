@@ -107,7 +107,7 @@ func (t Tensor) check() error {
 	return nil
 }
 
-// KV is an entry of the metadata. Value is a bool, string, uint32 or float32, or a slice of string, int32 or float32.
+// KV is an entry of the metadata. Value is a bool, string, integer of a fixed size, float32 or float64, or a slice of one of them.
 type KV struct {
 	Key   string
 	Value any

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 
@@ -101,6 +102,15 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 		return Tensor{}, false
 	}
 	return f.tensors[i], true
+}
+
+// Meta lists the metadata in alphabetical order of their keys. Slices must not be changed.
+func (f *File) Meta() []KV {
+	all := make([]KV, 0, len(f.meta))
+	for _, key := range slices.Sorted(maps.Keys(f.meta)) {
+		all = append(all, KV{key, f.meta[key]})
+	}
+	return all
 }
 
 // Has tells whether the metadata have a key.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/larkstream/larkstream/engine/model"
 )
@@ -97,20 +98,40 @@ func appendValue(raw []byte, value any) ([]byte, error) {
 // kindOf gives the number of a value's type. For a list it gives the number of the items' type and their count. -1 stands for no type.
 func kindOf(value any) (kind, count int) {
 	switch v := value.(type) {
-	case bool:
-		return kindBool, -1
-	case string:
-		return kindString, -1
-	case uint32:
-		return kindUint32, -1
-	case float32:
-		return kindFloat32, -1
-	case []string:
-		return kindString, len(v)
+	case uint8, int8, uint16, int16, uint32, int32, float32, bool, string, uint64, int64, float64:
+		return scalar(v), -1
+	case []uint8:
+		return kindUint8, len(v)
+	case []int8:
+		return kindInt8, len(v)
+	case []uint16:
+		return kindUint16, len(v)
+	case []int16:
+		return kindInt16, len(v)
+	case []uint32:
+		return kindUint32, len(v)
 	case []int32:
 		return kindInt32, len(v)
+	case []uint64:
+		return kindUint64, len(v)
+	case []int64:
+		return kindInt64, len(v)
 	case []float32:
 		return kindFloat32, len(v)
+	case []float64:
+		return kindFloat64, len(v)
+	case []bool:
+		return kindBool, len(v)
+	case []string:
+		return kindString, len(v)
 	}
 	return -1, -1
+}
+
+func scalar(value any) int {
+	return map[reflect.Kind]int{
+		reflect.Uint8: kindUint8, reflect.Int8: kindInt8, reflect.Uint16: kindUint16, reflect.Int16: kindInt16, reflect.Uint32: kindUint32,
+		reflect.Int32: kindInt32, reflect.Uint64: kindUint64, reflect.Int64: kindInt64, reflect.Float32: kindFloat32, reflect.Float64: kindFloat64,
+		reflect.Bool: kindBool, reflect.String: kindString,
+	}[reflect.TypeOf(value).Kind()]
 }

@@ -62,7 +62,7 @@ func begin(ctx context.Context, dir, encoder string) (*bundle, error) {
 func (b *bundle) take(ctx context.Context, path string) error {
 	e := &b.manifest.Encoder
 	e.File = filepath.Base(e.File)
-	digest, err := linkOrCopy(ctx, path, filepath.Join(b.dir, e.File))
+	digest, err := LinkOrCopy(ctx, path, filepath.Join(b.dir, e.File))
 	if err == nil && digest != "" && digest != e.SHA256 {
 		err = fmt.Errorf("the sha256 of %s is %s, but its bundle says %s: it is damaged, fetch it again", path, digest, e.SHA256)
 	}
@@ -72,8 +72,8 @@ func (b *bundle) take(ctx context.Context, path string) error {
 	return nil
 }
 
-// linkOrCopy makes the file from appear as to too, or copies it where links do not reach. It gives the digest of what it copied.
-func linkOrCopy(ctx context.Context, from, to string) (digest string, err error) {
+// LinkOrCopy makes the file from appear as to too, or copies it where links do not reach. It gives the digest of what it copied.
+func LinkOrCopy(ctx context.Context, from, to string) (digest string, err error) {
 	if from, err = filepath.EvalSymlinks(from); err != nil { // a link to a link would break when that moves
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package llamabundle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,20 +16,55 @@ import (
 
 // folder is a Hugging Face folder whose files are open.
 type folder struct {
+	Shards
+	config config
+	shape  Shape
+	vocab  *vocab
+}
+
+// Shards are the open weights of a Hugging Face folder.
+type Shards struct {
 	dir     string
-	config  config
-	shape   Shape
-	vocab   *vocab
 	tensors files
 	open    []*checkpoint.File
 }
 
+// OpenShards opens the weights of a folder: safetensors before PyTorch's checkpoints, an index before a single file. The caller closes them.
+func OpenShards(dir string) (*Shards, error) {
+	s := &Shards{dir: dir, tensors: files{}}
+	if err := s.openShards(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Names lists the tensors in alphabetical order.
+func (f *Shards) Names() []string { return slices.Sorted(maps.Keys(f.tensors)) }
+
+// Check demands a tensor of the given shape, of floating-point values.
+func (f *Shards) Check(name string, shape ...int) error { return f.tensors.check(name, shape...) }
+
+// Shape is the shape of a tensor, nil if there is none, and its element type as safetensors names it.
+func (f *Shards) Shape(name string) (shape []int, dtype string) {
+	c, ok := f.tensors[name]
+	if !ok {
+		return nil, ""
+	}
+	info, _ := c.Info(c.name)
+	return info.Shape, info.DType
+}
+
+// Values passes the values of a tensor that Check has seen to emit, in pieces, and refuses what is not finite.
+func (f *Shards) Values(ctx context.Context, name string, emit func([]float32) error) error {
+	return f.tensors.values(ctx, name, emit)
+}
+
 // openFolder opens all shards and checks every name and shape.
 func openFolder(dir string) (f *folder, err error) {
-	f = &folder{dir: dir, tensors: files{}}
+	f = &folder{Shards: Shards{dir: dir, tensors: files{}}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.close())
+			err = errors.Join(err, f.Close())
 		}
 	}()
 	if f.config, f.shape, err = readConfig(dir); err != nil {
@@ -44,7 +80,8 @@ func openFolder(dir string) (f *folder, err error) {
 	return f, err
 }
 
-func (f *folder) close() error {
+// Close closes the files.
+func (f *Shards) Close() error {
 	var faults []error
 	for _, c := range f.open {
 		faults = append(faults, c.Close())
@@ -53,7 +90,7 @@ func (f *folder) close() error {
 }
 
 // take opens a checkpoint and adds its tensors.
-func (f *folder) take(path string) error {
+func (f *Shards) take(path string) error {
 	c, err := checkpoint.Open(path)
 	if err != nil {
 		return err
@@ -63,7 +100,7 @@ func (f *folder) take(path string) error {
 }
 
 // openShards opens the weights: safetensors before PyTorch's, an index before a single file.
-func (f *folder) openShards() error {
+func (f *Shards) openShards() error {
 	for _, name := range []string{"model.safetensors", "pytorch_model.bin"} {
 		var index struct {
 			Map map[string]string `json:"weight_map"`
@@ -84,7 +121,7 @@ func (f *folder) openShards() error {
 
 const maxShards = 1000
 
-func (f *folder) openIndexed(index map[string]string) error {
+func (f *Shards) openIndexed(index map[string]string) error {
 	shards := map[string]bool{}
 	for _, file := range index {
 		shards[file] = true

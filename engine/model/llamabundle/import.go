@@ -57,7 +57,7 @@ func importFolder(ctx context.Context, cfg ImportConfig, progress Progress) (m m
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	audio, err := f.audio()
 	if err != nil {
 		return m, err

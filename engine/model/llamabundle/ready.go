@@ -20,7 +20,7 @@ func importGGUF(ctx context.Context, cfg ImportConfig) (m model.Manifest, err er
 		return m, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	llm, err := describe(f)
+	llm, err := Describe(f)
 	if err != nil {
 		return m, err
 	}
@@ -33,7 +33,7 @@ func importGGUF(ctx context.Context, cfg ImportConfig) (m model.Manifest, err er
 		return m, err
 	}
 	path := filepath.Join(b.dir, File)
-	if llm.SHA256, err = linkOrCopy(ctx, cfg.GGUF, path); err != nil {
+	if llm.SHA256, err = LinkOrCopy(ctx, cfg.GGUF, path); err != nil {
 		return m, fmt.Errorf("taking the decoder: %w", err)
 	}
 	if llm.SHA256 == "" {
@@ -45,8 +45,8 @@ func importGGUF(ctx context.Context, cfg ImportConfig) (m model.Manifest, err er
 	return b.seal(bundleName(cfg.Name, cfg.GGUF), llm, llark(words.begin(), words.audio(), llm.Context))
 }
 
-// describe takes the sizes of a decoder from the metadata and from its table of embeddings.
-func describe(f *gguf.File) (model.LLM, error) {
+// Describe takes the sizes of a decoder from the metadata and from its table of embeddings.
+func Describe(f *gguf.File) (model.LLM, error) {
 	l := model.LLM{Engine: model.LlamaCPP, File: File}
 	arch, err := gguf.Value[string](f, "general.architecture")
 	if err != nil {

@@ -46,7 +46,7 @@ func look(t *testing.T, path string) (*vocab, error) {
 	f, err := gguf.Open(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
-	llm, err := describe(f)
+	llm, err := Describe(f)
 	if err != nil {
 		return nil, err
 	}
