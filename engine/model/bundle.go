@@ -194,7 +194,7 @@ func (b *Bundle) SetPrecision(name string) error {
 	if _, err := tensor.ParsePrecision(name); err != nil {
 		return fmt.Errorf("setting the encoder's precision: %w", err)
 	}
-	if b.Encoder.Engine != Jukebox {
+	if b.Encoder.Engine != Jukebox && b.Encoder.Engine != Whisper {
 		return fmt.Errorf("setting the encoder's precision: the encoder of engine %q has %s only", b.Encoder.Engine, b.Encoder.Precision)
 	}
 	b.Encoder.Precision = name
@@ -202,7 +202,7 @@ func (b *Bundle) SetPrecision(name string) error {
 	return nil
 }
 
-// DisplayName is the model's name in outcomes: name and version, marked when the weights are random.
+// DisplayName is the model's name in outcomes: name and version, marked when the weights are random or not for commercial use.
 func (b *Bundle) DisplayName() string {
 	name := b.Name
 	if b.Version != "" {
@@ -210,6 +210,9 @@ func (b *Bundle) DisplayName() string {
 	}
 	if b.Random {
 		name += " (random weights)"
+	}
+	if b.NonCommercial {
+		name += " (non-commercial licence)"
 	}
 	return name
 }

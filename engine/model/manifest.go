@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -20,8 +21,24 @@ import (
 // Question is the placeholder of the user's text in Prompt.Question.
 const Question = "{question}"
 
-// Jukebox is encoder.engine of a bundle whose encoder is Jukebox's.
-const Jukebox = "jukebox"
+// Values of Encoder.Engine whose encoders have several precisions.
+const (
+	// Jukebox is LLark's encoder.
+	Jukebox = "jukebox"
+	// Whisper is the encoder of Qwen2.5-Omni, Qwen2-Audio, Audio Flamingo 3 and Music Flamingo.
+	Whisper = "whisper"
+)
+
+// DefaultSampleRate is the sample rate of encoders whose bundle names none, in Hz.
+const DefaultSampleRate = 44100
+
+// Values of Projector.Kind. The empty kind is one linear layer.
+const (
+	// MLP is two linear layers with GELU between them.
+	MLP = "mlp"
+	// RoTE is MLP behind a rotation of the frames by their time (Music Flamingo).
+	RoTE = "rote"
+)
 
 // Values of LLM.Engine whose decoder may be a GGUF file with its tokenizer inside.
 const (
@@ -40,16 +57,18 @@ const (
 // Manifest is the content of model.yaml. A bundle has all parts, or the encoder only: then projector, llm and prompt are
 // absent together.
 type Manifest struct {
-	Format    string         `yaml:"format"`
-	Name      string         `yaml:"name"`
-	Version   string         `yaml:"version"`
-	Random    bool           `yaml:"random"` // weights are random: answers mean nothing
-	Licence   string         `yaml:"licence"`
-	Encoder   Encoder        `yaml:"encoder"`
-	Projector Projector      `yaml:"projector,omitempty"`
-	LLM       LLM            `yaml:"llm,omitempty"`
-	Prompt    Prompt         `yaml:"prompt,omitempty"`
-	Quality   map[string]any `yaml:"quality,omitempty"` // measured quality, free-form
+	Format  string `yaml:"format"`
+	Name    string `yaml:"name"`
+	Version string `yaml:"version"`
+	Random  bool   `yaml:"random"` // weights are random: answers mean nothing
+	Licence string `yaml:"licence"`
+	// NonCommercial says that the licence forbids commercial use; every answer's model name tells it.
+	NonCommercial bool           `yaml:"non_commercial,omitempty"`
+	Encoder       Encoder        `yaml:"encoder"`
+	Projector     Projector      `yaml:"projector,omitempty"`
+	LLM           LLM            `yaml:"llm,omitempty"`
+	Prompt        Prompt         `yaml:"prompt,omitempty"`
+	Quality       map[string]any `yaml:"quality,omitempty"` // measured quality, free-form
 }
 
 // Encoder describes the part that turns a window of audio into frames.
@@ -57,16 +76,21 @@ type Encoder struct {
 	Engine      string         `yaml:"engine"`
 	File        string         `yaml:"file"`
 	SHA256      string         `yaml:"sha256"`
-	Width       int            `yaml:"width"`         // values per frame
-	FrameRateHz float64        `yaml:"frame_rate_hz"` // frames per second
-	SpanS       float64        `yaml:"span_s"`        // longest window, seconds
-	ID          string         `yaml:"id"`            // names the encoder in keys
-	Precision   string         `yaml:"precision"`     // arithmetic, part of the key
+	Width       int            `yaml:"width"`                 // values per frame
+	FrameRateHz float64        `yaml:"frame_rate_hz"`         // frames per second
+	SpanS       float64        `yaml:"span_s"`                // longest window, seconds
+	SampleRate  int            `yaml:"sample_rate,omitempty"` // of the PCM that it hears, Hz; absent: 44100
+	ID          string         `yaml:"id"`                    // names the encoder in keys
+	Precision   string         `yaml:"precision"`             // arithmetic, part of the key
 	Config      map[string]any `yaml:"config,omitempty"`
 }
 
-// Projector describes the linear layer from frames to the decoder's width.
+// Rate is the sample rate of the PCM that the encoder hears, in Hz.
+func (e Encoder) Rate() int { return cmp.Or(e.SampleRate, DefaultSampleRate) }
+
+// Projector describes what turns frames into rows of the decoder's width.
 type Projector struct {
+	Kind   string `yaml:"kind,omitempty"` // absent: linear
 	File   string `yaml:"file"`
 	SHA256 string `yaml:"sha256"`
 	In     int    `yaml:"in"`
@@ -102,6 +126,10 @@ type Prompt struct {
 	Whitespace string   `yaml:"whitespace,omitempty"` // around special tokens: trained or verbatim, which is the default
 	Stop       []string `yaml:"stop"`                 // special tokens by name; with llamacpp also text, at which the answer ends
 	MaxTokens  int      `yaml:"max_tokens"`           // of an answer, unless the job asks for fewer
+	// AudioS is the most audio that the model was made to hear in one prompt, in seconds. Absent: the encoder's span.
+	AudioS float64 `yaml:"audio_s,omitempty"`
+	// Placeholder is the token that stands for a frame where others write the prompt in ids.
+	Placeholder string `yaml:"placeholder,omitempty"`
 }
 
 // EncoderOnly tells that projector, decoder and prompt are absent.
@@ -163,6 +191,9 @@ func (m *Manifest) digest() string {
 	}
 	p := m.Prompt
 	fmt.Fprintf(hash, "prompt %q %q %q %q %q\n", p.Revision, p.Prefix, p.Suffix, p.Question, p.Stop)
+	if m.Projector.Kind != "" {
+		fmt.Fprintf(hash, "projector %s\n", m.Projector.Kind)
+	}
 	if p.Whitespace == Trained { // a line of its own, so that the digests of other bundles stay
 		fmt.Fprintf(hash, "whitespace %s\n", p.Whitespace)
 	}
@@ -202,6 +233,7 @@ func (m *Manifest) checkEncoder(check func(bool, string, ...any)) {
 	check(keyWord.MatchString(e.Precision), "encoder.precision %q must match %s", e.Precision, keyWord)
 	check(within(e.Width, 1<<16), "encoder.width %d is out of range", e.Width)
 	check(e.FrameRateHz > 0 && e.FrameRateHz <= 1000, "encoder.frame_rate_hz %v is out of range", e.FrameRateHz)
+	check(e.SampleRate == 0 || e.SampleRate >= 8000 && e.SampleRate <= 192_000, "encoder.sample_rate %d is out of range", e.SampleRate)
 	check(e.SpanS > 0 && e.SpanS <= 600, "encoder.span_s %v is out of range", e.SpanS)
 }
 
@@ -209,6 +241,8 @@ func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
 	l, p := m.LLM, m.Prompt
 	check(m.Projector.In == m.Encoder.Width, "projector.in %d must equal encoder.width %d", m.Projector.In, m.Encoder.Width)
 	check(m.Projector.Out == l.Hidden, "projector.out %d must equal llm.hidden %d", m.Projector.Out, l.Hidden)
+	check(slices.Contains([]string{"", MLP, RoTE}, m.Projector.Kind), "projector.kind %q must be %s or %s, or be absent for a linear layer", m.Projector.Kind, MLP, RoTE)
+	check(p.AudioS >= 0 && p.AudioS <= 7200, "prompt.audio_s %v is out of range", p.AudioS)
 	check(l.Engine != "", "llm.engine is missing")
 	check(within(l.Layers, 1024) && within(l.Hidden, 1<<16) && within(l.FFN, 1<<18) && within(l.Vocab, 1<<20),
 		"llm: layers %d, hidden %d, ffn %d or vocab %d is out of range", l.Layers, l.Hidden, l.FFN, l.Vocab)
