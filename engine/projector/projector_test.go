@@ -43,7 +43,7 @@ func readNPY(t *testing.T, name string) tensor.Matrix {
 func TestProjectionAgreesWithTheReference(t *testing.T) {
 	t.Parallel()
 	frames, weight, bias, want := readNPY(t, "frames"), readNPY(t, "projector_weight"), readNPY(t, "projector_bias"), readNPY(t, "projected")
-	p := &Projector{in: weight.Cols, out: weight.Rows, weight: weight.Data, bias: bias.Data}
+	p := &Projector{in: weight.Cols, out: weight.Rows, layers: []layer{{weight.Data, bias.Data}}}
 	got, err := p.Project(frames)
 	require.NoError(t, err)
 	require.Equal(t, []int{73, 48}, []int{got.Rows, got.Cols})
@@ -62,15 +62,15 @@ func TestOpenReadsTheBundle(t *testing.T) {
 	require.ErrorIs(t, err, ErrShape)
 
 	require.NoError(t, model.WriteSafetensors(b.ProjectorPath(), []model.Tensor{
-		{Name: weightName, DType: "F32", Shape: []int{2, 2}, Data: make([]float32, 4)},
+		{Name: Names("")[0] + ".weight", DType: "F32", Shape: []int{2, 2}, Data: make([]float32, 4)},
 	}))
 	_, err = Open(b)
-	require.ErrorContains(t, err, weightName)
+	require.ErrorContains(t, err, Names("")[0]+".weight")
 	bias := make([]float32, b.Projector.Out)
 	bias[1] = float32(math.NaN())
 	require.NoError(t, model.WriteSafetensors(b.ProjectorPath(), []model.Tensor{
-		{Name: weightName, DType: "F32", Shape: []int{b.Projector.Out, b.Projector.In}, Data: make([]float32, b.Projector.Out*b.Projector.In)},
-		{Name: biasName, DType: "F32", Shape: []int{b.Projector.Out}, Data: bias},
+		{Name: Names("")[0] + ".weight", DType: "F32", Shape: []int{b.Projector.Out, b.Projector.In}, Data: make([]float32, b.Projector.Out*b.Projector.In)},
+		{Name: Names("")[0] + ".bias", DType: "F32", Shape: []int{b.Projector.Out}, Data: bias},
 	}))
 	_, err = Open(b)
 	require.ErrorContains(t, err, "NaN or infinity")
