@@ -138,6 +138,33 @@ func OpenMeasured(b *model.Bundle, o Options) (Measured, error) {
 	return d, nil
 }
 
+// openReference opens the decoder in plain Go. The tokenizer of a GGUF file is llama.cpp's.
+func openReference(b *model.Bundle, o Options) (Engine, error) {
+	cfg := reference.Config{MaxBatch: o.MaxBatch, Positions: o.Positions}
+	if b.LLM.Tokenizer != "" {
+		return reference.Open(b, cfg)
+	}
+	vocabulary, release, err := llamacpp.OpenVocabulary(b.LLMPath(), o.NativeDir, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Vocabulary = vocabulary
+	e, err := reference.Open(b, cfg)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	return released{e, release}, nil
+}
+
+// released is an engine with a tokenizer that is freed behind it.
+type released struct {
+	*schedule.Engine
+	release func() error
+}
+
+// Close implements Engine.
+func (r released) Close() error { return errors.Join(r.Engine.Close(), r.release()) }
+
 func open(b *model.Bundle, o Options) (Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -150,7 +177,7 @@ func open(b *model.Bundle, o Options) (Engine, error) {
 		return vllm.Open(b, o.VLLM, vllm.Deps{Log: o.Log})
 	case Reference, Nano:
 		tensor.LogKernel(o.Log)
-		return reference.Open(b, reference.Config{MaxBatch: o.MaxBatch, Positions: o.Positions})
+		return openReference(b, o)
 	case LlamaCPP:
 		return llamacpp.Open(b, llamacpp.Config{
 			NativeDir: o.NativeDir, Device: cmp.Or(o.Device, llamacpp.DeviceAuto), Threads: o.Threads, MaxBatch: o.MaxBatch, Positions: o.Positions,

@@ -23,6 +23,9 @@ const (
 	DeviceCPU  = "cpu"
 )
 
+// manyPositions is what several windows of any model of today and their answers take.
+const manyPositions = 16384
+
 // manyThreads is from how many bytes of weights on more than one thread is used.
 const manyThreads = 64 << 20
 
@@ -38,7 +41,7 @@ type Config struct {
 	// MaxBatch is how many answers are decoded in one step. 0: 16.
 	MaxBatch int
 	// Positions is the budget of keys and values that are held at a time, in positions; at least the model's context.
-	// 0: 4 contexts.
+	// 0: 4 contexts, but for models of long contexts 16384, and at least one context.
 	Positions int
 	// Chunk is the most rows of a prompt that are read in one piece. 0: 256 with a device, and 32 on the processor, where
 	// larger pieces cost as much per row and would stall the answers under way for longer.
@@ -74,7 +77,7 @@ func open(b *model.Bundle, cfg Config, deps Deps) (*Backend, schedule.Deps, erro
 	}
 	if b.LLM.Tokenizer == "" {
 		var v *vocabulary
-		v, err = newVocabulary(backend.model.Vocab())
+		v, err = newVocabulary(backend.model)
 		d.Vocabulary, d.Grammars = v, v
 	} else {
 		d.Vocabulary, err = tokenizer.Open(b.TokenizerPath())
@@ -139,7 +142,7 @@ func (c Config) withDefaults(l model.LLM, bytes uint64, device bool) Config {
 		}
 	}
 	if c.Positions == 0 {
-		c.Positions = 4 * l.Context
+		c.Positions = max(l.Context, min(4*l.Context, manyPositions))
 	}
 	if c.Chunk == 0 {
 		c.Chunk = 32

@@ -20,7 +20,7 @@ func OpenVocabulary(path, nativeDir string, log *slog.Logger) (_ prompt.Vocabula
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the tokenizer: %w", err)
 	}
-	v, err := newVocabulary(m.Vocab())
+	v, err := newVocabulary(m)
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
@@ -20,6 +22,8 @@ type vocabulary struct {
 	special map[string]int // names of tokens that are no text
 	hidden  map[int]bool   // their ids
 	stops   []int
+	// composes says that text is composed before it becomes tokens.
+	composes bool
 }
 
 var (
@@ -27,11 +31,13 @@ var (
 	_ schedule.Grammars = (*vocabulary)(nil)
 )
 
-func newVocabulary(v *llama.Vocab) (*vocabulary, error) {
+func newVocabulary(m *llama.Model) (*vocabulary, error) {
+	v := m.Vocab()
 	if v.Type() == llama.VocabNone {
 		return nil, errors.New("reading the tokenizer: the GGUF has none, and the bundle names none (llm.tokenizer)")
 	}
-	out := &vocabulary{Vocab: v, special: map[string]int{}, hidden: map[int]bool{}}
+	pre, _ := m.Meta("tokenizer.ggml.pre")
+	out := &vocabulary{Vocab: v, special: map[string]int{}, hidden: map[int]bool{}, composes: pre == "qwen2"}
 	for id := range v.Size() {
 		entry, err := v.Entry(llama.Token(id))
 		if err != nil {
@@ -67,8 +73,13 @@ func (v *vocabulary) SpecialAt(text string) (id, size int) {
 	return id, size
 }
 
-// Normalize implements prompt.Vocabulary.
-func (v *vocabulary) Normalize(question string) string { return question }
+// Normalize implements prompt.Vocabulary. Qwen2's tokenizer composes characters (NFC) first, which llama.cpp leaves to its caller.
+func (v *vocabulary) Normalize(question string) string {
+	if v.composes {
+		return norm.NFC.String(question)
+	}
+	return question
+}
 
 // Stops implements prompt.Vocabulary: the tokens that the file says end an answer.
 func (v *vocabulary) Stops() []int { return v.stops }

@@ -42,7 +42,7 @@ func load(t *testing.T, path string) *vocabulary {
 	m, err := lib.LoadModel(path, llama.ModelOptions{VocabOnly: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, m.Close()) })
-	v, err := newVocabulary(m.Vocab())
+	v, err := newVocabulary(m)
 	require.NoError(t, err)
 	return v
 }

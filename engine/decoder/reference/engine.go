@@ -3,6 +3,7 @@ package reference
 import (
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
@@ -22,19 +23,24 @@ type Config struct {
 	// Positions is the budget of keys and values that are held at a time, in positions; at least the model's context.
 	// 0: 16 contexts.
 	Positions int
+	// Vocabulary turns text into tokens and back; nil: the bundle's own tokenizer.
+	Vocabulary prompt.Vocabulary
 }
 
 // Open loads the decoder of a bundle and starts its scheduler.
 func Open(b *model.Bundle, cfg Config) (*schedule.Engine, error) {
-	tok, err := tokenizer.Open(b.TokenizerPath())
-	if err != nil {
-		return nil, err
+	if cfg.Vocabulary == nil {
+		tok, err := tokenizer.Open(b.TokenizerPath())
+		if err != nil {
+			return nil, err
+		}
+		cfg.Vocabulary = tok
 	}
 	backend, err := OpenBackend(b, cfg.Positions)
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", err)
 	}
-	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, schedule.Deps{Backend: backend, Vocabulary: tok})
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, schedule.Deps{Backend: backend, Vocabulary: cfg.Vocabulary})
 }
 
 // Backend is the forward pass as the scheduler uses it.

@@ -156,6 +156,9 @@ func (p *pass) attention(l int, h []float32, multiply product) {
 	n, width := len(p.threads), p.Hidden+2*p.kv
 	qkv := grow(&p.ws.qkv, n*width)
 	multiply(qkv, h, p.layers[l].qkv, n, width, p.Hidden)
+	if bias := p.layers[l].bias; bias != nil {
+		tensor.AddBias(qkv, bias, n)
+	}
 	for i, t := range p.threads {
 		row := qkv[i*width:][:width]
 		p.rotary.Apply(row[:p.Hidden+p.kv], t.before()+p.places[i])

@@ -1,12 +1,14 @@
 // Package reference is the reference decoder: a Llama forward pass in plain Go on engine/tensor, with batched decoding.
 //
-// Tensors are named as Hugging Face names them and computed as it computes them: y = x·Wᵀ without bias, RMSNorm, rotary
-// positions by halves, grouped key-value heads, SwiGLU, causal attention scaled by 1/sqrt(head width), all in float32.
+// Tensors are named as Hugging Face names them and computed as it computes them: y = x·Wᵀ, RMSNorm, rotary positions by halves, grouped
+// key-value heads, SwiGLU, causal attention scaled by 1/sqrt(head width), all in float32. Decoders of Qwen2's kind, whose queries, keys and values
+// have biases, are read from GGUF files too.
 package reference
 
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/larkstream/larkstream/engine/model"
@@ -28,6 +30,7 @@ type weights struct {
 type layer struct {
 	attnNorm, ffnNorm []float32
 	qkv               []float32 // [Hidden+2·kv, Hidden]: queries, keys, values
+	bias              []float32 // [Hidden+2·kv] of them, nil if there is none
 	out               []float32 // [Hidden, Hidden]
 	gateUp            []float32 // [2·FFN, Hidden]
 	down              []float32 // [Hidden, FFN]
@@ -35,7 +38,7 @@ type layer struct {
 
 // loadWeights reads the decoder of a bundle and checks every shape and value.
 func loadWeights(b *model.Bundle) (w *weights, err error) {
-	file, err := model.OpenSafetensors(b.LLMPath())
+	file, err := open(b.LLMPath())
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +48,10 @@ func loadWeights(b *model.Bundle) (w *weights, err error) {
 	read := reader{file: file}
 	w.embed = read.tensor("model.embed_tokens.weight", l.Vocab, l.Hidden)
 	w.norm = read.tensor("model.norm.weight", l.Hidden)
-	w.output = read.tensor("lm_head.weight", l.Vocab, l.Hidden)
+	w.output = w.embed
+	if file.Has("lm_head.weight") {
+		w.output = read.tensor("lm_head.weight", l.Vocab, l.Hidden)
+	}
 	for i := range l.Layers {
 		w.layers = append(w.layers, read.layer(w, fmt.Sprintf("model.layers.%d.", i)))
 	}
@@ -56,9 +62,34 @@ func loadWeights(b *model.Bundle) (w *weights, err error) {
 	return w, nil
 }
 
+// source gives tensors by Hugging Face's names.
+type source interface {
+	Has(name string) bool
+	// F32 reads a tensor and demands the given shape.
+	F32(name string, shape ...int) ([]float32, error)
+	Close() error
+}
+
+// open opens a safetensors or a GGUF file.
+func open(path string) (source, error) {
+	if filepath.Ext(path) == ".gguf" {
+		return openGGUF(path)
+	}
+	file, err := model.OpenSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	return safetensors{file}, nil
+}
+
+type safetensors struct{ *model.Safetensors }
+
+// Has implements source.
+func (s safetensors) Has(name string) bool { _, ok := s.Info(name); return ok }
+
 // reader keeps the first error.
 type reader struct {
-	file *model.Safetensors
+	file source
 	err  error
 }
 
@@ -74,6 +105,15 @@ func (r *reader) tensor(name string, shape ...int) []float32 {
 	return v
 }
 
+// biases are those of queries, keys and values, or nil.
+func (r *reader) biases(w *weights, prefix string) []float32 {
+	if !r.file.Has(prefix + "self_attn.q_proj.bias") {
+		return nil
+	}
+	return slices.Concat(r.tensor(prefix+"self_attn.q_proj.bias", w.Hidden), r.tensor(prefix+"self_attn.k_proj.bias", w.kv),
+		r.tensor(prefix+"self_attn.v_proj.bias", w.kv))
+}
+
 func (r *reader) layer(w *weights, prefix string) layer {
 	linear := func(name string, out, in int) []float32 { return r.tensor(prefix+name+".weight", out, in) }
 	return layer{
@@ -81,6 +121,7 @@ func (r *reader) layer(w *weights, prefix string) layer {
 		ffnNorm:  r.tensor(prefix+"post_attention_layernorm.weight", w.Hidden),
 		qkv: slices.Concat(linear("self_attn.q_proj", w.Hidden, w.Hidden), linear("self_attn.k_proj", w.kv, w.Hidden),
 			linear("self_attn.v_proj", w.kv, w.Hidden)),
+		bias:   r.biases(w, prefix),
 		out:    linear("self_attn.o_proj", w.Hidden, w.Hidden),
 		gateUp: slices.Concat(linear("mlp.gate_proj", w.FFN, w.Hidden), linear("mlp.up_proj", w.FFN, w.Hidden)),
 		down:   linear("mlp.down_proj", w.Hidden, w.FFN),

@@ -101,3 +101,17 @@ func cut(seq int, tokens []int, vectors []float32, width, chunk int, scores bool
 	pieces[len(pieces)-1].Scores = scores
 	return pieces
 }
+
+// Read extends an open sequence by tokens, vectors and tokens in pieces of the backend's size, and gives the scores behind the last.
+func Read(b Backend, seq int, before []int, vectors []float32, after []int) (scores []float32, err error) {
+	s := b.Shape()
+	pieces := cut(seq, before, vectors, s.Hidden, s.Chunk, false)
+	for _, piece := range append(pieces, cut(seq, after, nil, s.Hidden, s.Chunk, true)...) {
+		all, err := b.Extend([]Rows{piece})
+		if err != nil {
+			return nil, err
+		}
+		scores = all[0]
+	}
+	return scores, nil
+}
