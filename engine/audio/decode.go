@@ -24,6 +24,7 @@ type Config struct {
 type Decoder struct {
 	limits Limits
 	ffmpeg ffmpeg
+	rate   int // of the PCM that comes out, Hz
 }
 
 // NewDecoder checks the limits and looks for ffmpeg, whose absence is no error.
@@ -47,8 +48,18 @@ func NewDecoder(ctx context.Context, cfg Config) (*Decoder, error) {
 	if f.path != "" {
 		f.confine = confine.For(ctx, f.path)
 	}
-	return &Decoder{limits: l, ffmpeg: f}, nil
+	return &Decoder{limits: l, ffmpeg: f, rate: SampleRate}, nil
 }
+
+// At is the decoder with another sample rate of the PCM that comes out, in Hz. Files of that rate are not resampled.
+func (d *Decoder) At(rate int) *Decoder {
+	other := *d
+	other.rate = rate
+	return &other
+}
+
+// Rate is the sample rate of the PCM that comes out, in Hz.
+func (d *Decoder) Rate() int { return d.rate }
 
 // FFmpeg returns the path of the ffmpeg in use, "" if there is none.
 func (d *Decoder) FFmpeg() string { return d.ffmpeg.path }
@@ -76,14 +87,21 @@ type Info struct {
 	Format string
 	// Rate in Hz and channels of the file itself.
 	Rate, Channels int
-	// Samples of 44.1 kHz mono PCM that the whole track has.
+	// Samples of mono PCM that the whole track has, at PCMRate Hz.
 	Samples int64
+	PCMRate int
 	// Faults of the file.
 	Faults
 }
 
 // Seconds is the length of the track.
-func (i Info) Seconds() float64 { return float64(i.Samples) / SampleRate }
+func (i Info) Seconds() float64 { return float64(i.Samples) / float64(max(i.PCMRate, 1)) }
+
+// Within are the faults of damage that lie between two samples of the PCM, or that may lie anywhere.
+func (i Info) Within(start, end int64) []Warning {
+	rate := int64(max(i.PCMRate, 1))
+	return i.Faults.Within(start*SampleRate/rate, (end*SampleRate+rate-1)/rate)
+}
 
 // errTimeout is the cause of a context that ended because decoding took too long.
 var errTimeout = errors.New("decoding took too long")
@@ -97,9 +115,14 @@ var errTimeout = errors.New("decoding took too long")
 func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error), keep int64, sink func([]int16) error) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits.Timeout, errTimeout)
 	defer cancel()
-	info, err := d.attempt(ctx, open, output{keep, sink}, false)
+	return d.tries(ctx, open, output{keep: keep, sink: sink})
+}
+
+// tries decodes with the decoder of the format, and if that does not read the variant with ffmpeg.
+func (d *Decoder) tries(ctx context.Context, open func() (io.ReadCloser, error), out output) (Info, error) {
+	info, err := d.attempt(ctx, open, out, false)
 	if errors.Is(err, errUnsupported) && info.Samples == 0 {
-		info, err = d.attempt(ctx, open, output{keep, sink}, true)
+		info, err = d.attempt(ctx, open, out, true)
 	}
 	if err != nil {
 		return info, d.explain(ctx, err)
@@ -153,9 +176,9 @@ func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, useFF
 		defer src.close()
 	}
 	info.Rate, info.Channels = src.rate, src.channels
-	p := &pump{limits: d.limits, src: src, out: out, faults: in.faults}
+	p := &pump{limits: d.limits, src: src, out: out, faults: in.faults, rate: d.rate}
 	err = p.run(ctx)
-	info.Samples, info.Faults = p.total(), *in.faults
+	info.Samples, info.PCMRate, info.Faults = p.total(), d.rate, *in.faults
 	return info, err
 }
 

@@ -41,7 +41,7 @@ func TestDecodeWAV(t *testing.T) {
 			frames := tc.spec.rate * 3 / 2
 			pcm, info, err := decodeBytes(t, d, buildWAV(tc.spec, sine(frames, tc.hz, float64(tc.spec.rate), 0.5)))
 			require.NoError(t, err)
-			require.Equal(t, Info{Format: "wav", Rate: tc.spec.rate, Channels: tc.spec.channels, Samples: int64(len(pcm))}, info)
+			require.Equal(t, Info{Format: "wav", Rate: tc.spec.rate, Channels: tc.spec.channels, Samples: int64(len(pcm)), PCMRate: SampleRate}, info)
 			require.InDelta(t, 1.5*SampleRate, len(pcm), 1)
 			require.LessOrEqual(t, toneError(pcm, tc.hz, 0.5, SampleRate/10), tc.tol)
 		})
@@ -144,7 +144,7 @@ func TestFLACIsLossless(t *testing.T) {
 	t.Parallel()
 	pcm, info, err := decodeBytes(t, newTestDecoder(t, withoutFFmpeg), toneFLAC(t, 2))
 	require.NoError(t, err)
-	require.Equal(t, Info{Format: "flac", Rate: 44100, Channels: 1, Samples: 2 * SampleRate}, info)
+	require.Equal(t, Info{Format: "flac", Rate: 44100, Channels: 1, Samples: 2 * SampleRate, PCMRate: SampleRate}, info)
 	want := make([]int16, 2*SampleRate)
 	for i, v := range sine(2*SampleRate, 440, SampleRate, 0.5) {
 		want[i] = int16(math.Round(v * 32767))

@@ -13,6 +13,8 @@ import (
 type output struct {
 	keep int64
 	sink func([]int16) error
+	// floats takes the samples before they are rounded, in place of sink.
+	floats func([]float32) error
 }
 
 // maxParts bounds how often the sample rate or the channels may change inside a file: each part has a resampler of its own.
@@ -24,6 +26,7 @@ type pump struct {
 	src    *source
 	out    output
 	faults *Faults
+	rate   int // of the PCM that comes out, Hz
 	part   part
 	parts  int
 	before int64 // samples that the parts before this one became
@@ -42,7 +45,7 @@ type part struct {
 	resample       *resampler
 }
 
-// outputs is how many samples at 44.1 kHz the part becomes.
+// outputs is how many samples of PCM the part becomes.
 func (p *part) outputs() int64 {
 	if p.resample == nil {
 		return p.frames
@@ -109,10 +112,10 @@ func (p *pump) compareLength() {
 	}
 }
 
-// total is the number of samples that the whole track has at 44.1 kHz.
+// total is the number of samples of PCM that the whole track has.
 func (p *pump) total() int64 { return p.before + p.part.outputs() }
 
-func (p *pump) seconds() float64 { return float64(p.total()) / SampleRate }
+func (p *pump) seconds() float64 { return float64(p.total()) / float64(p.rate) }
 
 // enough says that all samples that are wanted have been put out.
 func (p *pump) enough() bool { return p.written >= p.out.keep }
@@ -149,8 +152,8 @@ func (p *pump) nextPart() error {
 	}
 	old := p.part
 	p.before += old.outputs()
-	p.part = part{rate: p.src.rate, channels: p.src.channels, resample: newResampler(p.src.rate, SampleRate)}
-	p.part.mix = newMixer(p.src.rate, p.src.channels, p.before, p.faults)
+	p.part = part{rate: p.src.rate, channels: p.src.channels, resample: newResampler(p.src.rate, p.rate)}
+	p.part.mix = newMixer(p.src.rate, p.src.channels, p.before*SampleRate/int64(p.rate), p.faults)
 	if p.parts++; p.parts > maxParts {
 		return undecodable("the sample rate or the channels change more than %d times", maxParts)
 	}
@@ -192,6 +195,10 @@ func (p *pump) take(mono []float32) error {
 func (p *pump) emit(mono []float32) error {
 	if len(mono) == 0 {
 		return nil
+	}
+	if p.out.floats != nil {
+		p.written += int64(len(mono))
+		return p.out.floats(mono)
 	}
 	if cap(p.pcm) < len(mono) {
 		p.pcm = make([]int16, len(mono))
