@@ -26,15 +26,17 @@ const (
 	Nano = "nano"
 	// Jukebox is LLark's encoder, Jukebox-5B, in the precision that the bundle names.
 	Jukebox = "jukebox"
+	// Whisper is the encoder of Qwen2.5-Omni, Qwen2-Audio, Audio Flamingo 3 and Music Flamingo, in the precision that the bundle names.
+	Whisper = model.Whisper
 	// Test makes frames without a model, for tests of everything around it. Its embeddings are stored under the keys of the bundle's
 	// real encoder: give it a blob store and a Redis of its own.
 	Test = "test"
 )
 
 // Names lists the engines.
-func Names() []string { return []string{Nano, Jukebox, Test} }
+func Names() []string { return []string{Nano, Jukebox, Whisper, Test} }
 
-// Engine turns a window of 44.1 kHz mono PCM into frames [n, width]. It is safe for concurrent use.
+// Engine turns a window of mono PCM, at the sample rate of the bundle's encoder, into frames [n, width]. It is safe for concurrent use.
 type Engine interface {
 	// Encode ends soon after ctx does. It returns ErrTooShort or ErrTooLong for windows of a length that the model does not take.
 	Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error)
@@ -53,7 +55,7 @@ type Options struct {
 	Engine string
 	// Concurrency is how many windows are encoded at once; 0 takes Windows's default.
 	Concurrency int
-	// Device runs Jukebox's prior; the other engines run on the processor.
+	// Device runs Jukebox's prior or an encoder of Whisper's kind; the other engines run on the processor.
 	Device Device
 	// TestDelay is the time that the test engine takes for one window.
 	TestDelay time.Duration
@@ -62,18 +64,23 @@ type Options struct {
 // EngineName is the engine in use: the option's, else the bundle's.
 func (o Options) EngineName(b *model.Bundle) string { return cmp.Or(o.Engine, b.Encoder.Engine) }
 
-// Windows is how many windows are encoded at once. By default that is the number of processors; 1 for Jukebox, because one window
-// keeps all processors busy and takes 0.4 GB; 4 for Jukebox on a GPU, where windows that wait run together.
+// Windows is how many windows are encoded at once. By default that is the number of processors; 1 for Jukebox and Whisper, because one window
+// keeps all processors busy; 4 for them on a GPU, where windows that wait run together.
 func (o Options) Windows(b *model.Bundle) int {
 	switch {
 	case o.Concurrency > 0:
 		return o.Concurrency
-	case o.EngineName(b) == Jukebox && o.Device.onProcessor():
+	case o.large(b) && o.Device.onProcessor():
 		return 1
-	case o.EngineName(b) == Jukebox:
+	case o.large(b):
 		return deviceWindows
 	}
 	return runtime.NumCPU()
+}
+
+// large tells whether one window keeps all processors busy.
+func (o Options) large(b *model.Bundle) bool {
+	return o.EngineName(b) == Jukebox || o.EngineName(b) == Whisper
 }
 
 // Validate reports every fault of the options, joined.
@@ -102,7 +109,7 @@ func nameList() string {
 // Open opens the encoder of a bundle whose files have been verified, unless ctx ends before. The caller closes it.
 func Open(ctx context.Context, b *model.Bundle, o Options) (Engine, error) {
 	name := o.EngineName(b)
-	if name != Jukebox && !slices.Contains([]string{"", DeviceCPU, DeviceAuto}, o.Device.Name) {
+	if !o.large(b) && !slices.Contains([]string{"", DeviceCPU, DeviceAuto}, o.Device.Name) {
 		return nil, fmt.Errorf("opening encoder: engine %s runs on the processor, not on device %s", name, o.Device.Name)
 	}
 	if o.Device.Log == nil {
@@ -113,8 +120,10 @@ func Open(ctx context.Context, b *model.Bundle, o Options) (Engine, error) {
 		return openNano(b)
 	case Jukebox:
 		return openJukebox(ctx, b, o)
+	case Whisper:
+		return openWhisper(ctx, b, o)
 	case Test:
-		return testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, o.TestDelay), nil
+		return testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, b.Encoder.Rate(), o.TestDelay), nil
 	default:
 		return nil, fmt.Errorf("opening encoder: engine %q is not %s", name, nameList())
 	}
@@ -135,6 +144,15 @@ func openJukebox(ctx context.Context, b *model.Bundle, o Options) (Engine, error
 		return nil, err
 	}
 	return j, nil
+}
+
+// openWhisper opens an encoder of Whisper's kind.
+func openWhisper(ctx context.Context, b *model.Bundle, o Options) (Engine, error) {
+	e, err := OpenWhisper(ctx, b, WhisperOptions{Windows: o.Windows(b)})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 func openNano(b *model.Bundle) (Engine, error) {

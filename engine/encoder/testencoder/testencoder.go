@@ -15,19 +15,18 @@ import (
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
-const sampleRate = 44100
-
 // Engine makes frames in [-1, 1) from a hash of the PCM.
 type Engine struct {
 	width   int
 	rate    float64 // frames a second
+	samples int     // a second
 	delay   time.Duration
 	encoded atomic.Int64
 }
 
-// New makes an engine of the given frame width and rate in Hz. delay is the time that one window takes.
-func New(width int, rate float64, delay time.Duration) *Engine {
-	return &Engine{width: width, rate: rate, delay: delay}
+// New makes an engine of the given frame width and rate in Hz for PCM of a sample rate in Hz. delay is the time that one window takes.
+func New(width int, rate float64, sampleRate int, delay time.Duration) *Engine {
+	return &Engine{width: width, rate: rate, samples: sampleRate, delay: delay}
 }
 
 // Encoded counts the windows encoded.
@@ -45,7 +44,7 @@ func (e *Engine) Encode(ctx context.Context, pcm []int16) (tensor.Matrix, error)
 	case <-ctx.Done():
 		return tensor.Matrix{}, context.Cause(ctx)
 	}
-	rows := max(1, int(math.Floor(float64(len(pcm))/sampleRate*e.rate)))
+	rows := max(1, int(math.Floor(float64(len(pcm))/float64(e.samples)*e.rate)))
 	out := tensor.Matrix{Rows: rows, Cols: e.width, Data: make([]float32, rows*e.width)}
 	random := rand.New(rand.NewPCG(seed(pcm), 0)) //nolint:gosec // reproducible on purpose
 	for i := range out.Data {

@@ -12,12 +12,12 @@ import (
 
 func TestFramesFollowFromThePCMAlone(t *testing.T) {
 	t.Parallel()
-	e := New(5, 10, 0)
-	pcm := make([]int16, 2*sampleRate)
+	e := New(5, 10, 44100, 0)
+	pcm := make([]int16, 2*44100)
 	a, err := e.Encode(t.Context(), pcm)
 	require.NoError(t, err)
 	require.Equal(t, []int{20, 5, 100}, []int{a.Rows, a.Cols, len(a.Data)})
-	b, err := New(5, 10, 0).Encode(t.Context(), pcm)
+	b, err := New(5, 10, 44100, 0).Encode(t.Context(), pcm)
 	require.NoError(t, err)
 	require.Equal(t, a, b)
 	pcm[7]++
@@ -36,7 +36,7 @@ func TestFramesFollowFromThePCMAlone(t *testing.T) {
 func TestDelayEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e := New(1, 10, time.Hour)
+		e := New(1, 10, 44100, time.Hour)
 		begun := time.Now()
 		_, err := e.Encode(t.Context(), make([]int16, 10))
 		require.NoError(t, err)

@@ -66,7 +66,7 @@ func setup(t *testing.T) *fixture {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	b := modeltest.Bundle(t)
-	f := &fixture{store: store, bundle: b, events: &statuses{}, engine: testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, 0)}
+	f := &fixture{store: store, bundle: b, events: &statuses{}, engine: testencoder.New(b.Encoder.Width, b.Encoder.FrameRateHz, b.Encoder.Rate(), 0)}
 	f.Handler, err = New(Deps{
 		Step:   worker.Step{Stage: Stage, Bundle: b, Model: b.DisplayName(), Events: f.events},
 		Engine: f.engine, EngineName: "test", Blobs: store, Cache: cache.NewBlob(store, cache.F32), Metrics: telemetry.NewEngineMetrics(),

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/audiobundle"
+)
+
+func (a *app) importAudioCommand() *cobra.Command {
+	var cfg audiobundle.ImportConfig
+	quant := "bf16"
+	cmd := &cobra.Command{
+		Use: "audio-llm (--llm FILE --mmproj FILE | --hf FOLDER) --out FOLDER", Short: "Import Qwen2.5-Omni, Qwen2-Audio, Audio Flamingo 3 or Music Flamingo", Args: cobra.NoArgs,
+		Long: `Makes a bundle of a pair of GGUF files as they are published for llama.cpp (the decoder, and the encoder with its projector), or of a Hugging Face
+folder. Every name, shape and value is checked, and the first that is wrong is named. An interrupted import is continued by the same command.
+
+Music Flamingo and Audio Flamingo 3 may only be used non-commercially: --accept-licence says that you have read their licence; the bundle and every
+answer name it. docs/models.md lists what to download.`,
+		Example: `  lark model import audio-llm --llm Qwen2.5-Omni-7B-Q4_K_M.gguf --mmproj mmproj-Qwen2.5-Omni-7B-f16.gguf --out omni
+  lark model import audio-llm --hf music-flamingo-2601-hf --quant q8_0 --accept-licence --out flamingo`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			pair := cfg.LLM != "" && cfg.MMProj != ""
+			if cfg.Out == "" || pair == (cfg.Folder != "") {
+				return usage(errors.New("--out, and either --llm and --mmproj or --hf are needed"))
+			}
+			if pair && cmd.Flags().Changed("quant") {
+				return usage(errors.New("a GGUF file is taken as it is, so it goes without --quant"))
+			}
+			if !pair {
+				cfg.Quant = quant
+			}
+			if cfg.Quantize, err = a.quantizer(cfg.Quant); err != nil {
+				return err
+			}
+			err = a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
+				return audiobundle.Import(ctx, cfg, p)
+			})
+			if err != nil {
+				return err
+			}
+			b, err := model.Read(cfg.Out)
+			if err != nil {
+				return err
+			}
+			a.printf("family: %s; licence: %s\n", b.Encoder.ID, b.Licence)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.LLM, "llm", "", "GGUF `file` of the decoder")
+	f.StringVar(&cfg.MMProj, "mmproj", "", "GGUF `file` of the encoder and its projector")
+	f.StringVar(&cfg.Folder, "hf", "", "`folder` of a Hugging Face model")
+	f.StringVar(&cfg.Family, "family", "", "`name` of the family where the files do not tell it: qwen2.5-omni, qwen2-audio, audio-flamingo-3 or music-flamingo")
+	f.BoolVar(&cfg.AcceptLicence, "accept-licence", false, "you have read the model's non-commercial licence and may use it")
+	f.StringVar(&cfg.Out, "out", "", "`folder` of the bundle")
+	f.StringVar(&cfg.Name, "name", "", "`name` of the bundle (default that of the folder or file)")
+	f.StringVar(&quant, "quant", quant, quantHelp)
+	return cmd
+}
