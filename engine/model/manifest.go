@@ -88,6 +88,9 @@ type Encoder struct {
 // Rate is the sample rate of the PCM that the encoder hears, in Hz.
 func (e Encoder) Rate() int { return cmp.Or(e.SampleRate, DefaultSampleRate) }
 
+// HearsShortEnds tells whether the encoder hears a window of any length as it is, without padding, so that the last window of a track may be short.
+func (e Encoder) HearsShortEnds() bool { return e.Engine == Whisper }
+
 // Projector describes what turns frames into rows of the decoder's width.
 type Projector struct {
 	Kind   string `yaml:"kind,omitempty"` // absent: linear

@@ -33,7 +33,7 @@ func TestTracksHoldTheWindowsAskedFor(t *testing.T) {
 	cutter := cut.New(files, "")
 	require.NoError(t, err)
 	hashes := map[string]bool{}
-	seconds, err := cutter.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, 25), func(w cut.FileWindow) error {
+	seconds, err := cutter.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, plan.Hearing{SpanS: 25, Rate: plan.SampleRate}), func(w cut.FileWindow) error {
 		hashes[w.Hash] = true
 		require.Len(t, w.PCM, windowSamples)
 		return nil

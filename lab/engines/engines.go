@@ -68,7 +68,7 @@ func (s *Set) Close() error {
 // Cut calls each with the windows of a track, in order, and returns the length of the track in seconds. Mode All hears the whole track,
 // mode Auto one window.
 func (s *Set) Cut(ctx context.Context, path string, mode plan.Mode, each func(cut.FileWindow) error) (float64, error) {
-	return s.cutter.CutFile(ctx, path, plan.NewRule(mode, nil, s.Bundle.Encoder.SpanS), each)
+	return s.cutter.CutFile(ctx, path, plan.NewRule(mode, nil, plan.HearingOf(s.Bundle.Encoder)), each)
 }
 
 // Prompt makes the soft prompt of a window.

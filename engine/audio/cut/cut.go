@@ -18,7 +18,7 @@ import (
 
 const sampleBytes = 2
 
-// Window is one cut window. PCM is 44.1 kHz mono s16 little-endian and valid until the callback returns.
+// Window is one cut window. PCM is mono s16 little-endian at the rule's sample rate and valid until the callback returns.
 type Window struct {
 	// Index of the window among Of.
 	Index, Of int
@@ -44,7 +44,7 @@ func New(decoder *audio.Decoder, scratch string) *Cutter {
 // Cut decodes the file that open gives and calls each with the windows of rule in order. Errors about the file are *audio.Error,
 // windows outside the track are plan.ErrOutOfRange; an error of each ends the cutting and comes back.
 //
-// The scratch file takes 5.3 MB a minute of the part of the track that the rule can touch, and is gone when Cut returns, even if
+// The scratch file takes 5.3 MB a minute at 44.1 kHz of the part of the track that the rule can touch, and is gone when Cut returns, even if
 // the process is killed.
 func (c *Cutter) Cut(ctx context.Context, open func() (io.ReadCloser, error), rule plan.Rule, each func(Window) error) (audio.Info, error) {
 	spool, err := newSpool(c.scratch, rule.Keep())
@@ -52,7 +52,7 @@ func (c *Cutter) Cut(ctx context.Context, open func() (io.ReadCloser, error), ru
 		return audio.Info{}, err
 	}
 	defer spool.close()
-	info, err := c.decoder.Decode(ctx, open, rule.Keep(), spool.write)
+	info, err := c.decoder.At(rule.Rate).Decode(ctx, open, rule.Keep(), spool.write)
 	if err != nil {
 		return info, err
 	}

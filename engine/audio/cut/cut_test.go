@@ -65,9 +65,9 @@ func TestWindowsHoldTheSamplesOfTheirRange(t *testing.T) {
 		spans = append(spans, plan.Span{StartS: seconds[i], EndS: seconds[i+1]})
 	}
 	n := 0
-	info, err := c.Cut(t.Context(), rampWAV(10*plan.SampleRate), plan.NewRule(plan.Explicit, spans, 25), func(w Window) error {
+	info, err := c.Cut(t.Context(), rampWAV(10*plan.SampleRate), plan.NewRule(plan.Explicit, spans, plan.Hearing{SpanS: 25, Rate: plan.SampleRate}), func(w Window) error {
 		require.Equal(t, n, w.Index)
-		require.Equal(t, plan.FromSpan(spans[n]), w.Range)
+		require.Equal(t, plan.FromSpan(spans[n], plan.SampleRate), w.Range)
 		require.Len(t, w.PCM, int(2*w.Len()))
 		for i := range w.Len() {
 			if binary.LittleEndian.Uint16(w.PCM[2*i:]) != rampAt(w.Start+i) {
@@ -91,7 +91,7 @@ func TestWindowsHoldTheSamplesOfTheirRange(t *testing.T) {
 func TestErrorsEndTheCutting(t *testing.T) {
 	t.Parallel()
 	c := newCutter(t, t.TempDir())
-	all := plan.NewRule(plan.All, nil, 1)
+	all := plan.NewRule(plan.All, nil, plan.Hearing{SpanS: 1, Rate: plan.SampleRate})
 	enough := errors.New("enough")
 	_, err := c.Cut(t.Context(), rampWAV(5*plan.SampleRate), all, func(Window) error { return enough })
 	require.ErrorIs(t, err, enough)
@@ -121,7 +121,7 @@ func TestMemoryDoesNotGrowWithTheTrack(t *testing.T) { //nolint:paralleltest // 
 	}
 	c := newCutter(t, t.TempDir())
 	before, peak, n := live(), int64(0), 0
-	_, err := c.Cut(t.Context(), rampWAV(600*plan.SampleRate), plan.NewRule(plan.All, nil, 25), func(Window) error {
+	_, err := c.Cut(t.Context(), rampWAV(600*plan.SampleRate), plan.NewRule(plan.All, nil, plan.Hearing{SpanS: 25, Rate: plan.SampleRate}), func(Window) error {
 		n++
 		peak = max(peak, live()-before)
 		return nil
@@ -142,7 +142,7 @@ func TestCutFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, raw, 0o600))
 	c := newCutter(t, t.TempDir())
 	var got []FileWindow
-	seconds, err := c.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, 25), func(w FileWindow) error {
+	seconds, err := c.CutFile(t.Context(), path, plan.NewRule(plan.All, nil, plan.Hearing{SpanS: 25, Rate: plan.SampleRate}), func(w FileWindow) error {
 		got = append(got, w)
 		return nil
 	})
@@ -153,6 +153,6 @@ func TestCutFile(t *testing.T) {
 	require.Equal(t, got[0].PCM[5*plan.SampleRate:], got[1].PCM[:20*plan.SampleRate])
 
 	enough := errors.New("enough")
-	_, err = c.CutFile(t.Context(), path, plan.NewRule(plan.Auto, nil, 25), func(FileWindow) error { return enough })
+	_, err = c.CutFile(t.Context(), path, plan.NewRule(plan.Auto, nil, plan.Hearing{SpanS: 25, Rate: plan.SampleRate}), func(FileWindow) error { return enough })
 	require.ErrorIs(t, err, enough)
 }

@@ -18,7 +18,7 @@ func ExampleCutter_CutFile() {
 		return
 	}
 	cutter := cut.New(decoder, os.TempDir())
-	rule := plan.NewRule(plan.All, nil, 25)
+	rule := plan.NewRule(plan.All, nil, plan.Hearing{SpanS: 25, Rate: plan.SampleRate})
 	_, err = cutter.CutFile(context.Background(), "../../../models/demo/larksong.mp3", rule, func(w cut.FileWindow) error {
 		fmt.Printf("window %d: %.1f to %.1f s, %d samples\n", w.Index, w.StartS, w.EndS, len(w.PCM))
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/larkstream/larkstream/engine/audio/plan"
 )
 
-// FileWindow is a window of a file. PCM is 44.1 kHz mono and the caller's own.
+// FileWindow is a window of a file. PCM is mono at the rule's sample rate and the caller's own.
 type FileWindow struct {
 	// Index in the plan, from 0.
 	Index int
@@ -27,7 +27,7 @@ func (c *Cutter) CutFile(ctx context.Context, path string, rule plan.Rule, each 
 	open := func() (io.ReadCloser, error) { return os.Open(path) }
 	info, err := c.Cut(ctx, open, rule, func(w Window) error {
 		return each(FileWindow{
-			Index: w.Index, Hash: w.Hash, StartS: plan.Seconds(w.Start), EndS: plan.Seconds(w.End), PCM: toSamples(w.PCM),
+			Index: w.Index, Hash: w.Hash, StartS: plan.Seconds(w.Start, rule.Rate), EndS: plan.Seconds(w.End, rule.Rate), PCM: toSamples(w.PCM),
 		})
 	})
 	if err != nil {

@@ -77,5 +77,5 @@ func open(ctx context.Context, tell func(string), cfg *Config, w *worker.Worker,
 // intermediate values.
 func windowMemory(b *model.Bundle) int64 {
 	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
-	return 2*handle.MaxPCM + 2*4*frames*int64(b.Encoder.Width) + engineMemory
+	return 2*handle.MaxPCM(b) + 2*4*frames*int64(b.Encoder.Width) + engineMemory
 }

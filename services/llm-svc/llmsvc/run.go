@@ -2,6 +2,7 @@ package llmsvc
 
 import (
 	"context"
+	"math"
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/handle"
@@ -42,10 +43,16 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 	step.Model = cfg.options(nil).ModelName(w.Bundle)
 	return w.Serve(ctx, worker.Work{
 		Step: step, Topic: event.TopicPrompts, Unordered: true, Concurrency: cfg.Concurrency, InFlight: 2 * cfg.Concurrency,
-		// A record in hand costs at most its soft prompt, which fills no more than the model's context.
-		RecordBytes: int64(w.Bundle.LLM.Context) * int64(w.Bundle.LLM.Hidden) * 4,
+		RecordBytes: promptMemory(w.Bundle),
 		Open: func(ctx context.Context, tell func(string)) (worker.Opened, error) {
 			return open(ctx, tell, &cfg, w, step)
 		},
 	})
+}
+
+// promptMemory is the bytes that a record in hand costs at most: its soft prompt, which has no more rows than a window has frames or the model
+// positions.
+func promptMemory(b *model.Bundle) int64 {
+	rows := min(int64(math.Ceil(b.Encoder.SpanS*b.Encoder.FrameRateHz)), int64(b.LLM.Context))
+	return rows * int64(b.LLM.Hidden) * 4
 }

@@ -55,7 +55,7 @@ func (h *Handler) Handler() stage.Handler {
 // Job plans a job. It returns the job's plan and, for every window, an EmbeddingReady if the embedding is already known, or else a
 // WindowReady.
 func (h *Handler) Job(ctx context.Context, job *eventpb.Job) ([]proto.Message, error) {
-	rule := RuleOf(job.GetPlan(), job.GetSpans(), h.Bundle.Encoder.SpanS)
+	rule := RuleOf(job.GetPlan(), job.GetSpans(), plan.HearingOf(h.Bundle.Encoder))
 	var t *track
 	ms, err := h.Timed(ctx, &eventpb.Task{JobId: job.GetJobId()}, func(done *eventpb.Progress) (err error) {
 		if t, err = h.planned(ctx, job, rule); err != nil {
@@ -160,7 +160,7 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 
 func (h *Handler) window(w cut.Window) *knownWindow {
 	pb := &eventpb.Window{
-		Index: uint32(w.Index), Hash: w.Hash, BlobKey: event.PCMKey(w.Hash), Span: spanOf(w.Range), Samples: w.Len(),
+		Index: uint32(w.Index), Hash: w.Hash, BlobKey: event.PCMKey(w.Hash), Span: spanOf(w.Range, h.Bundle.Encoder.Rate()), Samples: w.Len(),
 		HeardS: h.heard(w.Len()),
 	}
 	for _, fault := range w.Warnings {
@@ -171,7 +171,7 @@ func (h *Handler) window(w cut.Window) *knownWindow {
 
 // heard is how many seconds of a window the encoder hears.
 func (h *Handler) heard(samples int64) float64 {
-	return min(plan.Seconds(samples), h.Bundle.Encoder.SpanS)
+	return min(plan.Seconds(samples, h.Bundle.Encoder.Rate()), h.Bundle.Encoder.SpanS)
 }
 
 func (h *Handler) storePCM(ctx context.Context, w cut.Window) error {
@@ -187,7 +187,7 @@ func (h *Handler) storePCM(ctx context.Context, w cut.Window) error {
 func (h *Handler) Recut(ctx context.Context, m *eventpb.WindowReady) ([]proto.Message, error) {
 	task := m.GetTask()
 	sha, want := task.GetTrack().GetSha256(), task.GetWindow().GetHash()
-	rule := RuleOf(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, h.Bundle.Encoder.SpanS)
+	rule := RuleOf(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, plan.HearingOf(h.Bundle.Encoder))
 	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha)}
 	t, err := h.decode(ctx, file, rule, wanted{hash: want})
 	if err != nil {

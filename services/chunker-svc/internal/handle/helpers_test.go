@@ -12,7 +12,7 @@ import (
 )
 
 func jobRule(f *fixture, j *eventpb.Job) plan.Rule {
-	return RuleOf(j.GetPlan(), j.GetSpans(), f.bundle.Encoder.SpanS)
+	return RuleOf(j.GetPlan(), j.GetSpans(), plan.HearingOf(f.bundle.Encoder))
 }
 
 func requirePermanent(t *testing.T, f *fixture, msg proto.Message, code string) {

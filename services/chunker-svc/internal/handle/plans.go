@@ -166,16 +166,16 @@ var modes = map[eventpb.PlanMode]plan.Mode{
 	eventpb.PlanMode_PLAN_MODE_EXPLICIT: plan.Explicit,
 }
 
-// RuleOf is the rule of a job for an encoder that hears spanS seconds of a window.
-func RuleOf(mode eventpb.PlanMode, spans []*eventpb.Span, spanS float64) plan.Rule {
+// RuleOf is the rule of a job for an encoder.
+func RuleOf(mode eventpb.PlanMode, spans []*eventpb.Span, h plan.Hearing) plan.Rule {
 	list := make([]plan.Span, len(spans))
 	for i, s := range spans {
 		list[i] = plan.Span{StartS: s.GetStartS(), EndS: s.GetEndS()}
 	}
-	return plan.NewRule(modes[mode], list, spanS)
+	return plan.NewRule(modes[mode], list, h)
 }
 
-func spanOf(r plan.Range) *eventpb.Span {
-	s := r.Span()
+func spanOf(r plan.Range, rate int) *eventpb.Span {
+	s := r.Span(rate)
 	return &eventpb.Span{StartS: s.StartS, EndS: s.EndS}
 }

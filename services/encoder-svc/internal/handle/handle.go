@@ -11,7 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/audio"
+	"github.com/larkstream/larkstream/engine/audio/plan"
 	"github.com/larkstream/larkstream/engine/encoder"
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -25,12 +27,12 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = event.StageEncoder
 
-const (
-	sampleRate  = 44100
-	sampleBytes = 2
-	// MaxPCM is the size of the longest window, 25 s.
-	MaxPCM = 25 * sampleRate * sampleBytes
-)
+const sampleBytes = 2
+
+// MaxPCM is the size of the longest window of a model, in bytes.
+func MaxPCM(b *model.Bundle) int64 {
+	return plan.LongestWindow(plan.HearingOf(b.Encoder)) * sampleBytes
+}
 
 // Deps are what a Handler works with; all are needed.
 type Deps struct {
@@ -107,7 +109,7 @@ func (h *Handler) encode(ctx context.Context, task *eventpb.Task, key string, pc
 
 // run is one run of the engine with its span and metrics.
 func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (tensor.Matrix, error) {
-	seconds := float64(len(pcm)) / sampleRate
+	seconds := float64(len(pcm)) / float64(h.Bundle.Encoder.Rate())
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanEncode, trace.WithAttributes(
 		telemetry.AttrWindowHash.String(task.GetWindow().GetHash()), telemetry.AttrWindowIndex.Int(int(task.GetWindow().GetIndex())),
 		telemetry.AttrEngine.String(h.EngineName), telemetry.AttrAudioSeconds.Float64(seconds)))
@@ -131,7 +133,7 @@ func (h *Handler) run(ctx context.Context, task *eventpb.Task, pcm []int16) (ten
 func (h *Handler) pcm(ctx context.Context, w *eventpb.Window) ([]int16, error) {
 	ctx, span := telemetry.Tracer().Start(ctx, telemetry.SpanLoad, trace.WithAttributes(telemetry.AttrWindowHash.String(w.GetHash())))
 	defer span.End()
-	raw, err := h.Blobs.GetBytes(ctx, w.GetBlobKey(), MaxPCM)
+	raw, err := h.Blobs.GetBytes(ctx, w.GetBlobKey(), MaxPCM(h.Bundle))
 	if errors.Is(err, blob.ErrTooLarge) {
 		return nil, h.discard(ctx, w)
 	}

@@ -28,6 +28,9 @@ import (
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
+// sampleRate of the bundle's encoder.
+const sampleRate = 44100
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // statuses keeps the progress that was emitted.
@@ -139,7 +142,9 @@ func TestEvictedOrDamagedWindowGoesBackToTheChunker(t *testing.T) {
 	for name, spoil := range map[string]func(*fixture, string) error{
 		"evicted":   func(f *fixture, key string) error { return f.store.Delete(t.Context(), key) },
 		"cut short": func(f *fixture, key string) error { return f.store.PutBytes(t.Context(), key, make([]byte, 100)) },
-		"too long":  func(f *fixture, key string) error { return f.store.PutBytes(t.Context(), key, make([]byte, MaxPCM+2)) },
+		"too long": func(f *fixture, key string) error {
+			return f.store.PutBytes(t.Context(), key, make([]byte, MaxPCM(f.bundle)+2))
+		},
 	} {
 		f := setup(t)
 		m := f.window(t, "job")
