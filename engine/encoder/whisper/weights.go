@@ -111,18 +111,18 @@ func (r *Weights) Positions(c audiobundle.Config) []float32 {
 	return table
 }
 
-// QKV is the weight and the bias of queries, keys and values in one matrix [3·width, width]; keys have no bias.
-func (r *Weights) QKV(layer, width int) (weight, bias []float32) {
+// qkv is the weight and the bias of queries, keys and values in one matrix [3·width, width].
+func (r *Weights) qkv(layer, width int) (weight, bias []float32) {
 	for _, part := range []string{"q", "k", "v"} {
-		name := fmt.Sprintf("a.blk.%d.attn_%s", layer, part)
-		weight = append(weight, r.Values(name+".weight")...)
-		if part == "k" {
-			bias = append(bias, make([]float32, width)...)
-			continue
-		}
-		bias = append(bias, r.Values(name+".bias")...)
+		weight = append(weight, r.Values(fmt.Sprintf("a.blk.%d.attn_%s.weight", layer, part))...)
 	}
-	return weight, bias
+	return weight, r.QKVBias(layer, width)
+}
+
+// QKVBias is the bias [3·width] of queries, keys and values; keys have none.
+func (r *Weights) QKVBias(layer, width int) []float32 {
+	q, v := r.Values(fmt.Sprintf("a.blk.%d.attn_q.bias", layer)), r.Values(fmt.Sprintf("a.blk.%d.attn_v.bias", layer))
+	return slices.Concat(q, make([]float32, width), v)
 }
 
 func (r *Weights) norm(name string) norm {
@@ -146,7 +146,7 @@ func (r *Weights) load(c audiobundle.Config, precision tensor.Precision, progres
 	for i := range w.layers {
 		l, name := &w.layers[i], fmt.Sprintf("a.blk.%d.", i)
 		l.norm1, l.norm2 = r.norm(name+"ln1"), r.norm(name+"ln2")
-		weight, bias := r.QKV(i, c.Width)
+		weight, bias := r.qkv(i, c.Width)
 		pack(&l.qkv, weight, bias, 3*c.Width, c.Width)
 		line(&l.out, name+"attn_out", c.Width, c.Width)
 		line(&l.up, name+"ffn_up", c.FFN, c.Width)
