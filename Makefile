@@ -101,15 +101,15 @@ fuzz: ## fuzz every parser one after another (FUZZTIME=30s or 100000x for each, 
 	@.ci/fuzz $(or $(FUZZTIME),30s) build/fuzz $(FUZZ)
 
 .PHONY: test-devices test-devices-cuda
-test-devices: native-vulkan ## run the encoder's graph on the first Vulkan device; Debian's lavapipe is one without a GPU
+test-devices: native-vulkan ## run the encoders' graphs on the first Vulkan device; Debian's lavapipe is one without a GPU
 	@.ci/deps vulkan
 	$(call test-device,vulkan,Vulkan0)
-test-devices-cuda: native-cuda ## run the encoder's graph on the first CUDA device
+test-devices-cuda: native-cuda ## run the encoders' graphs on the first CUDA device
 	$(call test-device,cuda,CUDA0)
 
 # $(1) is the variant of the libraries, $(2) ggml's name of the device.
 test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) GGML_VK_VISIBLE_DEVICES=0 LARK_TEST_DEVICE=$(2) \
-	go test -vet=off -count=1 -timeout 10m ./engine/encoder/ggmljukebox
+	go test -vet=off -count=1 -timeout 10m ./engine/encoder/ggmljukebox ./engine/encoder/ggmlwhisper
 
 .PHONY: test-e2e
 test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker

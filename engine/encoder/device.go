@@ -37,7 +37,7 @@ func validDevice(name string) bool {
 	return name == "" || name == DeviceCPU || name == DeviceAuto || name == DeviceGGMLCPU || gpuName.MatchString(name)
 }
 
-// Device says what runs the prior of a Jukebox encoder.
+// Device says what runs the prior of a Jukebox encoder, or an encoder of Whisper's kind.
 type Device struct {
 	// Name is cpu (also when empty), a GPU as cuda, vulkan or metal (cuda:1 is the second), auto for the first GPU with cpu where there
 	// is none, or ggml-cpu. All but cpu need ggml's libraries, see docs/gpu.md.

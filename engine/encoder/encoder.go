@@ -146,9 +146,13 @@ func openJukebox(ctx context.Context, b *model.Bundle, o Options) (Engine, error
 	return j, nil
 }
 
-// openWhisper opens an encoder of Whisper's kind.
+// openWhisper opens an encoder of Whisper's kind on the device; device auto takes the processor when no GPU can be used.
 func openWhisper(ctx context.Context, b *model.Bundle, o Options) (Engine, error) {
-	e, err := OpenWhisper(ctx, b, WhisperOptions{Windows: o.Windows(b)})
+	e, err := OpenWhisperOn(ctx, b, WhisperOptions{Windows: o.Windows(b)}, o.Device)
+	if err != nil && o.Device.Name == DeviceAuto && ctx.Err() == nil {
+		o.Device.Log.Warn("no GPU can be used, the encoder runs on the processor", "reason", err)
+		e, err = OpenWhisper(ctx, b, WhisperOptions{Windows: max(o.Concurrency, 1), Progress: o.Device.Progress})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlwhisper"
 	"github.com/larkstream/larkstream/engine/encoder/whisper"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/model/audiobundle"
@@ -46,12 +47,37 @@ func OpenWhisper(ctx context.Context, b *model.Bundle, o WhisperOptions) (_ *Whi
 	}}, nil
 }
 
-// OpenWhisperOn is OpenWhisper on a device.
-func OpenWhisperOn(ctx context.Context, b *model.Bundle, o WhisperOptions, d Device) (*WhisperEncoder, error) {
+// OpenWhisperOn is OpenWhisper on a device. Its weights are uploaded before it returns, which ends with ctx.
+func OpenWhisperOn(ctx context.Context, b *model.Bundle, o WhisperOptions, d Device) (_ *WhisperEncoder, err error) {
 	if !validDevice(d.Name) {
 		return nil, fmt.Errorf("opening device: %q is not %s", d.Name, deviceNames)
 	}
-	return OpenWhisper(ctx, b, o)
+	if d.processor() {
+		o.Progress = d.Progress
+		return OpenWhisper(ctx, b, o)
+	}
+	l, device, err := d.find()
+	if err != nil {
+		return nil, err
+	}
+	free, total := device.Memory()
+	d.Log.Info("encoder runs on a device", "device", device.Name, "description", device.Description, "free_bytes", free, "total_bytes", total)
+	file, c, err := whisperFile(b)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if o.Precision, err = tensor.ParsePrecision(cmp.Or(string(o.Precision), b.Encoder.Precision)); err != nil {
+		return nil, fmt.Errorf("opening encoder: %w", err)
+	}
+	e, err := ggmlwhisper.New(ctx, c, file, l, device, ggmlwhisper.Options{Precision: o.Precision, Windows: o.Windows, Progress: d.Progress})
+	if err != nil {
+		return nil, err
+	}
+	if e.Windows() < o.Windows {
+		d.Log.Warn("the device has room for fewer windows at once", "windows", e.Windows(), "concurrency", o.Windows)
+	}
+	return &WhisperEncoder{c, e.Encode, func() error { e.Close(); return nil }}, nil
 }
 
 // whisperFile opens the weights and compares them with the manifest.

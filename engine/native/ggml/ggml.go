@@ -25,6 +25,7 @@ const (
 	F16  Type = 1
 	Q8_0 Type = 8
 	I32  Type = 26
+	BF16 Type = 30
 )
 
 // Library is ggml's functions.

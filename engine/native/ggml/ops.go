@@ -111,6 +111,9 @@ func (x *Context) scalar(op string, f func(ctx uintptr, a *tensor, v float32) *t
 // Sigmoid is 1/(1+exp(-a)).
 func (x *Context) Sigmoid(a Tensor) Tensor { return x.unary("sigmoid", x.lib.c.sigmoid, a) }
 
+// GELUErf is a·Φ(a), by the error function.
+func (x *Context) GELUErf(a Tensor) Tensor { return x.unary("gelu_erf", x.lib.c.geluErf, a) }
+
 // Mean is the mean of each row: [1, ...].
 func (x *Context) Mean(a Tensor) Tensor { return x.unary("mean", x.lib.c.mean, a) }
 
@@ -207,6 +210,9 @@ func (x *Context) View(a Tensor, shape []int64, strides []int64, offset int64) T
 	}
 	if end > int64(a.Bytes()) {
 		return x.fail(fmt.Errorf("view: it ends at byte %d of %d", end, a.Bytes()))
+	}
+	if packed := offset + row*s[1]*s[2]*s[3]; packed > int64(a.Bytes()) { // ggml asserts it even where rows overlap
+		return x.fail(fmt.Errorf("view: its %d bytes from %d on are more than the %d that there are, as rows overlap", packed-offset, offset, a.Bytes()))
 	}
 	return x.wrap(x.lib.c.view(x.c, a.p, s[0], s[1], s[2], s[3], uintptr(nb[1]), uintptr(nb[2]), uintptr(nb[3]), uintptr(offset)))
 }
