@@ -88,7 +88,7 @@ func traceBackend(b *model.Bundle, cfg TraceConfig, room int) (schedule.Backend,
 	if cfg.Exact {
 		return reference.OpenBackend(b, room)
 	}
-	return llamacpp.OpenBackend(b, llamacpp.Config{NativeDir: cfg.NativeDir, MaxBatch: 1, Positions: max(room, b.LLM.Context)}, llamacpp.Deps{Log: cfg.Log})
+	return llamacpp.OpenBackend(b, llamacpp.Config{NativeDir: cfg.NativeDir, MaxBatch: 1, Positions: room}, llamacpp.Deps{Log: cfg.Log})
 }
 
 // run reads the prompt piece by piece and decodes.

@@ -151,6 +151,7 @@ func parseMerges(raw json.RawMessage) ([]string, error) {
 	if err := json.Unmarshal(raw, &pairs); err != nil {
 		return nil, fmt.Errorf("parsing the merges: %w", err)
 	}
+	texts = nil // what the first attempt left
 	for i, p := range pairs {
 		if len(p) != 2 {
 			return nil, fmt.Errorf("merge %d %q is no pair", i, p)

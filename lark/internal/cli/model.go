@@ -21,7 +21,7 @@ func (a *app) modelCommand() *cobra.Command {
 	importCmd := &cobra.Command{Use: "import", Short: "Make a bundle of published weights", Example: "  lark model import llama --hf llark-7b --encoder jukebox-5b --out llark"}
 	importCmd.AddCommand(a.importJukeboxCommand(), a.importLlamaCommand(), a.importAudioCommand())
 	randomCmd := &cobra.Command{Use: "random", Short: "Make a bundle of random weights, for benchmarks", Example: "  lark model random llama --preset tiny --out random-llama"}
-	randomCmd.AddCommand(a.randomJukeboxCommand(), a.randomLlamaCommand())
+	randomCmd.AddCommand(a.randomJukeboxCommand(), a.randomLlamaCommand(), a.randomAudioCommand())
 	exportCmd := &cobra.Command{Use: "export", Short: "Make a bundle of another bundle", Example: "  lark model export gguf --model models/lark-nano --out nano-gguf"}
 	exportCmd.AddCommand(a.exportGGUFCommand())
 	cmd.AddCommand(importCmd, randomCmd, exportCmd, a.encodeCommand(), a.traceCommand())

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,5 +60,32 @@ answer name it. docs/models.md lists what to download.`,
 	f.StringVar(&cfg.Out, "out", "", "`folder` of the bundle")
 	f.StringVar(&cfg.Name, "name", "", "`name` of the bundle (default that of the folder or file)")
 	f.StringVar(&quant, "quant", quant, quantHelp)
+	return cmd
+}
+
+func (a *app) randomAudioCommand() *cobra.Command {
+	var cfg audiobundle.RandomConfig
+	cmd := &cobra.Command{
+		Use: "audio-llm --preset NAME --out FOLDER", Short: "Make a model of the shape of Qwen2.5-Omni or Music Flamingo", Args: cobra.NoArgs,
+		Long: `Writes a bundle with encoder, projector and decoder of a published model's shape, random weights and a vocabulary that is made up: it costs what the
+real one costs, and its answers mean nothing. The bundle and every answer's model name say so. The preset tiny takes any --family.`,
+		Example: `  lark model random audio-llm --preset tiny --family music-flamingo --out tiny
+  lark model random audio-llm --preset qwen2.5-omni-7b --quant q8_0 --out random-omni`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Out == "" {
+				return usage(errors.New("--out is needed"))
+			}
+			return a.makeBundle(cmd.Context(), cfg.Out, func(ctx context.Context, p func(done, total int64)) (model.Manifest, error) {
+				return audiobundle.Random(ctx, cfg, p)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Preset, "preset", "tiny", "sizes: "+strings.Join(audiobundle.Presets(), ", "))
+	f.StringVar(&cfg.Family, "family", "", "`name` of the family of the preset tiny: "+strings.Join(audiobundle.FamilyNames(), ", ")+" (default qwen2.5-omni)")
+	f.Uint64Var(&cfg.Seed, "seed", 1, "equal seeds give equal weights")
+	f.StringVar(&cfg.Quant, "quant", "q8_0", "type of the decoder's matrices: bf16, q8_0, f16 or f32")
+	f.StringVar(&cfg.EncoderQuant, "encoder-quant", "bf16", "type of the encoder's matrices: bf16, q8_0, f16 or f32")
+	f.StringVar(&cfg.Out, "out", "", "`folder` of the bundle")
 	return cmd
 }
