@@ -100,7 +100,7 @@ func embed(ctx context.Context, bundle *model.Bundle, cfg CacheConfig) (embeddin
 	if err != nil {
 		return nil, err
 	}
-	cutter, rule := cut.New(files, ""), plan.NewRule(plan.All, nil, bundle.Encoder.SpanS)
+	cutter, rule := cut.New(files, ""), plan.NewRule(plan.All, nil, plan.HearingOf(bundle.Encoder))
 	for _, track := range cfg.Tracks {
 		cfg.Progress("encoding " + track)
 		var windows [][]int16
