@@ -65,7 +65,7 @@ func softPrompt(ctx context.Context, bundle *model.Bundle, path string) (soft te
 	if err != nil {
 		return soft, err
 	}
-	rule := plan.NewRule(plan.Auto, nil, bundle.Encoder.SpanS)
+	rule := plan.NewRule(plan.Auto, nil, plan.HearingOf(bundle.Encoder))
 	_, err = cut.New(files, os.TempDir()).CutFile(ctx, path, rule, func(w cut.FileWindow) error {
 		embedding, err := ears.Encode(ctx, w.PCM)
 		if err != nil {

@@ -194,7 +194,7 @@ func (r *run) clip(ctx context.Context, i int) (err error) {
 
 // window is the PCM of the one window that a model hears of a file.
 func (r *run) window(ctx context.Context, path string) (pcm []int16, err error) {
-	_, err = r.cutter.CutFile(ctx, path, plan.NewRule(plan.Auto, nil, r.model.WindowS()), func(w cut.FileWindow) error {
+	_, err = r.cutter.CutFile(ctx, path, plan.NewRule(plan.Auto, nil, plan.Hearing{SpanS: r.model.WindowS(), Rate: plan.SampleRate}), func(w cut.FileWindow) error {
 		pcm = w.PCM
 		return nil
 	})

@@ -171,7 +171,7 @@ func (d *pageData) wrong(ctx context.Context, setDir string) error {
 		if at < 0 {
 			continue
 		}
-		_, err := cutter.CutFile(ctx, set.Path(set.Clips[at]), plan.NewRule(plan.Auto, nil, plan.Seconds(plan.MaxWindow)), func(w cut.FileWindow) error {
+		_, err := cutter.CutFile(ctx, set.Path(set.Clips[at]), plan.NewRule(plan.Auto, nil, plan.Hearing{SpanS: plan.LeastWindowS, Rate: plan.SampleRate}), func(w cut.FileWindow) error {
 			d.Wrong[i].Audio = template.URL("data:audio/wav;base64," + base64.StdEncoding.EncodeToString(wav(quarter(w.PCM), shownRate))) //nolint:gosec // bytes of our own making
 			return nil
 		})

@@ -105,7 +105,7 @@ func (m *remote) WindowS() float64 {
 	if m.model.WindowS > 0 {
 		return m.model.WindowS
 	}
-	return plan.Seconds(plan.MaxWindow)
+	return plan.LeastWindowS
 }
 
 func (m *remote) Parallel() int { return 4 }

@@ -21,8 +21,8 @@ const MaxWindows = 4096
 
 // Lengths in seconds.
 const (
-	// leastWindowS is the longest window of encoders that hear less: LLark's windows are 25 s, of which its encoder hears 23.777 s.
-	leastWindowS = 25
+	// LeastWindowS is the longest window of encoders that hear less: LLark's windows are 25 s, of which its encoder hears 23.777 s.
+	LeastWindowS = 25
 	// minWindowS is the shortest window that a job may name.
 	minWindowS = 0.1
 	// slackS is how far a named window may reach past the end of the track, where it is cut: times are rounded by people and
@@ -111,7 +111,7 @@ func NewRule(mode Mode, spans []Span, h Hearing) Rule {
 func (r Rule) Window() int64 { return LongestWindow(r.Hearing) }
 
 // LongestWindow is the longest window of an encoder, in samples.
-func LongestWindow(h Hearing) int64 { return samples(max(h.SpanS, leastWindowS), h.Rate) }
+func LongestWindow(h Hearing) int64 { return samples(max(h.SpanS, LeastWindowS), h.Rate) }
 
 func (r Rule) samples(seconds float64) int64 { return samples(seconds, r.Rate) }
 
