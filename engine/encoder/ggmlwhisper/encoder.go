@@ -66,7 +66,7 @@ func New(ctx context.Context, c audiobundle.Config, file *gguf.File, l *ggml.Lib
 	exact := o.Precision != tensor.BF16
 	e := &Encoder{config: c, library: l, device: d, windows: max(o.Windows, 1), arithmetic: arithmetic{split: exact && d.Kind != ggml.CPU}}
 	for _, step := range []func() error{
-		func() (err error) { e.weights, err = describe(l, c, file, e.types(exact)); return err },
+		func() (err error) { e.weights, err = describe(ctx, l, c, file, e.types(exact)); return err },
 		func() error { return e.open(cmp.Or(o.Threads, runtime.GOMAXPROCS(0))) },
 		e.fit,
 		func() error { return e.weights.upload(ctx, o.Progress) },

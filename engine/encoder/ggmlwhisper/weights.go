@@ -38,12 +38,12 @@ type weights struct {
 type typeOf func(gguf.Type) ggml.Type
 
 // describe lists the weights' tensors, without memory yet.
-func describe(l *ggml.Library, c audiobundle.Config, file *gguf.File, matrices typeOf) (*weights, error) {
+func describe(ctx context.Context, l *ggml.Library, c audiobundle.Config, file *gguf.File, matrices typeOf) (*weights, error) {
 	x, err := l.NewContext(12*c.Layers+16, 0)
 	if err != nil {
 		return nil, err
 	}
-	w := &weights{Context: x, read: whisper.Read(context.Background(), file), file: file}
+	w := &weights{Context: x, read: whisper.Read(ctx, file), file: file}
 	w.conv1 = w.conv(matrices, 1, c.Mels, c.Width)
 	w.conv2 = w.conv(matrices, 2, c.Width, c.Width)
 	w.positions = w.vector(func() []float32 { return w.read.Positions(c) }, c.Width, c.Positions)

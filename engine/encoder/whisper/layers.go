@@ -30,7 +30,7 @@ func grow(buf *[]float32, n int) []float32 {
 	return *buf
 }
 
-// run adds one layer to x [rows, width].
+// layer adds one layer to x [rows, width].
 func (e *Encoder) layer(w *work, l *layer, x []float32, spans []Span) {
 	width := e.config.Width
 	rows := len(x) / width

@@ -101,7 +101,7 @@ type folder struct {
 
 func openFolder(dir, family string) (*folder, error) {
 	f := &folder{dir: dir}
-	if err := errors.Join(f.readConfig(family)); err != nil {
+	if err := f.readConfig(family); err != nil {
 		return nil, err
 	}
 	if err := f.checkExtractor(); err != nil {
