@@ -65,7 +65,7 @@ func TestOpenRefusesWhatItCannotRun(t *testing.T) {
 	t.Parallel()
 	tiny := modeltest.Write(t, modeltest.Manifest())
 	_, err := openDir(t, tiny, Options{Engine: "mp3"})
-	require.ErrorContains(t, err, `engine "mp3" is not nano, jukebox or test`)
+	require.ErrorContains(t, err, `engine "mp3" is not nano, jukebox, whisper or test`)
 	_, err = openDir(t, tiny, Options{})
 	require.ErrorContains(t, err, "loading the encoder", "the random bundle holds no lark-nano encoder")
 	_, err = openDir(t, t.TempDir(), Options{})
@@ -79,7 +79,7 @@ func TestValidateReportsAllFaults(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, Options{}.Validate())
 	err := Options{Engine: "none", Concurrency: -1, Device: Device{Name: "tpu"}, TestDelay: -1}.Validate()
-	for _, want := range []string{`engine: "none" is not nano, jukebox or test`, "concurrency: -1 is below 0", `device: "tpu"`, "test_delay: -1ns"} {
+	for _, want := range []string{`engine: "none" is not nano, jukebox, whisper or test`, "concurrency: -1 is below 0", `device: "tpu"`, "test_delay: -1ns"} {
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -14,8 +14,8 @@ import (
 // Config is the user's configuration of encoder-svc.
 type Config struct {
 	service.Common `yaml:",inline"`
-	// Engine is nano, jukebox or test; empty takes the engine that the bundle names.
-	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox or test; empty: the bundle's"`
+	// Engine is nano, jukebox, whisper or test; empty takes the engine that the bundle names.
+	Engine string `yaml:"engine" env:"LARK_ENCODER_ENGINE" flag:"engine" help:"nano, jukebox, whisper or test; empty: the bundle's"`
 	// Concurrency is how many windows are encoded at once. 0 takes the number of processors; for jukebox it takes 1, because one window keeps
 	// all processors busy and needs 0.4 GB; for jukebox on a GPU it takes 4, because windows that wait run together there.
 	Concurrency int `yaml:"concurrency" env:"LARK_ENCODER_CONCURRENCY" flag:"concurrency" default:"0" help:"windows encoded at once; 0: the number of processors, 1 for jukebox, 4 for jukebox on a GPU"`
