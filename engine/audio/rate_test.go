@@ -56,3 +56,17 @@ func TestAFileOfTheRateAskedForIsNotResampled(t *testing.T) {
 	require.Empty(t, info.Within(0, 9*16000))
 	require.Len(t, info.Within(9*16000, 10*16000), 1)
 }
+
+func TestPCMIsResampled(t *testing.T) {
+	t.Parallel()
+	pcm := audiotest.PCM(t)[:16_000]
+	require.Equal(t, pcm, Resample(pcm, 16_000, 16_000))
+	up := Resample(pcm, 16_000, SampleRate)
+	require.Len(t, up, SampleRate)
+	back := Resample(up, SampleRate, 16_000)
+	var apart, length float64
+	for i := 200; i < len(pcm)-200; i++ {
+		apart, length = apart+math.Pow(float64(back[i])-float64(pcm[i]), 2), length+math.Pow(float64(pcm[i]), 2)
+	}
+	require.Less(t, apart, 0.05*length, "only the upper tenth of the band is lost")
+}

@@ -155,3 +155,25 @@ func dot(a, b []float32) float32 {
 	}
 	return (s0 + s1) + (s2 + s3)
 }
+
+// Resample gives mono PCM of the sample rate from at the sample rate to, both in Hz; PCM of that rate comes back as it is.
+func Resample(pcm []int16, from, to int) []int16 {
+	r := newResampler(from, to)
+	if r == nil {
+		return pcm
+	}
+	x := make([]float32, len(pcm))
+	for i, v := range pcm {
+		x[i] = float32(v) / (1 << 15)
+	}
+	out := make([]int16, 0, r.outputs(int64(len(pcm))))
+	for _, part := range [][]float32{r.process(x), nil} {
+		if part == nil {
+			part = r.flush()
+		}
+		for _, v := range part {
+			out = append(out, toInt16(v))
+		}
+	}
+	return out
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
@@ -23,7 +24,7 @@ func (h *Handler) measure(ctx context.Context, raw []byte) *eventpb.Measured {
 	for i := range pcm {
 		pcm[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
 	}
-	m := h.Measure(pcm)
+	m := h.Measure(audio.Resample(pcm, h.Bundle.Encoder.Rate(), audio.SampleRate)) // the rate that it is made for
 	return &eventpb.Measured{
 		TempoBpm: m.TempoBPM, TempoConfidence: m.TempoConfidence, Key: m.Key, KeyConfidence: m.KeyConfidence,
 		Metre: m.Metre, MetreConfidence: m.MetreConfidence, Content: m.Content, ContentConfidence: m.ContentConfidence,
