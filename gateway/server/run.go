@@ -179,14 +179,14 @@ func (g *gateway) kafka() kafka.Config { return g.host.Kafka(g.cfg.Kafka(telemet
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: []string{event.TopicAnswers, event.TopicJobs}, Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
+		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Producer: g.producer, Log: g.tel.Log})
 }
 
 // jobsPending counts the job records that the recorder has not taken up yet.
 func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
-	return kafka.Unread(ctx, g.kafka(), event.Group(recorder.Source), event.TopicJobs)
+	return kafka.Unread(ctx, g.kafka(), event.Group(recorder.Source), event.InLanes(event.TopicJobs)...)
 }
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {

@@ -16,10 +16,13 @@ import (
 // consumed are the topics whose records a stage works on: garbage there must end as a dead letter. The others are
 // read by watchers (events, control), who pass over it, or by nobody (dead letters).
 func consumed() []string {
-	topics := []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers}
+	topics := []string{event.TopicAnswers}
+	for _, topic := range []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts} {
+		topics = append(topics, event.InLanes(topic)...)
+	}
 	for _, stage := range event.Stages() {
 		for _, delay := range event.RetryDelays() {
-			topics = append(topics, event.RetryTopic(stage, delay))
+			topics = append(topics, event.InLanes(event.RetryTopic(stage, delay))...)
 		}
 	}
 	return topics

@@ -41,9 +41,10 @@ var (
 // envelope is what Encode needs to know of a message.
 type envelope struct {
 	topic, typ, key, job, id string
+	lane                     string // "" for what has none
 }
 
-// Encode wraps a message in the record that carries it: topic, key, CloudEvents headers with an id
+// Encode wraps a message in the record that carries it: topic (that of the job's lane), key, CloudEvents headers with an id
 // derived from the content (so that the same step done twice makes the same id), and the protobuf
 // value. source is the stage that sends it, e.g. "chunker".
 func Encode(source string, msg proto.Message) (Record, error) {
@@ -61,8 +62,8 @@ func Encode(source string, msg proto.Message) (Record, error) {
 	if len(value) > MaxValueBytes {
 		return Record{}, fmt.Errorf("encoding %s: %d bytes, limit %d", env.typ, len(value), MaxValueBytes)
 	}
-	return Record{
-		Topic: env.topic,
+	rec := Record{
+		Topic: InLane(env.topic, env.lane),
 		Key:   env.key,
 		Value: value,
 		Headers: []Header{
@@ -74,7 +75,11 @@ func Encode(source string, msg proto.Message) (Record, error) {
 			{HeaderTime, []byte(time.Now().UTC().Format(time.RFC3339Nano))},
 			{HeaderContentType, []byte(ContentType)},
 		},
-	}, nil
+	}
+	if env.lane != "" {
+		rec.Headers = append(rec.Headers, Header{HeaderLane, []byte(env.lane)})
+	}
+	return rec, nil
 }
 
 // Decode returns the validated message of a record, chosen by its ce_type. Every error wraps
@@ -155,7 +160,9 @@ func newMessage(typ string) proto.Message {
 func envelopeOf(msg proto.Message) (envelope, error) {
 	switch m := msg.(type) {
 	case *eventpb.Job:
-		return envelope{TopicJobs, TypeJob, m.GetJobId(), m.GetJobId(), deriveID(TypeJob, m.GetJobId())}, nil
+		env := jobEnvelope(TopicJobs, TypeJob, m.GetJobId(), deriveID(TypeJob, m.GetJobId()))
+		env.lane = laneName(m.GetLane())
+		return env, nil
 	case *eventpb.WindowReady:
 		return taskEnvelope(TopicWindows, TypeWindowReady, m.GetTask()), nil
 	case *eventpb.EmbeddingReady:
@@ -163,20 +170,26 @@ func envelopeOf(msg proto.Message) (envelope, error) {
 	case *eventpb.PromptReady:
 		return taskEnvelope(TopicPrompts, TypePromptReady, m.GetTask()), nil
 	case *eventpb.JobPlan:
-		return envelope{TopicAnswers, TypeJobPlan, m.GetJobId(), m.GetJobId(), deriveID(TypeJobPlan, m.GetJobId())}, nil
+		return jobEnvelope(TopicAnswers, TypeJobPlan, m.GetJobId(), deriveID(TypeJobPlan, m.GetJobId())), nil
 	case *eventpb.Outcome:
-		return envelope{TopicAnswers, TypeOutcome, m.GetJobId(), m.GetJobId(), m.GetOutcomeId()}, nil
+		return jobEnvelope(TopicAnswers, TypeOutcome, m.GetJobId(), m.GetOutcomeId()), nil
 	case *eventpb.Event:
-		return envelope{TopicEvents, TypeEvent, m.GetJobId(), m.GetJobId(), eventID(m)}, nil
+		return jobEnvelope(TopicEvents, TypeEvent, m.GetJobId(), eventID(m)), nil
 	case *eventpb.Control:
-		return envelope{TopicControl, TypeControl, controlKey(m), m.GetJobId(), deriveID(TypeControl, m.GetJobId(), m.GetKind())}, nil
+		return envelope{topic: TopicControl, typ: TypeControl, key: controlKey(m), job: m.GetJobId(), id: deriveID(TypeControl, m.GetJobId(), m.GetKind())}, nil
 	}
 	return envelope{}, fmt.Errorf("encoding record: no topic carries %T", msg)
+}
+
+// jobEnvelope is for records that are keyed by their job.
+func jobEnvelope(topic, typ, job, id string) envelope {
+	return envelope{topic: topic, typ: typ, key: job, job: job, id: id}
 }
 
 func taskEnvelope(topic, typ string, t *eventpb.Task) envelope {
 	return envelope{
 		topic: topic, typ: typ, key: t.GetWindow().GetHash(), job: t.GetJobId(),
-		id: deriveID(typ, t.GetJobId(), itoa(t.GetWindow().GetIndex())),
+		id:   deriveID(typ, t.GetJobId(), itoa(t.GetWindow().GetIndex())),
+		lane: laneName(t.GetLane()),
 	}
 }

@@ -79,9 +79,12 @@ func samples() map[string]proto.Message {
 	checked.Support = map[string]*eventpb.Check{"key": {Measured: "A", Confidence: 0.5}, "mode": {Agrees: true, Measured: "minor", Confidence: 0.5}}
 	tagging := job()
 	tagging.ResponseSchema = event.SchemaTags
+	bulk := job()
+	bulk.Lane = event.LaneBulk
 	return map[string]proto.Message{
 		"job":       job(),
 		"job-tags":  tagging,
+		"job-bulk":  bulk,
 		"window":    &eventpb.WindowReady{Task: task()},
 		"embedding": &eventpb.EmbeddingReady{Task: task(), Key: "emb/v1/nano-0@0123/f32/" + windowHash, Frames: 269, Width: 192},
 		"prompt":    &eventpb.PromptReady{Task: task(), Key: "prompt/v1/nano-0@0123/f32+4567/" + windowHash, Frames: 269, Width: 192},

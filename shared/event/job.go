@@ -85,6 +85,7 @@ func (d Decoding) Validate() error {
 type Options struct {
 	ResponseSchema string `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
 	Strict         bool   `json:"strict,omitempty" doc:"Refuse a damaged track (audio_damaged) in place of answering from what can be heard of it, with warnings"`
+	Lane           string `json:"lane,omitempty" doc:"bulk = work that nobody waits for, such as a catalogue: it is done while interactive jobs leave the stages free, and always with a small share; left out = interactive" enum:"interactive,bulk"`
 }
 
 // OptionError says why an option's value cannot be used.
@@ -103,14 +104,20 @@ func (o Options) Validate() error {
 		detail := fmt.Sprintf("%.40q is not known; it is %s or empty", o.ResponseSchema, SchemaTags)
 		return &OptionError{Code: "response_schema_unknown", Option: "response_schema", Detail: detail}
 	}
+	if o.Lane != "" && !slices.Contains(Lanes(), o.Lane) {
+		return &OptionError{Code: "lane_unknown", Option: "lane", Detail: fmt.Sprintf("%.40q is not known; it is %s or %s", o.Lane, LaneInteractive, LaneBulk)}
+	}
 	return nil
 }
 
-// optionsOf reads the options of a Job or a Task.
+// optionsOf reads the options of a Job, a Task or an Outcome.
 func optionsOf(m interface{ GetResponseSchema() string }) Options {
 	o := Options{ResponseSchema: m.GetResponseSchema()}
 	if job, ok := m.(*eventpb.Job); ok {
 		o.Strict = job.GetStrict()
+	}
+	if routed, ok := m.(interface{ GetLane() string }); ok {
+		o.Lane = routed.GetLane()
 	}
 	return o
 }
@@ -127,6 +134,7 @@ func NewJob(s JobSpec) *eventpb.Job {
 		ModelDigest:    s.ModelDigest,
 		ResponseSchema: s.ResponseSchema,
 		Strict:         s.Strict,
+		Lane:           s.Lane,
 		CreatedUnixMs:  s.Created.UnixMilli(),
 	}
 	for i, text := range s.Questions {
@@ -183,7 +191,7 @@ func planName(p eventpb.PlanMode) string {
 func NewTask(job *eventpb.Job, track *eventpb.Track, window *eventpb.Window) *eventpb.Task {
 	return &eventpb.Task{
 		JobId: job.GetJobId(), Track: track, Window: window, Questions: job.GetQuestions(), Decode: job.GetDecode(),
-		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(),
+		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(), Lane: job.GetLane(),
 		CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
 	}
 }

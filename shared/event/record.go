@@ -29,6 +29,8 @@ const (
 	// HeaderSubject holds the job id, so that a record can be followed without decoding it.
 	HeaderSubject     = "ce_subject"
 	HeaderContentType = "content-type"
+	// HeaderLane is the lane of a job or a window, so that a record's lane is known without decoding it.
+	HeaderLane = "lark-lane"
 )
 
 // Headers that the stage runner adds to a record on a retry topic or on the dead-letter topic.

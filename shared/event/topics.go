@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Topics of the pipeline. The version counts changes in what a record means, not changes of its schema.
+// Topics of the pipeline. Those that carry work, and the retry topics, are there once for each lane, see InLane. The version counts changes in what a record means, not changes of its schema.
 const (
 	TopicJobs       = "lark.jobs.v1"
 	TopicWindows    = "lark.windows.v1"
@@ -30,7 +30,7 @@ func RetryTopic(stage string, delay time.Duration) string {
 
 // StageOf is the work stage that consumes a topic; "" for a topic that no work stage consumes.
 func StageOf(topic string) string {
-	switch topic {
+	switch InLane(topic, LaneInteractive) {
 	case TopicJobs:
 		return StageChunker
 	case TopicWindows:
@@ -46,32 +46,19 @@ func StageOf(topic string) string {
 // Group is the consumer group of a stage.
 func Group(stage string) string { return "lark." + stage }
 
-// ReadBy are the topics that a stage reads, its retry topics included.
+// ReadBy are the topics that a stage reads in all lanes, its retry topics included.
 func ReadBy(stage string) []string {
 	var topics []string
 	for _, t := range Topics() {
-		if StageOf(t.Name) == stage || (stage == StageRecorder && (t.Name == TopicAnswers || t.Name == TopicJobs)) {
+		jobs := InLane(t.Name, LaneInteractive) == TopicJobs
+		if StageOf(t.Name) == stage || (stage == StageRecorder && (t.Name == TopicAnswers || jobs)) {
 			topics = append(topics, t.Name)
 		}
 	}
 	for _, delay := range RetryDelays() {
-		topics = append(topics, RetryTopic(stage, delay))
+		topics = append(topics, InLanes(RetryTopic(stage, delay))...)
 	}
 	return topics
-}
-
-// Lanes of topics, as they stand in metrics.
-const (
-	LaneInteractive = "interactive"
-	LaneBulk        = "bulk"
-)
-
-// LaneOf is the lane whose records a topic carries, by the topic's name.
-func LaneOf(topic string) string {
-	if slices.Contains(strings.Split(topic, "."), LaneBulk) {
-		return LaneBulk
-	}
-	return LaneInteractive
 }
 
 // IsRetry tells whether records wait on a topic for another attempt.
@@ -139,22 +126,29 @@ func WithPartitions(topics []TopicSpec, n int32) []TopicSpec {
 
 // Topics lists every topic of the system. docs/api/asyncapi.yaml is compared with it by a test.
 func Topics() []TopicSpec {
-	specs := []TopicSpec{
-		{Name: TopicJobs, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "job id", Types: []string{TypeJob, TypeWindowReady}},
-		{Name: TopicWindows, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypeWindowReady}},
-		{Name: TopicEmbeddings, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypeEmbeddingReady}},
-		{Name: TopicPrompts, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "window hash", Types: []string{TypePromptReady}},
+	var specs []TopicSpec
+	for _, lane := range Lanes() {
+		specs = append(specs,
+			workTopic(InLane(TopicJobs, lane), "job id", TypeJob, TypeWindowReady),
+			workTopic(InLane(TopicWindows, lane), "window hash", TypeWindowReady),
+			workTopic(InLane(TopicEmbeddings, lane), "window hash", TypeEmbeddingReady),
+			workTopic(InLane(TopicPrompts, lane), "window hash", TypePromptReady),
+		)
+		for _, stage := range Stages() {
+			for _, delay := range RetryDelays() {
+				specs = append(specs, workTopic(InLane(RetryTopic(stage, delay), lane), "as the source"))
+			}
+		}
+	}
+	return append(specs, []TopicSpec{
 		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Trimmed: true, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
 		{Name: TopicEvents, Partitions: workPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
 		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id; watch/ and the job id for a word on streams", Types: []string{TypeControl}},
 		{Name: TopicDead, Partitions: 1, Retention: 30 * day, Key: "as the source"},
-	}
-	for _, stage := range Stages() {
-		for _, delay := range RetryDelays() {
-			specs = append(specs, TopicSpec{
-				Name: RetryTopic(stage, delay), Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: "as the source",
-			})
-		}
-	}
-	return specs
+	}...)
+}
+
+// workTopic is a topic of which nothing is deleted before it is done.
+func workTopic(name, key string, types ...string) TopicSpec {
+	return TopicSpec{Name: name, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: key, Types: types}
 }

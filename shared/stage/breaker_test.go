@@ -41,7 +41,7 @@ func newProcessing(handler Handler) *processing {
 		stage: "test", backoff: time.Millisecond, timeout: time.Hour, handler: handler, log: log, metrics: metrics,
 		slots: semaphore.NewWeighted(4), concurrency: 4, breaker: newBreaker("test", log, metrics),
 		settler: &settler{
-			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", []time.Duration{5 * time.Second}),
+			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", nil, []time.Duration{5 * time.Second}),
 			out: &persistentPublisher{stage: "test", out: p.out, log: log, metrics: metrics},
 		},
 	}

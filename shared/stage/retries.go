@@ -14,18 +14,29 @@ const (
 	retryRetention  = 7 * 24 * time.Hour
 )
 
-// retryTopics are the topics on which a stage's records wait for another attempt, one for each delay.
+// retryTopics are the topics on which a stage's records wait for another attempt, one for each delay in each lane of the stage.
 type retryTopics struct {
 	delays []time.Duration // shortest first
-	names  []string        // the topic of each delay
+	names  []string        // the topic of each delay, lane by lane
+	lanes  []string
 }
 
-func newRetryTopics(stage string, delays []time.Duration) retryTopics {
-	r := retryTopics{delays: delays}
-	for _, d := range delays {
-		r.names = append(r.names, event.RetryTopic(stage, d))
+// newRetryTopics are the retry topics of a stage that reads these topics.
+func newRetryTopics(stage string, topics []string, delays []time.Duration) retryTopics {
+	r := retryTopics{delays: delays, lanes: lanesOf(topics)}
+	for _, lane := range r.lanes {
+		for _, d := range delays {
+			r.names = append(r.names, event.InLane(event.RetryTopic(stage, d), lane))
+		}
 	}
 	return r
+}
+
+// lanesOf are the lanes of these topics; the interactive one is always among them.
+func lanesOf(topics []string) []string {
+	return slices.DeleteFunc(event.Lanes(), func(lane string) bool {
+		return lane != event.LaneInteractive && !slices.ContainsFunc(topics, func(t string) bool { return event.LaneOf(t) == lane })
+	})
 }
 
 func (r retryTopics) specs() []event.TopicSpec {
@@ -39,7 +50,7 @@ func (r retryTopics) specs() []event.TopicSpec {
 // delayOf is the delay of a retry topic; false for any other topic.
 func (r retryTopics) delayOf(topic string) (time.Duration, bool) {
 	if i := slices.Index(r.names, topic); i >= 0 {
-		return r.delays[i], true
+		return r.delays[i%len(r.delays)], true
 	}
 	return 0, false
 }
@@ -55,9 +66,10 @@ func (r retryTopics) fit(wait time.Duration) int {
 	return len(r.delays) - 1
 }
 
-// address sends the record to the retry topic with that index, to be handled once wait has passed.
+// address sends the record to the retry topic of its lane with that index, to be handled once wait has passed.
 func (r retryTopics) address(rec event.Record, index int, wait time.Duration) event.Record {
-	rec.Topic = r.names[index]
+	lane := max(0, slices.Index(r.lanes, event.LaneOf(rec.Topic)))
+	rec.Topic = r.names[lane*len(r.delays)+index]
 	return rec.With(event.HeaderNotBefore, strconv.FormatInt(time.Now().Add(wait).UnixMilli(), 10))
 }
 

@@ -65,7 +65,7 @@ func newSettling(t *testing.T, attempt int, errs ...error) *settling {
 	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
 	s.settler = &settler{
 		stage: "test", model: "m", attempts: 2, log: log, metrics: metrics,
-		retries: newRetryTopics("test", []time.Duration{5 * time.Second, time.Minute}),
+		retries: newRetryTopics("test", nil, []time.Duration{5 * time.Second, time.Minute}),
 		out:     &persistentPublisher{stage: "test", out: s.out, log: log, metrics: metrics},
 	}
 	rec := kafka.ToClient(windowRecord(t))

@@ -30,7 +30,7 @@ type Handler func(ctx context.Context, rec event.Record, msg proto.Message) ([]e
 type Config struct {
 	// Stage names the runner in topics, headers, metrics and outcomes.
 	Stage string
-	// Topics to consume, beside the stage's own retry topics.
+	// Topics to consume, beside the stage's own retry topics of the lanes of these topics (see event.LaneOf).
 	Topics []string
 	// Group is the consumer group, "lark.<stage>" by default.
 	Group string
@@ -125,7 +125,7 @@ func New(c Config, d Deps) (*Runner, error) {
 	if err := errors.Join(c.validate(), d.validate()); err != nil {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
-	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, chance: d.Random, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.RetryDelays)}
+	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, chance: d.Random, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.Topics, c.RetryDelays)}
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
 	handle := r.newProcessor(r.metrics)

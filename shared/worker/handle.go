@@ -49,7 +49,7 @@ func (s Step) Validate() error {
 // handler returns it as one of its messages.
 type Outbound struct {
 	proto.Message
-	// Topic is where the message goes; "" is the topic of its type.
+	// Topic is where the message goes, in its lane; "" is the topic of its type.
 	Topic string
 	// Back is set for a window that goes back because its data is not there, see sendBack.
 	Back bool
@@ -131,7 +131,7 @@ func (s Step) encode(in event.Record, msgs []proto.Message) ([]event.Record, err
 			return nil, err
 		}
 		if o.Topic != "" {
-			rec.Topic = o.Topic
+			rec.Topic = event.InLane(o.Topic, rec.Get(event.HeaderLane))
 		}
 		switch {
 		case o.Back:

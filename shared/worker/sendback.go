@@ -41,6 +41,6 @@ func sendBack(rec event.Record, hop int) (event.Record, error) {
 	delay := event.RetryDelays()[(hop-freeHops-1)/hopsPerDelay]
 	to := event.StageOf(rec.Topic)
 	rec = rec.With(event.HeaderOriginTopic, rec.Topic).With(event.HeaderNotBefore, strconv.FormatInt(time.Now().Add(delay).UnixMilli(), 10))
-	rec.Topic = event.RetryTopic(to, delay)
+	rec.Topic = event.InLane(event.RetryTopic(to, delay), event.LaneOf(rec.Topic))
 	return rec, nil
 }

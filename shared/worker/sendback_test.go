@@ -56,6 +56,23 @@ func TestAWindowIsSentBackLaterAndLaterAndThenFails(t *testing.T) {
 	})
 }
 
+// A bulk window stays in its lane on every way back, or it would pass the people who wait.
+func TestAWindowIsSentBackInItsLane(t *testing.T) {
+	t.Parallel()
+	s, _ := newStep(t)
+	h := worker.Handle(s, func(_ context.Context, m *eventpb.EmbeddingReady) ([]proto.Message, error) {
+		return []proto.Message{worker.Outbound{Message: &eventpb.WindowReady{Task: m.GetTask()}, Topic: event.TopicJobs, Back: true}}, nil
+	})
+	bulk := embedding(s)
+	bulk.Task.Lane = event.LaneBulk
+	for hops, topic := range map[string]string{"": "lark.jobs.bulk.v1", "2": "lark.chunker.retry.5s.bulk.v1"} {
+		out, err := stagetest.Handle(t.Context(), h, record(t, bulk).With(event.HeaderHops, hops))
+		require.NoError(t, err)
+		require.Equal(t, topic, out[0].Topic)
+		require.Equal(t, event.LaneBulk, out[0].Get(event.HeaderLane))
+	}
+}
+
 func TestNonsenseInTheCountOfHopsIsNone(t *testing.T) {
 	t.Parallel()
 	s, _ := newStep(t)

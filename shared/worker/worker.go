@@ -109,6 +109,7 @@ func within(ctx context.Context, step func(context.Context) error) error {
 // Work is what the stage does.
 type Work struct {
 	Step
+	// Topic is what the stage reads, in each lane.
 	Topic string
 	// Open makes the handler, once the parts given to the worker's Open have been compared with their digests. It runs while the service
 	// already serves health and readiness, so it may take minutes; tell changes the reason for which the stage is not ready. An error ends the
@@ -130,7 +131,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	}
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
-		Stage: work.Stage, Topics: []string{work.Topic}, Concurrency: work.Concurrency, Unordered: work.Unordered,
+		Stage: work.Stage, Topics: event.InLanes(work.Topic), Concurrency: work.Concurrency, Unordered: work.Unordered,
 		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 		Partitions: w.common.KafkaPartitions,
 	}, stage.Deps{

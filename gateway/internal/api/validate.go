@@ -65,6 +65,9 @@ func validateOptions(req *request) error {
 	if errors.As(req.Options.Validate(), &fault) {
 		return invalid(fault.Code, "%s", fault)
 	}
+	if req.Lane == event.LaneInteractive {
+		req.Lane = "" // which it is anyway: both are the same request
+	}
 	return nil
 }
 

@@ -430,7 +430,7 @@ func (x *Decode) GetSeed() uint64 {
 	return 0
 }
 
-// lark.jobs.v1: one accepted job.
+// lark.jobs.v1, lark.jobs.bulk.v1: one accepted job.
 type Job struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	JobId     string                 `protobuf:"bytes,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
@@ -448,7 +448,9 @@ type Job struct {
 	// Form of every answer: empty = free text, tags = a JSON object of tags.
 	ResponseSchema string `protobuf:"bytes,10,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
 	// Refuse a track of which not everything is heard as it was written, in place of a warning.
-	Strict        bool `protobuf:"varint,11,opt,name=strict,proto3" json:"strict,omitempty"`
+	Strict bool `protobuf:"varint,11,opt,name=strict,proto3" json:"strict,omitempty"`
+	// interactive (also when empty) or bulk: work that nobody waits for. It chooses the topics of everything that the job becomes.
+	Lane          string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,6 +560,13 @@ func (x *Job) GetStrict() bool {
 		return x.Strict
 	}
 	return false
+}
+
+func (x *Job) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
 }
 
 // A fault of a file that was decoded nevertheless.
@@ -1078,6 +1087,7 @@ type Task struct {
 	Timings        *Timings               `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
 	// As in Job.
 	ResponseSchema string `protobuf:"bytes,11,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	Lane           string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1189,7 +1199,14 @@ func (x *Task) GetResponseSchema() string {
 	return ""
 }
 
-// lark.windows.v1: a window to encode.
+func (x *Task) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+// lark.windows.v1, lark.windows.bulk.v1: a window to encode.
 type WindowReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -1234,7 +1251,7 @@ func (x *WindowReady) GetTask() *Task {
 	return nil
 }
 
-// lark.embeddings.v1: a window whose embedding is stored under key.
+// lark.embeddings.v1, lark.embeddings.bulk.v1: a window whose embedding is stored under key.
 type EmbeddingReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -1303,7 +1320,7 @@ func (x *EmbeddingReady) GetWidth() uint32 {
 	return 0
 }
 
-// lark.prompts.v1: a window whose soft prompt is stored under key.
+// lark.prompts.v1, lark.prompts.bulk.v1: a window whose soft prompt is stored under key.
 type PromptReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          *Task                  `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -2171,7 +2188,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x12 \n" +
 	"\vtemperature\x18\x02 \x01(\x02R\vtemperature\x12\x13\n" +
 	"\x05top_p\x18\x03 \x01(\x02R\x04topP\x12\x12\n" +
-	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xda\x03\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xee\x03\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -2184,7 +2201,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x10deadline_unix_ms\x18\t \x01(\x03R\x0edeadlineUnixMs\x12'\n" +
 	"\x0fresponse_schema\x18\n" +
 	" \x01(\tR\x0eresponseSchema\x12\x16\n" +
-	"\x06strict\x18\v \x01(\bR\x06strict\"J\n" +
+	"\x06strict\x18\v \x01(\bR\x06strict\x12\x12\n" +
+	"\x04lane\x18\f \x01(\tR\x04lane\"J\n" +
 	"\aWarning\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x11\n" +
 	"\x04at_s\x18\x02 \x01(\x01R\x03atS\x12\x18\n" +
@@ -2228,7 +2246,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"prefill_ms\x18\x05 \x01(\x01R\tprefillMs\x12\x1b\n" +
 	"\tdecode_ms\x18\x06 \x01(\x01R\bdecodeMs\x12\x19\n" +
-	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xfe\x03\n" +
+	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\x92\x04\n" +
 	"\x04Task\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05track\x18\x02 \x01(\v2\x1a.larkstream.event.v1.TrackR\x05track\x123\n" +
@@ -2241,7 +2259,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x05cache\x18\t \x01(\x0e2\x1a.larkstream.event.v1.CacheR\x05cache\x126\n" +
 	"\atimings\x18\n" +
 	" \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\x12'\n" +
-	"\x0fresponse_schema\x18\v \x01(\tR\x0eresponseSchema\"<\n" +
+	"\x0fresponse_schema\x18\v \x01(\tR\x0eresponseSchema\x12\x12\n" +
+	"\x04lane\x18\f \x01(\tR\x04lane\"<\n" +
 	"\vWindowReady\x12-\n" +
 	"\x04task\x18\x01 \x01(\v2\x19.larkstream.event.v1.TaskR\x04task\"\x7f\n" +
 	"\x0eEmbeddingReady\x12-\n" +
