@@ -36,6 +36,8 @@ type Config struct {
 	Questions []string
 	// Schema is the form of the answers: empty = free text, client.SchemaTags = tags, which need no questions.
 	Schema string
+	// Lane is event.LaneInteractive (also when empty) or event.LaneBulk.
+	Lane string
 	// Strict refuses a damaged track.
 	Strict bool
 	// Windows is auto, all, or spans; see ParseWindows.
@@ -123,7 +125,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if err != nil {
 		return client.Job{}, err
 	}
-	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema, Strict: cfg.Strict}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema, Strict: cfg.Strict, Lane: cfg.Lane}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
 	if cfg.Decode != (client.Decode{}) {
 		sub.Decode = &cfg.Decode
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,6 +61,9 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 			if err := askSchema(&cfg, tagged); err != nil {
 				return usage(err)
 			}
+			if cfg.Lane != "" && !slices.Contains(event.Lanes(), cfg.Lane) {
+				return usage(fmt.Errorf("--lane %.40q is not known: it is %s", cfg.Lane, strings.Join(event.Lanes(), " or ")))
+			}
 			if _, _, err := ask.ParseWindows(cfg.Windows); err != nil {
 				return usage(err)
 			}
@@ -75,6 +80,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
 	f.BoolVar(&cfg.Strict, "strict", false, "refuse a damaged track in place of answering from what can be heard of it, with warnings")
 	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
+	f.StringVar(&cfg.Lane, "lane", "", "`lane` of the job: interactive (the default), or bulk, which waits while interactive jobs keep the stages busy")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
 	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
 	f.Float32Var(&cfg.Decode.Temperature, "temperature", 0, "0 is greedy; more is more varied")

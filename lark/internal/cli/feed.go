@@ -28,7 +28,8 @@ func (a *app) feedCommand() *cobra.Command {
 		Long: `Publishes one job for each line of a file (- is standard input) straight to Kafka, without the gateway's HTTP API; a gateway on
 the same topics takes the jobs up. A line is a JSON object: audio (a file, relative to the jobs file) or audio_ref (the SHA-256
 of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, seed. With "response_schema":"tags" the
-answers are structured tags, and questions may be left out.
+answers are structured tags, and questions may be left out. Fed jobs go to the bulk lane: they are done while interactive jobs leave the
+stages free, and always with a small share; "lane":"interactive" on a line asks for the other lane.
 
 The file is UTF-8, or UTF-16 with a byte order mark; a line has at most 1 MiB. A line that cannot be used is reported with its number,
 and the others go on.

@@ -144,6 +144,9 @@ func (a *app) jobsShow(server *serverFlags) *cobra.Command {
 func (a *app) showJob(job client.Job, outcomes []client.Outcome) {
 	c := job.Counts
 	a.printf("job      %s  %s\n", job.ID, job.State)
+	if job.Lane != "" {
+		a.printf("lane     %s\n", job.Lane)
+	}
 	a.printf("track    %s  %s, %.1f s\n", job.Audio.SHA256, ask.Printable(job.Audio.Name), job.Audio.DurationS)
 	a.printf("windows  %d, embeddings known of %d\n", c.Windows, c.CacheHits)
 	a.printf("answers  %d of %d, %d failed, %d cancelled\n", c.Answered, c.Expected, c.Failed, c.Cancelled)

@@ -70,7 +70,7 @@ func (w *world) jobs(t *testing.T) []*eventpb.Job {
 	var mu sync.Mutex
 	var jobs []*eventpb.Job
 	var faults []error
-	caughtUp, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+	caughtUp, wait := kafka.Tail(ctx, w.kafka, event.InLane(event.TopicJobs, event.LaneBulk), kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
 		job, err := event.DecodeAs[*eventpb.Job](rec)
 		mu.Lock()
 		defer mu.Unlock()

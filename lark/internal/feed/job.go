@@ -3,6 +3,7 @@ package feed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -33,6 +34,7 @@ type Line struct {
 	Questions []string `json:"questions"`
 	// Windows is auto (the default), all, or spans as lark ask takes them.
 	Windows string `json:"windows"`
+	// The lane is bulk unless the line says otherwise.
 	event.Options
 	event.Decoding
 }
@@ -57,6 +59,7 @@ func parseLine(raw []byte) (Line, error) {
 	if len(l.Questions) == 0 {
 		return Line{}, errors.New("reading job: questions are needed")
 	}
+	l.Lane = cmp.Or(l.Lane, event.LaneBulk)
 	return l, nil
 }
 
@@ -116,6 +119,7 @@ func (l Line) settings(modelDigest string, attempt int) (string, error) {
 		settings += fmt.Sprintf(" attempt:%d", attempt)
 	}
 	others := l.Options
+	others.Lane = "" // when a job is done does not change what it is
 	if others.ResponseSchema != "" {
 		settings += " " + others.ResponseSchema
 		others.ResponseSchema = ""
