@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Unread counts the records of the topics that the group has not committed, whether the group exists, has members, or has ever committed
@@ -17,13 +18,26 @@ func Unread(ctx context.Context, c Config, group string, topics ...string) (int6
 		return 0, err
 	}
 	defer client.Close()
-	left, err := uncommitted(ctx, kadm.NewClient(client), group, topics)
+	each, err := UnreadBy(ctx, client, group, topics...)
 	if err != nil {
 		return 0, unreachable(c, err)
 	}
 	var unread int64
+	for _, n := range each {
+		unread += n
+	}
+	return unread, nil
+}
+
+// UnreadBy is Unread on an open client, topic by topic.
+func UnreadBy(ctx context.Context, client *kgo.Client, group string, topics ...string) (map[string]int64, error) {
+	left, err := uncommitted(ctx, kadm.NewClient(client), group, topics)
+	if err != nil {
+		return nil, err
+	}
+	unread := make(map[string]int64)
 	for _, s := range left {
-		unread += s.to - s.from
+		unread[s.topic] += s.to - s.from
 	}
 	return unread, nil
 }

@@ -39,6 +39,8 @@ type Common struct {
 	// EncoderPrecision is the arithmetic of a Jukebox encoder: f32, bf16x2 or bf16; empty is the bundle's. It is part of the model's digest,
 	// so that stages which disagree refuse each other's records.
 	EncoderPrecision string `yaml:"encoder_precision" env:"LARK_ENCODER_PRECISION" flag:"encoder-precision" help:"f32, bf16x2 or bf16, for a Jukebox encoder, the same in every service; empty: the bundle's"`
+	// MaxAheadBytes bounds what a stage puts into the object store before the next stage has read it, in each lane.
+	MaxAheadBytes int64 `yaml:"max_ahead_bytes" env:"LARK_MAX_AHEAD_BYTES" flag:"max-ahead-bytes" default:"1073741824" help:"bytes that a stage may put into the object store for the next stage, in each lane, before that has read them"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level" env:"LARK_LOG_LEVEL" flag:"log-level" default:"info" help:"debug, info, warn or error"`
 	// LogFormat is text or json.
@@ -86,6 +88,9 @@ func (c Common) Validate() error {
 	}
 	if c.BlobURL == "" {
 		fault("blob_url: is empty")
+	}
+	if c.MaxAheadBytes <= 0 {
+		fault("max_ahead_bytes: must be above 0")
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("log_level: %q is not debug, info, warn or error", c.LogLevel)

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -14,29 +15,29 @@ import (
 // and bytes in flight leave room for it. It is the only way from a partition to the processor.
 //
 // The room is taken last, by the record that is next of its key. So a key with many records holds the room of one record, and
-// the records that wait behind it hold only a place in the queue of their partition.
+// the records that wait behind it hold only a place in the queue of their partition. Bulk records leave room to interactive ones.
 type admitter struct {
 	stage   string
 	metrics *telemetry.StageMetrics
 	control *Control // may be nil
 	process func(*task)
 
-	maxRecords, maxBytes int64
-	records, bytes       *semaphore.Weighted
-	unordered            bool
-	keys                 keyQueues
-	work                 *sync.WaitGroup
+	maxRecords, maxBytes, bulkBytes int64
+	records, bytes                  *gate
+	unordered                       bool
+	keys                            keyQueues
+	work                            *sync.WaitGroup
 }
 
 // newAdmitter makes an admitter that hands admitted tasks to process, each on a goroutine that work counts.
 func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, work *sync.WaitGroup, process func(*task)) *admitter {
 	a := &admitter{
 		stage: c.Stage, metrics: metrics, control: control, process: process,
-		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes,
-		records: semaphore.NewWeighted(int64(c.MaxInFlightRecords)),
-		bytes:   semaphore.NewWeighted(c.MaxInFlightBytes), unordered: c.Unordered, work: work,
+		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes, bulkBytes: c.MaxInFlightBytes - c.ReservedBytes,
+		records: newGate(int64(c.MaxInFlightRecords), c.bulkRecords()), unordered: c.Unordered, work: work,
 	}
-	a.keys = keyQueues{queues: make(map[string][]*task), work: work, run: a.run}
+	a.bytes = newGate(a.maxBytes, a.bulkBytes)
+	a.keys = keyQueues{queues: make(map[laneKey][]*task), work: work, run: a.run}
 	return a
 }
 
@@ -48,6 +49,9 @@ func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(a
 // partition's later records meanwhile: on a retry topic they are due later anyway.
 func (a *admitter) admit(t *task) bool {
 	t.cost = min(max(t.cost, 1), a.maxBytes) // what costs more than the bound runs alone
+	if t.part.lane == event.LaneBulk {
+		t.cost = min(t.cost, a.bulkBytes)
+	}
 	if !a.waitDue(t) || t.part.places.Acquire(t.part.stop, 1) != nil {
 		return false
 	}
@@ -89,22 +93,22 @@ func (a *admitter) waitDue(t *task) bool {
 // acquire waits until the record fits the bounds; false when the partition stops first.
 func (a *admitter) acquire(t *task) bool {
 	p := t.part
-	if a.records.Acquire(p.stop, 1) != nil {
+	if a.records.acquire(p.stop, p.lane, 1) != nil {
 		return false
 	}
-	if a.bytes.Acquire(p.stop, t.cost) != nil {
-		a.records.Release(1)
+	if a.bytes.acquire(p.stop, p.lane, t.cost) != nil {
+		a.records.release(p.lane, 1)
 		return false
 	}
-	a.metrics.InFlight(p.hard, a.stage, 1, t.cost)
+	a.metrics.InFlight(p.hard, a.stage, p.lane, 1, t.cost)
 	return true
 }
 
 // release gives back what acquire took, whether or not the record was finished.
 func (a *admitter) release(t *task) {
-	a.metrics.InFlight(t.part.hard, a.stage, -1, -t.cost)
-	a.bytes.Release(t.cost)
-	a.records.Release(1)
+	a.metrics.InFlight(t.part.hard, a.stage, t.part.lane, -1, -t.cost)
+	a.bytes.release(t.part.lane, t.cost)
+	a.records.release(t.part.lane, 1)
 }
 
 // waitFor waits for d; false when ctx ends first.

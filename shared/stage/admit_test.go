@@ -27,7 +27,7 @@ type admission struct {
 
 func newAdmission(records int, bytes int64, control *Control) *admission {
 	a := &admission{gate: make(map[*task]chan struct{})}
-	c := Config{Stage: "test", MaxInFlightRecords: records, MaxInFlightBytes: bytes}
+	c := Config{Stage: "test", MaxInFlightRecords: records, MaxInFlightBytes: bytes}.withDefaults()
 	a.admitter = newAdmitter(c, control, telemetry.NewStageMetrics(), &a.work, func(t *task) {
 		a.mu.Lock()
 		a.runs = append(a.runs, t.meta.rec.Key)
@@ -107,6 +107,31 @@ func TestAdmitterBoundsBytesAndLetsAnOversizedRecordRunAlone(t *testing.T) {
 		a.letGo(big)
 		require.Equal(t, []string{"small", "big", "after"}, a.begun())
 		a.letGo(after)
+		a.work.Wait()
+	})
+}
+
+// A question about a track must not wait behind the catalogue's windows of the same track, nor for their memory.
+func TestAnInteractiveRecordDoesNotWaitBehindBulkRecordsOfItsKey(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(16, 16, nil)
+		catalogue := newPartition(topicPartition{"t.bulk.v1", 0}, &consumerStub{}, a.places(), &guard{dead: -1})
+		require.Equal(t, event.LaneBulk, catalogue.lane)
+		var queued []*task
+		for i := range 16 {
+			queued = append(queued, a.task(catalogue, fmt.Sprint("window ", i%14), 1))
+			require.True(t, <-a.offer(queued[i]))
+		}
+		before := len(a.begun())
+		require.Equal(t, 14, before, "an eighth of the room is not for bulk")
+		asked := a.task(a.partition(0), "window 0", 2)
+		require.True(t, <-a.offer(asked))
+		require.Len(t, a.begun(), before+1, "it is begun at once")
+		a.letGo(asked)
+		for _, task := range queued {
+			a.letGo(task)
+		}
 		a.work.Wait()
 	})
 }

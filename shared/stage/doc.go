@@ -6,8 +6,12 @@
 // effectively once. No record is passed over: it ends in outputs, on a retry topic, or in a dead letter with a failed
 // outcome for each of its questions. Records and bytes in flight are bounded.
 //
+// Lanes (see event.LaneOf): bulk records start while interactive ones leave handlers free, and have every tenth start when both wait. A person's
+// record waits for one running handler at most, whatever lies on the bulk topics. A stage begins no more of a lane while the next stage has too
+// much of it unread.
+//
 // The contract between the runner and a handler:
-//   - Records of one key are handled one after another in order; different keys run in parallel.
+//   - Records of one key and lane are handled one after another in order; different keys run in parallel.
 //   - nil: the outputs are published and acknowledged, then the record is done.
 //   - Permanent: a dead letter, and a failed outcome for every question of the record.
 //   - Later: the record is put back for a while, and no attempt is counted.
@@ -21,7 +25,7 @@
 // A record passes four types, one after another:
 //
 //	inbox      what is polled and waits; pauses and resumes its partition
-//	admitter   waits until the record is due, then in the queue of its key, then until it fits the budgets
+//	admitter   waits until the record is due, then in the queue of its key, then until it fits the budgets (gate)
 //	processor  runs the handler, with the job's cancel and deadline
 //	settler    publishes outputs, retries, dead letters and outcomes; then the partition's offsets may move
 //

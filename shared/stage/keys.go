@@ -3,16 +3,19 @@ package stage
 import "sync"
 
 // keyQueues runs the tasks of one key one after another, in the order added, and tasks of different keys in parallel. A
-// key has a goroutine only while it has tasks. The admitter bounds the tasks.
+// key has a goroutine only while it has tasks. The admitter bounds the tasks. Each lane has queues of its own: an interactive record does not
+// wait behind bulk records of its key.
 type keyQueues struct {
 	mu     sync.Mutex
-	queues map[string][]*task // present = a goroutine works on it
+	queues map[laneKey][]*task // present = a goroutine works on it
 	work   *sync.WaitGroup
 	run    func(*task)
 }
 
+type laneKey struct{ lane, key string }
+
 func (k *keyQueues) add(t *task) {
-	key := t.meta.rec.Key
+	key := laneKey{t.part.lane, t.meta.rec.Key}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	queue, busy := k.queues[key]
@@ -22,7 +25,7 @@ func (k *keyQueues) add(t *task) {
 	}
 }
 
-func (k *keyQueues) drain(key string) {
+func (k *keyQueues) drain(key laneKey) {
 	for {
 		t := k.head(key)
 		if t == nil {
@@ -32,7 +35,7 @@ func (k *keyQueues) drain(key string) {
 	}
 }
 
-func (k *keyQueues) head(key string) *task {
+func (k *keyQueues) head(key laneKey) *task {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	queue := k.queues[key]

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 type topicPartition struct {
@@ -26,6 +28,7 @@ type consumer interface {
 // committed (offsets), and how much work on it runs.
 type partition struct {
 	topicPartition
+	lane    string // of its topic
 	inbox   *inbox
 	offsets *offsets
 	guard   *guard
@@ -44,7 +47,7 @@ type partition struct {
 }
 
 func newPartition(tp topicPartition, client consumer, places *semaphore.Weighted, guard *guard) *partition {
-	p := &partition{topicPartition: tp, offsets: &offsets{mark: client}, guard: guard, places: places}
+	p := &partition{topicPartition: tp, lane: event.LaneOf(tp.topic), offsets: &offsets{mark: client}, guard: guard, places: places}
 	p.next.Store(-1)
 	p.hard, p.abandon = context.WithCancelCause(context.Background())
 	p.stop, p.stopNow = context.WithCancel(p.hard)

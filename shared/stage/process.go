@@ -13,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -25,10 +24,10 @@ type processor struct {
 	backoff      time.Duration
 	timeout      time.Duration // of one attempt
 	handler      Handler
-	slots        *semaphore.Weighted // handlers that may run
-	concurrency  int64               // how many those are
-	control      *Control            // may be nil
-	late         bool                // handles records past their deadline
+	slots        *gate    // handlers that may run
+	concurrency  int64    // how many those are
+	control      *Control // may be nil
+	late         bool     // handles records past their deadline
 	settler      *settler
 	events       emitter // nil if nobody is told
 	breaker      *breaker
@@ -78,6 +77,7 @@ func (p *processor) process(t *task) {
 func (p *processor) spanOptions(t *task, now time.Time) []trace.SpanStartOption {
 	attributes := []attribute.KeyValue{
 		telemetry.AttrStage.String(p.stage),
+		telemetry.AttrLane.String(t.part.lane),
 		telemetry.AttrMessagingSystem.String(telemetry.MessagingKafka),
 		telemetry.AttrMessagingOperation.String(telemetry.MessagingHandle),
 		telemetry.AttrMessagingType.String(telemetry.MessagingHandle),
@@ -140,8 +140,8 @@ func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, relea
 	if t.part.guard.alone(t.rec.Offset) { // it may have killed the stage: nothing else shall die with it
 		n = p.concurrency
 	}
-	if ok && p.slots.Acquire(ctx, n) == nil {
-		return probe, sync.OnceFunc(func() { p.slots.Release(n) }), true
+	if ok && p.slots.acquire(ctx, t.part.lane, n) == nil {
+		return probe, sync.OnceFunc(func() { p.slots.release(t.part.lane, n) }), true
 	}
 	if ok {
 		p.breaker.report(ctx, probe, context.Cause(ctx))

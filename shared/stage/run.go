@@ -46,13 +46,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.client = client
 	close(r.opened)
-	trimmed := make(chan struct{})
-	go func() {
-		defer close(trimmed)
-		r.trim(ctx)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { r.trim(ctx) })
+	beside.Go(func() { r.watchAhead(ctx) })
 	r.poll(ctx)
-	<-trimmed
+	beside.Wait()
 	return r.drain(context.WithoutCancel(ctx))
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/blob"
@@ -45,6 +44,13 @@ type Config struct {
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
 	MaxInFlightBytes int64
+	// ReservedBytes of MaxInFlightBytes are for interactive records alone. Default an eighth. Of MaxInFlightRecords it is an eighth, unless
+	// bulk records could not use Concurrency then.
+	ReservedBytes int64
+	// Output is the topic that the next stage reads. While MaxAhead of its records in one lane are unread there, no more records of that lane
+	// are begun. 0 sets no bound.
+	Output   string
+	MaxAhead int64
 	// Attempts is how often a record is tried in place. Default 3.
 	Attempts int
 	// Backoff is the wait before the second attempt; it doubles, with jitter. Default 200 ms.
@@ -139,7 +145,7 @@ func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
 		stage: c.Stage, group: c.Group, backoff: c.Backoff, timeout: c.HandlerTimeout, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
-		slots: semaphore.NewWeighted(int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
+		slots: newGate(int64(c.Concurrency), int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, chance: r.chance, log: r.log, metrics: metrics,
 			out: &persistentPublisher{stage: c.Stage, out: d.Producer, chance: r.chance, log: r.log, metrics: metrics},
@@ -159,6 +165,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxInFlightBytes == 0 {
 		c.MaxInFlightBytes = 256 << 20
 	}
+	if c.ReservedBytes == 0 {
+		c.ReservedBytes = c.MaxInFlightBytes / 8
+	}
 	if c.Backoff == 0 {
 		c.Backoff = 200 * time.Millisecond
 	}
@@ -177,6 +186,12 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// bulkRecords is how many records in flight bulk records may be.
+func (c Config) bulkRecords() int64 {
+	n := c.MaxInFlightRecords - c.MaxInFlightRecords/8
+	return int64(min(c.MaxInFlightRecords, max(n, c.Concurrency)))
+}
+
 func (c Config) validate() error {
 	var errs []error
 	need := func(ok bool, format string, args ...any) {
@@ -189,6 +204,8 @@ func (c Config) validate() error {
 	need(c.Concurrency > 0, "concurrency: %d is not positive", c.Concurrency)
 	need(c.MaxInFlightRecords > 0, "max_in_flight_records: %d is not positive", c.MaxInFlightRecords)
 	need(c.MaxInFlightBytes > 0, "max_in_flight_bytes: %d is not positive", c.MaxInFlightBytes)
+	need(c.ReservedBytes >= 0 && c.ReservedBytes < c.MaxInFlightBytes, "reserved_bytes: %d is not below max_in_flight_bytes", c.ReservedBytes)
+	need(c.MaxAhead == 0 || event.StageOf(c.Output) != "", "output: no stage reads %q", c.Output)
 	need(c.Attempts > 0, "attempts: %d is not positive", c.Attempts)
 	need(c.Partitions >= 0, "partitions: %d is below 0", c.Partitions)
 	need(c.Backoff > 0, "backoff: %s is not positive", c.Backoff)

@@ -111,15 +111,15 @@ func TestMetricsCountWhatBecameOfRecords(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		`lark_stage_records_total{lark_result="ok",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
-		`lark_stage_records_total{lark_result="dead",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
-		`lark_stage_records_total{lark_result="retried",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_records_total{lark_lane="interactive",lark_result="ok",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_records_total{lark_lane="interactive",lark_result="dead",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_records_total{lark_lane="interactive",lark_result="retried",lark_stage="NAME",lark_topic="lark.windows.v1"} 1`,
 		`lark_stage_dead_total{lark_code="engine_error",lark_stage="NAME"} 1`,
 		`lark_stage_dead_total{lark_code="internal",lark_stage="NAME"} 1`,
 		`lark_stage_retries_total{lark_reason="in_place",lark_stage="NAME"} 3`,
 		`lark_stage_retries_total{lark_reason="topic",lark_stage="NAME"} 2`,
-		`lark_stage_in_flight_bytes{lark_stage="NAME"} 0`,
-		`lark_stage_in_flight_records{lark_stage="NAME"} 0`,
+		`lark_stage_in_flight_bytes{lark_lane="interactive",lark_stage="NAME"} 0`,
+		`lark_stage_in_flight_records{lark_lane="interactive",lark_stage="NAME"} 0`,
 	} {
 		require.Contains(t, ours, strings.ReplaceAll(want, "NAME", name))
 	}

@@ -6,6 +6,8 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // The metric sets below are made after Start, so that they belong to its meter provider; before Start,
@@ -15,7 +17,7 @@ import (
 type StageMetrics struct {
 	records, retries, dead, published, dropped, lost metric.Int64Counter
 	duration, wait                                   metric.Float64Histogram
-	paused                                           metric.Float64Gauge
+	paused, held                                     metric.Float64Gauge
 	inFlightRecords, inFlightBytes                   metric.Int64UpDownCounter
 }
 
@@ -32,6 +34,7 @@ func NewStageMetrics() *StageMetrics {
 		dead:            i.counter(MetricStageDead, unitRecords, "Records sent to the dead-letter topic, by code."),
 		published:       i.counter(MetricStagePublished, unitRecords, "Records that a stage has published."),
 		paused:          i.gauge(MetricStagePaused, "{state}", "1 while the stage pauses because something that it needs does not answer."),
+		held:            i.gauge(MetricStageHeld, "{state}", "1 while a stage begins no record of a lane, because the next stage has too much unread."),
 		lost:            i.counter(MetricStageLost, unitRecords, "Records that the broker deleted before the stage had handled them."),
 		dropped:         i.counter(MetricEventsDropped, unitRecords, "Progress and token events dropped because a buffer was full."),
 	}
@@ -39,19 +42,19 @@ func NewStageMetrics() *StageMetrics {
 
 // Handled counts a finished record. result is one of the Result values; d is the time worked on it.
 func (m *StageMetrics) Handled(ctx context.Context, stage, topic, result string, d time.Duration) {
-	at := metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic), AttrResult.String(result))
+	at := metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic), AttrLane.String(event.LaneOf(topic)), AttrResult.String(result))
 	m.records.Add(ctx, 1, at)
 	m.duration.Record(ctx, d.Seconds(), at)
 }
 
 // Waited notes how long a record waited until the stage took it up.
 func (m *StageMetrics) Waited(ctx context.Context, stage, topic string, d time.Duration) {
-	m.wait.Record(ctx, max(d, 0).Seconds(), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic)))
+	m.wait.Record(ctx, max(d, 0).Seconds(), metric.WithAttributes(AttrStage.String(stage), AttrTopic.String(topic), AttrLane.String(event.LaneOf(topic))))
 }
 
-// InFlight changes the number of records and bytes in hand.
-func (m *StageMetrics) InFlight(ctx context.Context, stage string, records, bytes int64) {
-	at := metric.WithAttributes(AttrStage.String(stage))
+// InFlight changes the number of records and bytes of a lane in hand.
+func (m *StageMetrics) InFlight(ctx context.Context, stage, lane string, records, bytes int64) {
+	at := metric.WithAttributes(AttrStage.String(stage), AttrLane.String(lane))
 	m.inFlightRecords.Add(ctx, records, at)
 	m.inFlightBytes.Add(ctx, bytes, at)
 }
@@ -78,6 +81,15 @@ func (m *StageMetrics) Paused(ctx context.Context, stage string, paused bool) {
 		v = 1
 	}
 	m.paused.Record(ctx, v, metric.WithAttributes(AttrStage.String(stage)))
+}
+
+// Held notes whether the stage begins no record of a lane, because the next stage has too much unread.
+func (m *StageMetrics) Held(ctx context.Context, stage, lane string, held bool) {
+	v := 0.0
+	if held {
+		v = 1
+	}
+	m.held.Record(ctx, v, metric.WithAttributes(AttrStage.String(stage), AttrLane.String(lane)))
 }
 
 // Lost counts records of a topic that the broker deleted before the stage had handled them.

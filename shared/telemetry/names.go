@@ -151,6 +151,7 @@ const (
 	MetricStageMembers         = "lark.stage.members"
 	MetricBacklogRecords       = "lark.backlog.records"
 	MetricBacklogAge           = "lark.backlog.age"
+	MetricStageHeld            = "lark.stage.held"
 	MetricEventsDropped        = "lark.events.dropped"
 
 	MetricCacheRequests  = "lark.cache.requests"

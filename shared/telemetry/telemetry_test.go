@@ -151,7 +151,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	engines.Active(ctx, "llm", "reference", 2)
 	stages.Handled(ctx, "encoder", event.TopicWindows, telemetry.ResultOK, 20*time.Millisecond)
 	stages.Waited(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
-	stages.InFlight(ctx, "encoder", 4, 4096)
+	stages.InFlight(ctx, "encoder", event.LaneBulk, 4, 4096)
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
 	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.ResultHit)
 	names := served(t, own)
@@ -164,10 +164,10 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		`lark_engine_seconds_per_audio_second_sum{lark_engine="nano",lark_stage="encoder"} 0.2`,
 		`lark_engine_busy_seconds_total{lark_engine="nano",lark_stage="encoder"} 5`,
 		`lark_engine_active{lark_engine="reference",lark_stage="llm"} 2`,
-		`lark_stage_records_total{lark_result="ok",lark_stage="encoder",lark_topic="lark.windows.v1"} 1`,
-		`lark_stage_wait_seconds_sum{lark_stage="encoder",lark_topic="lark.windows.v1"} 1.5`,
-		`lark_stage_in_flight_records{lark_stage="encoder"} 4`,
-		`lark_stage_in_flight_bytes{lark_stage="encoder"} 4096`,
+		`lark_stage_records_total{lark_lane="interactive",lark_result="ok",lark_stage="encoder",lark_topic="lark.windows.v1"} 1`,
+		`lark_stage_wait_seconds_sum{lark_lane="interactive",lark_stage="encoder",lark_topic="lark.windows.v1"} 1.5`,
+		`lark_stage_in_flight_records{lark_lane="bulk",lark_stage="encoder"} 4`,
+		`lark_stage_in_flight_bytes{lark_lane="bulk",lark_stage="encoder"} 4096`,
 		`lark_cache_circuit_open{lark_cache_tier="redis"} 1`,
 		`lark_outcomes_total{lark_cache="hit",lark_code="",lark_state="answered"} 1`,
 		`lark_engine_tokens_per_second_sum{gen_ai_operation_name="generate_content",gen_ai_provider_name="larkstream",gen_ai_request_model="lark-nano"} 10`,

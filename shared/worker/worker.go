@@ -122,7 +122,25 @@ type Work struct {
 	// RecordBytes is the most memory that one record in hand takes. At most InFlight records are in hand; 0 means Concurrency.
 	RecordBytes int64
 	InFlight    int
+	// Output is the topic of the next stage, in any lane, and OutputBytes what a record there means in the object store. The stage runs
+	// ahead of the next one by MaxAheadBytes of the configuration at most. Both are zero for the last stage.
+	Output      string
+	OutputBytes int64
 }
+
+// minAhead is how many records a stage may be ahead, however large they are, so that the next stage never waits for it.
+const minAhead = 16
+
+// maxAhead is the bound in records that a bound in bytes means; 0 for a stage without an output.
+func (w Work) maxAhead(bytes int64) int64 {
+	if w.OutputBytes == 0 {
+		return 0
+	}
+	return max(minAhead, bytes/w.OutputBytes)
+}
+
+// inFlight is how many records may be in hand.
+func (w Work) inFlight() int64 { return int64(max(w.InFlight, w.Concurrency)) }
 
 // Serve loads the model, then handles records until ctx ends, then drains. Health and readiness are served from the start.
 func (w *Worker) Serve(ctx context.Context, work Work) error {
@@ -132,8 +150,10 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: event.InLanes(work.Topic), Concurrency: work.Concurrency, Unordered: work.Unordered,
-		MaxInFlightBytes: int64(max(work.InFlight, work.Concurrency)) * work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
+		// One record more, for the interactive lane: it is begun as soon as any handler has ended.
+		MaxInFlightBytes: (work.inFlight() + 1) * work.RecordBytes, ReservedBytes: work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 		Partitions: w.common.KafkaPartitions,
+		Output: work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },

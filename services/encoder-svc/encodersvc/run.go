@@ -47,6 +47,7 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 	step := w.Step(handle.Stage, nil)
 	return w.Serve(ctx, worker.Work{
 		Step: step, Topic: event.TopicWindows, Concurrency: cfg.options(nil).Windows(w.Bundle), RecordBytes: windowMemory(w.Bundle),
+		Output: event.TopicEmbeddings, OutputBytes: embeddingBytes(w.Bundle),
 		Open: func(ctx context.Context, tell func(string)) (worker.Opened, error) {
 			return open(ctx, tell, &cfg, w, step)
 		},
@@ -76,6 +77,10 @@ func open(ctx context.Context, tell func(string), cfg *Config, w *worker.Worker,
 // windowMemory is the bytes that one window takes: its PCM as bytes and as samples, its frames in float32 and stored, and the engine's
 // intermediate values.
 func windowMemory(b *model.Bundle) int64 {
-	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
-	return 2*handle.MaxPCM(b) + 2*4*frames*int64(b.Encoder.Width) + engineMemory
+	return 2*handle.MaxPCM(b) + 2*embeddingBytes(b) + engineMemory
+}
+
+// embeddingBytes is what the frames of a window take in float32.
+func embeddingBytes(b *model.Bundle) int64 {
+	return 4 * int64(math.Ceil(b.Encoder.SpanS*b.Encoder.FrameRateHz)) * int64(b.Encoder.Width)
 }

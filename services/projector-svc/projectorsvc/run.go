@@ -42,6 +42,7 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 	step := w.Step(handle.Stage, w.Bundle.EmbeddingKey)
 	return w.Serve(ctx, worker.Work{
 		Step: step, Topic: event.TopicEmbeddings, Unordered: true, Concurrency: cmp.Or(cfg.Concurrency, 2*runtime.NumCPU()), RecordBytes: windowMemory(w.Bundle),
+		Output: event.TopicPrompts, OutputBytes: frameBytes(w.Bundle) * int64(w.Bundle.Projector.Out),
 		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(w, step) },
 	})
 }
@@ -60,6 +61,10 @@ func open(w *worker.Worker, step worker.Step) (worker.Opened, error) {
 
 // windowMemory is the bytes that one window takes: frames and soft prompt in float32, and as many bytes again for their stored forms.
 func windowMemory(b *model.Bundle) int64 {
-	frames := int64(math.Ceil(b.Encoder.SpanS * b.Encoder.FrameRateHz))
-	return 2 * 4 * frames * int64(b.Projector.In+b.Projector.Out)
+	return 2 * frameBytes(b) * int64(b.Projector.In+b.Projector.Out)
+}
+
+// frameBytes is what the frames of a window take in float32 for each number of a frame.
+func frameBytes(b *model.Bundle) int64 {
+	return 4 * int64(math.Ceil(b.Encoder.SpanS*b.Encoder.FrameRateHz))
 }
