@@ -53,7 +53,10 @@ type LimitsConfig struct {
 	MaxQuestionChars    int           `yaml:"max_question_chars" default:"2000" help:"characters per question"`
 	MaxSpans            int           `yaml:"max_spans" default:"256" help:"windows of an explicit plan"`
 	MaxAnswers          int           `yaml:"max_answers" default:"4096" help:"windows of an explicit plan times questions; the chunker has the same limit for every plan"`
-	MaxOpenJobs         int           `yaml:"max_open_jobs" default:"10000" help:"jobs not ended; more are refused with 429"`
+	MaxOpenJobs         int           `yaml:"max_open_jobs" default:"10000" help:"interactive jobs not ended; more are refused with 429"`
+	MaxOpenBulkJobs     int           `yaml:"max_open_bulk_jobs" default:"1000000" help:"bulk jobs not ended; more are refused with 429"`
+	InteractiveWindows  int           `yaml:"interactive_windows" default:"1024" help:"windows of interactive jobs in Kafka at once; further jobs wait in the database, and submitters take turns"`
+	BulkWindows         int           `yaml:"bulk_windows" default:"1024" help:"windows of bulk jobs in Kafka at once; further jobs wait in the database, and submitters take turns"`
 	MaxUploads          int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
 	MaxUploadsPerClient int           `yaml:"max_uploads_per_client" default:"16" help:"requests that submit at once from one address; behind a proxy, all come from one"`
 	MaxStreams          int           `yaml:"max_streams" default:"1024" help:"event streams at once"`
@@ -119,7 +122,9 @@ func (c *Config) Validate() error {
 	for name, v := range map[string]int64{
 		"limits.max_audio_bytes": l.MaxAudioBytes, "limits.max_questions": int64(l.MaxQuestions),
 		"limits.max_question_chars": int64(l.MaxQuestionChars), "limits.max_spans": int64(l.MaxSpans), "limits.max_answers": int64(l.MaxAnswers),
-		"limits.max_open_jobs": int64(l.MaxOpenJobs), "limits.max_uploads": int64(l.MaxUploads), "limits.max_streams": int64(l.MaxStreams),
+		"limits.max_open_jobs": int64(l.MaxOpenJobs), "limits.max_open_bulk_jobs": int64(l.MaxOpenBulkJobs),
+		"limits.interactive_windows": int64(l.InteractiveWindows), "limits.bulk_windows": int64(l.BulkWindows),
+		"limits.max_uploads": int64(l.MaxUploads), "limits.max_streams": int64(l.MaxStreams),
 		"limits.max_uploads_per_client": int64(l.MaxUploadsPerClient), "limits.max_streams_per_client": int64(l.MaxStreamsPerClient),
 		"limits.min_upload_rate": l.MinUploadRate, "limits.upload_window": int64(l.UploadWindow),
 		"limits.upload_timeout": int64(l.UploadTimeout), "limits.request_timeout": int64(l.RequestTimeout),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/admit"
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
@@ -124,6 +125,12 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	admitter, err := admit.New(admit.Config{Windows: map[string]int{
+		event.LaneInteractive: g.cfg.Limits.InteractiveWindows, event.LaneBulk: g.cfg.Limits.BulkWindows,
+	}}, admit.Deps{Store: g.jobs, Published: relay.Wake, Metrics: g.ledger, Log: g.tel.Log})
+	if err != nil {
+		return nil, err
+	}
 	record, err := recorder.New(recorder.Deps{Random: g.host.Random, Store: g.jobs, Metrics: g.ledger, Log: g.tel.Log, JobsPending: g.jobsPending})
 	if err != nil {
 		return nil, err
@@ -137,7 +144,10 @@ func (g *gateway) parts() ([]service.Part, error) {
 		return nil, err
 	}
 	g.room.sweep = keeper.Wake
-	server, err := g.api(relay)
+	server, err := g.api(func() {
+		relay.Wake()
+		admitter.Wake()
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +164,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
+		{Name: "admission", Run: admitter.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "backlogs", Run: g.followBacklogs},
@@ -196,7 +207,7 @@ func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error
 	})
 }
 
-func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
+func (g *gateway) api(wake func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
 	if err != nil {
 		return nil, err
@@ -210,7 +221,7 @@ func (g *gateway) api(relay *outbox.Relay) (*api.API, error) {
 		return nil, err
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
-		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: relay.Wake, Metrics: g.ledger,
+		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
 		Models: models, Dead: letters, Supersede: g.jobs, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }

@@ -75,11 +75,13 @@ func setupOn(t *testing.T, addr string) *world {
 	w.prod, err = kafka.NewProducer(w.kafka, kafka.Deps{Log: quiet})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	_, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+	take := func(rec event.Record, _ int32, _ int64) {
 		if job, err := event.DecodeAs[*eventpb.Job](rec); err == nil {
 			w.jobs <- job
 		}
-	})
+	}
+	_, wait := kafka.Tail(ctx, w.kafka, event.TopicJobs, kafka.Earliest, take)
+	_, waitBulk := kafka.Tail(ctx, w.kafka, event.InLane(event.TopicJobs, event.LaneBulk), kafka.Earliest, take)
 	_, waitCtrl := kafka.Tail(ctx, w.kafka, event.TopicControl, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
 		if c, err := event.DecodeAs[*eventpb.Control](rec); err == nil {
 			w.ctrl <- c
@@ -89,6 +91,7 @@ func setupOn(t *testing.T, addr string) *world {
 		w.stop()
 		cancel()
 		require.NoError(t, wait())
+		require.NoError(t, waitBulk())
 		require.NoError(t, waitCtrl())
 		require.NoError(t, w.prod.Close(context.Background()))
 	})
@@ -147,7 +150,7 @@ func (w *world) submit(questions ...string) client.Job {
 	return job
 }
 
-// published waits for the job's record on lark.jobs.v1.
+// published waits for the job's record on lark.jobs.v1 or lark.jobs.bulk.v1.
 func (w *world) published(id string) *eventpb.Job {
 	w.t.Helper()
 	for {

@@ -228,12 +228,12 @@ func genAI(model string) []attribute.KeyValue {
 
 // LedgerMetrics counts what ends: outcomes and jobs.
 type LedgerMetrics struct {
-	outcomes, jobs, stray         metric.Int64Counter
-	duration                      metric.Float64Histogram
-	pending                       metric.Float64Gauge
-	expected, recorded, imbalance metric.Float64Gauge
-	open, overdue, oldest         metric.Float64Gauge
-	republished                   metric.Int64Counter
+	outcomes, jobs, stray          metric.Int64Counter
+	duration                       metric.Float64Histogram
+	pending                        metric.Float64Gauge
+	expected, recorded, imbalance  metric.Float64Gauge
+	open, overdue, oldest, waiting metric.Float64Gauge
+	republished                    metric.Int64Counter
 }
 
 // NewLedgerMetrics returns the instruments of the job store and the recorder.
@@ -249,6 +249,7 @@ func NewLedgerMetrics() *LedgerMetrics {
 		imbalance: i.gauge(MetricLedgerImbalance, "{job}", "Ended jobs that have not exactly the outcomes expected; anything but 0 is a fault."),
 		stray:     i.counter(MetricLedgerStray, unitRecords, "Outcomes and plans that belong to no job of this store or to none of its windows, by reason."),
 		open:      i.gauge(MetricLedgerOpen, "{job}", "Jobs that have not ended."),
+		waiting:   i.gauge(MetricLedgerWaiting, "{job}", "Open jobs of a lane that wait in the job store, because enough windows of the lane are in Kafka."),
 		overdue:   i.gauge(MetricLedgerOverdue, "{job}", "Open jobs whose deadline or cancel is so long ago that the gateway ends them."),
 		oldest:    i.gauge(MetricLedgerOldest, unitSeconds, "Age of the oldest open job; 0 without open jobs."),
 		republished: i.counter(MetricLedgerRepublished, "{job}",
@@ -278,6 +279,11 @@ func (m *LedgerMetrics) Backlog(ctx context.Context, open, overdue int, oldest t
 	m.open.Record(ctx, float64(open))
 	m.overdue.Record(ctx, float64(overdue))
 	m.oldest.Record(ctx, oldest.Seconds())
+}
+
+// Waiting notes how many jobs of a lane wait in the job store.
+func (m *LedgerMetrics) Waiting(ctx context.Context, lane string, jobs int) {
+	m.waiting.Record(ctx, float64(jobs), metric.WithAttributes(AttrLane.String(lane)))
 }
 
 // Republished counts a job published again.

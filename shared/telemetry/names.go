@@ -178,6 +178,7 @@ const (
 	MetricLedgerImbalance   = "lark.ledger.imbalance"
 	MetricLedgerStray       = "lark.ledger.stray"
 	MetricLedgerOpen        = "lark.jobs.open"
+	MetricLedgerWaiting     = "lark.jobs.waiting"
 	MetricLedgerOverdue     = "lark.jobs.overdue"
 	MetricLedgerOldest      = "lark.jobs.oldest_age"
 	MetricLedgerRepublished = "lark.jobs.republished"

@@ -30,8 +30,8 @@ type Store interface {
 	Peek(ctx context.Context, id string) (store.Job, error)
 	List(ctx context.Context, q store.ListQuery) ([]store.Job, error)
 	Outcomes(ctx context.Context, jobID string, after, limit int) ([]*eventpb.Outcome, int, error)
-	Cancel(ctx context.Context, id string, outbox []event.Record) (store.Job, error)
 	Delete(ctx context.Context, id string) error
+	Cancel(ctx context.Context, id string, stop, ends []event.Record) (store.Job, error)
 	Reserve(ctx context.Context, key string, lapse time.Time) (store.Claim, *store.Used, error)
 	Release(ctx context.Context, claim store.Claim) error
 }
@@ -60,7 +60,10 @@ type Limits struct {
 	MaxQuestionChars    int           // per question
 	MaxSpans            int           // of plan explicit
 	MaxAnswers          int           // of plan explicit: spans times questions
-	MaxOpenJobs         int           // not ended; more are refused
+	MaxOpenJobs         int           // interactive ones not ended; more are refused
+	MaxOpenBulkJobs     int           // bulk ones
+	InteractiveWindows  int           // of interactive jobs in Kafka; further jobs wait in the job store
+	BulkWindows         int           // of bulk jobs
 	MaxUploads          int           // requests that submit at once
 	MaxUploadsPerClient int           // of one client address
 	MaxStreams          int           // event streams at once
@@ -86,7 +89,7 @@ type Deps struct {
 	LogRead <-chan struct{}
 	// Room refuses more bytes of audio, with an error that wraps ErrNoRoom. It is asked often and must be quick. nil = there is always room.
 	Room func(bytes int64) error
-	// Wake is called when the outbox has new records.
+	// Wake is called when the outbox has new records or a job waits.
 	Wake    func()
 	Metrics Metrics
 	Models  []client.Model

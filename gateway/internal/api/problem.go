@@ -132,8 +132,6 @@ func (a *API) fail(ctx context.Context, err error) error {
 		return again(http.StatusInsufficientStorage, codeStorageFull, roomAfter, "a disk of the gateway is full; nothing of the request was kept")
 	case errors.Is(err, store.ErrOpen):
 		return problem(http.StatusConflict, codeJobOpen, "the job has not ended; cancel it first, and delete it when it has ended")
-	case errors.Is(err, store.ErrTooManyJobs):
-		return again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs have not ended yet, which is the limit", a.limits.MaxOpenJobs)
 	case errors.Is(err, store.ErrKeyInFlight):
 		return again(http.StatusConflict, codeIdempotencyInFlight, 1, "a request with this Idempotency-Key is still being handled")
 	case errors.As(err, &maxBytes):

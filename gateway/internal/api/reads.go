@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -160,7 +161,7 @@ func (a *API) peek(ctx context.Context, id string) (store.Job, error) {
 
 func (a *API) registerCancel() {
 	op := a.operation("cancel-job", http.MethodPost, "/v1/jobs/{id}/cancel", "Cancel a job",
-		"Work not yet started is never done; its questions end as cancelled. Cancelling again, or cancelling a job that has ended, changes nothing. "+
+		"Work not yet started is never done; its questions end as cancelled. A job that still waits for its turn ends at once, and no stage hears of it. Cancelling again, or cancelling a job that has ended, changes nothing. "+
 			"The state in the answer tells which it was.")
 	op.DefaultStatus = http.StatusAccepted
 	huma.Register(a.huma, op, a.cancel)
@@ -175,7 +176,11 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
-	if j, err = a.deps.Store.Cancel(ctx, j.ID, []event.Record{rec}); err != nil {
+	ends, err := a.ends(ctx, j)
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	if j, err = a.deps.Store.Cancel(ctx, j.ID, []event.Record{rec}, ends); err != nil {
 		return nil, a.fail(ctx, err)
 	}
 	a.deps.Wake()
@@ -196,6 +201,18 @@ func (a *API) registerDelete() {
 		}
 		return nil, nil
 	})
+}
+
+// ends are the outcomes of a cancelled job that no stage knows of, so that none will write them.
+func (a *API) ends(ctx context.Context, j store.Job) ([]event.Record, error) {
+	if !j.Waiting {
+		return nil, nil
+	}
+	whole, err := a.deps.Store.Get(ctx, j.ID) // with its questions
+	if err != nil {
+		return nil, err
+	}
+	return outbox.FailedOutcomes(ctx, whole, event.Failure{Code: event.CodeCancelled, Message: "job cancelled"})
 }
 
 // makeCursor makes an opaque cursor. The kind keeps a cursor of one list out of another.

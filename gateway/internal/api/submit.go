@@ -20,15 +20,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
-
-// source is the gateway's name as the sender of records.
-const source = "gateway"
 
 var idempotencyPattern = regexp.MustCompile(`^[\x21-\x7e]{1,200}$`)
 
@@ -157,13 +155,20 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	if err != nil {
 		return nil, err
 	}
-	job, err := a.accept(ctx, req.Submission, audio, store.CreateOptions{
-		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL), MaxOpen: a.limits.MaxOpenJobs,
-	})
-	if errors.Is(err, store.ErrClaimExpired) {
-		return nil, store.ErrKeyInFlight
+	opts := store.CreateOptions{
+		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL),
+		MaxOpen: a.limits.MaxOpenJobs, MaxWindows: a.limits.InteractiveWindows, Submitter: service.Client(raw.r.RemoteAddr),
 	}
-	if err != nil {
+	if req.Lane == event.LaneBulk {
+		opts.MaxOpen, opts.MaxWindows = a.limits.MaxOpenBulkJobs, a.limits.BulkWindows
+	}
+	job, err := a.accept(ctx, req.Submission, audio, opts)
+	switch {
+	case errors.Is(err, store.ErrClaimExpired):
+		return nil, store.ErrKeyInFlight
+	case errors.Is(err, store.ErrTooManyJobs):
+		return nil, again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs of this lane have not ended yet, which is the limit", opts.MaxOpen)
+	case err != nil:
 		return nil, err
 	}
 	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: jobView(job, a.deps.Hub.Progress(job.ID))}, nil
@@ -299,7 +304,7 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 
 // encode makes a record that carries the request's trace.
 func (a *API) encode(ctx context.Context, msg proto.Message) (event.Record, error) {
-	rec, err := event.Encode(source, msg)
+	rec, err := event.Encode(outbox.Source, msg)
 	if err != nil {
 		return event.Record{}, err
 	}

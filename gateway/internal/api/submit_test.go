@@ -344,6 +344,26 @@ func TestIdempotencyRace(t *testing.T) {
 	require.Len(t, r.outbox(), 1)
 }
 
+// TestLanes: the lane left out is the interactive one, and what is no lane is refused.
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	send := func(lane string) (client.Job, error) {
+		sub := client.Submission{Questions: []string{"q"}, Options: client.Options{Lane: lane}}
+		return r.client.Submit(t.Context(), sub, &client.Upload{Name: "a", Reader: strings.NewReader("RIFF")}, client.SubmitOptions{IdempotencyKey: "one"})
+	}
+	first, err := send("")
+	require.NoError(t, err)
+	same, err := send(event.LaneInteractive)
+	require.NoError(t, err)
+	require.Equal(t, first.ID, same.ID)
+	require.True(t, same.IdempotentReply)
+	_, err = send("fast")
+	var problem *client.Problem
+	require.ErrorAs(t, err, &problem)
+	require.Equal(t, "lane_unknown", problem.Code)
+}
+
 // TestKeyInFlight: while an upload is still coming, its key is taken; when its sender goes away, the
 // key comes free.
 func TestKeyInFlight(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -29,7 +30,7 @@ func (r *Reaper) Dead(ctx context.Context, rec event.Record) {
 			return
 		}
 		r.deps.Log.WarnContext(ctx, "ending the job of a dead letter is incomplete", slog.String("job_id", id), slog.Any("error", err))
-		if errors.Is(err, errUnpublishable) {
+		if errors.Is(err, outbox.ErrUnpublishable) {
 			return
 		}
 		timer := time.NewTimer(deadRetry)

@@ -7,13 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
-
-// Source is the reaper's name as the sender of records.
-const Source = "gateway"
 
 // Store is the part of the job store that the reaper uses; *store.SQL is one.
 type Store interface {
@@ -70,9 +68,6 @@ func (c *Config) setDefaults() {
 		c.Batch = 100
 	}
 }
-
-// errUnpublishable says that no record can be made of a stored job, now or later.
-var errUnpublishable = errors.New("job cannot be published")
 
 // again is when a job that was given up is given up once more if its outcomes have not been recorded by then.
 const again = time.Minute
@@ -186,7 +181,7 @@ func (r *Reaper) republish(ctx context.Context, idle store.Idle) error {
 	if err != nil {
 		return err
 	}
-	rec, err := record(ctx, job)
+	rec, err := outbox.JobRecord(ctx, job)
 	if err != nil {
 		return err
 	}
@@ -198,16 +193,6 @@ func (r *Reaper) republish(ctx context.Context, idle store.Idle) error {
 	return nil
 }
 
-// record is the job's record, in the job's trace.
-func record(ctx context.Context, job store.Job) (event.Record, error) {
-	rec, err := event.Encode(Source, event.NewJob(job.JobSpec))
-	if err != nil {
-		return event.Record{}, fmt.Errorf("making the record of job %s: %w: %w", job.ID, errUnpublishable, err)
-	}
-	rec.Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), rec.Headers)
-	return rec, nil
-}
-
 // end publishes an outcome for every question of the job, as a stage does that gives the job up as a whole: the recorder writes it for
 // each window that has none. Going by the log, it comes after all answers that were published before it, and the first outcome stands.
 func (r *Reaper) end(ctx context.Context, id string, why func(store.Job) event.Failure) error {
@@ -215,18 +200,10 @@ func (r *Reaper) end(ctx context.Context, id string, why func(store.Job) event.F
 	if err != nil || job.State.Terminal() {
 		return err
 	}
-	rec, err := record(ctx, job)
+	failure := why(job)
+	outcomes, err := outbox.FailedOutcomes(ctx, job, failure)
 	if err != nil {
 		return err
-	}
-	failure := why(job)
-	failure.TraceID = job.TraceID
-	outcomes, err := event.FailedOutcomes(Source, rec, failure)
-	if err != nil {
-		return fmt.Errorf("ending job %s: %w", id, err)
-	}
-	for i := range outcomes {
-		outcomes[i].Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), outcomes[i].Headers)
 	}
 	if err := r.deps.Publisher.Publish(ctx, outcomes...); err != nil {
 		return fmt.Errorf("ending job %s: %w", id, err)

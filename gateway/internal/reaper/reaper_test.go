@@ -188,7 +188,7 @@ func TestEndsCancelledJobs(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.create("j1", time.Hour, "q")
 		r.plan("j1", 3, 1)
-		_, err := r.jobs.Cancel(t.Context(), "j1", nil)
+		_, err := r.jobs.Cancel(t.Context(), "j1", nil, nil)
 		require.NoError(t, err)
 		r.pass(14 * time.Second)
 		require.Equal(t, store.Cancelling, r.job("j1").State)

@@ -30,7 +30,7 @@ func (s *SQL) Adopt(ctx context.Context, job Job) (Adopted, error) {
 			return err
 		}
 		out.New = true
-		return insertWithQuestions(ctx, tx, job, s.now())
+		return insertWithQuestions(ctx, tx, job, "", s.now())
 	})
 	if err != nil {
 		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, refused(err))

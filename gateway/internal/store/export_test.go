@@ -22,3 +22,8 @@ func (s *SQL) Pragma(ctx context.Context, text string) error {
 
 // Refused marks the errors that are a record's own fault.
 func Refused(err error) error { return refused(err) }
+
+// AdmissionQueries are the questions of admission, each with the index that answers it.
+func AdmissionQueries() map[string]string {
+	return map[string]string{waitingAfter: "jobs_waiting", waitingUpTo: "jobs_waiting", anyWaiting: "jobs_waiting", windowsInWork: "jobs_admitted"}
+}

@@ -14,7 +14,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults, admitted_ms`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -23,23 +23,34 @@ type CreateOptions struct {
 	Fingerprint string
 	// KeepUntil is when the key may be forgotten.
 	KeepUntil time.Time
-	// MaxOpen refuses the job with ErrTooManyJobs when that many jobs made by Create are open; 0 = no limit. Adopted jobs do not count:
+	// MaxOpen refuses the job with ErrTooManyJobs when that many jobs of its lane made by Create are open; 0 = no limit. Adopted jobs do not count:
 	// a catalogue fed by another producer must not shut people out.
 	MaxOpen int
+	// MaxWindows is how many windows of the job's lane may be in Kafka; 0 = no bound. With more, the job waits until Admit takes it.
+	MaxWindows int
+	// Submitter is who takes turns with other submitters while jobs wait.
+	Submitter string
 }
 
 // Create writes the job, its questions and the outbox records in one transaction, so that neither
-// the job nor its publication can exist without the other.
+// the job nor its publication can exist without the other. A job for which the lane has no room waits, and its records are not written.
 func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts CreateOptions) error {
 	err := s.inTx(ctx, func(tx *tx) error {
-		if err := checkOpen(ctx, tx, opts.MaxOpen); err != nil {
+		if err := checkOpen(ctx, tx, laneOf(job), opts.MaxOpen); err != nil {
 			return err
 		}
-		if err := insertWithQuestions(ctx, tx, job, s.now()); err != nil {
+		room, err := hasRoom(ctx, tx, laneOf(job), opts.MaxWindows)
+		if err != nil {
 			return err
 		}
-		if err := enqueue(ctx, tx, outbox, job.Created); err != nil {
+		job.Waiting = !room
+		if err := insertWithQuestions(ctx, tx, job, opts.Submitter, s.now()); err != nil {
 			return err
+		}
+		if room {
+			if err := enqueue(ctx, tx, outbox, job.Created); err != nil {
+				return err
+			}
 		}
 		return settleClaim(ctx, tx, job.ID, opts)
 	})
@@ -49,8 +60,8 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 	return nil
 }
 
-func insertWithQuestions(ctx context.Context, tx *tx, job Job, now time.Time) error {
-	if err := insertJob(ctx, tx, job, now); err != nil {
+func insertWithQuestions(ctx context.Context, tx *tx, job Job, submitter string, now time.Time) error {
+	if err := insertJob(ctx, tx, job, submitter, now); err != nil {
 		return err
 	}
 	for i, text := range job.Questions {
@@ -61,20 +72,25 @@ func insertWithQuestions(ctx context.Context, tx *tx, job Job, now time.Time) er
 	if job.adopted {
 		return nil
 	}
-	_, err := tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs)
+	_, err := tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs(laneOf(job)))
 	return err
 }
 
-// openJobs names the counter of open jobs that Create made. It is kept with each job's first and last write, because counting the rows
+// openJobs names the counter of a lane's open jobs that Create made. It is kept with each job's first and last write, because counting the rows
 // would hold the only writer for longer the more jobs are open.
-const openJobs = "open_jobs"
+func openJobs(lane string) string {
+	if lane == event.LaneBulk {
+		return "open_jobs.bulk"
+	}
+	return "open_jobs"
+}
 
-func checkOpen(ctx context.Context, tx *tx, maxOpen int) error {
+func checkOpen(ctx context.Context, tx *tx, lane string, maxOpen int) error {
 	if maxOpen <= 0 {
 		return nil
 	}
 	var open int
-	if err := tx.row(ctx, `SELECT n FROM counters WHERE name = ?`, openJobs).Scan(&open); err != nil {
+	if err := tx.row(ctx, `SELECT n FROM counters WHERE name = ?`, openJobs(lane)).Scan(&open); err != nil {
 		return err
 	}
 	if open >= maxOpen {
@@ -83,7 +99,7 @@ func checkOpen(ctx context.Context, tx *tx, maxOpen int) error {
 	return nil
 }
 
-func insertJob(ctx context.Context, tx *tx, j Job, now time.Time) error {
+func insertJob(ctx context.Context, tx *tx, j Job, submitter string, now time.Time) error {
 	spans, err := json.Marshal(j.Spans)
 	if err != nil {
 		return err
@@ -96,11 +112,16 @@ func insertJob(ctx context.Context, tx *tx, j Job, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	at := now
+	if j.Waiting {
+		at = time.Time{}
+	}
+	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms, lane, submitter, expected_windows)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(now))
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at),
+		millis(now), laneOf(j), submitter, expectedWindows(j))
 	return err
 }
 
@@ -109,10 +130,10 @@ type scanner interface{ Scan(dest ...any) error }
 func scanJob(row scanner) (Job, error) {
 	var j Job
 	var audioKey, spans, decode, options, faults string
-	var created, deadline, planned, first, cancel, ended int64
+	var created, deadline, planned, first, cancel, ended, admitted int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults)
+		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults, &admitted)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}
@@ -121,6 +142,7 @@ func scanJob(row scanner) (Job, error) {
 	}
 	j.Created, j.Deadline, j.Planned = fromMillis(created), fromMillis(deadline), fromMillis(planned)
 	j.FirstOutcome, j.CancelAsked, j.Ended = fromMillis(first), fromMillis(cancel), fromMillis(ended)
+	j.Waiting = admitted == 0
 	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options),
 		json.Unmarshal([]byte(faults), &j.Faults))
 }
@@ -206,10 +228,10 @@ func (s *SQL) List(ctx context.Context, q ListQuery) ([]Job, error) {
 	return jobs, nil
 }
 
-// Cancel marks an open job as cancelling and puts the records (the control record) into the outbox,
-// in one transaction. It returns the job as it then is. A job that has ended, or that is being
-// cancelled already, is returned unchanged.
-func (s *SQL) Cancel(ctx context.Context, id string, outbox []event.Record) (Job, error) {
+// Cancel marks an open job as cancelling and puts records into the outbox, in one transaction: stop (the control record) for a job that the
+// stages may know, ends (the job's outcomes) for a job that waits, which is never admitted then. It returns the job as it then is. A job
+// that has ended, or that is being cancelled already, is returned unchanged.
+func (s *SQL) Cancel(ctx context.Context, id string, stop, ends []event.Record) (Job, error) {
 	var job Job
 	err := s.inTx(ctx, func(tx *tx) error {
 		now := s.now()
@@ -219,7 +241,7 @@ func (s *SQL) Cancel(ctx context.Context, id string, outbox []event.Record) (Job
 			return err
 		}
 		if n > 0 {
-			if err := enqueue(ctx, tx, outbox, now); err != nil {
+			if err := withdraw(ctx, tx, id, stop, ends, now); err != nil {
 				return err
 			}
 		}
@@ -230,6 +252,17 @@ func (s *SQL) Cancel(ctx context.Context, id string, outbox []event.Record) (Job
 		return Job{}, fmt.Errorf("cancelling job %.64q: %w", id, err)
 	}
 	return job, nil
+}
+
+func withdraw(ctx context.Context, tx *tx, id string, stop, ends []event.Record, now time.Time) error {
+	n, err := tx.exec(ctx, `UPDATE jobs SET admitted_ms = ?, active_ms = ? WHERE job_id = ? AND admitted_ms = 0`, millis(now), millis(now), id)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return enqueue(ctx, tx, ends, now)
+	}
+	return enqueue(ctx, tx, stop, now)
 }
 
 // AudioInUse tells whether an open job needs the audio under that blob key; a sweep must keep it.

@@ -43,8 +43,8 @@ func (s *SQL) Overdue(ctx context.Context, due, again time.Time, limit int) ([]s
 	return ids, nil
 }
 
-// Idle returns up to limit open jobs that have not come forward since then. A job with a record in the outbox is not idle: the broker has
-// not been given that record yet.
+// Idle returns up to limit open jobs that have not come forward since then. A job that waits to be admitted is not idle, nor is one with a record
+// in the outbox: the broker has not been given that record yet.
 func (s *SQL) Idle(ctx context.Context, since time.Time, limit int) ([]Idle, error) {
 	var jobs []Idle
 	err := s.queryRead(ctx, func(rows *sql.Rows) error {
@@ -52,7 +52,7 @@ func (s *SQL) Idle(ctx context.Context, since time.Time, limit int) ([]Idle, err
 		err := rows.Scan(&j.ID, &j.Republished)
 		jobs = append(jobs, j)
 		return err
-	}, `SELECT job_id, republished FROM jobs WHERE ended_ms = 0 AND active_ms < ? AND given_up_ms < ?
+	}, `SELECT job_id, republished FROM jobs WHERE ended_ms = 0 AND admitted_ms > 0 AND active_ms < ? AND given_up_ms < ?
 		AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.job_id = jobs.job_id) LIMIT ?`, millis(since), millis(since), limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading idle jobs: %w", err)

@@ -27,7 +27,7 @@ func TestOverdueJobs(t *testing.T) {
 			create(t, s, j)
 		}
 		finish(t, s, "ended", 1, 1)
-		_, err := s.Cancel(ctx, "cancelled", nil)
+		_, err := s.Cancel(ctx, "cancelled", nil, nil)
 		require.NoError(t, err)
 		overdue := func(due, again time.Time) []string {
 			ids, err := s.Overdue(ctx, due, again, 10)

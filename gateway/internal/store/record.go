@@ -263,17 +263,19 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 		}
 	}
 	if rec.JustEnded && !job.adopted {
-		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n - 1 WHERE name = ?`, openJobs); err != nil {
+		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n - 1 WHERE name = ?`, openJobs(laneOf(*job))); err != nil {
 			return err
 		}
 	}
+	// What is planned or ended waits no more: Admit must not publish it, not even when it is opened again.
+	known := job.Waiting && !job.Planned.IsZero()
 	forward := rec.New > 0 || job.Planned.Equal(r.now)
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
 		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?,
-		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
+		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, admitted_ms = CASE WHEN ? THEN ? ELSE admitted_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
 		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq,
-		forward, millis(r.now), forward, job.ID)
+		forward, millis(r.now), known, millis(r.now), forward, job.ID)
 	return err
 }
 

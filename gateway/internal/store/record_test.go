@@ -190,7 +190,7 @@ func TestFinalStates(t *testing.T) {
 			each(t, func(t *testing.T, s *store.SQL) {
 				create(t, s, newJob("j1", "q"))
 				if tc.cancel {
-					_, err := s.Cancel(t.Context(), "j1", nil)
+					_, err := s.Cancel(t.Context(), "j1", nil, nil)
 					require.NoError(t, err)
 				}
 				entries := []store.Entry{{Plan: plan("j1", 3, 1)}}
@@ -354,7 +354,7 @@ func TestRecordBesideCancel(t *testing.T) {
 				}
 			})
 			wg.Go(func() {
-				_, err := s.Cancel(t.Context(), id, []event.Record{{Topic: "control", Key: id}})
+				_, err := s.Cancel(t.Context(), id, []event.Record{{Topic: "control", Key: id}}, nil)
 				require.NoError(t, err)
 			})
 		}

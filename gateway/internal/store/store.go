@@ -77,6 +77,8 @@ type Job struct {
 	lastSeq int
 	// adopted: another producer published the job.
 	adopted bool
+	// Waiting: the job has not been admitted to Kafka, and no stage knows of it.
+	Waiting bool
 }
 
 // NewJob is a job that has just been asked for.

@@ -141,7 +141,7 @@ func TestCancel(t *testing.T) {
 		create(t, s, newJob("j1", "q"))
 		control := []event.Record{{Topic: "control", Key: "j1"}}
 		for range 2 {
-			j, err := s.Cancel(t.Context(), "j1", control)
+			j, err := s.Cancel(t.Context(), "j1", control, nil)
 			require.NoError(t, err)
 			require.Equal(t, store.Cancelling, j.State)
 			require.False(t, j.CancelAsked.IsZero())
@@ -158,10 +158,10 @@ func TestCancel(t *testing.T) {
 		res := record(t, s, store.Entry{Outcome: outcome("j1", 0, 0, eventpb.State_STATE_CANCELLED)})
 		require.Equal(t, store.Cancelled, res[0].Job.State)
 
-		j, err = s.Cancel(t.Context(), "j1", control)
+		j, err = s.Cancel(t.Context(), "j1", control, nil)
 		require.NoError(t, err)
 		require.Equal(t, store.Cancelled, j.State)
-		_, err = s.Cancel(t.Context(), "none", control)
+		_, err = s.Cancel(t.Context(), "none", control, nil)
 		require.ErrorIs(t, err, store.ErrNotFound)
 		pending, err = s.Pending(t.Context(), 10)
 		require.NoError(t, err)

@@ -129,7 +129,7 @@ func (r *recording) reopen(ctx context.Context, job *Job, plan *eventpb.JobPlan)
 		}
 	}
 	if !job.Ended.IsZero() && !job.adopted {
-		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs); err != nil {
+		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs(laneOf(*job))); err != nil {
 			return false, err
 		}
 	}

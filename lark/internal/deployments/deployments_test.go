@@ -423,6 +423,7 @@ func recordAll(ctx context.Context) {
 	ledger.Outcome(ctx, "answered", "", "hit")
 	ledger.JobAccepted(ctx)
 	ledger.Backlog(ctx, 1, 1, time.Second)
+	ledger.Waiting(ctx, "bulk", 1)
 	ledger.Republished(ctx)
 	ledger.JobEnded(ctx, "succeeded", time.Second)
 	ledger.OutboxPending(ctx, 1)

@@ -2,13 +2,13 @@ package chunkersvc
 
 import (
 	"context"
-	"math"
 	"runtime"
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/event"
@@ -63,7 +63,7 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 	step := w.Step(handle.Stage, nil)
 	return w.Serve(ctx, worker.Work{
 		Step: step, Topic: event.TopicJobs, Concurrency: concurrency, RecordBytes: perTrack,
-		Output: event.TopicWindows, OutputBytes: pcmBytes(w.Bundle.Encoder.SpanS),
+		Output: event.TopicWindows, OutputBytes: pcmBytes(w.Bundle),
 		Open: func(context.Context, func(string)) (worker.Opened, error) { return open(&cfg, decoder, w, step) },
 	})
 }
@@ -83,8 +83,8 @@ func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Ste
 	return worker.Opened{Handle: h.Handler()}, nil
 }
 
-// pcmBytes is what a window of that many seconds takes as 16-bit samples.
-func pcmBytes(seconds float64) int64 { return 2 * int64(math.Ceil(seconds*plan.SampleRate)) }
+// pcmBytes is what the longest window of a model takes as 16-bit samples.
+func pcmBytes(b *model.Bundle) int64 { return 2 * plan.LongestWindow(plan.HearingOf(b.Encoder)) }
 
 // memoryOf is what one track may take: here, and in ffmpeg if that is there to be used.
 func memoryOf(d *audio.Decoder) int64 {

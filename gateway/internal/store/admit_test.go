@@ -1,0 +1,217 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+// bulkJob is a job of one window in the bulk lane, without a deadline.
+func bulkJob(id string) store.Job {
+	j := newJob(id, "q")
+	j.Lane, j.Plan, j.Spans, j.Deadline = event.LaneBulk, event.PlanAuto, nil, time.Time{}
+	return j
+}
+
+func recordOf(j store.Job) (event.Record, error) {
+	return event.Record{Topic: "jobs", Key: j.ID + " " + strings.Join(j.Questions, ",")}, nil
+}
+
+// submit creates a job of the submitter where the lane may have so many windows in Kafka.
+func submit(t *testing.T, s *store.SQL, job store.Job, submitter string, most int) {
+	t.Helper()
+	rec, err := recordOf(job)
+	require.NoError(t, err)
+	require.NoError(t, s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{MaxWindows: most, Submitter: submitter}))
+}
+
+// sent are the keys of what is in the outbox, which it empties.
+func sent(t *testing.T, s *store.SQL) (keys []string) {
+	t.Helper()
+	pending, err := s.Pending(t.Context(), 1000)
+	require.NoError(t, err)
+	for _, o := range pending {
+		keys = append(keys, o.Record.Key)
+	}
+	require.NoError(t, s.Sent(t.Context(), pending))
+	return keys
+}
+
+// admit admits jobs of the bulk lane and returns the keys of their records.
+func admit(t *testing.T, s *store.SQL, most, limit int, after string) (keys []string, last string) {
+	t.Helper()
+	n, last, err := s.Admit(t.Context(), store.Admission{Lane: event.LaneBulk, After: after, MaxWindows: most, Limit: limit, Record: recordOf})
+	require.NoError(t, err)
+	keys = sent(t, s)
+	require.Len(t, keys, n)
+	return keys, last
+}
+
+func TestJobsWaitWhileTheirLaneIsFull(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		for i := range 5 {
+			submit(t, s, bulkJob(fmt.Sprint("j", i)), "", 2)
+		}
+		require.Equal(t, []string{"j0 q", "j1 q"}, sent(t, s))
+		n, err := s.Waiting(t.Context(), event.LaneBulk)
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+		submit(t, s, newJob("person", "q"), "", 2)
+		require.Equal(t, []string{"person q"}, sent(t, s), "the other lane is free")
+		j, err := s.Get(t.Context(), "j2")
+		require.NoError(t, err)
+		require.True(t, j.Waiting)
+		require.Equal(t, store.Queued, j.State)
+
+		keys, _ := admit(t, s, 2, 10, "")
+		require.Empty(t, keys)
+		finish(t, s, "j1", 3, 1)
+		keys, _ = admit(t, s, 2, 10, "")
+		require.Equal(t, []string{"j2 q"}, keys, "an ended job makes room")
+		record(t, s, all("j2", 4, 1, 1)[:3]...) // planned, and two of its four windows answered
+		keys, _ = admit(t, s, 4, 10, "")
+		require.Equal(t, []string{"j3 q"}, keys, "one window of j0 and two of j2 leave room for one")
+		keys, _ = admit(t, s, 100, 10, "")
+		require.Equal(t, []string{"j4 q"}, keys)
+		submit(t, s, bulkJob("last"), "", 100)
+		require.Equal(t, []string{"last q"}, sent(t, s))
+	})
+}
+
+func TestAJobCountsForTheWindowsThatAreExpected(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		explicit, whole := bulkJob("explicit"), bulkJob("whole")
+		explicit.Plan, explicit.Spans = event.PlanExplicit, make([]event.Span, 4)
+		whole.Plan = event.PlanAll
+		submit(t, s, whole, "", 1)
+		submit(t, s, bulkJob("waits"), "", 12)
+		require.Equal(t, []string{"whole q"}, sent(t, s), "a track has about twelve windows")
+		finish(t, s, "whole", 1, 1)
+		keys, _ := admit(t, s, 12, 10, "")
+		require.Equal(t, []string{"waits q"}, keys)
+		submit(t, s, explicit, "", 2)
+		submit(t, s, bulkJob("also"), "", 5)
+		require.Equal(t, []string{"explicit q"}, sent(t, s))
+	})
+}
+
+func TestSubmittersTakeTurns(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		submit(t, s, bulkJob("a0"), "a", 1)
+		sent(t, s)
+		for i := 1; i < 6; i++ {
+			submit(t, s, bulkJob(fmt.Sprint("a", i)), "a", 1)
+		}
+		submit(t, s, bulkJob("b1"), "b", 1)
+		submit(t, s, bulkJob("b2"), "b", 1)
+		submit(t, s, bulkJob("c1"), "c", 1)
+		keys, last := admit(t, s, 100, 4, "a")
+		require.Equal(t, []string{"b1 q", "c1 q", "a1 q", "b2 q"}, keys)
+		require.Equal(t, "b", last)
+		keys, _ = admit(t, s, 100, 100, last)
+		require.Equal(t, []string{"a2 q", "a3 q", "a4 q", "a5 q"}, keys)
+	})
+}
+
+func TestCancellingAJobThatWaitsCostsNothing(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		submit(t, s, bulkJob("j1"), "", 1)
+		submit(t, s, bulkJob("j2"), "", 1)
+		sent(t, s)
+		stop, ends := []event.Record{{Topic: "control", Key: "stop"}}, []event.Record{{Topic: "answers", Key: "ends"}}
+		for id, want := range map[string]string{"j1": "stop", "j2": "ends"} {
+			j, err := s.Cancel(t.Context(), id, stop, ends)
+			require.NoError(t, err)
+			require.Equal(t, store.Cancelling, j.State)
+			require.Equal(t, []string{want}, sent(t, s))
+		}
+		keys, _ := admit(t, s, 100, 100, "")
+		require.Empty(t, keys, "no stage hears of it")
+	})
+}
+
+func TestWhatCannotBeAdmittedHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		now := created
+		s.SetNow(func() time.Time { return now })
+		submit(t, s, bulkJob("first"), "", 1)
+		late, givenUp := bulkJob("late"), bulkJob("given up")
+		late.Deadline = created.Add(time.Second)
+		for _, j := range []store.Job{late, givenUp, bulkJob("odd"), bulkJob("good")} {
+			submit(t, s, j, "", 1)
+		}
+		sent(t, s)
+		require.NoError(t, s.GiveUp(t.Context(), "given up"))
+		now = created.Add(time.Hour)
+		idle, err := s.Idle(t.Context(), now, 10)
+		require.NoError(t, err)
+		require.Equal(t, []store.Idle{{ID: "first"}}, idle, "who waits is not idle")
+		n, _, err := s.Admit(t.Context(), store.Admission{
+			Lane: event.LaneBulk, MaxWindows: 100, Limit: 100, Record: func(j store.Job) (event.Record, error) {
+				if j.ID == "odd" {
+					return event.Record{}, errors.New("no record can be made of it")
+				}
+				return recordOf(j)
+			},
+		})
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.Equal(t, []string{"good q"}, sent(t, s))
+		idle, err = s.Idle(t.Context(), now.Add(time.Hour), 10)
+		require.NoError(t, err)
+		require.Contains(t, idle, store.Idle{ID: "odd"}, "the reaper ends it")
+	})
+}
+
+func TestOpenJobsAreLimitedLaneByLane(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		opts := store.CreateOptions{MaxOpen: 1}
+		require.NoError(t, s.Create(t.Context(), bulkJob("j1"), nil, opts))
+		require.ErrorIs(t, s.Create(t.Context(), bulkJob("j2"), nil, opts), store.ErrTooManyJobs)
+		require.NoError(t, s.Create(t.Context(), newJob("person", "q"), nil, opts), "a catalogue shuts nobody out")
+		finish(t, s, "j1", 1, 1)
+		require.NoError(t, s.Create(t.Context(), bulkJob("j2"), nil, opts))
+	})
+}
+
+// The questions that each submission asks of the database must not take longer the more jobs wait.
+func TestWaitingJobsAreFoundByIndex(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	s := open(t, "sqlite://"+path)
+	submit(t, s, bulkJob("j"), "", 1)
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	for query, index := range store.AdmissionQueries() {
+		rows, err := db.QueryContext(context.WithoutCancel(t.Context()), "EXPLAIN QUERY PLAN "+strings.ReplaceAll(query, "?", "'1'"))
+		require.NoError(t, err)
+		var plan []string
+		for rows.Next() {
+			var a, b, c any
+			var step string
+			require.NoError(t, rows.Scan(&a, &b, &c, &step))
+			plan = append(plan, step)
+		}
+		require.NoError(t, rows.Err())
+		require.NoError(t, rows.Close())
+		require.Contains(t, strings.Join(plan, "\n"), index, query)
+		require.NotContains(t, strings.Join(plan, "\n"), "TEMP B-TREE", query)
+	}
+}
