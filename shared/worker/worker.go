@@ -119,7 +119,8 @@ type Work struct {
 	Unordered bool
 	// Concurrency is how many records are handled at once.
 	Concurrency int
-	// RecordBytes is the most memory that one record in hand takes. At most InFlight records are in hand; 0 means Concurrency.
+	// RecordBytes is the most memory that handling one record takes. At most InFlight records are handled or wait for a handler, and two more
+	// are about to be or have been; 0 means Concurrency.
 	RecordBytes int64
 	InFlight    int
 	// Output is the topic of the next stage, in any lane, and OutputBytes what a record there means in the object store. The stage runs
@@ -150,10 +151,10 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 	load := newLoader(w.Bundle, w.parts, work.Open, w.Log)
 	runner, err := stage.New(stage.Config{
 		Stage: work.Stage, Topics: event.InLanes(work.Topic), Concurrency: work.Concurrency, Unordered: work.Unordered,
-		// One record more, for the interactive lane: it is begun as soon as any handler has ended.
-		MaxInFlightBytes: (work.inFlight() + 1) * work.RecordBytes, ReservedBytes: work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
+		// Two records more than are handled: one whose outputs are being published, and one that the interactive lane can always begin with.
+		MaxInFlightBytes: (work.inFlight() + 2) * work.RecordBytes, ReservedBytes: work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
 		Partitions: w.common.KafkaPartitions,
-		Output: work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
+		Output:     work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },

@@ -6,8 +6,8 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
-	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
