@@ -58,21 +58,26 @@ func (m *meter) one(ctx context.Context, question string, span client.Span) (cli
 	if err != nil {
 		return client.Outcome{}, 0, err
 	}
+	outcome, err := m.outcome(ctx, job.ID)
+	return outcome, time.Since(began), err
+}
+
+// outcome waits for the end of a job of one window and one question.
+func (m *meter) outcome(ctx context.Context, jobID string) (client.Outcome, error) {
 	var outcome *client.Outcome
-	err = m.gw.Events(ctx, job.ID, "", func(ev client.Event) error {
+	err := m.gw.Events(ctx, jobID, "", func(ev client.Event) error {
 		if ev.Outcome != nil {
 			outcome = ev.Outcome
 		}
 		return nil
 	})
-	took := time.Since(began)
 	switch {
 	case err != nil:
-		return client.Outcome{}, 0, err
+		return client.Outcome{}, err
 	case outcome == nil || outcome.State != client.OutcomeAnswered:
-		return client.Outcome{}, 0, fmt.Errorf("measuring single jobs: job %s was not answered", job.ID)
+		return client.Outcome{}, fmt.Errorf("measuring single jobs: job %s was not answered", jobID)
 	}
-	return *outcome, took, nil
+	return *outcome, nil
 }
 
 // hops asks about windows that were not heard before, so that every stage works, and reads the gaps from the traces.

@@ -334,7 +334,7 @@ func TestFeedIsAnsweredLikeAnyJob(t *testing.T) {
 	require.Equal(t, "1 published, 0 published before, 0 rejected\n", stdout, "with a model of its own it is another job")
 
 	// The job's record is on the topic; published again, it changes nothing.
-	stdout, stderr, code = w.lark(t, "topic", "dump", "lark.jobs.v1", "--key", fed.JobID)
+	stdout, stderr, code = w.lark(t, "topic", "dump", "lark.jobs.bulk.v1", "--key", fed.JobID)
 	require.Zero(t, code, stderr)
 	var dumped struct {
 		Payload struct {
@@ -345,7 +345,7 @@ func TestFeedIsAnsweredLikeAnyJob(t *testing.T) {
 	require.Equal(t, fed.JobID, dumped.Payload.JobID)
 	dump := filepath.Join(w.data, "dump.jsonl")
 	require.NoError(t, os.WriteFile(dump, []byte(stdout), 0o600))
-	stdout, stderr, code = w.lark(t, "topic", "replay", dump, "--topic", "lark.jobs.v1")
+	stdout, stderr, code = w.lark(t, "topic", "replay", dump, "--topic", "lark.jobs.bulk.v1")
 	require.Zero(t, code, stderr)
 	require.Equal(t, "1 published, 0 refused\n", stdout)
 	stdout, _, code = w.lark(t, "topic", "replay", "--json", dump, "--topic", "lark.windows.v1")
@@ -464,6 +464,8 @@ func TestWrongUsage(t *testing.T) {
 		{"serve", "tuba"},
 		{"up", "extra"},
 		{"bench", "pipeline", "--windows", "0"},
+		{"bench", "lanes", "--queued", "1"},
+		{"ask", "--lane", "fast", w.track, "Key?"},
 	} {
 		_, stderr, code := w.lark(t, args...)
 		require.Equal(t, 2, code, args)
