@@ -215,3 +215,22 @@ func TestWaitingJobsAreFoundByIndex(t *testing.T) {
 		require.NotContains(t, strings.Join(plan, "\n"), "TEMP B-TREE", query)
 	}
 }
+
+// A job that ends while it waits is over: it can be deleted, and is never published, not even when it is opened again.
+func TestAJobThatEndsWhileItWaitsIsNeverPublished(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		submit(t, s, bulkJob("first"), "a", 1)
+		submit(t, s, bulkJob("waits"), "a", 1)
+		require.Equal(t, []string{"first q"}, sent(t, s))
+		require.ErrorIs(t, s.Delete(t.Context(), "waits"), store.ErrOpen)
+
+		finish(t, s, "waits", 1, 1)
+		j, err := s.Peek(t.Context(), "waits")
+		require.NoError(t, err)
+		require.False(t, j.Waiting)
+		require.NoError(t, s.Delete(t.Context(), "waits"))
+		keys, _ := admit(t, s, 100, 10, "")
+		require.Empty(t, keys)
+	})
+}
