@@ -9,8 +9,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -98,7 +98,7 @@ func (c *watcher) feed(ctx context.Context) error {
 		return err
 	}
 	spec := event.JobSpec{
-		ID: event.DerivedJobID(fmt.Sprint(c.w.seed), c.job.name), Audio: event.AudioFile{SHA256: sha, Bytes: int64(len(data))},
+		ID: event.DerivedJobID(strconv.FormatUint(c.w.seed, 10), c.job.name), Audio: event.AudioFile{SHA256: sha, Bytes: int64(len(data))},
 		Questions: c.questions(), Plan: event.PlanExplicit, Spans: c.spans(), Created: time.Now(),
 	}
 	if c.job.deadline > 0 {
@@ -226,7 +226,7 @@ func track(n int) []byte {
 	le(uint32(2 * samples))
 	noise := dice(n).stream("track")
 	for range samples {
-		le(int16(noise() >> 50)) //nolint:gosec // 14 bits
+		le(int16(noise() >> 50))
 	}
 	return b.Bytes()
 }

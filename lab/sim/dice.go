@@ -38,12 +38,12 @@ func (d dice) hit(p float64, purpose ...any) bool {
 
 // below gives a number from 0 to below n.
 func (d dice) below(n int, purpose ...any) int {
-	return int(d.roll(purpose...) % uint64(n)) //nolint:gosec // below n, so it fits
+	return int(d.roll(purpose...) % uint64(n))
 }
 
 // between gives a duration from low to below high.
 func (d dice) between(low, high time.Duration, purpose ...any) time.Duration {
-	return low + time.Duration(d.roll(purpose...)%uint64(high-low)) //nolint:gosec // below high, so it fits
+	return low + time.Duration(d.roll(purpose...)%uint64(high-low))
 }
 
 // stream gives a sequence of random numbers, for jitter inside a process.

@@ -4,6 +4,7 @@ package sim
 
 import (
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,10 +34,7 @@ func newFaults(d dice) *faults {
 
 // attempt counts, from 0, how often something was tried.
 func (f *faults) attempt(what ...string) int {
-	key := ""
-	for _, w := range what {
-		key += w + "\x00"
-	}
+	key := strings.Join(what, "\x00")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.attempts[key]

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -80,7 +81,7 @@ func (h *history) each(what string, fn func(entry)) {
 }
 
 func (h *history) commit(c simbroker.Commit) {
-	h.add(entry{who: c.Group, what: committed, detail: fmt.Sprint(c.Offset), commit: &c})
+	h.add(entry{who: c.Group, what: committed, detail: strconv.FormatInt(c.Offset, 10), commit: &c})
 }
 
 // close ends the history: it names the topics of commits and puts what happened at one moment in an order that does not depend on the

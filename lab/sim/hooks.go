@@ -137,7 +137,7 @@ func (q *faultyProducer) Publish(ctx context.Context, recs ...event.Record) erro
 		}
 	}
 	if err == nil {
-		q.killSoon(what, n)
+		q.killSoon(what, n) //nolint:contextcheck // the process dies after the call has ended
 	}
 	return err
 }

@@ -102,7 +102,7 @@ func (w *world) begin(n nemesis) (mend func()) {
 func (w *world) broke(n nemesis) (mend func()) {
 	topics := []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers, event.TopicEvents, event.TopicControl}
 	topic := topics[n.pick%len(topics)]
-	partition := int32(n.pick % 8) //nolint:gosec // below 8
+	partition := int32(n.pick % 8)
 	if topic == event.TopicControl {
 		partition = 0
 	}

@@ -94,8 +94,5 @@ func newJob(d dice, i, models int) job {
 	return j
 }
 
-// expected is how many outcomes the job must have.
-func (j job) expected() int { return j.windows * j.questions }
-
 // stagesAndGateway are the names of everything that can be killed.
 func stagesAndGateway() []string { return append(event.WorkStages(), event.StageRecorder) }

@@ -14,14 +14,14 @@ import (
 // Seeds simulates the seeds, from first to last, several at once, and tells each result as it comes. Its error says that a simulation could
 // not be done, not that it found something. It takes no other seed once ctx has ended. A process may call it once at a time.
 func Seeds(ctx context.Context, first, last uint64, parallel int, o Options, tell func(Result)) (err error) {
-	s, err := newScratch()
+	s, err := newScratch() //nolint:contextcheck // it is made before any simulation
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	var mu sync.Mutex
 	var faults []error
-	outsideTests(func(t *testing.T) {
+	outsideTests(func(t *testing.T) { //nolint:contextcheck // a world has a clock and a life of its own
 		next := first
 		take := func() (seed uint64, ok bool) {
 			mu.Lock()

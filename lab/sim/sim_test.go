@@ -44,8 +44,9 @@ func TestASeedIsRepeated(t *testing.T) {
 
 // TestFaultsAreDecidedByTheSeed: what befalls a record does not depend on what befell others before.
 func TestFaultsAreDecidedByTheSeed(t *testing.T) {
-	require.Equal(t, newPlan(dice(5)), newPlan(dice(5)))
-	require.NotEqual(t, newPlan(dice(5)), newPlan(dice(6)))
+	plan := newPlan(dice(5))
+	require.Equal(t, plan, newPlan(dice(5)))
+	require.NotEqual(t, plan, newPlan(dice(6)))
 	one, two := newFaults(9), newFaults(9)
 	for i := range 100 { // other records come first
 		two.strike(killTaken, strconv.Itoa(i), 0)

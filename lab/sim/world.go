@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,7 @@ func (w *world) kafka(id string) kafka.Config {
 
 // newID gives job ids that are the same in each run of the seed.
 func (w *world) newID() string {
-	return event.DerivedJobID("sim", fmt.Sprint(w.seed), fmt.Sprint(w.ids.Add(1)))
+	return event.DerivedJobID("sim", strconv.FormatUint(w.seed, 10), fmt.Sprint(w.ids.Add(1)))
 }
 
 // common are the settings of every service.

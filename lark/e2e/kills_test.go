@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -27,10 +28,10 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	}
 	seed, err := strconv.ParseUint(os.Getenv("LARK_CHAOS_SEED"), 10, 64)
 	if err != nil {
-		seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("LARK_CHAOS_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // repeatable
+	random := rand.New(rand.NewPCG(seed, 0))
 	s := tester(t)
 	victims := append(workStages(), up.Gateway)
 	if os.Getenv("LARK_E2E_KAFKA") == "" {
@@ -56,7 +57,7 @@ func (s *stack) killUnless(t *testing.T, stage string) {
 	t.Helper()
 	if pid := s.pid(stage); pid > 0 {
 		err := syscall.Kill(pid, syscall.SIGKILL)
-		require.Truef(t, err == nil || err == syscall.ESRCH, "killing %s: %v", stage, err) //nolint:errorlint // a bare errno
+		require.Truef(t, err == nil || errors.Is(err, syscall.ESRCH), "killing %s: %v", stage, err)
 	}
 }
 

@@ -17,7 +17,7 @@ func (c chance) next() uint64 {
 
 // below gives a duration from 0 to below d.
 func (c chance) below(d time.Duration) time.Duration {
-	return time.Duration(c.next() % uint64(max(1, d))) //nolint:gosec // below d, so it fits
+	return time.Duration(c.next() % uint64(max(1, d)))
 }
 
 // backoff is the jittered wait before attempt n+1 (n from 1): base doubling, half to one and a half.

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/larkstream/larkstream/shared/blob"
 )
 
@@ -48,8 +46,8 @@ type guard struct {
 	key   string
 	log   *slog.Logger
 
-	end    atomic.Int64        // of the partition when it was assigned: no earlier owner has had what lies behind
-	turn   *semaphore.Weighted // guards what follows; it may be held for as long as the store does not answer
+	end    atomic.Int64  // of the partition when it was assigned: no earlier owner has had what lies behind
+	turn   chan struct{} // guards what follows; it may be held for as long as the store does not answer
 	mark   mark
 	stored string // the mark as it is in the store
 	opened bool
@@ -65,12 +63,12 @@ func newGuard(store *blob.Store, group string, tp topicPartition, log *slog.Logg
 		log.Warn("the names of group and topic make no object key: a record that kills this stage will not be given up", "key", key)
 		store = nil
 	}
-	return &guard{store: store, key: key, log: log, dead: -1, turn: semaphore.NewWeighted(1)}
+	return &guard{store: store, key: key, log: log, dead: -1, turn: make(chan struct{}, 1)}
 }
 
 func (g *guard) lock() (unlock func()) {
-	_ = g.turn.Acquire(context.Background(), 1) // which never ends
-	return func() { g.turn.Release(1) }
+	g.turn <- struct{}{}
+	return func() { <-g.turn }
 }
 
 // seen notes the end of the partition, as the first fetch tells it. It never waits: the poll of all partitions calls it.

@@ -21,8 +21,8 @@ import (
 // jobIDPattern is what may be looked up; anything else cannot exist.
 var jobIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// cursorPattern is a place in a list: a number, or a number and a job's id.
-var cursorPattern = regexp.MustCompile(`^[0-9]{1,19}(\.[A-Za-z0-9._-]{1,64})?$`)
+// cursorPattern is a place in a list: a number, a number and a job's id, or a partition and an offset.
+var cursorPattern = regexp.MustCompile(`^[0-9]{1,19}(\.[A-Za-z0-9._-]{1,64}|-[0-9]{1,19})?$`)
 
 type jobInput struct {
 	ID string `path:"id" doc:"Job id" maxLength:"64"`

@@ -100,7 +100,7 @@ func (r *Relay) Run(ctx context.Context) error {
 				r.deps.Log.WarnContext(ctx, "outbox waits for the broker", slog.Any("error", err))
 			}
 			backoff = min(max(backoff*2, r.cfg.MinBackoff), r.cfg.MaxBackoff)
-			r.wait(ctx, backoff/2+time.Duration(r.deps.Random()%uint64(backoff/2+1)), nil) //nolint:gosec // below backoff, so it fits
+			r.wait(ctx, backoff/2+time.Duration(r.deps.Random()%uint64(backoff/2+1)), nil)
 		case n < r.cfg.Batch:
 			backoff = 0
 			r.wait(ctx, r.cfg.Idle, r.signal)

@@ -36,7 +36,7 @@ func (r *Recorder) persist(ctx context.Context, write func() error) error {
 		if backoff == minBackoff {
 			r.deps.Log.WarnContext(ctx, "recorder waits for the job store", slog.Any("error", err))
 		}
-		timer := time.NewTimer(backoff/2 + time.Duration(r.deps.Random()%uint64(backoff/2))) //nolint:gosec // below backoff, so it fits
+		timer := time.NewTimer(backoff/2 + time.Duration(r.deps.Random()%uint64(backoff/2)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
