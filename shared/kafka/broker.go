@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/larkstream/larkstream/shared/kafka/internal/parked"
 )
 
 // BrokerConfig is how the embedded broker runs.
@@ -39,6 +41,7 @@ const cleanerBackoff = "300000"
 // Broker is a Kafka-protocol broker inside this process: one node, kept on disk, for one machine.
 type Broker struct {
 	cluster *kfake.Cluster
+	keeper  *parked.Keeper
 	lock    *os.File
 	addr    string
 	close   sync.Once
@@ -54,16 +57,16 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
+	b := &Broker{keeper: parked.New()}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.WithLogger(brokerLog{c.Log}),
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanerBackoff}),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 			l, err := (&net.ListenConfig{}).Listen(context.Background(), network, addr)
-			return guardedListener{l, c.Log}, err
+			return b.keeper.Listen(guardedListener{l, c.Log}), err
 		}),
 	}
-	b := &Broker{}
 	if c.Dir != "" {
 		lock, err := lockFolder(c.Dir)
 		if err != nil {
@@ -81,6 +84,7 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 		return nil, fmt.Errorf("starting broker on %s: %w", addr, err)
 	}
 	b.cluster, b.addr = cluster, cluster.ListenAddrs()[0]
+	b.keeper.Start(cluster)
 	return b, nil
 }
 
@@ -90,6 +94,7 @@ func (b *Broker) Addr() string { return b.addr }
 // Close saves the state, closes the connections and frees the folder. It may be called again.
 func (b *Broker) Close() error {
 	b.close.Do(func() {
+		b.keeper.Close()
 		b.cluster.Close()
 		b.unlock()
 	})

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/larkstream/larkstream/shared/kafka/internal/parked"
 )
 
 // port is where the broker listens on its own network.
@@ -18,6 +20,7 @@ const port = 9092
 // Broker is a broker of one node.
 type Broker struct {
 	cluster  *kfake.Cluster
+	keeper   *parked.Keeper
 	network  kfake.VirtualNetwork
 	onCommit func(Commit)
 }
@@ -35,14 +38,23 @@ type Commit struct {
 // Start makes a broker without topics. onCommit, which may be nil, is called with each commit before the broker takes it; it must not call
 // the broker.
 func Start(onCommit func(Commit)) (*Broker, error) {
-	b := &Broker{onCommit: onCommit}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.ListenFn(b.network.Listen))
+	b := &Broker{onCommit: onCommit, keeper: parked.New()}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.ListenFn(b.listen))
 	if err != nil {
 		return nil, fmt.Errorf("starting broker: %w", err)
 	}
 	b.cluster = cluster
+	b.keeper.Start(cluster)
 	cluster.ControlKey(int16(kmsg.OffsetCommit), b.commits)
 	return b, nil
+}
+
+func (b *Broker) listen(network, addr string) (net.Listener, error) {
+	l, err := b.network.Listen(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return b.keeper.Listen(l), nil
 }
 
 // Addr is the host:port that clients dial.
@@ -62,7 +74,10 @@ func (b *Broker) TopicOf(id [16]byte) string {
 }
 
 // Close ends the broker and all connections.
-func (b *Broker) Close() { b.cluster.Close() }
+func (b *Broker) Close() {
+	b.keeper.Close()
+	b.cluster.Close()
+}
 
 // commits tells of commits and leaves them to the broker.
 func (b *Broker) commits(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the signature is the library's
