@@ -47,11 +47,11 @@ type guard struct {
 	log   *slog.Logger
 
 	end    atomic.Int64  // of the partition when it was assigned: no earlier owner has had what lies behind
+	lost   atomic.Bool   // another instance may own the partition: nothing is stored any more
 	turn   chan struct{} // guards what follows; it may be held for as long as the store does not answer
 	mark   mark
 	stored string // the mark as it is in the store
 	opened bool
-	lost   bool // another instance may own the partition: nothing is stored any more
 	// careful is set after a death of the owner before; dead is the record to give up, or -1.
 	careful bool
 	dead    int64
@@ -191,6 +191,8 @@ func (g *guard) finish(ctx context.Context, offset int64) {
 	if g.dead == offset {
 		g.dead = -1
 	}
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
 	if err := g.save(ctx); err != nil {
 		g.log.WarnContext(ctx, "storing the mark of a partition", "mark", g.key, "error", err)
 	}
@@ -198,7 +200,7 @@ func (g *guard) finish(ctx context.Context, offset int64) {
 
 // save stores the mark if it has changed.
 func (g *guard) save(ctx context.Context) error {
-	if g.lost {
+	if g.lost.Load() {
 		return nil
 	}
 	raw, err := json.Marshal(g.mark)
@@ -215,28 +217,34 @@ func (g *guard) save(ctx context.Context) error {
 	return nil
 }
 
-// close gives the partition back in good order.
+// close gives the partition back in good order. It waits for the store no longer than markTimeout, because a rebalance waits for it.
 func (g *guard) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()
-	defer g.lock()()
-	if g.store == nil || !g.opened || g.lost {
-		return
-	}
 	var err error
-	if g.mark = (mark{Suspects: g.mark.Suspects}); len(g.mark.Suspects) == 0 {
-		err = g.store.Delete(ctx, g.key)
-	} else {
-		err = g.save(ctx)
+	select {
+	case g.turn <- struct{}{}:
+		err = g.clear(ctx)
+		<-g.turn
+	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
-	g.lost = true
+	g.lose()
 	if err != nil { // the next owner takes it for a death and is careful, no more
 		g.log.WarnContext(ctx, "clearing the mark of a partition", "mark", g.key, "error", err)
 	}
 }
 
-// lose forbids to store anything: another instance may own the partition.
-func (g *guard) lose() {
-	defer g.lock()()
-	g.lost = true
+// clear removes the mark, but for suspects that were not tried.
+func (g *guard) clear(ctx context.Context) error {
+	if g.store == nil || !g.opened || g.lost.Load() {
+		return nil
+	}
+	if g.mark = (mark{Suspects: g.mark.Suspects}); len(g.mark.Suspects) > 0 {
+		return g.save(ctx)
+	}
+	return g.store.Delete(ctx, g.key)
 }
+
+// lose forbids to store anything: another instance may own the partition. It never waits: a rebalance calls it.
+func (g *guard) lose() { g.lost.Store(true) }

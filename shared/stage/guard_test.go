@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -172,5 +173,47 @@ func TestThePollDoesNotWaitForTheObjectStore(t *testing.T) {
 		close(hangs)
 		require.True(t, <-opened)
 		require.EqualValues(t, 7, g.end.Load())
+	})
+}
+
+// TestARebalanceDoesNotWaitForTheObjectStore: a partition is lost, or given back, while the store hangs.
+func TestARebalanceDoesNotWaitForTheObjectStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var hangs atomic.Bool
+		store := openMarks(t).Intercept(func(ctx context.Context, _ blob.Op, _ string, do func() error) error {
+			if hangs.Load() {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return do()
+		})
+		newOwner := func(partition int32) *guard {
+			g := newGuard(store, "lark.test", topicPartition{event.TopicWindows, partition}, slog.New(slog.DiscardHandler))
+			g.seen(10)
+			return g
+		}
+		hangs.Store(true)
+		lost := newOwner(0)
+		ctx, cancel := context.WithCancel(t.Context())
+		opened := make(chan bool)
+		go func() { opened <- lost.open(ctx) }()
+		synctest.Wait()
+		lost.lose()
+		cancel()
+		require.False(t, <-opened)
+
+		hangs.Store(false)
+		require.True(t, newOwner(1).open(t.Context())) // dies
+		revoked := newOwner(1)
+		require.True(t, revoked.open(t.Context()))
+		hangs.Store(true)
+		ctx, cancel = context.WithCancel(t.Context())
+		begun := make(chan bool)
+		go func() { begun <- revoked.begin(ctx, 4) }() // of a handler that does not heed its context
+		synctest.Wait()
+		revoked.close(t.Context())
+		cancel()
+		require.False(t, <-begun)
 	})
 }
