@@ -42,9 +42,9 @@ The exit code is 0 unless something would not work.`,
 
 func (a *app) printFindings(findings []doctor.Finding) {
 	for _, f := range findings {
-		a.printf("%-4s  %-8s  %s\n", f.State, f.Check, f.Detail)
+		a.printf("%-4s  %-9s  %s\n", f.State, f.Check, f.Detail)
 		if f.Remedy != "" {
-			a.printf("                to do: %s\n", f.Remedy)
+			a.printf("                 to do: %s\n", f.Remedy)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func (a *app) modelCommand() *cobra.Command {
 	randomCmd.AddCommand(a.randomJukeboxCommand(), a.randomLlamaCommand(), a.randomAudioCommand())
 	exportCmd := &cobra.Command{Use: "export", Short: "Make a bundle of another bundle", Example: "  lark model export gguf --model models/lark-nano --out nano-gguf"}
 	exportCmd.AddCommand(a.exportGGUFCommand())
-	cmd.AddCommand(importCmd, randomCmd, exportCmd, a.encodeCommand(), a.traceCommand())
+	cmd.AddCommand(importCmd, randomCmd, exportCmd, a.encodeCommand(), a.traceCommand(), a.checkCommand())
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,4 +93,34 @@ func TestBarTellsRateAndTimeLeft(t *testing.T) {
 	quiet.line.Clear()
 	require.Equal(t, int64(2), quiet.total)
 	require.Equal(t, []string{"0 B", "999 B", "1.5 kB", "1e+03 TB"}, []string{size(0), size(999), size(1500), size(1e15)})
+}
+
+func TestModelCheckTellsInTextAndJSON(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "r")
+	code, _, errs := run(t, "model", "random", "jukebox", "--out", dir)
+	require.Equal(t, exitOK, code, errs)
+	code, out, errs := run(t, "model", "check", dir)
+	require.Equal(t, exitOK, code, errs)
+	require.Regexp(t, `(?m)^ok +memory +.* needed`, out)
+	require.Contains(t, out, "hours of music in an hour")
+
+	b, err := model.Read(dir)
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(b.EncoderPath(), 10))
+	code, out, _ = run(t, "model", "check", "--json", dir)
+	require.Equal(t, exitFailed, code)
+	var report struct {
+		Healthy  bool
+		Findings []struct{ State string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	require.False(t, report.Healthy)
+	require.Equal(t, "fail", report.Findings[len(report.Findings)-1].State)
+
+	code, _, errs = run(t, "model", "check", filepath.Join(dir, "gone"))
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errs, "opening the model bundle")
+	code, _, _ = run(t, "model", "check")
+	require.Equal(t, exitUsage, code)
 }
