@@ -191,6 +191,7 @@ type Outcome struct {
 	Model       string           `json:"model"`
 	ModelDigest string           `json:"model_digest,omitempty"`
 	Cache       string           `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	AnswerCache string           `json:"answer_cache,omitempty" doc:"hit: the decoder was skipped, tokens are counted as when the answer was decoded; absent where nothing was looked up" enum:"hit,miss,"`
 	Timings     Timings          `json:"timings_ms"`
 	Tokens      Tokens           `json:"tokens"`
 	TraceID     string           `json:"trace_id,omitempty"`

@@ -102,7 +102,7 @@ func (m *StageMetrics) EventsDropped(ctx context.Context, topic string, n int) {
 	m.dropped.Add(ctx, int64(n), metric.WithAttributes(AttrTopic.String(topic)))
 }
 
-// CacheMetrics counts what the embedding cache does, by tier.
+// CacheMetrics counts what the caches of embeddings, soft prompts and answers do, by tier.
 type CacheMetrics struct {
 	requests, writes, discarded metric.Int64Counter
 	open                        metric.Float64Gauge

@@ -82,7 +82,7 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 			Index: int(w.GetIndex()), StartS: w.GetSpan().GetStartS(), EndS: w.GetSpan().GetEndS(), HeardS: w.GetHeardS(), Hash: w.GetHash(),
 			Warnings: w.GetWarnings(),
 		},
-		Model: o.GetModel(), ModelDigest: o.GetModelDigest(), Cache: store.CacheName(o.GetCache()),
+		Model: o.GetModel(), ModelDigest: o.GetModelDigest(), Cache: store.CacheName(o.GetCache()), AnswerCache: store.CacheName(o.GetAnswerCache()),
 		Timings: client.Timings{
 			Queue: t.GetQueueMs(), Chunk: t.GetChunkMs(), Encode: t.GetEncodeMs(), Project: t.GetProjectMs(),
 			Prefill: t.GetPrefillMs(), Decode: t.GetDecodeMs(), Total: t.GetTotalMs(),

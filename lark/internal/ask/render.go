@@ -292,9 +292,11 @@ type Line struct {
 	Window  LineWindow              `json:"window"`
 	Model   string                  `json:"model"`
 	Cache   string                  `json:"cache"`
-	Timings client.Timings          `json:"timings_ms"`
-	Tokens  client.Tokens           `json:"tokens"`
-	TraceID string                  `json:"trace_id"`
+	// AnswerCache is hit where the decoder was skipped.
+	AnswerCache string         `json:"answer_cache,omitempty"`
+	Timings     client.Timings `json:"timings_ms"`
+	Tokens      client.Tokens  `json:"tokens"`
+	TraceID     string         `json:"trace_id"`
 }
 
 // LineWindow is the window of a Line.
@@ -312,7 +314,7 @@ func NewLine(o client.Outcome) Line {
 	return Line{
 		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Error: o.Error, Track: o.Track,
 		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS, Warnings: o.Window.Warnings},
-		Model:  o.Model, Cache: o.Cache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
+		Model:  o.Model, Cache: o.Cache, AnswerCache: o.AnswerCache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}
 }
 

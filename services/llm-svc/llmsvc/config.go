@@ -41,6 +41,8 @@ type Config struct {
 	VLLMMaxWaiting int `yaml:"vllm_max_waiting" env:"LARK_LLM_VLLM_MAX_WAITING" flag:"vllm-max-waiting" default:"8" help:"engine vllm only: requests waiting in the server from which on ours are held back"`
 	// VLLMTimeout is the longest that one answer may take, with its retries.
 	VLLMTimeout time.Duration `yaml:"vllm_timeout" env:"LARK_LLM_VLLM_TIMEOUT" flag:"vllm-timeout" default:"5m" help:"engine vllm only: the longest that one answer may take"`
+	// AnswerCache keeps answers in the object store, so that a question that was decoded once is not decoded again.
+	AnswerCache bool `yaml:"answer_cache" env:"LARK_LLM_ANSWER_CACHE" flag:"answer-cache" default:"true" help:"keep answers in the object store and repeat them, unless they were sampled without a seed"`
 	// TestDelay is the time that the test engine takes for one question.
 	TestDelay time.Duration `yaml:"test_delay" env:"LARK_LLM_TEST_DELAY" flag:"test-delay" default:"0s" help:"engine test only: time per question"`
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -31,13 +32,25 @@ func open(ctx context.Context, tell func(string), cfg *Config, w *worker.Worker,
 	if server, ok := engine.(checker); ok {
 		err = await(ctx, server, tell, w.Log)
 	}
+	kept, failed := openAnswers(cfg, w)
 	h, fault := handle.New(handle.Deps{
-		Step: step, Engine: engine, EngineName: o.EngineName(w.Bundle), Cache: w.Cache, Metrics: telemetry.NewEngineMetrics(),
+		Step: step, Engine: engine, EngineName: o.EngineName(w.Bundle), Cache: w.Cache, Metrics: telemetry.NewEngineMetrics(), Answers: kept,
 	})
-	if err = errors.Join(err, fault); err != nil {
+	if err = errors.Join(err, failed, fault); err != nil {
 		return worker.Opened{}, errors.Join(err, engine.Close())
 	}
 	return worker.Opened{Handle: h.Handler(), Close: engine.Close}, nil
+}
+
+// openAnswers opens the answer cache, which is nil if it is switched off.
+func openAnswers(cfg *Config, w *worker.Worker) (*answers.Cache, error) {
+	if !cfg.AnswerCache {
+		return nil, nil //nolint:nilnil // the handler takes nil for off
+	}
+	return answers.New(answers.Deps{
+		Store: w.Blobs, Metrics: telemetry.NewCacheMetrics(), Log: w.Log, Model: w.Bundle.Digest,
+		Engine: cfg.options(nil).EngineName(w.Bundle) + ":" + cfg.VLLMModel, // a server may serve the same model under several names, in several forms
+	})
 }
 
 // await checks the server until it is ready: a server that loads its model takes minutes. A server that fails later makes the questions fail,

@@ -1591,7 +1591,10 @@ type Outcome struct {
 	// Only of an answer in free text that names a tempo or a key.
 	Check *Check `protobuf:"bytes,17,opt,name=check,proto3" json:"check,omitempty"`
 	// Only of tags: by field, where something was measured of it.
-	Support       map[string]*Check `protobuf:"bytes,18,rep,name=support,proto3" json:"support,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Support map[string]*Check `protobuf:"bytes,18,rep,name=support,proto3" json:"support,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Hit: the decoder was skipped, the answer comes from the answer cache and tokens are counted as when it was decoded. Miss: it was looked
+	// up and decoded. Unset where it was not looked up.
+	AnswerCache   Cache `protobuf:"varint,19,opt,name=answer_cache,json=answerCache,proto3,enum=larkstream.event.v1.Cache" json:"answer_cache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1750,6 +1753,13 @@ func (x *Outcome) GetSupport() map[string]*Check {
 		return x.Support
 	}
 	return nil
+}
+
+func (x *Outcome) GetAnswerCache() Cache {
+	if x != nil {
+		return x.AnswerCache
+	}
+	return Cache_CACHE_UNSPECIFIED
 }
 
 // lark.events.v1: what a watcher of a job sees. Its offset in the partition is its number.
@@ -2283,7 +2293,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\xec\x06\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\"\xab\a\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -2304,7 +2314,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\rended_unix_ms\x18\x0f \x01(\x03R\vendedUnixMs\x12'\n" +
 	"\x0fresponse_schema\x18\x10 \x01(\tR\x0eresponseSchema\x120\n" +
 	"\x05check\x18\x11 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05check\x12C\n" +
-	"\asupport\x18\x12 \x03(\v2).larkstream.event.v1.Outcome.SupportEntryR\asupport\x1aV\n" +
+	"\asupport\x18\x12 \x03(\v2).larkstream.event.v1.Outcome.SupportEntryR\asupport\x12=\n" +
+	"\fanswer_cache\x18\x13 \x01(\x0e2\x1a.larkstream.event.v1.CacheR\vanswerCache\x1aV\n" +
 	"\fSupportEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
 	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"\xab\x02\n" +
@@ -2429,16 +2440,17 @@ var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	20, // 26: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
 	12, // 27: larkstream.event.v1.Outcome.check:type_name -> larkstream.event.v1.Check
 	27, // 28: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
-	23, // 29: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
-	24, // 30: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
-	21, // 31: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
-	25, // 32: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
-	12, // 33: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	2,  // 29: larkstream.event.v1.Outcome.answer_cache:type_name -> larkstream.event.v1.Cache
+	23, // 30: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
+	24, // 31: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
+	21, // 32: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
+	25, // 33: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
+	12, // 34: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_larkstream_event_v1_event_proto_init() }

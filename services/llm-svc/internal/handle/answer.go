@@ -10,6 +10,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/tensor"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -17,18 +18,31 @@ import (
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
-// answer asks the engine and makes an outcome of each result.
-func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) (outcomes []proto.Message, err error) {
+// answer makes an outcome of each answer found in the cache, and asks the engine the other questions.
+func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Matrix, found map[uint32]answers.Answer) (outcomes []proto.Message, err error) {
 	_, err = h.Timed(ctx, task, func(*eventpb.Progress) error {
-		results, spent, err := h.ask(ctx, task, soft)
+		for _, o := range h.repeat(ctx, task, found) {
+			outcomes = append(outcomes, o)
+		}
+		rest := without(task, found)
+		if len(rest.GetQuestions()) == 0 {
+			return nil
+		}
+		results, spent, err := h.ask(ctx, rest, soft)
 		if err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			return stage.Coded(event.CodeEngineError, err)
 		}
-		for i, q := range task.GetQuestions() {
-			outcomes = append(outcomes, h.outcome(ctx, task, q, results[i], spent[i]))
+		h.keep(ctx, rest, results, spent)
+		for i, q := range rest.GetQuestions() {
+			h.observe(ctx, rest, q, results[i])
+			o := h.outcome(ctx, rest, q, results[i], spent[i])
+			if h.looksUp(rest, q) {
+				o.AnswerCache = eventpb.Cache_CACHE_MISS
+			}
+			outcomes = append(outcomes, o)
 		}
 		return nil
 	})
@@ -54,11 +68,15 @@ func (h *Handler) ask(ctx context.Context, task *eventpb.Task, soft tensor.Matri
 	return results, spent, nil
 }
 
-func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) contract.Request {
+func decodeOf(task *eventpb.Task) contract.Decode {
 	d := task.GetDecode()
+	return contract.Decode{MaxTokens: int(d.GetMaxTokens()), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()}
+}
+
+func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) contract.Request {
 	req := contract.Request{
 		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(), Schema: task.GetResponseSchema(),
-		Decode: contract.Decode{MaxTokens: int(d.GetMaxTokens()), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
+		Decode: decodeOf(task),
 	}
 	for _, q := range task.GetQuestions() {
 		req.Questions = append(req.Questions, contract.Question{Index: int(q.GetIndex()), Text: q.GetText()})
@@ -68,7 +86,6 @@ func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.M
 
 // outcome is the terminal result of one question. spent is the work of an earlier try, which the outcome counts too.
 func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Question, r, spent contract.Result) *eventpb.Outcome {
-	h.observe(ctx, task, q, r)
 	var o *eventpb.Outcome
 	if r.Err == nil {
 		o = event.NewOutcome(task, q)

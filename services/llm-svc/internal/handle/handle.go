@@ -10,6 +10,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/tensor"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -21,12 +22,14 @@ import (
 // Stage is the name of this stage in records, topics and metrics.
 const Stage = event.StageLLM
 
-// Deps are what a Handler works with; all are needed.
+// Deps are what a Handler works with; all but Answers are needed.
 type Deps struct {
 	worker.Step
 	Engine  contract.Engine
 	Cache   cache.Cache
 	Metrics *telemetry.EngineMetrics
+	// Answers keeps answers; nil switches that off.
+	Answers *answers.Cache
 	// EngineName stands in metrics.
 	EngineName string
 }
@@ -45,10 +48,14 @@ func New(d Deps) (*Handler, error) {
 // Handler is the stage's handler.
 func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Prompt) }
 
-// Prompt answers the questions of one window and returns their outcomes, one each. If the soft prompt has been evicted, it returns the window
-// itself, to be encoded again.
+// Prompt answers the questions of one window and returns their outcomes, one each. If the soft prompt is needed and has been evicted, it returns
+// the window itself, to be encoded again.
 func (h *Handler) Prompt(ctx context.Context, msg *eventpb.PromptReady) ([]proto.Message, error) {
 	task := msg.GetTask()
+	found := h.lookUp(ctx, task)
+	if len(found) == len(task.GetQuestions()) {
+		return h.answer(ctx, task, tensor.Matrix{}, found)
+	}
 	soft, err := h.load(ctx, msg)
 	if errors.Is(err, cache.ErrMiss) {
 		h.Report(ctx, task, &eventpb.Progress{Status: event.StatusRetrying})
@@ -57,7 +64,7 @@ func (h *Handler) Prompt(ctx context.Context, msg *eventpb.PromptReady) ([]proto
 	if err != nil {
 		return nil, fmt.Errorf("reading soft prompt %s: %w", msg.GetKey(), err)
 	}
-	return h.answer(ctx, task, soft)
+	return h.answer(ctx, task, soft, found)
 }
 
 // load reads the soft prompt. A soft prompt that has been evicted does not mark the span as failed.

@@ -283,7 +283,7 @@ func TestAnEngineErrorIsTriedAgainAndACancelIsNot(t *testing.T) {
 	f = setup(t, testdecoder.New(32, time.Hour))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stage.ErrCancelled)
-	_, err = f.Handler.answer(ctx, f.prompt().GetTask(), decodertest.Soft(1, 20, 32))
+	_, err = f.Handler.answer(ctx, f.prompt().GetTask(), decodertest.Soft(1, 20, 32), nil)
 	require.ErrorIs(t, err, stage.ErrCancelled)
 }
 

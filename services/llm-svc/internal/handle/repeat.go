@@ -1,0 +1,98 @@
+package handle
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/tags"
+	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+)
+
+// asked is what the answer to a question of a task depends on.
+func (h *Handler) asked(task *eventpb.Task, q *eventpb.Question) answers.Asked {
+	return answers.Asked{
+		Prompt: h.Key(task.GetWindow().GetHash()), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: decodeOf(task),
+	}
+}
+
+// looksUp tells whether the answer to a question is looked up and kept.
+func (h *Handler) looksUp(task *eventpb.Task, q *eventpb.Question) bool {
+	return h.Answers != nil && h.asked(task, q).Repeatable()
+}
+
+// lookUp finds answers of earlier decoding, by the question's index. A store that is slow or fails makes misses.
+func (h *Handler) lookUp(ctx context.Context, task *eventpb.Task) map[uint32]answers.Answer {
+	ctx, cancel := context.WithTimeout(ctx, answers.Patience)
+	defer cancel()
+	found := map[uint32]answers.Answer{}
+	for _, q := range task.GetQuestions() {
+		if ctx.Err() != nil || !h.looksUp(task, q) {
+			continue
+		}
+		if a, ok := h.Answers.Get(ctx, h.asked(task, q), formOf(task)); ok {
+			found[q.GetIndex()] = a
+		}
+	}
+	return found
+}
+
+// formOf returns the check that an answer has the form that the task asks for.
+func formOf(task *eventpb.Task) func(answers.Answer) error {
+	return func(a answers.Answer) error {
+		if task.GetResponseSchema() == "" {
+			return nil
+		}
+		_, err := tags.Parse([]byte(a.Text))
+		return err
+	}
+}
+
+// repeat makes the outcomes of answers found, and sends their text to the watchers. Tokens are counted as when the answer was decoded; the time
+// spent on it now is 0.
+func (h *Handler) repeat(ctx context.Context, task *eventpb.Task, found map[uint32]answers.Answer) (outcomes []*eventpb.Outcome) {
+	onToken := h.tokens(ctx, task)
+	for _, q := range task.GetQuestions() {
+		a, ok := found[q.GetIndex()]
+		if !ok {
+			continue
+		}
+		onToken(int(q.GetIndex()), a.Text)
+		o := h.outcome(ctx, task, q, contract.Result{Text: a.Text, PromptTokens: a.PromptTokens, OutputTokens: a.OutputTokens}, contract.Result{})
+		o.AnswerCache = eventpb.Cache_CACHE_HIT
+		outcomes = append(outcomes, o)
+	}
+	return outcomes
+}
+
+// without is the task with the questions that were not found.
+func without(task *eventpb.Task, found map[uint32]answers.Answer) *eventpb.Task {
+	if len(found) == 0 {
+		return task
+	}
+	rest := proto.CloneOf(task)
+	rest.Questions = nil
+	for _, q := range task.GetQuestions() {
+		if _, ok := found[q.GetIndex()]; !ok {
+			rest.Questions = append(rest.Questions, q)
+		}
+	}
+	return rest
+}
+
+// keep stores answers. An answer of a second try was sampled, whatever the task's settings, and is not kept.
+func (h *Handler) keep(ctx context.Context, task *eventpb.Task, results, spent []contract.Result) {
+	ctx, cancel := context.WithTimeout(ctx, answers.Patience)
+	defer cancel()
+	for i, q := range task.GetQuestions() {
+		if ctx.Err() != nil || results[i].Err != nil || spent[i].Err != nil || !h.looksUp(task, q) {
+			continue
+		}
+		h.Answers.Put(ctx, h.asked(task, q), answers.Answer{
+			Text: bound(results[i].Text, event.MaxAnswerBytes), PromptTokens: results[i].PromptTokens, OutputTokens: results[i].OutputTokens,
+		})
+	}
+}
