@@ -21,8 +21,10 @@ func TestCacheFormsOfTheBundledPiece(t *testing.T) {
 	require.Len(t, r.Forms, 4)
 	for i, f := range r.Forms {
 		if f.Codec == "zstd" {
-			require.Less(t, f.Ratio, 1.0)
-			require.Less(t, f.Bytes, r.Forms[i-1].Bytes)
+			require.LessOrEqual(t, f.Bytes, r.Forms[i-1].Bytes, "what does not shrink is stored plain")
+			if f.DType == "f32" {
+				require.Less(t, f.Ratio, 1.0)
+			}
 		}
 	}
 	var page bytes.Buffer

@@ -21,7 +21,7 @@ func Seeds(ctx context.Context, first, last uint64, parallel int, o Options, tel
 	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	var mu sync.Mutex
 	var faults []error
-	outsideTests(func(t *testing.T) { //nolint:contextcheck // a world has a clock and a life of its own
+	outsideTests(func(t *testing.T) {
 		next := first
 		take := func() (seed uint64, ok bool) {
 			mu.Lock()
@@ -31,7 +31,7 @@ func Seeds(ctx context.Context, first, last uint64, parallel int, o Options, tel
 		}
 		var all sync.WaitGroup
 		for range parallel {
-			all.Go(func() {
+			all.Go(func() { //nolint:contextcheck // a world has a clock and a life of its own
 				for seed, ok := take(); ok; seed, ok = take() {
 					r, err := simulate(t, seed, s, o)
 					mu.Lock()

@@ -71,7 +71,7 @@ func (w *world) kafka(id string) kafka.Config {
 
 // newID gives job ids that are the same in each run of the seed.
 func (w *world) newID() string {
-	return event.DerivedJobID("sim", strconv.FormatUint(w.seed, 10), fmt.Sprint(w.ids.Add(1)))
+	return event.DerivedJobID("sim", strconv.FormatUint(w.seed, 10), strconv.FormatInt(w.ids.Add(1), 10))
 }
 
 // common are the settings of every service.

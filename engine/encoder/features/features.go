@@ -29,7 +29,7 @@ const (
 	frameHop      = melHop * melPerFrame
 	semitoneFFT   = 8192
 	melFFT        = 1024
-	silencePeak   = 33 // of 32768: about 0.001 of full scale
+	silencePeak   = 33   // of 32768: about 0.001 of full scale
 	largeOffset   = 3277 // of 32768: 0.1 of full scale
 	targetPeak    = 0.9
 	compression   = 1000.0

@@ -43,7 +43,8 @@ var (
 		"qwen2.5-omni-7b": {"qwen2.5-omni", large, withVocab(qwen7B, 152064)},
 		"music-flamingo":  {"music-flamingo", large, withVocab(qwen7B, 151672)},
 		"tiny": {
-			"", Config{Layers: 2, Heads: 4, Width: 64, FFN: 256, Mels: 128},
+			"",
+			Config{Layers: 2, Heads: 4, Width: 64, FFN: 256, Mels: 128},
 			model.LLM{Layers: 2, Hidden: 64, Heads: 4, KVHeads: 2, FFN: 160, Vocab: 512, RopeBase: 1e6, NormEps: 1e-6, Context: 4096},
 		},
 	}

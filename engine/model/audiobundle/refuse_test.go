@@ -99,8 +99,10 @@ func TestPairsThatCannotBeServedAreRefused(t *testing.T) {
 			return true
 		}), "", "is of I8"},
 		"no projector": {llm(flamingo), edited(t, mmproj(flamingo), nil, without("mm.a.mlp.2.bias")), "", `no tensor "mm.a.mlp.2.bias"`},
-		"a projector to another decoder": {llm(flamingo), edited(t, mmproj(flamingo), nil, shaped("mm.a.mlp.1.weight", 128, 80)), "",
-			"leads to another decoder than that of width 64"},
+		"a projector to another decoder": {
+			llm(flamingo), edited(t, mmproj(flamingo), nil, shaped("mm.a.mlp.1.weight", 128, 80)), "",
+			"leads to another decoder than that of width 64",
+		},
 		"a decoder without the tokens":     {llm("audioflamingo3"), mmproj(omni), "", "no token <|AUDIO|>"},
 		"Audio Flamingo as Music Flamingo": {llm("audioflamingo3"), mmproj("audioflamingo3"), "music-flamingo", "no token <|sound_bos|>"},
 		"another architecture": {edited(t, llm(flamingo), map[string]any{

@@ -47,9 +47,13 @@ func TestModelTraceWritesTheReferencesSteps(t *testing.T) {
 func TestModelAudioSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"import", "audio-llm"}, {"import", "audio-llm", "--llm", "a", "--out", "b"}, {"import", "audio-llm", "--llm", "a", "--mmproj", "b", "--hf", "c", "--out", "d"},
+		{"import", "audio-llm"},
+		{"import", "audio-llm", "--llm", "a", "--out", "b"},
+		{"import", "audio-llm", "--llm", "a", "--mmproj", "b", "--hf", "c", "--out", "d"},
 		{"import", "audio-llm", "--llm", "a", "--mmproj", "b", "--out", "d", "--quant", "f32"},
-		{"random", "audio-llm"}, {"trace", "x.wav"}, {"trace", "--model", "m", "--question", "q", "--out", "o", "--tokens", "0", "x.wav"},
+		{"random", "audio-llm"},
+		{"trace", "x.wav"},
+		{"trace", "--model", "m", "--question", "q", "--out", "o", "--tokens", "0", "x.wav"},
 		{"trace", "--model", "m", "--question", "q", "--out", "o", "--precision", "f8", "x.wav"},
 	} {
 		code, _, errs := run(t, append([]string{"model"}, args...)...)

@@ -33,7 +33,7 @@ checks the ledger's law: every question of every window of an accepted job ends 
 milliseconds. The same seed brings the same faults again; with --trace it shows each step. Exit code 1 says that a seed found something.
 
 It needs a build of its own: make bin/lark-sim.`,
-		Example: "  lark-sim sim --seeds 1-1000\n  lark-sim sim --seed 17 --trace",
+		Example: "  make bin/lark-sim\n  bin/lark-sim sim --seeds 1-1000\n  bin/lark-sim sim --seed 17 --trace",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.simulate(cmd.Context(), f) },
 	}
 	flags := cmd.Flags()

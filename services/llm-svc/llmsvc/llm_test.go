@@ -65,6 +65,9 @@ func setup(t *testing.T, change func(*llmsvc.Config)) *world {
 	w.bundle, err = model.Load(cfg.ModelDir)
 	require.NoError(t, err)
 	w.open(t, cfg)
+	watched, err := event.Watched("test", "job-1", time.Now()) // or no tokens would be published
+	require.NoError(t, err)
+	require.NoError(t, w.send.Publish(t.Context(), watched))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- llmsvc.Run(ctx, cfg) }()
