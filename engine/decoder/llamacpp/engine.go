@@ -64,7 +64,7 @@ func Open(b *model.Bundle, cfg Config, deps Deps) (*schedule.Engine, error) {
 		return nil, fmt.Errorf("opening the decoder %s: %w", b.LLMPath(), err)
 	}
 	d.Backend = backend
-	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, d)
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt, OwnThread: true}, d)
 }
 
 // open gives the backend and its vocabulary: the GGUF's vocabulary, which can be constrained, unless the

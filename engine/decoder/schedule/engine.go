@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,10 @@ type Config struct {
 	MaxBatch int
 	// Prompt is the bundle's template and limits.
 	Prompt model.Prompt
+	// OwnThread runs the backend on a thread of the operating system that nothing else uses. Native code needs it that keeps state in the
+	// thread: ggml configures the tiles of a processor with AMX once for each thread, and our kernels leave them released, so that ggml
+	// would end the process with an illegal instruction after them.
+	OwnThread bool
 }
 
 // Deps are what an Engine works with. Grammars may be nil: the engine then constrains nothing. The engine owns the backend.
@@ -88,7 +93,12 @@ func New(cfg Config, d Deps) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", errors.Join(err, d.Backend.Close()))
 	}
-	go e.run()
+	go func() {
+		if cfg.OwnThread {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		}
+		e.run()
+	}()
 	return e, nil
 }
 

@@ -4,6 +4,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -72,6 +73,7 @@ func (q *Queue[In, Out]) Close() {
 }
 
 func (q *Queue[In, Out]) loop() {
+	runtime.LockOSThread() // never unlocked: ggml keeps state in the thread, see OwnThread of package schedule
 	defer close(q.stopped)
 	defer q.Release()
 	for {

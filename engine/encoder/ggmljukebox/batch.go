@@ -1,5 +1,7 @@
 package ggmljukebox
 
+import "runtime"
+
 // job is a window that waits for the device.
 type job struct {
 	codes []int32
@@ -28,6 +30,7 @@ func (j *job) gone() bool {
 
 // loop runs windows until the encoder is closed. It alone uses the device.
 func (e *Encoder) loop() {
+	runtime.LockOSThread() // never unlocked: ggml keeps state in the thread, see OwnThread of package schedule
 	defer close(e.stopped)
 	defer e.release()
 	for {
