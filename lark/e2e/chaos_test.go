@@ -33,7 +33,7 @@ func (s *stack) requireAllAnswered(t *testing.T, id string) {
 	require.Equal(t, 2*manyWindows, job.Counts.Answered)
 	require.Equal(t, client.StateSucceeded, job.State)
 	for _, o := range outcomes {
-		require.Equal(t, job.TraceID, o.TraceID, "one job is one trace, whatever died on the way")
+		require.NotEmpty(t, o.TraceID, "the windows of a large job have traces of their own, whatever died on the way")
 	}
 	require.Zero(t, s.metric(t, up.Gateway, "lark_ledger_imbalance"))
 }

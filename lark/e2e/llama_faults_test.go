@@ -52,7 +52,7 @@ func (s *stack) testTooLong(t *testing.T) {
 	}
 }
 
-// testPoisonedPrompt puts NaN and then another width where the soft prompt of a window is kept.
+// testPoisonedPrompt puts a soft prompt of another width where the one of a window is kept, and fails to put NaN there.
 func (s *stack) testPoisonedPrompt(t *testing.T, bundle string) {
 	b, err := model.Read(bundle)
 	require.NoError(t, err)
@@ -74,11 +74,10 @@ func (s *stack) testPoisonedPrompt(t *testing.T, bundle string) {
 	require.NoError(t, err)
 	poisoned := tensor.Matrix{Rows: soft.Rows, Cols: soft.Cols, Data: append([]float32{float32(math.NaN())}, soft.Data[1:]...)}
 	narrow := tensor.Matrix{Rows: soft.Rows, Cols: 1, Data: make([]float32, soft.Rows)}
-	for question, unusable := range map[string]tensor.Matrix{"What is the key?": poisoned, "What is the metre?": narrow} {
-		require.NoError(t, prompts.Put(t.Context(), key, unusable))
-		forgetHot(t)
-		require.Equal(t, client.OutcomeAnswered, ask(question).State, "it is discarded, and the projector makes it anew")
-	}
+	require.ErrorContains(t, prompts.Put(t.Context(), key, poisoned), "NaN or infinity")
+	require.NoError(t, prompts.Put(t.Context(), key, narrow))
+	forgetHot(t)
+	require.Equal(t, client.OutcomeAnswered, ask("What is the metre?").State, "it is discarded, and the projector makes it anew")
 	require.NoError(t, store.Delete(t.Context(), key))
 	forgetHot(t)
 	require.Equal(t, client.OutcomeAnswered, ask("Which instruments?").State, "the projector makes it anew")

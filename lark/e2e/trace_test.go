@@ -164,7 +164,8 @@ func TestOneTracePerJob(t *testing.T) {
 		require.Equal(t, "miss", o.Cache)
 	}
 
-	// A known track: a tree of its own, in which nothing is decoded, encoded or projected again.
+	// A known track and new questions: a tree of its own, in which nothing is decoded, encoded or projected again.
+	sub.Questions = []string{"How fast is it?", "Is it in a major key?"}
 	again := s.submit(t, track, sub)
 	again, _ = s.finish(t, again.ID)
 	require.NotEqual(t, job.TraceID, again.TraceID)

@@ -25,7 +25,6 @@ const (
 	SpanSubmit = "POST /v1/jobs"
 
 	SpanDecode  = "decode audio"
-	SpanMeasure = "measure window"
 	SpanEncode  = "encode window"
 	SpanProject = "project embedding"
 	SpanPrefill = "prefill"

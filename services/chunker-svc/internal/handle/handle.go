@@ -142,7 +142,7 @@ func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, 
 			return err
 		}
 		if want.hash == "" && len(t.windows) <= maxMeasured {
-			known.pb.Measured = h.measure(ctx, w.PCM)
+			known.pb.Measured = h.measure(w.PCM)
 		}
 		return h.storePCM(ctx, w)
 	})

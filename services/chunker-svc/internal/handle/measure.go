@@ -1,12 +1,10 @@
 package handle
 
 import (
-	"context"
 	"encoding/binary"
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
-	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // maxMeasured is how many windows of a job are measured, those of three hours and a half in a row: a job that names thousands of windows must not keep a
@@ -14,12 +12,10 @@ import (
 const maxMeasured = 512
 
 // measure measures a window's PCM under a span; nil where measuring is switched off.
-func (h *Handler) measure(ctx context.Context, raw []byte) *eventpb.Measured {
+func (h *Handler) measure(raw []byte) *eventpb.Measured {
 	if h.Measure == nil {
 		return nil
 	}
-	_, span := telemetry.Tracer().Start(ctx, telemetry.SpanMeasure)
-	defer span.End()
 	pcm := make([]int16, len(raw)/2)
 	for i := range pcm {
 		pcm[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
