@@ -65,14 +65,14 @@ test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
 # The linters vet tests, so building them does not.
 TEST_FLAGS := -vet=off -shuffle=on -timeout 20m
 # The race detector finds something only where there are goroutines: where a package or its tests import sync or goleak. The packages of
-# CALM start none; their tests look for leaks in what they call. Under the detector the packages of ARITHMETIC take seven to ten times as long, so
+# CALM start none, or call what is tested for itself; their tests look for leaks in what they call. Under the detector the packages of ARITHMETIC take seven to ten times as long, so
 # that there it runs what concerns concurrency.
-CALM := mir|audio|audio/cut
-ARITHMETIC := tensor|encoder|encoder/jukebox|encoder/ggmljukebox
+CALM := engine/(mir|audio|audio/cut|trace)|lark/internal/(cli|modelcheck)|lab/engines
+ARITHMETIC := tensor|encoder|encoder/jukebox|encoder/ggmljukebox|encoder/whisper
 CONCURRENT := Context|AtOnce|Together|InUse|InHand|Memory|KernelsAreTriedOnce
 # $(1) is 1 for the packages that the detector runs whole, 0 for the others.
 tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImports}}' $(PACKAGES) | grep -v '^[^ ]*/lark/e2e ' \
-	| awk -v other='/engine/($(CALM)|$(ARITHMETIC))$$' '($$1 !~ other && /[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
+	| awk -v other='/($(CALM)|engine/($(ARITHMETIC)))$$' '($$1 !~ other && /[[ ]sync[] ]|[[ ]sync\/|goleak/ ? 1 : 0) == $(1) { print $$1 }'
 
 .PHONY: test
 test: test-unit test-e2e ## run every test but those against a real Kafka
