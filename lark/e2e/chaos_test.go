@@ -26,16 +26,20 @@ func (s *stack) many(t *testing.T) client.Job {
 }
 
 // requireAllAnswered waits for the end of a job of many windows and checks that nothing was lost and nothing came twice.
-func (s *stack) requireAllAnswered(t *testing.T, id string) {
+// It returns the traces of the job and of its windows.
+func (s *stack) requireAllAnswered(t *testing.T, id string) (traceIDs []string) {
 	t.Helper()
 	job, outcomes := s.finish(t, id)
 	require.Equal(t, manyWindows, job.Counts.Windows)
 	require.Equal(t, 2*manyWindows, job.Counts.Answered)
 	require.Equal(t, client.StateSucceeded, job.State)
+	traceIDs = []string{job.TraceID}
 	for _, o := range outcomes {
 		require.NotEmpty(t, o.TraceID, "the windows of a large job have traces of their own, whatever died on the way")
+		traceIDs = append(traceIDs, o.TraceID)
 	}
 	require.Zero(t, s.metric(t, up.Gateway, "lark_ledger_imbalance"))
+	return traceIDs
 }
 
 func TestKillInTheMiddle(t *testing.T) {
@@ -47,10 +51,10 @@ func TestKillInTheMiddle(t *testing.T) {
 			s.kill(t, stage)
 			killed := time.Now()
 			require.Less(t, s.ended(t, job.ID), 2*manyWindows, "the job was over before the kill")
-			s.requireAllAnswered(t, job.ID)
+			traceIDs := s.requireAllAnswered(t, job.ID)
 			s.ready(t)
 			if service, ok := serviceOf(stage); ok {
-				traces().requireSpanAfter(t, job.TraceID, service, killed)
+				traces().requireSpanAfter(t, traceIDs, service, killed)
 			}
 		})
 	}

@@ -60,14 +60,16 @@ func (r *receiver) whole(t *testing.T, traceID string, names ...string) []viewer
 	return spans
 }
 
-// requireSpanAfter waits for a span that a service has begun after a moment: a process that took the place of a killed one goes
-// on in the job's trace.
-func (r *receiver) requireSpanAfter(t *testing.T, traceID, service string, moment time.Time) {
+// requireSpanAfter waits for a span in one of the traces that a service has begun after a moment: a process that took the place of a killed
+// one goes on in the job's traces.
+func (r *receiver) requireSpanAfter(t *testing.T, traceIDs []string, service string, moment time.Time) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		spans, _, _ := r.Trace(traceID)
-		return slices.ContainsFunc(spans, func(s viewer.Span) bool { return s.Service == service && s.Start.After(moment) })
-	}, patience, poll, "trace %s has no span of the new %s", traceID, service)
+		return slices.ContainsFunc(traceIDs, func(id string) bool {
+			spans, _, _ := r.Trace(id)
+			return slices.ContainsFunc(spans, func(s viewer.Span) bool { return s.Service == service && s.Start.After(moment) })
+		})
+	}, patience, poll, "the job's traces have no span of the new %s", service)
 }
 
 // roots are the spans whose parent is not there: one in a whole tree.
