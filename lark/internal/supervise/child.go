@@ -180,7 +180,7 @@ func (c *Child) loop(ctx context.Context) {
 func (c *Child) once(ctx context.Context) error {
 	cmd, err := c.launch()
 	if err != nil {
-		c.died(err)
+		c.died(err, false)
 		return err
 	}
 	life, over := context.WithCancel(context.WithoutCancel(ctx))
@@ -199,7 +199,7 @@ func (c *Child) once(ctx context.Context) error {
 	if err == nil {
 		err = errors.New("exited with status 0")
 	}
-	c.died(err)
+	c.died(err, ctx.Err() != nil)
 	return err
 }
 
@@ -264,10 +264,14 @@ func (c *Child) signal(sig syscall.Signal) {
 	}
 }
 
-func (c *Child) died(err error) {
+// died notes the end of a process. An end that Stop has asked for says nothing of why the child could not start before.
+func (c *Child) died(err error, asked bool) {
 	lines := c.tail.text() // the next try clears them
 	c.update(func() {
-		c.ready, c.proc, c.lastExit, c.lastLines = false, nil, err, lines
+		c.ready, c.proc = false, nil
+		if !asked {
+			c.lastExit, c.lastLines = err, lines
+		}
 		c.restarts++
 		if !c.everUp {
 			c.early++

@@ -167,7 +167,7 @@ func TestHopelessChildIsReportedWithItsLastLines(t *testing.T) {
 	require.GreaterOrEqual(t, c.Status().Restarts, 2)
 }
 
-// The next try, which clears the lines that are being collected, may begin before the waiter has looked.
+// The next try, which clears the lines that are being collected, may begin before the waiter has looked, and Stop may end it.
 func TestLastLinesOutliveTheNextTry(t *testing.T) {
 	t.Parallel()
 	cfg := quick()
