@@ -34,8 +34,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## install what helps and is missing: ffmpeg, redis-server, a C compiler, Java, Maven, npm
-	@.ci/deps ffmpeg redis gcc java maven node
+deps: ## install what helps and is missing: ffmpeg, redis-server, PostgreSQL, a C compiler, Java, Maven, npm
+	@.ci/deps ffmpeg redis postgres gcc java maven node
 	go mod download
 
 .PHONY: build
@@ -138,8 +138,9 @@ test-training: ## run the trainer's tests
 		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
 
 .PHONY: test-integration
-test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka and a real Redis
-	@.ci/deps ffmpeg redis java maven
+test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
+	@.ci/deps ffmpeg redis postgres java maven
+	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
 	LARK_E2E_KAFKA=real go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: lint
@@ -215,7 +216,7 @@ deps-ffmpeg:
 	@.ci/deps ffmpeg
 
 deps-test:
-	@.ci/deps ffmpeg redis gcc
+	@.ci/deps ffmpeg redis postgres gcc
 
 # A tool is built from the Go module proxy and kept under its version, so that a new version is a new file.
 define go-tool

@@ -6,11 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
+	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
@@ -25,8 +25,9 @@ const defaultHTTPAddr = "127.0.0.1:8080"
 // Config is the user's configuration of the gateway.
 type Config struct {
 	service.Common `yaml:",inline"`
-	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path or sqlite://./relative/path.
-	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path"`
+	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path, sqlite://./relative/path, or postgres://user:password@host:5432/database,
+	// which any number of gateways may share.
+	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path for one gateway, postgres://user:password@host:5432/database for any number"`
 	// Token is what every caller must send, as a bearer token or as the password of Basic authentication.
 	Token config.Secret `yaml:"token" env:"LARK_TOKEN" help:"token that requests must carry, at least 16 characters; health and readiness answer without it. Needed where http_addr is not loopback"`
 	// InsecureNoAuth lets the gateway listen on other addresses than loopback without a token.
@@ -138,8 +139,8 @@ func (c *Config) Validate() error {
 	} {
 		positive(name, v)
 	}
-	if !strings.HasPrefix(c.DatabaseURL.Reveal(), "sqlite://") {
-		faults = append(faults, errors.New("database_url: only sqlite:///path is supported"))
+	if err := store.CheckURL(c.DatabaseURL.Reveal()); err != nil {
+		faults = append(faults, fmt.Errorf("database_url: %w", err))
 	}
 	if _, err := c.hosts(); err != nil {
 		faults = append(faults, fmt.Errorf("hosts: %w", err))

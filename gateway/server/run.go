@@ -42,6 +42,7 @@ func Command(ctx context.Context, args []string) error {
 		Examples: []string{
 			"LARK_TOKEN=$(openssl rand -hex 32) KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
 			"LARK_TOKEN=$(cat token) gateway --http-addr :8080 --hosts music.example,gateway",
+			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=postgres://lark:password@db:5432/lark?sslmode=verify-full gateway",
 			"gateway --fetch-allow music.internal,10.20.0.0/16",
 		},
 	})
@@ -162,6 +163,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	topics := &provisioner{cfg: g.kafka(), topics: event.WithPartitions(event.Topics(), int32(g.cfg.KafkaPartitions)), log: g.tel.Log, done: make(chan struct{})}
 	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
+		{Name: "database", Ready: func() error { return g.jobs.Ping(context.Background()) }},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
 		{Name: "admission", Run: admitter.Run},

@@ -58,9 +58,13 @@ const (
 	codeNotFound            = "not_found"
 	codeMethod              = "method_not_allowed"
 	codeStorageFull         = "storage_full"
+	codeStoreUnavailable    = "store_unavailable"
 	codeTimeout             = "timeout"
 	codeInternal            = "internal"
 )
+
+// storeAfter is when a request may be tried again that the database could not serve, in seconds.
+const storeAfter = 5
 
 // internalDetail is all that a caller is told of a fault inside. Reads have no trace.
 func internalDetail(ctx context.Context) string {
@@ -130,6 +134,10 @@ func (a *API) fail(ctx context.Context, err error) error {
 	case blob.Full(err), errors.Is(err, store.ErrFull):
 		a.deps.Log.ErrorContext(ctx, "request refused: the disk is full", slog.Any("error", err))
 		return again(http.StatusInsufficientStorage, codeStorageFull, roomAfter, "a disk of the gateway is full; nothing of the request was kept")
+	case errors.Is(err, store.ErrUnavailable):
+		a.deps.Log.WarnContext(ctx, "request refused: the job store cannot be reached", slog.Any("error", err))
+		return again(http.StatusServiceUnavailable, codeStoreUnavailable, storeAfter,
+			"the database of the gateway cannot be reached; try again, with the same Idempotency-Key if the request has one")
 	case errors.Is(err, store.ErrOpen):
 		return problem(http.StatusConflict, codeJobOpen, "the job has not ended; cancel it first, and delete it when it has ended")
 	case errors.Is(err, store.ErrKeyInFlight):

@@ -154,7 +154,7 @@ func hasRoom(ctx context.Context, tx *tx, lane string, maxWindows int) (bool, er
 
 // Waiting counts the jobs of a lane that wait.
 func (s *SQL) Waiting(ctx context.Context, lane string) (n int, err error) {
-	err = s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM jobs WHERE lane = ? AND `+waiting), lane).Scan(&n)
+	err = s.rowRead(ctx, `SELECT COUNT(*) FROM jobs WHERE lane = ? AND `+waiting, lane).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("counting jobs that wait: %w", err)
 	}

@@ -33,7 +33,7 @@ func (s *SQL) Adopt(ctx context.Context, job Job) (Adopted, error) {
 		return insertWithQuestions(ctx, tx, job, "", s.now())
 	})
 	if err != nil {
-		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, refused(err))
+		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, s.dialect.refused(err))
 	}
 	return out, nil
 }

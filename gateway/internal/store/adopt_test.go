@@ -69,7 +69,7 @@ func TestRefusedRecordsAreToldFromASickDatabase(t *testing.T) {
 	_, err := s.Record(t.Context(), []store.Entry{{Outcome: twice}})
 	require.ErrorIs(t, err, store.ErrRefused, "text that is not UTF-8")
 	err = s.Create(t.Context(), newJob("j1", "q"), nil, store.CreateOptions{})
-	require.ErrorIs(t, store.Refused(err), store.ErrRefused, "a constraint")
+	require.ErrorIs(t, s.Refused(err), store.ErrRefused, "a constraint")
 	_, err = s.Adopt(t.Context(), newJob("j2", "q"))
 	require.NoError(t, err)
 	require.NoError(t, write())

@@ -11,8 +11,11 @@ func (s *SQL) SetNow(now func() time.Time) { s.now = now }
 // Rebind turns placeholders into numbered ones.
 func Rebind(query string) string { return dialect{numbered: true}.rebind(query) }
 
-// Statements splits a migration.
-func Statements(text string) []string { return statements(text) }
+// Exec runs a statement.
+func (s *SQL) Exec(ctx context.Context, query string) error {
+	_, err := s.write.ExecContext(ctx, query)
+	return err
+}
 
 // Pragma sets a pragma on the connection that writes.
 func (s *SQL) Pragma(ctx context.Context, text string) error {
@@ -21,7 +24,7 @@ func (s *SQL) Pragma(ctx context.Context, text string) error {
 }
 
 // Refused marks the errors that are a record's own fault.
-func Refused(err error) error { return refused(err) }
+func (s *SQL) Refused(err error) error { return s.dialect.refused(err) }
 
 // AdmissionQueries are the questions of admission, each with the index that answers it.
 func AdmissionQueries() map[string]string {

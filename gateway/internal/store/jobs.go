@@ -125,8 +125,6 @@ func insertJob(ctx context.Context, tx *tx, j Job, submitter string, now time.Ti
 	return err
 }
 
-type scanner interface{ Scan(dest ...any) error }
-
 func scanJob(row scanner) (Job, error) {
 	var j Job
 	var audioKey, spans, decode, options, faults string
@@ -161,7 +159,7 @@ func (s *SQL) Get(ctx context.Context, id string) (Job, error) {
 
 // Peek returns a job without its questions and windows, or ErrNotFound.
 func (s *SQL) Peek(ctx context.Context, id string) (Job, error) {
-	j, err := scanJob(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+jobColumns+` FROM jobs WHERE job_id = ?`), id))
+	j, err := scanJob(s.rowRead(ctx, `SELECT `+jobColumns+` FROM jobs WHERE job_id = ?`, id))
 	if err != nil {
 		return Job{}, fmt.Errorf("reading job %.64q: %w", id, err)
 	}
@@ -268,7 +266,7 @@ func withdraw(ctx context.Context, tx *tx, id string, stop, ends []event.Record,
 // AudioInUse tells whether an open job needs the audio under that blob key; a sweep must keep it.
 func (s *SQL) AudioInUse(ctx context.Context, key string) (bool, error) {
 	var n int
-	err := s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE audio_key = ? AND ended_ms = 0 LIMIT 1) AS open_jobs`), key).Scan(&n)
+	err := s.rowRead(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE audio_key = ? AND ended_ms = 0 LIMIT 1) AS open_jobs`, key).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("reading audio in use: %w", err)
 	}
@@ -279,7 +277,7 @@ func (s *SQL) AudioInUse(ctx context.Context, key string) (bool, error) {
 // that a lost row shows.
 func (s *SQL) Ledger(ctx context.Context) (Ledger, error) {
 	var l Ledger
-	err := s.read.QueryRowContext(ctx, `SELECT
+	err := s.rowRead(ctx, `SELECT
 			COUNT(CASE WHEN ended_ms > 0 THEN 1 END),
 			COUNT(CASE WHEN ended_ms = 0 THEN 1 END),
 			COALESCE(SUM(CASE WHEN ended_ms > 0 THEN windows * questions ELSE 0 END), 0)
@@ -287,7 +285,7 @@ func (s *SQL) Ledger(ctx context.Context) (Ledger, error) {
 	if err != nil {
 		return Ledger{}, fmt.Errorf("reading ledger: %w", err)
 	}
-	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(found), 0), COALESCE(SUM(CASE WHEN found <> wanted THEN 1 ELSE 0 END), 0)
+	err = s.rowRead(ctx, `SELECT COALESCE(SUM(found), 0), COALESCE(SUM(CASE WHEN found <> wanted THEN 1 ELSE 0 END), 0)
 		FROM (SELECT windows * questions AS wanted,
 			(SELECT COUNT(*) FROM outcomes WHERE outcomes.job_id = jobs.job_id) AS found
 			FROM jobs WHERE ended_ms > 0) AS ended`).Scan(&l.Recorded, &l.Unbalanced)

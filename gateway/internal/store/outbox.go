@@ -80,7 +80,7 @@ func (s *SQL) Sent(ctx context.Context, sent []Outgoing) error {
 // OutboxDepth returns how many records wait and since when the oldest does.
 func (s *SQL) OutboxDepth(ctx context.Context) (n int, oldest time.Time, err error) {
 	var ms int64
-	err = s.read.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(created_ms), 0) FROM outbox`).Scan(&n, &ms)
+	err = s.rowRead(ctx, `SELECT COUNT(*), COALESCE(MIN(created_ms), 0) FROM outbox`).Scan(&n, &ms)
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("reading outbox: %w", err)
 	}

@@ -92,9 +92,9 @@ func (s *SQL) GiveUp(ctx context.Context, id string) error {
 func (s *SQL) Backlog(ctx context.Context, due time.Time) (Backlog, error) {
 	var b Backlog
 	var oldest int64
-	err := s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*), COALESCE(MIN(created_ms), 0) FROM jobs WHERE ended_ms = 0`)).Scan(&b.Open, &oldest)
+	err := s.rowRead(ctx, `SELECT COUNT(*), COALESCE(MIN(created_ms), 0) FROM jobs WHERE ended_ms = 0`).Scan(&b.Open, &oldest)
 	if err == nil {
-		err = s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM jobs WHERE `+overdue), millis(due), millis(due)).Scan(&b.Overdue)
+		err = s.rowRead(ctx, `SELECT COUNT(*) FROM jobs WHERE `+overdue, millis(due), millis(due)).Scan(&b.Overdue)
 	}
 	if err != nil {
 		return Backlog{}, fmt.Errorf("reading backlog: %w", err)

@@ -25,7 +25,7 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 		for i, e := range entries {
 			var err error
 			if out[i], err = r.entry(ctx, e); err != nil {
-				return fmt.Errorf("recording for job %s: %w", e.jobID(), refused(err))
+				return fmt.Errorf("recording for job %s: %w", e.jobID(), s.dialect.refused(err))
 			}
 		}
 		return nil

@@ -32,7 +32,10 @@ var (
 	ErrTooManyJobs = errors.New("too many open jobs")
 	ErrKeyInFlight = errors.New("idempotency key is in use by a request in flight")
 	// ErrFull says that the disk of the database is full.
-	ErrFull         = errors.New("the disk of the job store is full")
+	ErrFull = errors.New("the disk of the job store is full")
+	// ErrUnavailable says that the database cannot be reached or cannot be written at the moment. A transaction that ends with it may have been
+	// committed all the same: the connection may have been lost after that.
+	ErrUnavailable  = errors.New("the job store cannot be reached")
 	ErrClaimExpired = errors.New("idempotency claim has lapsed")
 	// ErrRefused says that the database works but does not take this record, now or later. Any other error of a write may go away: the
 	// disk is full, the database is busy, read-only or out of reach.

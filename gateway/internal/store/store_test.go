@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,17 +16,19 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/pgtest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 // implementations of the job store; each passes the whole suite.
 var implementations = map[string]func(t testing.TB) *store.SQL{
 	"sqlite": func(t testing.TB) *store.SQL {
 		return open(t, "sqlite://"+filepath.Join(t.TempDir(), "deep", "jobs.db"))
 	},
+	"postgres": func(t testing.TB) *store.SQL { return open(t, pgtest.Database(t)) },
 }
 
 func open(t testing.TB, url string) *store.SQL {
@@ -262,12 +266,12 @@ func TestIdempotency(t *testing.T) {
 
 func TestSurvivesReopening(t *testing.T) {
 	t.Parallel()
-	url := "sqlite://" + filepath.Join(t.TempDir(), "a b#?.db")
-	first, err := store.Open(t.Context(), url)
+	address := "sqlite://" + filepath.Join(t.TempDir(), "a b#?.db")
+	first, err := store.Open(t.Context(), address)
 	require.NoError(t, err)
 	create(t, first, newJob("j1", "q"))
 	require.NoError(t, first.Close())
-	second := open(t, url)
+	second := open(t, address)
 	got, err := second.Get(t.Context(), "j1")
 	require.NoError(t, err)
 	require.Equal(t, []string{"q"}, got.Questions)
@@ -312,9 +316,7 @@ func oldDatabase(t *testing.T, migrations int, insert string) string {
 	for _, file := range files[:migrations] {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, statement := range store.Statements(string(text)) {
-			exec(statement)
-		}
+		exec(string(text))
 		exec(`INSERT INTO schema_migrations VALUES (?, 1)`, filepath.Base(file))
 	}
 	exec(insert)
@@ -324,17 +326,83 @@ func oldDatabase(t *testing.T, migrations int, insert string) string {
 
 func TestOpenRefusesOtherDatabases(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"", "postgres://user:secret@host/db", "sqlite:", "/tmp/x.db"} {
+	for _, url := range []string{
+		"", "mysql://user:secret@host/db", "postgres://user:secret@host:port/db", "postgres://user:secret@%zz/db",
+		"postgres://user:secret@host/db?sslmode=secret", "sqlite:", "/tmp/x.db",
+	} {
 		_, err := store.Open(t.Context(), url)
 		require.ErrorContains(t, err, "opening job store")
 		require.NotContains(t, err.Error(), "secret")
 	}
 }
 
+// addresses are the URLs of empty databases by kind.
+var addresses = map[string]func(t testing.TB) string{
+	"sqlite":   func(t testing.TB) string { return "sqlite://" + filepath.Join(t.TempDir(), "jobs.db") },
+	"postgres": pgtest.Database,
+}
+
+// TestNewerDatabasesAreRefused: a binary that goes back one version must not write what the newer version cannot read.
+func TestNewerDatabasesAreRefused(t *testing.T) {
+	t.Parallel()
+	for kind, address := range addresses {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			at := address(t)
+			first, err := store.Open(t.Context(), at)
+			require.NoError(t, err)
+			create(t, first, newJob("j1", "q"))
+			require.NoError(t, first.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, TRUE)`))
+			require.NoError(t, first.Close())
+			_, err = store.Open(t.Context(), at)
+			require.ErrorIs(t, err, store.ErrNewer)
+			require.ErrorContains(t, err, "9999")
+		})
+	}
+}
+
+// TestGatewaysThatStartTogether open the same empty database at once.
+func TestGatewaysThatStartTogether(t *testing.T) {
+	t.Parallel()
+	at := pgtest.Database(t)
+	stores := make([]*store.SQL, 4)
+	var wg sync.WaitGroup
+	for i := range stores {
+		wg.Go(func() {
+			var err error
+			stores[i], err = store.Open(t.Context(), at)
+			require.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	create(t, stores[0], newJob("j1", "q"))
+	for _, s := range stores {
+		_, err := s.Get(t.Context(), "j1")
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+	}
+}
+
+// TestFirstConnection: what is wrong with DATABASE_URL is said with what to do about it, and without its password.
+func TestFirstConnection(t *testing.T) {
+	t.Parallel()
+	good, err := url.Parse(pgtest.Database(t))
+	require.NoError(t, err)
+	wrong, missing := *good, *good
+	wrong.User = url.UserPassword("lark", "hunter2")
+	missing.Path = "/nowhere"
+	password, _ := good.User.Password()
+	for text, want := range map[string]string{wrong.String(): "check the user and the password", missing.String(): "create the database"} {
+		_, err := store.Open(t.Context(), text)
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, err.Error(), "hunter2")
+		require.NotContains(t, err.Error(), password)
+	}
+}
+
 func TestDialect(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "a = $1 AND b IN ($2, $3)", store.Rebind("a = ? AND b IN (?, ?)"))
-	require.Equal(t, []string{"CREATE a (\nx\n)", "CREATE b"}, store.Statements("-- why; not\nCREATE a (\nx\n);\n\nCREATE b;\n"))
 }
 
 func TestCancelledContext(t *testing.T) {

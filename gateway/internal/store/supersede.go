@@ -41,7 +41,7 @@ func (s *SQL) AllowSupersede(ctx context.Context, jobID, who string) error {
 // MaySupersede tells whether a job is known, and whether its owner allows answers to replace outcomes that were given up.
 func (s *SQL) MaySupersede(ctx context.Context, jobID string) (known, allowed bool, err error) {
 	var jobs, rows int
-	err = s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT (SELECT COUNT(*) FROM jobs WHERE job_id = ?), (SELECT COUNT(*) FROM supersede_allowed WHERE job_id = ?)`),
+	err = s.rowRead(ctx, `SELECT (SELECT COUNT(*) FROM jobs WHERE job_id = ?), (SELECT COUNT(*) FROM supersede_allowed WHERE job_id = ?)`,
 		jobID, jobID).Scan(&jobs, &rows)
 	if err != nil {
 		return false, false, fmt.Errorf("reading job %.64q: %w", jobID, err)

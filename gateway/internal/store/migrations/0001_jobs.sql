@@ -1,3 +1,4 @@
+-- +goose Up
 -- Plain SQL that both SQLite and PostgreSQL take. Times are Unix milliseconds, 0 = not yet.
 CREATE TABLE jobs (
     job_id        TEXT PRIMARY KEY,

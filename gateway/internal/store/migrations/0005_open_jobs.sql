@@ -1,3 +1,4 @@
+-- +goose Up
 -- adopted: published by another producer than this store's outbox. The counter holds how many other jobs are open.
 ALTER TABLE jobs ADD COLUMN adopted BOOLEAN NOT NULL DEFAULT FALSE;
 CREATE TABLE counters (

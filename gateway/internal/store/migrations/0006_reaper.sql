@@ -1,3 +1,4 @@
+-- +goose Up
 -- active_ms is when the job last came forward: it was taken in, planned, got an outcome or was published again. republished counts the
 -- publications since then. given_up_ms is when the gateway last asked for the job's end.
 ALTER TABLE jobs ADD COLUMN active_ms BIGINT NOT NULL DEFAULT 0;

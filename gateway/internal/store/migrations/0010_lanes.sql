@@ -1,3 +1,4 @@
+-- +goose Up
 -- lane chooses the job's topics. submitter is who takes turns with others while jobs wait. admitted_ms is when the job's record went to the
 -- outbox; 0 = the job waits here. expected_windows is how many windows the job counts for until it is planned.
 ALTER TABLE jobs ADD COLUMN lane TEXT NOT NULL DEFAULT 'interactive';

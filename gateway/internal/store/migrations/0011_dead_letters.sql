@@ -1,3 +1,4 @@
+-- +goose Up
 -- Jobs whose owner allows that an answer replaces an outcome that was given up.
 CREATE TABLE supersede_allowed (
     job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+// dialect is all that differs between the databases: everything else is SQL that both take.
+type dialect struct {
+	goose goose.Dialect
+	// numbered: placeholders are $1, $2 rather than ?.
+	numbered bool
+	// claim ends a SELECT inside a transaction whose rows no other gateway's claim may take meanwhile.
+	claim string
+	// txTimeout bounds a transaction; 0 leaves it to the caller's context.
+	txTimeout time.Duration
+	// kind tells what an error of the driver means.
+	kind func(error) fault
+}
+
+// fault is what an error of a database means to callers.
+type fault int
+
+const (
+	otherFault fault = iota
+	// diskFull: the disk of the database is full.
+	diskFull
+	// away: the database cannot be reached or cannot be written at the moment.
+	away
+	// refusedRow: the database works but does not take the record.
+	refusedRow
+	// conflict: the transaction was given up in favour of another and would succeed now.
+	conflict
+)
+
+// rebind turns ? placeholders into the dialect's. No statement has a ? in a literal.
+func (d dialect) rebind(query string) string {
+	if !d.numbered {
+		return query
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range query {
+		if r != '?' {
+			b.WriteRune(r)
+			continue
+		}
+		n++
+		b.WriteString("$" + strconv.Itoa(n))
+	}
+	return b.String()
+}
+
+// mark makes an error tell callers what it means.
+func (d dialect) mark(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch d.kind(err) {
+	case diskFull:
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case away, conflict:
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// again tells whether a transaction that ended with err should be tried again.
+func (d dialect) again(err error) bool { return d.kind(err) == conflict }
+
+// refused marks an error that is the record's own fault and not the database's: it would come again whenever the record is written.
+func (d dialect) refused(err error) error {
+	if err != nil && d.kind(err) == refusedRow {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
