@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,4 +126,56 @@ func TestDeadLetters(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, purged.Done)
 	require.Equal(t, []string{"0-2"}, list(client.DeadFilter{}, true), "what lies before the first buried letter is deleted")
+}
+
+// TestALetterGoesBackToTheTopicItCameFrom: a letter of the bulk lane goes back to its stage's bulk topic, and never before people's records.
+func TestALetterGoesBackToTheTopicItCameFrom(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	job := w.submit("Key?")
+	_, err := w.client.AllowSupersede(t.Context(), job.ID)
+	require.NoError(t, err)
+	origins := []string{event.TopicAnswers}
+	for _, topic := range event.Topics() {
+		if event.StageOf(topic.Name) != "" {
+			origins = append(origins, topic.Name)
+		}
+	}
+	require.Len(t, origins, 2*len(event.WorkStages())+1)
+	var mu sync.Mutex
+	var went [][2]string
+	for _, topic := range origins {
+		_, wait := kafka.Tail(t.Context(), w.kafka, topic, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+			if rec.Get(event.HeaderRedriven) != "" {
+				mu.Lock()
+				defer mu.Unlock()
+				went = append(went, [2]string{rec.Get(event.HeaderOriginTopic), topic})
+			}
+		})
+		t.Cleanup(func() { require.NoError(t, wait()) })
+	}
+	var want [][2]string
+	for _, origin := range origins {
+		w.publish(buried(t, job.ID, 0).With(event.HeaderOriginTopic, origin))
+		want = append(want, [2]string{origin, origin})
+	}
+	elsewhere := event.InLane(event.RetryTopic(event.StageLLM, event.RetryDelays()[0]), event.LaneBulk)
+	w.publish(buried(t, job.ID, 0).With(event.HeaderOriginTopic, elsewhere))
+
+	order := client.DeadOrder{Rate: 1000} // by name: what the recorder cannot read may be given up again
+	for i := range len(want) + 1 {
+		order.IDs = append(order.IDs, "0-"+strconv.Itoa(i))
+	}
+	result, err := w.client.Redrive(t.Context(), order)
+	require.NoError(t, err)
+	require.Equal(t, len(want), result.Done)
+	require.Len(t, result.Refused, 1)
+	require.Equal(t, "not_redrivable", result.Refused[0].Code)
+	seen := func() [][2]string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(went)
+	}
+	require.Eventually(t, func() bool { return len(seen()) == len(want) }, patience, 10*time.Millisecond)
+	require.ElementsMatch(t, want, seen())
 }

@@ -70,11 +70,26 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 
 // complete publishes the outputs and finishes the record.
 func (s *settler) complete(ctx context.Context, t *task, outputs []event.Record) verdict {
-	err := s.out.fanOut(ctx, outputs, t.job())
+	err := s.out.fanOut(ctx, redriven(t.meta.rec, outputs), t.job())
 	if errors.Is(err, kafka.ErrTooLarge) {
 		return s.bury(ctx, t, event.CodeInternal, err)
 	}
 	return s.done(t, telemetry.ResultOK, nil, err)
+}
+
+// redriven has the work that came of a dead letter that was sent back keep the count of it: a window that is given up in one stage after another
+// is sent back no more often than one that is given up in the same stage each time.
+func redriven(from event.Record, outputs []event.Record) []event.Record {
+	count := from.Get(event.HeaderRedriven)
+	if count == "" {
+		return outputs
+	}
+	for i, rec := range outputs {
+		if event.StageOf(rec.Topic) != "" {
+			outputs[i] = rec.With(event.HeaderRedriven, count)
+		}
+	}
+	return outputs
 }
 
 // done finishes the record if its publishing succeeded; if not, the partition is stopping.

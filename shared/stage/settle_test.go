@@ -208,6 +208,24 @@ func TestSettlerBuriesWhatIsTooLargeForTheBroker(t *testing.T) {
 	})
 }
 
+// What comes of a dead letter that was sent back counts on: else a window that goes round through several stages could be sent back for ever.
+func TestTheWorkOfADeadLetterThatWasSentBackKeepsTheCount(t *testing.T) {
+	t.Parallel()
+	s := newSettling(t, 0)
+	s.task.meta.rec = s.task.meta.rec.With(event.HeaderRedriven, "2")
+	outputs := []event.Record{{Topic: event.InLane(event.TopicEmbeddings, event.LaneBulk)}, {Topic: event.TopicAnswers}}
+	require.Equal(t, telemetry.ResultOK, s.settle(t.Context(), 1, outputs, nil).result)
+	require.Equal(t, []string{"2", ""}, []string{s.out.recs[0].Get(event.HeaderRedriven), s.out.recs[1].Get(event.HeaderRedriven)})
+
+	next := kafka.ToClient(s.out.recs[0])
+	p := newPartition(topicPartition{next.Topic, 1}, s.client, nil, newGuard(nil, "g", topicPartition{}, slog.New(slog.DiscardHandler)))
+	again := newTaskReader([]string{next.Topic}, s.retries, nil).task(p, next)
+	p.offsets.add(again)
+	s.settler.settle(t.Context(), t.Context(), again, 1, nil, Permanent("code", errors.New("x")))
+	letter := s.out.recs[2]
+	require.Equal(t, []string{"2", next.Topic}, []string{letter.Get(event.HeaderRedriven), letter.Get(event.HeaderOriginTopic)}, "its origin is where it failed")
+}
+
 func TestRetriedRecordKeepsItsOriginAndFirstError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -146,8 +146,9 @@ func (a *app) deadOrder(server *serverFlags, verb string) *cobra.Command {
 	}[verb]
 	cmd := &cobra.Command{
 		Use: verb + " [LETTER...]", Short: short,
-		Long: short + `. Letters are named, or selected by flags, or all with --everything. A record is sent back at most three times, and
-only if the owner of its job allows outcomes to be replaced. The exit code is 1 if a letter was refused.`,
+		Long: short + ". Letters are named, or selected by flags, or all with --everything." + map[string]string{"redrive": `
+A record is sent back at most three times, and only if the owner of its job allows outcomes to be replaced. The exit code is 1 if a
+letter was refused.`}[verb],
 		Example: fmt.Sprintf("  lark dead %s --reason engine_error --since 2h --dry-run\n  lark dead %s 0-17 0-18\n  lark dead %s --job JOB --rate 5", verb, verb, verb),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter, err := flags.filter(time.Now())
