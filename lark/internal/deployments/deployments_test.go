@@ -311,7 +311,7 @@ func TestMetricsExist(t *testing.T) {
 	t.Parallel()
 	exposed := exposedMetrics(t)
 	asked := regexp.MustCompile(`\b(lark|gen_ai)_[a-z_]+\b`)
-	label := regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)|\b(lark_[a-z_]+)(?:=|!=|=~|!~)"`)
+	label := regexp.MustCompile(`\b(?:by|without|on) \(([^)]*)\)|\b(lark_[a-z_]+)(?:=|!=|=~|!~)"`)
 	count := 0
 	for _, expr := range append(dashboardQueries(t), alertQueries(t)...) {
 		text := expr
