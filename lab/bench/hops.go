@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
@@ -207,8 +208,8 @@ func (m *meter) readTrace(ctx context.Context, id string) ([]span, error) {
 	return body.Spans, nil
 }
 
-// gapsOf gives the milliseconds of every hop that the trace shows: from the end of the last step inside the handing span (its
-// own end counts its wait for acknowledgements, which is part of the hop) to the start of the taking one.
+// gapsOf gives the milliseconds of every hop that the trace shows: from the end of the last step inside the handing span (its own end and
+// the ends of its sends count the wait for acknowledgements, which is part of the hop) to the start of the taking one.
 func gapsOf(spans []span) map[string]float64 {
 	gaps := map[string]float64{}
 	for _, l := range links() {
@@ -236,7 +237,7 @@ func last(spans []span, of step) (span, bool) {
 func workEnd(spans []span, of span, limit time.Time) time.Time {
 	end := of.Start
 	for _, s := range spans {
-		if s.ParentID == of.SpanID && s.Service == of.Service && s.End.After(end) && !s.End.After(limit) {
+		if s.ParentID == of.SpanID && s.Service == of.Service && !strings.HasPrefix(s.Name, telemetry.SpanSend) && s.End.After(end) && !s.End.After(limit) {
 			end = s.End
 		}
 	}

@@ -157,6 +157,9 @@ func TestOneTracePerJob(t *testing.T) {
 	requireUnder(t, spans, telemetry.SpanProject, process(event.TopicWindows))
 	requireUnder(t, spans, answerSpan(), process(event.TopicEmbeddings))
 	requireUnder(t, spans, telemetry.SpanRecord, process(event.TopicAnswers))
+	for _, topic := range []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers} {
+		requireUnder(t, spans, process(topic), telemetry.SpanSend+topic)
+	}
 	for _, answer := range named(spans, answerSpan()) {
 		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIRequestModel)))
 		require.NotEmpty(t, answer.Attr(string(telemetry.AttrGenAIOutputTokens)))

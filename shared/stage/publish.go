@@ -53,29 +53,56 @@ func (p *persistentPublisher) fanOut(ctx context.Context, recs []event.Record, j
 	}
 	here := trace.SpanFromContext(ctx)
 	here.SetAttributes(telemetry.AttrBranches.Int(work))
-	traced := make([]event.Record, len(recs))
-	for i, rec := range recs {
-		rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
-		if event.StageOf(rec.Topic) != "" {
-			var span trace.Span
-			rec, span = telemetry.Branch(ctx, rec, telemetry.AttrStage.String(p.stage), telemetry.AttrJobID.String(job))
-			defer span.End()
-			here.AddLink(trace.Link{SpanContext: span.SpanContext()})
+	var rest []event.Record
+	branches := make([]event.Record, 0, work)
+	for _, rec := range recs {
+		if event.StageOf(rec.Topic) == "" {
+			rest = append(rest, rec)
+			continue
 		}
-		traced[i] = rec
+		branch, span := telemetry.Branch(ctx, rec, telemetry.AttrStage.String(p.stage), telemetry.AttrJobID.String(job))
+		defer span.End()
+		here.AddLink(trace.Link{SpanContext: span.SpanContext()})
+		branches = append(branches, branch)
 	}
-	return p.send(ctx, traced)
+	traced, end := p.traced(ctx, rest)
+	err := p.send(ctx, append(traced, branches...))
+	end(err)
+	return err
 }
 
-// publish writes the records with the trace context of ctx, trying again for as long as ctx lives. Its error means that
+// publish writes the records in the trace of ctx, trying again for as long as ctx lives. Its error means that
 // ctx has ended, or wraps kafka.ErrTooLarge.
 func (p *persistentPublisher) publish(ctx context.Context, recs []event.Record) error {
-	traced := make([]event.Record, len(recs))
+	traced, end := p.traced(ctx, recs)
+	err := p.send(ctx, traced)
+	end(err)
+	return err
+}
+
+// traced gives the records a trace context of a span for each of their topics: one span of a topic however many records, so that sending adds
+// little to a trace.
+func (p *persistentPublisher) traced(ctx context.Context, recs []event.Record) (traced []event.Record, end func(error)) {
+	count := map[string]int{}
+	for _, rec := range recs {
+		count[rec.Topic]++
+	}
+	sends := map[string]context.Context{}
+	traced = make([]event.Record, len(recs))
 	for i, rec := range recs {
-		rec.Headers = telemetry.InjectHeaders(ctx, rec.Headers)
+		sendCtx, begun := sends[rec.Topic]
+		if !begun {
+			sendCtx, _ = telemetry.Send(ctx, rec.Topic, count[rec.Topic], telemetry.AttrStage.String(p.stage))
+			sends[rec.Topic] = sendCtx
+		}
+		rec.Headers = telemetry.InjectHeaders(sendCtx, rec.Headers)
 		traced[i] = rec
 	}
-	return p.send(ctx, traced)
+	return traced, func(err error) {
+		for _, sendCtx := range sends {
+			telemetry.End(trace.SpanFromContext(sendCtx), err)
+		}
+	}
 }
 
 // send is publish for records that have their trace context.

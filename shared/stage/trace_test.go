@@ -113,6 +113,7 @@ func TestManyWindowsHaveTracesOfTheirOwn(t *testing.T) {
 		}
 		if n <= 16 {
 			require.Equal(t, n+1, here)
+			requireSent(t, root.SpanContext().TraceID().String(), out.all(), map[string]int{event.TopicAnswers: 1, event.TopicWindows: n})
 			continue
 		}
 		require.Equal(t, 1, here, "the plan")
@@ -135,5 +136,30 @@ func TestManyWindowsHaveTracesOfTheirOwn(t *testing.T) {
 			require.Equal(t, process.SpanContext.SpanID(), sent[0].Links[0].SpanContext.SpanID(), "from the window to its job")
 			require.Contains(t, sent[0].Attributes, telemetry.AttrJobID.String(job))
 		}
+	}
+}
+
+// requireSent checks that the records of each topic are the children of one span, which has sent them.
+func requireSent(t *testing.T, traceID string, recs []event.Record, want map[string]int) {
+	t.Helper()
+	sent := map[trace.SpanID]string{}
+	for _, s := range spansOf(traceID) {
+		topic, isSend := strings.CutPrefix(s.Name, telemetry.SpanSend)
+		if !isSend {
+			continue
+		}
+		require.Equal(t, trace.SpanKindProducer, s.SpanKind)
+		batch := telemetry.AttrMessagingBatch.Int(want[topic])
+		if want[topic] > 1 {
+			require.Contains(t, s.Attributes, batch)
+		} else {
+			require.NotContains(t, s.Attributes, batch)
+		}
+		sent[s.SpanContext.SpanID()] = topic
+	}
+	require.Len(t, sent, len(want), "one span for each topic")
+	for _, rec := range recs {
+		sc := trace.SpanContextFromContext(telemetry.ExtractContext(context.Background(), rec.Headers))
+		require.Equal(t, rec.Topic, sent[sc.SpanID()])
 	}
 }

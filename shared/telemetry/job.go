@@ -27,15 +27,29 @@ func JobTrace(ctx context.Context, jobID string) context.Context {
 }
 
 // Branch begins a trace of its own for one record that is to be sent, with a link to the span of ctx. It is for a record with so many
-// siblings that one trace of all their ways would be too large to look at. The caller ends the span once the record is sent.
+// siblings that one trace of all their ways would be too large to look at. The caller ends the span once the record is acknowledged.
 func Branch(ctx context.Context, rec event.Record, attributes ...attribute.KeyValue) (event.Record, trace.Span) {
 	from := trace.LinkFromContext(ctx)
 	ctx = context.WithValue(ctx, traceIDKey{}, trace.TraceID{})
-	ctx, span := Tracer().Start(ctx, SpanSend+rec.Topic, trace.WithNewRoot(), trace.WithLinks(from), trace.WithSpanKind(trace.SpanKindProducer), //nolint:spancheck // the caller ends it
-		trace.WithAttributes(AttrMessagingSystem.String(MessagingKafka), AttrMessagingDestination.String(rec.Topic),
-			AttrMessagingOperation.String(MessagingSend), AttrMessagingType.String(MessagingSend)), trace.WithAttributes(attributes...))
+	ctx, span := startSend(ctx, rec.Topic, trace.WithNewRoot(), trace.WithLinks(from), trace.WithAttributes(attributes...))
 	rec.Headers = InjectHeaders(ctx, rec.Headers)
-	return rec, span //nolint:spancheck // the caller ends it
+	return rec, span
+}
+
+// Send begins the span that sends records to a topic, within the trace of ctx. Whoever handles one of the records is its child, so that the time between
+// the end of the one and the start of the other is what the record waited in Kafka. The caller ends the span once the records are acknowledged.
+func Send(ctx context.Context, topic string, records int, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
+	if records > 1 {
+		attributes = append(attributes, AttrMessagingBatch.Int(records))
+	}
+	return startSend(ctx, topic, trace.WithAttributes(attributes...))
+}
+
+func startSend(ctx context.Context, topic string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	options = append(options, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+		AttrMessagingSystem.String(MessagingKafka), AttrMessagingDestination.String(topic),
+		AttrMessagingOperation.String(MessagingSend), AttrMessagingType.String(MessagingSend)))
+	return Tracer().Start(ctx, SpanSend+topic, options...) //nolint:spancheck // the caller ends it
 }
 
 // ids makes the ids of spans and traces at random, except where JobTrace has named the trace.

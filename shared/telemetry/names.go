@@ -17,7 +17,7 @@ const (
 	ServiceCLI       = "lark"
 )
 
-// Span names. A stage's span on a record is SpanProcess + its topic; the span of a record that begins a trace of its own is SpanSend + its topic.
+// Span names. A stage's span on a record is SpanProcess + its topic; the span that sends records to a topic is SpanSend + the topic.
 const (
 	SpanProcess = "process "
 	SpanSend    = "send "
@@ -83,6 +83,8 @@ const (
 	AttrMessagingType        = attribute.Key("messaging.operation.type")
 	AttrMessagingGroup       = attribute.Key("messaging.consumer.group.name")
 	AttrMessagingOffset      = attribute.Key("messaging.kafka.offset")
+	// AttrMessagingBatch is how many records one send takes; absent for one.
+	AttrMessagingBatch = attribute.Key("messaging.batch.message_count")
 )
 
 // Generative AI attributes, not in the Go semconv package.

@@ -8,8 +8,11 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // Store is the outbox table. Pending is called by one goroutine; records stay pending until Sent.
@@ -116,13 +119,12 @@ func (r *Relay) step(ctx context.Context) (int, error) {
 	if err != nil || len(pending) == 0 {
 		return 0, err
 	}
-	records := make([]event.Record, len(pending))
-	for i, p := range pending {
-		records[i] = p.Record
-	}
+	records, end := traced(ctx, pending)
 	publishCtx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
 	defer cancel()
-	if err := r.deps.Publisher.Publish(publishCtx, records...); err != nil {
+	err = r.deps.Publisher.Publish(publishCtx, records...)
+	end(err)
+	if err != nil {
 		return 0, fmt.Errorf("publishing %d records of the outbox: %w", len(records), err)
 	}
 	// The broker has them: removing them must not be cut short by a shutdown.
@@ -130,6 +132,30 @@ func (r *Relay) step(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	return len(pending), nil
+}
+
+// traced gives each record a span of its sending, in the trace that the record was stored with: the time before it is the time in the outbox. A send
+// that fails leaves no span, or an hour without a broker would leave hundreds in each trace.
+func traced(ctx context.Context, pending []store.Outgoing) (records []event.Record, end func(error)) {
+	records = make([]event.Record, len(pending))
+	var spans []trace.Span
+	for i, p := range pending {
+		records[i] = p.Record
+		jobCtx := telemetry.ExtractContext(ctx, p.Record.Headers)
+		if !trace.SpanContextFromContext(jobCtx).IsValid() {
+			continue
+		}
+		jobCtx, span := telemetry.Send(jobCtx, p.Record.Topic, 1, telemetry.AttrJobID.String(p.Record.Get(event.HeaderSubject)))
+		records[i].Headers = telemetry.InjectHeaders(jobCtx, p.Record.Headers)
+		spans = append(spans, span)
+	}
+	return records, func(err error) {
+		for _, span := range spans {
+			if err == nil {
+				span.End()
+			}
+		}
+	}
 }
 
 // wait returns after d, at a signal, or when ctx ends.
