@@ -93,8 +93,8 @@ test-kernels: ## run the encoders' arithmetic on the kernels that other machines
 	LARK_KERNEL=avx512 go test -vet=off -count=1 -timeout 20m -run Bfloat16 $(JUKEBOX)
 
 .PHONY: test-audio-differential
-test-audio-differential: deps-ffmpeg ## compare our decoding of 500 generated files with ffmpeg's, whole, cut and damaged (an hour or more; AUDIO_FILES=500,20)
-	LARK_DIFFERENTIAL=$(or $(AUDIO_FILES),500,20) go test -count=1 -timeout 6h -run '^TestDifferential$$' ./engine/audio
+test-audio-differential: deps-ffmpeg ## compare our decoding of 500 generated files with ffmpeg's, whole, cut and damaged (hours; AUDIO_FILES=500,20; AUDIO_PASSED=FILE goes on with a run that was stopped)
+	LARK_DIFFERENTIAL_PASSED=$(abspath $(AUDIO_PASSED)) LARK_DIFFERENTIAL=$(or $(AUDIO_FILES),500,20) go test -count=1 -timeout 12h -parallel 8 -run '^TestDifferential$$' ./engine/audio
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser one after another (FUZZTIME=30s or 100000x for each, FUZZ="engine/audio:FuzzDecode ..."); see docs/security.md

@@ -57,6 +57,9 @@ func TestDamageIsFlagged(t *testing.T) {
 		"mp3 cut in a frame":             {data: mp3[:len(mp3)/2+100], seconds: 1.52, codes: []WarningCode{Truncated}, missing: 1.54},
 		"mp3 of two rates":               {data: caseFile(t, "cat-44k-48k.mp3"), seconds: 6.05, codes: []WarningCode{SampleRateChanged}},
 		"mp3 damaged everywhere":         {data: caseFile(t, "damaged-everywhere.mp3"), seconds: 3.03, codes: []WarningCode{Clipped, DamagedFrames}},
+		"mp3, second header damaged":     {data: damage(mp3, secondFrame(mp3)), seconds: 3.05, codes: []WarningCode{DamagedFrames}, missing: 0.03},
+		"mp3, first header damaged":      {data: damage(mp3, firstFrame(mp3)), seconds: 3.05, codes: []WarningCode{DamagedFrames}},
+		"mp3 cut out of a stream":        {data: mp3[firstFrame(mp3)+700:], seconds: 3.03, codes: []WarningCode{DamagedFrames}},
 		"mp3 behind 20 KB of zeros":      {data: append(make([]byte, 20_000), mp3...), seconds: 3.08},
 		"mp3 behind a short tag":         {data: tagged(60_000, 100, mp3), seconds: 3.08},
 		"mp3 behind a tag of plain size": {data: plainTag(60_000, mp3), seconds: 3.08},
@@ -116,6 +119,7 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 		"mp4 without a type":         {data: withoutType(testdata(t, "tone-index-first.m4a")), seconds: 3.09},
 		"caf of unknown size":        {data: buildCAF(-1, tone), seconds: 1},
 		"caf cut":                    {data: buildCAF(int64(8*len(tone)), tone), seconds: 1, codes: []WarningCode{Truncated}},
+		"mpeg 2.5, delay damaged":    {data: damagedDelay(testdata(t, "tone-mpeg25.mp3")), seconds: 3, codes: []WarningCode{StaleHeader}},
 		"mpeg 2 with a third zeroed": {data: zeroed(withoutXing(testdata(t, "tone-mpeg2.mp3"))), seconds: 2.1, missing: 1.04, codes: []WarningCode{DamagedFrames}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -366,6 +370,23 @@ func checksummed(flac []byte) []byte {
 	out := bytes.Clone(flac)
 	out[30] = 1
 	return out
+}
+
+// firstFrame and secondFrame are where the frames of an mp3 file begin.
+func firstFrame(mp3 []byte) int {
+	at, _ := findMP3(mp3, sureFrames)
+	return at
+}
+
+func secondFrame(mp3 []byte) int {
+	at := firstFrame(mp3)
+	h, _ := parseMP3Header(mp3[at:])
+	return at + h.size
+}
+
+// damagedDelay has damage where the header in the first frame tells how much silence the encoder added.
+func damagedDelay(mp3 []byte) []byte {
+	return damage(mp3, bytes.Index(mp3, []byte("Info"))+142)
 }
 
 // withoutXing has no number of frames in its first frame.

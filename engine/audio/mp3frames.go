@@ -48,6 +48,9 @@ func (m *mp3Frames) begin() error {
 		return undecodable("reading mp3: no frame found")
 	}
 	m.told = xingFrames(head, h)
+	if !h.inGo() && infoDamaged(head, h) { // ffmpeg cuts off as much as this header tells
+		m.f.whole(StaleHeader, "the header in the first mp3 frame is damaged: its checksum disagrees, so the beginning and the end may be cut by too much")
+	}
 	m.start(h, size)
 	return nil
 }

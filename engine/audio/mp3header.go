@@ -1,6 +1,9 @@
 package audio
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // mp3Kind is what all frames of one stream of MPEG audio have in common.
 type mp3Kind struct {
@@ -75,6 +78,33 @@ func (h mp3Header) bytes(bitrate int) int {
 		return h.samples/8/4*bitrate/h.rate*4 + h.padding
 	}
 	return h.samples/8*bitrate/h.rate + h.padding
+}
+
+// infoDamaged tells whether the header that encoders write into the first frame contradicts its own checksum (the LAME tag, revision 1): CRC-16 of what
+// stands before it, as LAME writes it, or of the first 190 bytes of the frame with the checksum as 0, as Lavf does.
+func infoDamaged(head []byte, h mp3Header) bool {
+	const encoder, sum, summed = 120, 154, 190 // bytes from the magic, and from the frame
+	at := 4 + h.sideSize()
+	if len(head) < summed+2 || h.size < summed || !hasMagic(head, at, "Xing") && !hasMagic(head, at, "Info") {
+		return false
+	}
+	written := hasMagic(head, at+encoder, "LAME") || hasMagic(head, at+encoder, "Lavf") || hasMagic(head, at+encoder, "Lavc")
+	frame := bytes.Clone(head[:summed])
+	told := binary.BigEndian.Uint16(head[at+sum:])
+	byLAME := crc16(frame[:at+sum])
+	clear(frame[at+sum:][:min(2, summed-at-sum)])
+	return written && told != 0 && told != byLAME && told != crc16(frame)
+}
+
+// crc16 has the polynomial 8005, reflected, and begins with 0.
+func crc16(b []byte) (sum uint16) {
+	for _, v := range b {
+		sum ^= uint16(v)
+		for range 8 {
+			sum = sum>>1 ^ sum&1*0xa001
+		}
+	}
+	return sum
 }
 
 // xingFrames reads the number of frames from the Xing or Info header that most encoders write into the first frame of layer

@@ -106,7 +106,7 @@ func sniff(in *file) (format, error) {
 		return ft, nil
 	}
 	if at, ok := findMP3(head, sureFrames); ok {
-		return mpegInGo, discard(in.Reader, at)
+		return mpegInGo, toFirstFrame(in, head, at, tagged)
 	}
 	if _, _, ok := mp3At(head, 0, 1); ok && (isMP3(head) || len(head) < peekBytes) {
 		return mpegInGo, nil
@@ -115,6 +115,29 @@ func sniff(in *file) (format, error) {
 		return behindJunk(in.Reader)
 	}
 	return format{name: unknownName}, nil
+}
+
+// toFirstFrame leaves the reader at the first frame, when three in a row stand at a place behind it. Damage may have parted the frames before
+// that place, so a frame of the same kind that one other follows is believed there. Bytes before it that are no zeros are told; behind a tag, whose
+// size may be wrong, only if they are as many as frames have.
+func toFirstFrame(in *file, head []byte, sure int, tagged bool) error {
+	h, _ := parseMP3Header(head[sure:])
+	at := 0
+	for at < sure {
+		if first, _, ok := mp3At(head, at, 1); ok && first.mp3Kind == h.mp3Kind {
+			break
+		}
+		at++
+	}
+	odd := len(bytes.Trim(head[:at], "\x00")) > 0
+	if size := max(1, h.size-h.padding); tagged {
+		const padding = 4 // bytes of a frame, at most
+		odd = odd && at >= size && at%size <= at/size*padding
+	}
+	if odd {
+		in.faults.add(DamagedFrames, 0, "the first %d bytes are no frames of mp3 and were left out", at)
+	}
+	return discard(in.Reader, at)
 }
 
 // known tells the format by what stands at its beginning.
