@@ -117,6 +117,25 @@ type LLM struct {
 	Context         int     `yaml:"context"` // positions, frames and answer included
 	Tokenizer       string  `yaml:"tokenizer,omitempty"`
 	TokenizerSHA256 string  `yaml:"tokenizer_sha256,omitempty"`
+	// Sampling is how the model's makers decode; absent: greedy.
+	Sampling Sampling `yaml:"sampling,omitempty"`
+}
+
+// Sampling is how tokens are chosen where a job does not say so, in the terms of Hugging Face's generation_config.json.
+type Sampling struct {
+	Temperature       float32 `yaml:"temperature,omitempty"`        // 0: greedy
+	TopK              int     `yaml:"top_k,omitempty"`              // 0: all tokens
+	TopP              float32 `yaml:"top_p,omitempty"`              // 0: 1, all tokens
+	RepetitionPenalty float32 `yaml:"repetition_penalty,omitempty"` // 0: 1, none
+}
+
+// Validate refuses settings that no engine takes.
+func (s Sampling) Validate() error {
+	inside := func(v, high float32) bool { return v >= 0 && v <= high }
+	if !inside(s.Temperature, 10) || !inside(s.TopP, 1) || s.TopK < 0 || s.TopK > 1<<20 || s.RepetitionPenalty != 0 && !(s.RepetitionPenalty >= 0.1 && s.RepetitionPenalty <= 10) {
+		return fmt.Errorf("temperature %v must be 0 to 10, top_k %d 0 to %d, top_p %v 0 to 1, repetition_penalty %v 0.1 to 10", s.Temperature, s.TopK, 1<<20, s.TopP, s.RepetitionPenalty)
+	}
+	return nil
 }
 
 // Prompt is the text around frames and question: prefix, frames, suffix, question, answer. Special tokens are written
@@ -197,6 +216,9 @@ func (m *Manifest) digest() string {
 	if m.Projector.Kind != "" {
 		fmt.Fprintf(hash, "projector %s\n", m.Projector.Kind)
 	}
+	if s := m.LLM.Sampling; s != (Sampling{}) {
+		fmt.Fprintf(hash, "sampling %v %v %v %v\n", s.Temperature, s.TopK, s.TopP, s.RepetitionPenalty)
+	}
 	if p.Whitespace == Trained { // a line of its own, so that the digests of other bundles stay
 		fmt.Fprintf(hash, "whitespace %s\n", p.Whitespace)
 	}
@@ -254,6 +276,9 @@ func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
 	check(l.RopeBase >= 1 && !math.IsInf(l.RopeBase, 0), "llm.rope_base %v is out of range", l.RopeBase)
 	check(l.NormEps > 0 && l.NormEps < 1, "llm.norm_eps %v is out of range", l.NormEps)
 	check(within(l.Context, 1<<20), "llm.context %d is out of range", l.Context)
+	if err := l.Sampling.Validate(); err != nil {
+		check(false, "llm.sampling: %v", err)
+	}
 	check(p.Revision != "", "prompt.revision is missing")
 	check(strings.Count(p.Question, Question) == 1, "prompt.question must hold %s once", Question)
 	check(p.Whitespace == "" || p.Whitespace == Trained || p.Whitespace == Verbatim,

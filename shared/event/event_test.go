@@ -57,7 +57,7 @@ func job() *eventpb.Job {
 		Questions:     task().GetQuestions(),
 		Plan:          eventpb.PlanMode_PLAN_MODE_EXPLICIT,
 		Spans:         []*eventpb.Span{{StartS: 0, EndS: 25}},
-		Decode:        &eventpb.Decode{Temperature: 0.7, TopP: 0.9, Seed: 7},
+		Decode:        &eventpb.Decode{Temperature: new(float32(0.7)), TopP: 0.9, Seed: 7},
 		CreatedUnixMs: 1_790_000_000_000,
 	}
 }
@@ -244,7 +244,7 @@ func TestValidateRefuses(t *testing.T) {
 		"spans without plan": func(j *eventpb.Job) { j.Plan = eventpb.PlanMode_PLAN_MODE_AUTO },
 		"unknown plan":       func(j *eventpb.Job) { j.Plan = 9 },
 		"unknown schema":     func(j *eventpb.Job) { j.ResponseSchema = "poem" },
-		"negative heat":      func(j *eventpb.Job) { j.Decode.Temperature = -1 },
+		"negative heat":      func(j *eventpb.Job) { j.Decode.Temperature = new(float32(-1)) },
 	}
 	for name, spoil := range cases {
 		t.Run(name, func(t *testing.T) {

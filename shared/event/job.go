@@ -62,19 +62,37 @@ type Span struct {
 
 // Decoding holds the settings of decoding; zero values mean the model's own.
 type Decoding struct {
-	MaxTokens   uint32  `json:"max_tokens,omitempty" doc:"Longest answer in tokens; 0 = the model's own limit" maximum:"8192"`
-	Temperature float32 `json:"temperature,omitempty" doc:"0 = greedy" minimum:"0" maximum:"10"`
-	TopP        float32 `json:"top_p,omitempty" doc:"Nucleus sampling; 0 = off" minimum:"0" maximum:"1"`
-	Seed        uint64  `json:"seed,omitempty" doc:"Seed of sampling"`
+	MaxTokens uint32 `json:"max_tokens,omitempty" doc:"Longest answer in tokens; 0 = the model's own limit" maximum:"8192"`
+	// Temperature is nil for the model's own.
+	Temperature       *float32 `json:"temperature,omitempty" doc:"0 = greedy; left out = the model's own, for most models greedy" minimum:"0" maximum:"10"`
+	TopP              float32  `json:"top_p,omitempty" doc:"Nucleus sampling, 1 = all tokens; 0 = the model's own" minimum:"0" maximum:"1"`
+	Seed              uint64   `json:"seed,omitempty" doc:"Seed of sampling"`
+	TopK              uint32   `json:"top_k,omitempty" doc:"Sampling of so many of the most likely tokens; 0 = the model's own" maximum:"1048576"`
+	RepetitionPenalty float32  `json:"repetition_penalty,omitempty" doc:"Makes tokens of prompt and answer less likely, 1 = off; 0 = the model's own" minimum:"0" maximum:"10"`
 }
 
 // Validate reports the settings that no engine takes.
 func (d Decoding) Validate() error {
-	t, p := float64(d.Temperature), float64(d.TopP)
-	if !finite(t) || t < 0 || t > 10 || !finite(p) || p < 0 || p > 1 || d.MaxTokens > 8192 {
-		return errors.New("decode needs temperature 0 to 10, top_p 0 to 1, max_tokens 0 to 8192")
+	inside := func(v float32, low, high float64) bool { return float64(v) >= low && float64(v) <= high }
+	if d.Temperature != nil && !inside(*d.Temperature, 0, 10) || !inside(d.TopP, 0, 1) || d.MaxTokens > 8192 || d.TopK > 1<<20 ||
+		d.RepetitionPenalty != 0 && !inside(d.RepetitionPenalty, 0.1, 10) {
+		return errors.New("decode needs temperature 0 to 10, top_p 0 to 1, top_k 0 to 1048576, repetition_penalty 0.1 to 10 (or 0: the model's own), max_tokens 0 to 8192")
 	}
 	return nil
+}
+
+func decodeRecord(d Decoding) *eventpb.Decode {
+	return &eventpb.Decode{
+		MaxTokens: d.MaxTokens, Temperature: d.Temperature, TopP: d.TopP, Seed: d.Seed, TopK: d.TopK, RepetitionPenalty: d.RepetitionPenalty,
+	}
+}
+
+func decodingOf(d *eventpb.Decode) Decoding {
+	s := Decoding{MaxTokens: d.GetMaxTokens(), TopP: d.GetTopP(), Seed: d.GetSeed(), TopK: d.GetTopK(), RepetitionPenalty: d.GetRepetitionPenalty()}
+	if d != nil {
+		s.Temperature = d.Temperature
+	}
+	return s
 }
 
 // Options are what else a user may choose for a job. This struct is the only list of them: the API and `lark feed` read its JSON, the job
@@ -125,12 +143,10 @@ func optionsOf(m interface{ GetResponseSchema() string }) Options {
 // NewJob makes the record of a job.
 func NewJob(s JobSpec) *eventpb.Job {
 	m := &eventpb.Job{
-		JobId: s.ID,
-		Audio: &eventpb.Audio{Sha256: s.Audio.SHA256, BlobKey: AudioKey(s.Audio.SHA256), SizeBytes: s.Audio.Bytes, Name: s.Audio.Name},
-		Plan:  eventpb.PlanMode(max(0, slices.Index(planNames, s.Plan))),
-		Decode: &eventpb.Decode{
-			MaxTokens: s.Decode.MaxTokens, Temperature: s.Decode.Temperature, TopP: s.Decode.TopP, Seed: s.Decode.Seed,
-		},
+		JobId:          s.ID,
+		Audio:          &eventpb.Audio{Sha256: s.Audio.SHA256, BlobKey: AudioKey(s.Audio.SHA256), SizeBytes: s.Audio.Bytes, Name: s.Audio.Name},
+		Plan:           eventpb.PlanMode(max(0, slices.Index(planNames, s.Plan))),
+		Decode:         decodeRecord(s.Decode),
 		ModelDigest:    s.ModelDigest,
 		ResponseSchema: s.ResponseSchema,
 		Strict:         s.Strict,
@@ -154,13 +170,13 @@ var ErrSparse = errors.New("questions are not numbered from 0 without gaps")
 
 // JobSpecOf is what NewJob made the record of. It fails with ErrSparse.
 func JobSpecOf(m *eventpb.Job) (JobSpec, error) {
-	a, d := m.GetAudio(), m.GetDecode()
+	a := m.GetAudio()
 	s := JobSpec{
 		ID:        m.GetJobId(),
 		Audio:     AudioFile{SHA256: a.GetSha256(), Name: a.GetName(), Bytes: a.GetSizeBytes()},
 		Questions: make([]string, len(m.GetQuestions())),
 		Plan:      planName(m.GetPlan()),
-		Decode:    Decoding{MaxTokens: d.GetMaxTokens(), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()},
+		Decode:    decodingOf(m.GetDecode()),
 		Options:   optionsOf(m), ModelDigest: m.GetModelDigest(),
 		Created: time.UnixMilli(m.GetCreatedUnixMs()).UTC(),
 	}

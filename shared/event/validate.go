@@ -184,7 +184,7 @@ func validateQuestions(qs []*eventpb.Question) error {
 }
 
 func validateDecode(d *eventpb.Decode) error {
-	return Decoding{MaxTokens: d.GetMaxTokens(), Temperature: d.GetTemperature(), TopP: d.GetTopP()}.Validate()
+	return decodingOf(d).Validate()
 }
 
 func validateTensor(key string, frames, width uint32) error {

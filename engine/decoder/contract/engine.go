@@ -27,7 +27,10 @@ type Decode struct {
 	MaxTokens   int     // 0, or more than the model's limit: the model's limit
 	Temperature float32 // 0: greedy
 	TopP        float32 // 0: 1, all tokens
-	Seed        uint64
+	TopK        int     // 0: all tokens
+	// RepetitionPenalty makes the tokens of prompt and answer less likely (arXiv:1909.05858), with greedy decoding too. 0: 1, none.
+	RepetitionPenalty float32
+	Seed              uint64
 }
 
 // Request is a window's soft prompt with all of its questions.

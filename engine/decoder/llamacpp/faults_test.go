@@ -175,7 +175,7 @@ func TestTagsAreHeldToTheirForm(t *testing.T) {
 		}
 		done <- err
 	}()
-	for _, d := range []contract.Decode{{}, {Temperature: 1, Seed: 7}, {Temperature: 3, TopP: 0.9, Seed: 8}} {
+	for _, d := range []contract.Decode{{}, {Temperature: 1, Seed: 7}, {Temperature: 3, TopP: 0.9, Seed: 8}, {Temperature: 0.7, TopK: 20, TopP: 0.8, RepetitionPenalty: 1.05, Seed: 9}} {
 		results, err := e.Answer(t.Context(), contract.Request{
 			Soft: decodertest.Soft(2, 10, 32), Questions: []contract.Question{{Text: "Tags."}}, Schema: contract.SchemaTags, Decode: d,
 		})

@@ -26,6 +26,7 @@ type Template struct {
 	question  segment
 	end       []int // after that text
 	audioEnd  int   // the special token after the frames, or none
+	seen      []int // prefix and placeholder
 	stop      map[int]bool
 	stopTexts []string
 	maxTokens int
@@ -76,6 +77,10 @@ func New(p model.Prompt, v Vocabulary) (*Template, error) {
 	out.suffix, faults[1] = encode(v, before, trained, inside)
 	out.end, faults[2] = encode(v, after, trained, atEnd)
 	faults[3] = out.readStops(p.Stop)
+	out.seen = out.Prefix()
+	if id, size := v.SpecialAt(p.Placeholder); size > 0 {
+		out.seen = append(out.seen, id)
+	}
 	return out, errors.Join(faults[:]...)
 }
 
@@ -201,6 +206,9 @@ func (p *Template) MaxTokens() int { return p.maxTokens }
 
 // Prefix gives the ids before the frames.
 func (p *Template) Prefix() []int { return slices.Clone(p.prefix) }
+
+// Seen gives the ids that stand in every prompt before the question, with the token that stands for a frame if the bundle names one.
+func (p *Template) Seen() []int { return p.seen }
 
 // Before is the number of positions up to and with the last of n frames.
 func (p *Template) Before(n int) int { return len(p.prefix) + n }

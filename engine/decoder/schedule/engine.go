@@ -217,8 +217,11 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	if r.engine.Schema != "" {
 		stops = nil // a form ends by itself, and may hold any text
 	}
+	s := newSampler(r.engine.Decode, q.Index)
+	s.saw(e.prompt.Seen()...)
+	s.saw(ids...)
 	return &answer{
 		request: r, result: result, prompt: ids, limit: limit, seq: None,
-		sampler: newSampler(r.engine.Decode, q.Index), text: prompt.NewText(tokenizer.NewStream(e.Vocabulary), stops),
+		sampler: s, text: prompt.NewText(tokenizer.NewStream(e.Vocabulary), stops),
 	}, nil
 }

@@ -121,6 +121,11 @@ func TestMaxTokensAndSampling(t *testing.T) {
 	greedy := ask(contract.Decode{})
 	require.Equal(t, greedy.Text, ask(contract.Decode{Temperature: 1e-30, Seed: 3}).Text, "a vanishing temperature is greedy")
 	require.Equal(t, greedy.Text, ask(contract.Decode{Temperature: 1, TopP: 1e-9, Seed: 3}).Text, "a vanishing top-p is greedy")
+	require.Equal(t, greedy.Text, ask(contract.Decode{Temperature: 5, TopK: 1, Seed: 3}).Text, "one token is greedy")
+	require.Equal(t, greedy.Text, ask(contract.Decode{TopK: 7, TopP: 0.5, Seed: 3}).Text, "without a temperature it is greedy")
+	penalised := contract.Decode{RepetitionPenalty: 10}
+	require.NotEqual(t, greedy.Text, ask(penalised).Text)
+	require.Equal(t, ask(penalised).Text, ask(penalised).Text)
 }
 
 func TestCancelInTheMiddleFreesTheBudget(t *testing.T) {

@@ -105,6 +105,7 @@ func (s *scheduler) accept(a *answer, scores []float32) {
 		return
 	}
 	a.token = id
+	a.sampler.saw(id)
 	a.result.OutputTokens++
 	if a.constraint != nil {
 		err = a.constraint.Accept(id)

@@ -64,11 +64,15 @@ func (a *asking) body(p embedded, index int) ([]byte, error) {
 		Stop: a.stops, StopTokenIDs: a.prompts.template.StopTokens(), StructuredOutputs: a.structure, Stream: true,
 	}
 	r.StreamOptions.IncludeUsage = true
+	if d.RepetitionPenalty > 0 {
+		r.RepetitionPenalty = d.RepetitionPenalty // the server sees ids of the answer only: the prompt is vectors
+	}
 	if d.Temperature > 0 {
 		r.Temperature = d.Temperature
 		if d.TopP > 0 && d.TopP <= 1 {
 			r.TopP = d.TopP
 		}
+		r.TopK = max(0, d.TopK)
 		// Each question has a seed of its own, so that an answer does not depend on what else is asked.
 		seed := rand.New(rand.NewPCG(d.Seed, uint64(index))).Int64() //nolint:gosec // repeatable by seed, guards nothing
 		r.Seed = &seed

@@ -20,6 +20,8 @@ type Family struct {
 	AudioS float64
 	// MaxTokens is the default of an answer.
 	MaxTokens int
+	// Sampling is how the makers decode, where the files do not say it.
+	Sampling model.Sampling
 	// prefix and suffix stand around the audio; special are the tokens that its prompt needs.
 	system, prefix, suffix string
 	special                []string
@@ -45,11 +47,13 @@ func Families() []Family {
 			special: []string{"<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"}, licence: "Apache-2.0",
 		},
 		{
-			Name: "qwen2-audio", AudioS: 30, MaxTokens: 1024, system: assistant, prefix: "Audio 1: <|audio_bos|>", suffix: "<|audio_eos|>\n",
+			Name: "qwen2-audio", AudioS: 30, MaxTokens: 1024, Sampling: model.Sampling{Temperature: 0.7, TopK: 20, TopP: 0.5, RepetitionPenalty: 1.1},
+			system: assistant, prefix: "Audio 1: <|audio_bos|>", suffix: "<|audio_eos|>\n",
 			special: []string{"<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>"}, licence: "Apache-2.0",
 		},
 		{
-			Name: "audio-flamingo-3", Projector: model.MLP, AudioS: 600, MaxTokens: 1024, system: assistant,
+			Name: "audio-flamingo-3", Projector: model.MLP, AudioS: 600, MaxTokens: 1024,
+			Sampling: model.Sampling{Temperature: 0.7, TopK: 20, TopP: 0.8, RepetitionPenalty: 1.05}, system: assistant,
 			special: []string{"<sound>"}, licence: nvidia, nonCommercial: true,
 		},
 		{

@@ -268,6 +268,11 @@ func importFolder(ctx context.Context, cfg ImportConfig, progress Progress) (m m
 	if err := b.licensed(cfg.AcceptLicence); err != nil {
 		return m, err
 	}
+	g, err := f.generation(b.family)
+	if err != nil {
+		return m, err
+	}
+	b.generates(g)
 	words, err := readVocabulary(cfg.Folder, llm.Vocab)
 	if err != nil {
 		return m, err

@@ -92,6 +92,11 @@ func importPair(ctx context.Context, cfg ImportConfig, progress Progress) (m mod
 	if err := p.projector(ctx, b, llm.Hidden); err != nil {
 		return m, err
 	}
+	g, err := p.generation(b.family)
+	if err != nil {
+		return m, err
+	}
+	b.generates(g)
 	b.decoderPath = cfg.LLM
 	if p.arch == "qwen2vl" {
 		b.decoderPath, b.decoderMeta, b.decoder = "", relabelled(p.llm), copies(p.llm)

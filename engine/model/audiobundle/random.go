@@ -85,6 +85,7 @@ func Random(ctx context.Context, cfg RandomConfig, progress Progress) (model.Man
 	if err := b.describe(name, family.Name+"-random", p.llm); err != nil {
 		return model.Manifest{}, err
 	}
+	b.generates(generation{sampling: family.Sampling})
 	b.manifest.Random, b.manifest.Licence, b.manifest.NonCommercial = true, "Apache-2.0", false
 	from := dice{cfg.Seed, map[string][]int{}}
 	words, err := synthetic(p.llm.Vocab, family)

@@ -21,6 +21,17 @@ import (
 // leaves the tensor out if it returns false.
 func edited(t *testing.T, path string, set map[string]any, tensor func(*gguf.Tensor) bool) string {
 	t.Helper()
+	return rewritten(t, path, set, nil, tensor)
+}
+
+// extended is a GGUF file with more metadata.
+func extended(t *testing.T, path string, more []gguf.KV) string {
+	t.Helper()
+	return rewritten(t, path, nil, more, nil)
+}
+
+func rewritten(t *testing.T, path string, set map[string]any, more []gguf.KV, tensor func(*gguf.Tensor) bool) string {
+	t.Helper()
 	f, err := gguf.Open(path)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, f.Close()) }()
@@ -33,6 +44,7 @@ func edited(t *testing.T, path string, set map[string]any, tensor func(*gguf.Ten
 			meta = append(meta, kv)
 		}
 	}
+	meta = append(meta, more...)
 	var tensors []gguf.Tensor
 	for _, d := range f.Tensors() {
 		if tensor == nil || tensor(&d) {
@@ -105,6 +117,7 @@ func TestPairsThatCannotBeServedAreRefused(t *testing.T) {
 		},
 		"a decoder without the tokens":     {llm("audioflamingo3"), mmproj(omni), "", "no token <|AUDIO|>"},
 		"Audio Flamingo as Music Flamingo": {llm("audioflamingo3"), mmproj("audioflamingo3"), "music-flamingo", "no token <|sound_bos|>"},
+		"top-p of 2":                       {extended(t, llm(omni), []gguf.KV{{Key: "general.sampling.top_p", Value: float32(2)}}), mmproj(omni), "", "top_p 2"},
 		"another architecture": {edited(t, llm(flamingo), map[string]any{
 			"general.architecture": "llama",
 		}, nil), mmproj(flamingo), "", "llama.block_count"},
@@ -207,6 +220,8 @@ func TestFoldersThatCannotBeServedAreRefused(t *testing.T) {
 		"80 mel bands":      {folder(t, flamingo, "preprocessor_config.json", func(v map[string]any) { v["feature_size"] = 80 }), "feature_size is 80"},
 		"other blocks":      {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { part(part(v, "thinker_config"), "audio_config")["n_window"] = 50 }), "n_window is 50"},
 		"no thinker":        {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { delete(v, "thinker_config") }), "no thinker_config"},
+		"too hot":           {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["do_sample"], v["temperature"] = true, 11 }), "temperature 11"},
+		"a negative limit":  {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["max_new_tokens"] = -1 }), "max_new_tokens -1"},
 		"another tokenizer": {folder(t, flamingo, "tokenizer.json", func(v map[string]any) { part(v, "model")["type"] = "Unigram" }), `"Unigram"`},
 	} {
 		out := filepath.Join(t.TempDir(), "out")

@@ -156,6 +156,14 @@ func (b *bundle) describe(name, id string, llm model.LLM) error {
 	return b.config.Validate()
 }
 
+// generates puts the settings of decoding into the manifest.
+func (b *bundle) generates(g generation) {
+	b.manifest.LLM.Sampling = g.sampling
+	if g.maxTokens > 0 {
+		b.manifest.Prompt.MaxTokens = min(g.maxTokens, b.manifest.LLM.Context)
+	}
+}
+
 // licensed refuses a licence that nobody has accepted.
 func (b *bundle) licensed(accepted bool) error {
 	if b.manifest.NonCommercial && !accepted {

@@ -57,7 +57,7 @@ func newJob(id string, questions ...string) store.Job {
 		ID: id, Plan: event.PlanAll, Questions: questions, Created: created,
 		Audio:    event.AudioFile{SHA256: "00ff", Name: "ä.wav", Bytes: 7},
 		Spans:    []event.Span{{StartS: 1.5, EndS: 2}},
-		Decode:   event.Decoding{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 1 << 63},
+		Decode:   event.Decoding{MaxTokens: 9, Temperature: new(float32(0)), TopP: 0.25, Seed: 1 << 63},
 		Deadline: created.Add(time.Hour), Options: event.Options{ResponseSchema: event.SchemaTags}, ModelDigest: "d1",
 	}, "abc")
 }

@@ -35,6 +35,7 @@ func (a *app) askCommand() *cobra.Command {
 	var server serverFlags
 	var cfg ask.Config
 	var tagged bool
+	var temperature float32
 	cmd := &cobra.Command{
 		Use: "ask FILE|URL|- QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(1),
 		Long: `Asks questions about a track and prints the answers. A running gateway is used: the one named by --server or LARK_SERVER, or
@@ -67,6 +68,9 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 			if _, _, err := ask.ParseWindows(cfg.Windows); err != nil {
 				return usage(err)
 			}
+			if cmd.Flags().Changed("temperature") {
+				cfg.Decode.Temperature = &temperature
+			}
 			cfg.Live = !cfg.JSON && isTerminal(a.Out)
 			cfg.Notice = func(text string) { _, _ = fmt.Fprintf(a.Err, "lark: %s\n", ask.Printable(text)) }
 			cfg.Status = terminal.Of(a.Err)
@@ -83,8 +87,10 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f.StringVar(&cfg.Lane, "lane", "", "`lane` of the job: interactive (the default), or bulk, which waits while interactive jobs keep the stages busy")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
 	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
-	f.Float32Var(&cfg.Decode.Temperature, "temperature", 0, "0 is greedy; more is more varied")
-	f.Float32Var(&cfg.Decode.TopP, "top-p", 0, "nucleus sampling; 0 is off")
+	f.Float32Var(&temperature, "temperature", 0, "0 is greedy; more is more varied (default: the model's own)")
+	f.Float32Var(&cfg.Decode.TopP, "top-p", 0, "nucleus sampling, 1 takes all tokens (default: the model's own)")
+	f.Uint32Var(&cfg.Decode.TopK, "top-k", 0, "sample the so many most likely tokens (default: the model's own)")
+	f.Float32Var(&cfg.Decode.RepetitionPenalty, "repetition-penalty", 0, "1 is off; more avoids words used before (default: the model's own)")
 	f.Uint64Var(&cfg.Decode.Seed, "seed", 0, "seed of sampling")
 	f.DurationVar(&cfg.Timeout, "timeout", 0, "give up what is not answered by then (default: never)")
 	return cmd

@@ -27,7 +27,7 @@ func (a *app) feedCommand() *cobra.Command {
 		Use: "feed FILE.jsonl", Short: "Publish the jobs of a file straight to Kafka", Args: cobra.ExactArgs(1),
 		Long: `Publishes one job for each line of a file (- is standard input) straight to Kafka, without the gateway's HTTP API; a gateway on
 the same topics takes the jobs up. A line is a JSON object: audio (a file, relative to the jobs file) or audio_ref (the SHA-256
-of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, seed. With "response_schema":"tags" the
+of audio stored before), questions, and if wanted id, windows, max_tokens, temperature, top_p, top_k, repetition_penalty, seed. With "response_schema":"tags" the
 answers are structured tags, and questions may be left out. Fed jobs go to the bulk lane: they are done while interactive jobs leave the
 stages free, and always with a small share; "lane":"interactive" on a line asks for the other lane.
 

@@ -111,7 +111,17 @@ func (l Line) job(audio event.AudioFile, modelDigest string, attempt int, now ti
 // settings are the decode settings, the options, the model and the attempt as part of a job's id: what is not used leaves no trace, so that
 // the ids of jobs from before it was known stay as they were.
 func (l Line) settings(modelDigest string, attempt int) (string, error) {
-	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, l.Temperature, l.TopP, l.Seed)
+	temperature := float32(0)
+	if l.Temperature != nil {
+		temperature = *l.Temperature
+	}
+	settings := fmt.Sprintf("%d %g %g %d", l.MaxTokens, temperature, l.TopP, l.Seed)
+	if l.Temperature != nil && temperature == 0 {
+		settings += " greedy"
+	}
+	if l.TopK > 0 || l.RepetitionPenalty > 0 {
+		settings += fmt.Sprintf(" top_k:%d repetition_penalty:%g", l.TopK, l.RepetitionPenalty)
+	}
 	if modelDigest != "" {
 		settings += " model:" + modelDigest
 	}

@@ -361,15 +361,18 @@ func (x *Question) GetText() string {
 	return ""
 }
 
-// How text is decoded. Zero values mean greedy decoding with the model's own token limit.
+// How text is decoded. What is unset or 0 is as the model's makers decode, see llm.sampling in its model.yaml.
 type Decode struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MaxTokens     uint32                 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
-	Temperature   float32                `protobuf:"fixed32,2,opt,name=temperature,proto3" json:"temperature,omitempty"`
-	TopP          float32                `protobuf:"fixed32,3,opt,name=top_p,json=topP,proto3" json:"top_p,omitempty"`
-	Seed          uint64                 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MaxTokens uint32                 `protobuf:"varint,1,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	// 0, when set, is greedy.
+	Temperature       *float32 `protobuf:"fixed32,2,opt,name=temperature,proto3,oneof" json:"temperature,omitempty"`
+	TopP              float32  `protobuf:"fixed32,3,opt,name=top_p,json=topP,proto3" json:"top_p,omitempty"`
+	Seed              uint64   `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"`
+	TopK              uint32   `protobuf:"varint,5,opt,name=top_k,json=topK,proto3" json:"top_k,omitempty"`
+	RepetitionPenalty float32  `protobuf:"fixed32,6,opt,name=repetition_penalty,json=repetitionPenalty,proto3" json:"repetition_penalty,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Decode) Reset() {
@@ -410,8 +413,8 @@ func (x *Decode) GetMaxTokens() uint32 {
 }
 
 func (x *Decode) GetTemperature() float32 {
-	if x != nil {
-		return x.Temperature
+	if x != nil && x.Temperature != nil {
+		return *x.Temperature
 	}
 	return 0
 }
@@ -426,6 +429,20 @@ func (x *Decode) GetTopP() float32 {
 func (x *Decode) GetSeed() uint64 {
 	if x != nil {
 		return x.Seed
+	}
+	return 0
+}
+
+func (x *Decode) GetTopK() uint32 {
+	if x != nil {
+		return x.TopK
+	}
+	return 0
+}
+
+func (x *Decode) GetRepetitionPenalty() float32 {
+	if x != nil {
+		return x.RepetitionPenalty
 	}
 	return 0
 }
@@ -2192,13 +2209,16 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x04name\x18\x04 \x01(\tR\x04name\"4\n" +
 	"\bQuestion\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"r\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xcb\x01\n" +
 	"\x06Decode\x12\x1d\n" +
 	"\n" +
-	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x12 \n" +
-	"\vtemperature\x18\x02 \x01(\x02R\vtemperature\x12\x13\n" +
+	"max_tokens\x18\x01 \x01(\rR\tmaxTokens\x12%\n" +
+	"\vtemperature\x18\x02 \x01(\x02H\x00R\vtemperature\x88\x01\x01\x12\x13\n" +
 	"\x05top_p\x18\x03 \x01(\x02R\x04topP\x12\x12\n" +
-	"\x04seed\x18\x04 \x01(\x04R\x04seed\"\xee\x03\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\x12\x13\n" +
+	"\x05top_k\x18\x05 \x01(\rR\x04topK\x12-\n" +
+	"\x12repetition_penalty\x18\x06 \x01(\x02R\x11repetitionPenaltyB\x0e\n" +
+	"\f_temperature\"\xee\x03\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -2458,6 +2478,7 @@ func file_larkstream_event_v1_event_proto_init() {
 	if File_larkstream_event_v1_event_proto != nil {
 		return
 	}
+	file_larkstream_event_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
 	file_larkstream_event_v1_event_proto_msgTypes[19].OneofWrappers = []any{
 		(*Event_Progress)(nil),
 		(*Event_Token)(nil),

@@ -184,7 +184,7 @@ func (s *Server) check(req Request) error {
 		return fmt.Errorf("hidden_size %d does not match the model's %d", t.Cols, s.cfg.Hidden)
 	case req.MaxTokens < 1 || t.Rows+req.MaxTokens > s.cfg.Context:
 		return fmt.Errorf("%d rows and %d tokens for a context of %d", t.Rows, req.MaxTokens, s.cfg.Context)
-	case req.Temperature < 0 || req.TopP <= 0 || req.TopP > 1 || req.TopK != 0 || req.MinP != 0 || req.RepetitionPenalty != 1:
+	case req.Temperature < 0 || req.TopP <= 0 || req.TopP > 1 || req.TopK < 0 || req.MinP != 0 || req.RepetitionPenalty <= 0:
 		return fmt.Errorf("sampling settings out of range: %+v", req)
 	case !req.Stream || !req.StreamOptions.IncludeUsage:
 		return errors.New("stream and include_usage must be set")

@@ -58,7 +58,7 @@ func (a Asked) Repeatable() bool { return a.Decode.Temperature == 0 || a.Decode.
 // key is where an answer is stored: answer/v1/<SHA-256 of all that it depends on>.
 func (c *Cache) key(a Asked) string {
 	if a.Decode.Temperature == 0 { // greedy decoding does not look at these
-		a.Index, a.Decode.TopP, a.Decode.Seed = 0, 0, 0
+		a.Index, a.Decode.TopP, a.Decode.TopK, a.Decode.Seed = 0, 0, 0, 0
 	}
 	raw, err := json.Marshal(struct {
 		Asked

@@ -1,6 +1,7 @@
 package handle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/shared/event"
@@ -68,15 +70,27 @@ func (h *Handler) ask(ctx context.Context, task *eventpb.Task, soft tensor.Matri
 	return results, spent, nil
 }
 
-func decodeOf(task *eventpb.Task) contract.Decode {
-	d := task.GetDecode()
-	return contract.Decode{MaxTokens: int(d.GetMaxTokens()), Temperature: d.GetTemperature(), TopP: d.GetTopP(), Seed: d.GetSeed()}
+// decodeOf is how the task's answers are decoded: what the job leaves open is as the model's makers decode. Tags are greedy unless the job says otherwise:
+// they are facts in a fixed form, whose repeated words a penalty would push aside.
+func (h *Handler) decodeOf(task *eventpb.Task) contract.Decode {
+	own, d := h.Bundle.LLM.Sampling, task.GetDecode()
+	if task.GetResponseSchema() != "" {
+		own = model.Sampling{}
+	}
+	out := contract.Decode{
+		MaxTokens: int(d.GetMaxTokens()), Temperature: own.Temperature, TopP: cmp.Or(d.GetTopP(), own.TopP), TopK: cmp.Or(int(d.GetTopK()), own.TopK),
+		RepetitionPenalty: cmp.Or(d.GetRepetitionPenalty(), own.RepetitionPenalty), Seed: d.GetSeed(),
+	}
+	if d != nil && d.Temperature != nil {
+		out.Temperature = d.GetTemperature()
+	}
+	return out
 }
 
 func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.Matrix) contract.Request {
 	req := contract.Request{
 		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(), Schema: task.GetResponseSchema(),
-		Decode: decodeOf(task),
+		Decode: h.decodeOf(task),
 	}
 	for _, q := range task.GetQuestions() {
 		req.Questions = append(req.Questions, contract.Question{Index: int(q.GetIndex()), Text: q.GetText()})

@@ -295,7 +295,7 @@ func TestDecodeSettingsReachTheEngine(t *testing.T) {
 		return make([]contract.Result, len(req.Questions)), nil
 	}})
 	msg := f.prompt()
-	msg.Task.Decode = &eventpb.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 7}
+	msg.Task.Decode = &eventpb.Decode{MaxTokens: 9, Temperature: new(float32(0.5)), TopP: 0.25, Seed: 7}
 	_, err := stagetest.Handle(t.Context(), f.run, record(t, msg))
 	require.NoError(t, err)
 	require.Equal(t, contract.Decode{MaxTokens: 9, Temperature: 0.5, TopP: 0.25, Seed: 7}, got)
@@ -312,7 +312,7 @@ func TestEachAnswerIsTraced(t *testing.T) {
 	f := setup(t, nil)
 	ctx, root := telemetry.Tracer().Start(t.Context(), "root")
 	msg := f.prompt()
-	msg.Task.Decode = &eventpb.Decode{Temperature: 0.5, Seed: 7}
+	msg.Task.Decode = &eventpb.Decode{Temperature: new(float32(0.5)), Seed: 7}
 	out, err := stagetest.Handle(ctx, f.run, record(t, msg))
 	require.NoError(t, err)
 	root.End()
@@ -373,4 +373,29 @@ func TestTokensGoToWatchersOnly(t *testing.T) {
 		told = append(told, fmt.Sprint(e.GetToken().GetQuestionIndex(), e.GetToken().GetSeq(), e.GetToken().GetText()))
 	}
 	require.Equal(t, []string{"0 0It is in C minor.", "0 1 Or not."}, told)
+}
+
+// What a job leaves open is as the model's makers decode; tags are greedy unless the job says otherwise.
+func TestTheMakersSettingsHoldWhereTheJobIsSilent(t *testing.T) {
+	t.Parallel()
+	f := setup(t, testdecoder.New(32, 0))
+	f.bundle.LLM.Sampling = model.Sampling{Temperature: 0.7, TopK: 20, TopP: 0.8, RepetitionPenalty: 1.05}
+	for _, c := range []struct {
+		name   string
+		job    *eventpb.Decode
+		schema string
+		want   contract.Decode
+	}{
+		{"silent", nil, "", contract.Decode{Temperature: 0.7, TopK: 20, TopP: 0.8, RepetitionPenalty: 1.05}},
+		{"a limit and a seed", &eventpb.Decode{MaxTokens: 5, Seed: 3}, "", contract.Decode{MaxTokens: 5, Seed: 3, Temperature: 0.7, TopK: 20, TopP: 0.8, RepetitionPenalty: 1.05}},
+		{"greedy", &eventpb.Decode{Temperature: new(float32(0)), RepetitionPenalty: 1}, "", contract.Decode{TopK: 20, TopP: 0.8, RepetitionPenalty: 1}},
+		{
+			"all its own", &eventpb.Decode{Temperature: new(float32(0.1)), TopK: 3, TopP: 0.2, RepetitionPenalty: 2}, "",
+			contract.Decode{Temperature: 0.1, TopK: 3, TopP: 0.2, RepetitionPenalty: 2},
+		},
+		{"tags", nil, event.SchemaTags, contract.Decode{}},
+		{"hot tags", &eventpb.Decode{Temperature: new(float32(0.5))}, event.SchemaTags, contract.Decode{Temperature: 0.5}},
+	} {
+		require.Equal(t, c.want, f.decodeOf(&eventpb.Task{Decode: c.job, ResponseSchema: c.schema}), c.name)
+	}
 }

@@ -15,7 +15,7 @@ import (
 // asked is what the answer to a question of a task depends on.
 func (h *Handler) asked(task *eventpb.Task, q *eventpb.Question) answers.Asked {
 	return answers.Asked{
-		Prompt: h.Key(task.GetWindow().GetHash()), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: decodeOf(task),
+		Prompt: h.Key(task.GetWindow().GetHash()), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: h.decodeOf(task),
 	}
 }
 

@@ -118,7 +118,9 @@ func TestARepeatedQuestionIsNotDecodedAgain(t *testing.T) {
 func TestWhatAnAnswerDependsOnIsItsKey(t *testing.T) {
 	t.Parallel()
 	sampled := func(seed uint64) func(*eventpb.PromptReady) {
-		return func(m *eventpb.PromptReady) { m.Task.Decode = &eventpb.Decode{Temperature: 0.5, TopP: 0.9, Seed: seed} }
+		return func(m *eventpb.PromptReady) {
+			m.Task.Decode = &eventpb.Decode{Temperature: new(float32(0.5)), TopP: 0.9, Seed: seed}
+		}
 	}
 	store := openStore(t)
 	k := setupKept(t, store, "", "test")

@@ -112,7 +112,7 @@ func TestARetryOfASampledAnswerTakesAnotherSeed(t *testing.T) {
 	s := &tries{texts: [][]string{{good, "no"}, {good}}}
 	f := setup(t, s.engine())
 	msg := f.tagged()
-	msg.Task.Decode = &eventpb.Decode{Temperature: 0.25, TopP: 0.5, Seed: 41, MaxTokens: 9}
+	msg.Task.Decode = &eventpb.Decode{Temperature: new(float32(0.25)), TopP: 0.5, Seed: 41, MaxTokens: 9}
 	f.outcomes(t, msg)
 	require.Equal(t, contract.Decode{Temperature: 0.25, TopP: 0.5, Seed: 42}, s.seen[1].Decode)
 }

@@ -60,7 +60,7 @@ func between(ctx context.Context, name string, began, ended time.Time, attribute
 }
 
 func (h *Handler) attributes(task *eventpb.Task, q *eventpb.Question, r contract.Result) []attribute.KeyValue {
-	d := task.GetDecode()
+	d := h.decodeOf(task)
 	list := []attribute.KeyValue{
 		telemetry.AttrGenAIOperation.String(telemetry.GenAIOperation), telemetry.AttrGenAIProvider.String(telemetry.GenAIProvider),
 		telemetry.AttrGenAIRequestModel.String(h.Bundle.Name), telemetry.AttrGenAIResponseModel.String(h.Model),
@@ -72,12 +72,12 @@ func (h *Handler) attributes(task *eventpb.Task, q *eventpb.Question, r contract
 	if r.Finish != "" {
 		list = append(list, telemetry.AttrGenAIFinishReasons.StringSlice([]string{r.Finish}))
 	}
-	if d.GetMaxTokens() > 0 {
-		list = append(list, telemetry.AttrGenAIMaxTokens.Int(int(d.GetMaxTokens())))
+	if d.MaxTokens > 0 {
+		list = append(list, telemetry.AttrGenAIMaxTokens.Int(d.MaxTokens))
 	}
-	if d.GetTemperature() > 0 {
-		list = append(list, telemetry.AttrGenAITemperature.Float64(float64(d.GetTemperature())),
-			telemetry.AttrGenAITopP.Float64(float64(d.GetTopP())), telemetry.AttrGenAISeed.Int64(int64(d.GetSeed())))
+	if d.Temperature > 0 {
+		list = append(list, telemetry.AttrGenAITemperature.Float64(float64(d.Temperature)),
+			telemetry.AttrGenAITopP.Float64(float64(d.TopP)), telemetry.AttrGenAISeed.Int64(int64(d.Seed)))
 	}
 	return list
 }
