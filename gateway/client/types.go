@@ -184,18 +184,20 @@ type Outcome struct {
 	Tags           *tags.Tags `json:"tags,omitempty" doc:"The answer's tags, with response_schema tags"`
 	Check          *Check     `json:"check,omitempty" doc:"Of an answer in free text that names a tempo or a key: whether signal processing measures the same in the window"`
 	// Support is nil where nothing was measured.
-	Support     map[string]Check `json:"support,omitempty" doc:"Of tags: for tempo_bpm, key, mode and metre, whether signal processing measures the same in the window"`
-	Error       *OutcomeError    `json:"error,omitempty"`
-	Track       Track            `json:"track"`
-	Window      Window           `json:"window"`
-	Model       string           `json:"model"`
-	ModelDigest string           `json:"model_digest,omitempty"`
-	Cache       string           `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
-	AnswerCache string           `json:"answer_cache,omitempty" doc:"hit: the decoder was skipped, tokens are counted as when the answer was decoded; absent where nothing was looked up" enum:"hit,miss,"`
-	Timings     Timings          `json:"timings_ms"`
-	Tokens      Tokens           `json:"tokens"`
-	TraceID     string           `json:"trace_id,omitempty"`
-	EndedAt     time.Time        `json:"ended_at"`
+	Support map[string]Check `json:"support,omitempty" doc:"Of tags: for tempo_bpm, key, mode and metre, whether signal processing measures the same in the window"`
+	// Combined is nil of an answer about one window.
+	Combined    *Combined     `json:"combined,omitempty" doc:"Of an answer about the whole track, with combine: how it was made of the windows' answers. Its window has the index behind the last one"`
+	Error       *OutcomeError `json:"error,omitempty"`
+	Track       Track         `json:"track"`
+	Window      Window        `json:"window"`
+	Model       string        `json:"model"`
+	ModelDigest string        `json:"model_digest,omitempty"`
+	Cache       string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	AnswerCache string        `json:"answer_cache,omitempty" doc:"hit: the decoder was skipped, tokens are counted as when the answer was decoded; absent where nothing was looked up" enum:"hit,miss,"`
+	Timings     Timings       `json:"timings_ms"`
+	Tokens      Tokens        `json:"tokens"`
+	TraceID     string        `json:"trace_id,omitempty"`
+	EndedAt     time.Time     `json:"ended_at"`
 }
 
 // Check says whether an answer agrees with what signal processing measures in the same window, without any model.
@@ -203,6 +205,13 @@ type Check struct {
 	Agrees     bool    `json:"agrees" doc:"A tempo agrees within 4 %; half or double the measured one does not. An answer with tempo and key agrees if both do"`
 	Measured   string  `json:"measured" example:"121 BPM, E minor"`
 	Confidence float64 `json:"confidence" doc:"How likely the measurement is to be right, 0 to 1; it says nothing of the answer" minimum:"0" maximum:"1"`
+}
+
+// Combined says how an answer about the whole track was made of its windows' answers.
+type Combined struct {
+	Rule    string  `json:"rule" doc:"median of the tempos that agree; vote = what most windows say; union = all that any window says; model = the model was asked about the windows' answers; joined = the model could not, the windows' answers stand one behind the other" enum:"median,vote,union,model,joined"`
+	Windows []int   `json:"windows" doc:"Indexes of the windows whose answers stand behind it"`
+	Share   float64 `json:"share" doc:"Their share of what the answered windows heard; an answer that signal processing agrees with counts twice" minimum:"0" maximum:"1"`
 }
 
 // OutcomeError says why a question was not answered.

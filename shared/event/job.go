@@ -104,6 +104,8 @@ type Options struct {
 	ResponseSchema string `json:"response_schema,omitempty" doc:"Form of the answers: tags = a JSON object of tags in closed vocabularies, also under tags of each outcome; left out = free text" enum:"tags"`
 	Strict         bool   `json:"strict,omitempty" doc:"Refuse a damaged track (audio_damaged) in place of answering from what can be heard of it, with warnings"`
 	Lane           string `json:"lane,omitempty" doc:"bulk = work that nobody waits for, such as a catalogue: it is done while interactive jobs leave the stages free, and always with a small share; left out = interactive" enum:"interactive,bulk"`
+	// Combine asks for one answer more for each question where a track has several windows.
+	Combine bool `json:"combine,omitempty" doc:"One more outcome for each question, of the whole track: facts are combined by rule, descriptions by the model, which reads the windows' answers. combined tells from which windows it comes. A track of one window has none"`
 }
 
 // OptionError says why an option's value cannot be used.
@@ -132,7 +134,7 @@ func (o Options) Validate() error {
 func optionsOf(m interface{ GetResponseSchema() string }) Options {
 	o := Options{ResponseSchema: m.GetResponseSchema()}
 	if job, ok := m.(*eventpb.Job); ok {
-		o.Strict = job.GetStrict()
+		o.Strict, o.Combine = job.GetStrict(), job.GetCombine()
 	}
 	if routed, ok := m.(interface{ GetLane() string }); ok {
 		o.Lane = routed.GetLane()
@@ -151,6 +153,7 @@ func NewJob(s JobSpec) *eventpb.Job {
 		ResponseSchema: s.ResponseSchema,
 		Strict:         s.Strict,
 		Lane:           s.Lane,
+		Combine:        s.Combine,
 		CreatedUnixMs:  s.Created.UnixMilli(),
 	}
 	for i, text := range s.Questions {

@@ -241,7 +241,14 @@ func validateOutcome(m *eventpb.Outcome) error {
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())
 	}
-	return errors.Join(validateTrack(m.GetTrack()), validateWindow(m.GetWindow()), validateChecks(m), optionsOf(m).Validate())
+	return errors.Join(validateTrack(m.GetTrack()), validateWindow(m.GetWindow()), validateChecks(m), validateCombined(m.GetCombined()), optionsOf(m).Validate())
+}
+
+func validateCombined(c *eventpb.Combined) error {
+	if n := len(c.GetWindows()); n > MaxWindows || len(c.GetRule()) > maxReading || !finite(c.GetShare()) || c.GetShare() < 0 || c.GetShare() > 1 {
+		return errors.New("what the outcome is combined of is malformed")
+	}
+	return nil
 }
 
 // Bounds of what an outcome says of measurements.

@@ -97,6 +97,12 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 		}
 		v.Support[field] = *checkView(c)
 	}
+	if c := o.GetCombined(); c != nil {
+		v.Combined = &client.Combined{Rule: c.GetRule(), Share: c.GetShare(), Windows: []int{}}
+		for _, w := range c.GetWindows() {
+			v.Combined.Windows = append(v.Combined.Windows, int(w))
+		}
+	}
 	if e := o.GetError(); e != nil {
 		v.Error = &client.OutcomeError{Code: e.GetCode(), Message: e.GetMessage()}
 	}

@@ -179,7 +179,7 @@ func (r *Recorder) Audit(ctx context.Context) error {
 	return nil
 }
 
-// tell makes the events of what was recorded: each outcome as it stands, then the end of the job.
+// tell makes the records of what was recorded: what the model is asked about the windows' answers, each outcome as it stands, then the end of the job.
 // Times come from what is stored, so that telling twice makes the same events.
 func tell(res store.Recorded) ([]event.Record, error) {
 	var out []event.Record
@@ -187,6 +187,13 @@ func tell(res store.Recorded) ([]event.Record, error) {
 		rec, err := event.Encode(Source, ev)
 		out = append(out, rec)
 		return err
+	}
+	if res.Ask != nil {
+		rec, err := event.Encode(Source, &eventpb.WindowReady{Task: res.Ask})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rec)
 	}
 	for _, o := range res.Outcomes {
 		err := add(&eventpb.Event{JobId: res.Job.ID, AtUnixMs: o.GetEndedUnixMs(), Body: &eventpb.Event_Outcome{Outcome: o}})

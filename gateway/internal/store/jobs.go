@@ -194,7 +194,7 @@ func (s *SQL) fill(ctx context.Context, j *Job) error {
 		if err := rows.Scan(&window, &outcomes, &hits); err != nil {
 			return err
 		}
-		if outcomes >= j.QuestionCount {
+		if outcomes >= j.QuestionCount && window < len(j.Windows) {
 			j.WindowsDone++
 		}
 		if hits > 0 {

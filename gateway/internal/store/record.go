@@ -60,6 +60,9 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 	if err != nil {
 		return Recorded{}, err
 	}
+	if err := r.combine(ctx, job, &rec, e.Outcome); err != nil {
+		return Recorded{}, err
+	}
 	if err := r.settle(ctx, job, &rec); err != nil {
 		return Recorded{}, err
 	}
@@ -104,6 +107,9 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 		return err
 	}
 	job.WindowCount, job.DurationS, job.Planned = len(plan.GetWindows()), plan.GetTrack().GetDurationS(), r.now
+	if n := job.WindowCount; job.Combine && n > 1 && n < event.MaxWindows {
+		job.WindowCount++ // the whole track
+	}
 	if job.State == Queued {
 		job.State = Running
 	}
@@ -121,6 +127,14 @@ func (r *recording) outcome(ctx context.Context, job *Job, o *eventpb.Outcome) (
 	}
 	var outcomes []*eventpb.Outcome
 	for _, o := range asked {
+		if int(o.GetWindow().GetIndex()) == job.Combined() {
+			track, err := r.ofTrack(ctx, job, o)
+			if err != nil {
+				return Recorded{}, err
+			}
+			outcomes = append(outcomes, track...)
+			continue
+		}
 		question, window := int(o.GetQuestion().GetIndex()), int(o.GetWindow().GetIndex())
 		planned := !job.Planned.IsZero()
 		if question >= job.QuestionCount || (planned && window >= job.WindowCount) {
@@ -208,6 +222,9 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 		copied.Window = &eventpb.Window{Index: index, Hash: hash, Span: &eventpb.Span{StartS: span.StartS, EndS: span.EndS}}
 		copied.OutcomeId = event.OutcomeID(job.ID, o.GetQuestion().GetIndex(), index)
 		out = append(out, copied)
+	}
+	if at := job.Combined(); at >= 0 {
+		out = append(out, atTrack(job, proto.CloneOf(o)))
 	}
 	return out, rows.Err()
 }

@@ -145,6 +145,9 @@ type Recorded struct {
 	Outcomes []*eventpb.Outcome
 	// New is how many of Outcomes were written now. They come first; the others had been written before.
 	New int
+	// Ask is a task for the model: its questions are those of the job whose answers no rule combines, about the windows' answers. Nil where nothing
+	// is to be asked. It comes again with each entry until it is answered, but with the answers themselves.
+	Ask *eventpb.Task
 	// JustEnded: this entry completed the job.
 	JustEnded bool
 	// Missing is set for an entry that completed the job: the difference between the number of stored outcomes and the number expected. The
@@ -152,6 +155,15 @@ type Recorded struct {
 	Missing int
 	// Job after the entry, without Questions and Windows.
 	Job Job
+}
+
+// Combined is the index of the window that stands for the whole track, where the job's answers are combined; -1 where they are not. No plan has it;
+// every question has an outcome there too.
+func (j Job) Combined() int {
+	if !j.Combine || j.WindowCount < 3 { // two windows and the track
+		return -1
+	}
+	return j.WindowCount - 1
 }
 
 // Ledger sums the outcomes of the jobs that have ended: Expected must equal Recorded, job by job.

@@ -40,6 +40,8 @@ type Config struct {
 	Lane string
 	// Strict refuses a damaged track.
 	Strict bool
+	// Combine asks for one answer more for each question, of the whole track.
+	Combine bool
 	// Windows is auto, all, or spans; see ParseWindows.
 	Windows string
 	Decode  client.Decode
@@ -125,7 +127,7 @@ func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
 	if err != nil {
 		return client.Job{}, err
 	}
-	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema, Strict: cfg.Strict, Lane: cfg.Lane}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
+	sub := client.Submission{Questions: cfg.Questions, Options: client.Options{ResponseSchema: cfg.Schema, Strict: cfg.Strict, Lane: cfg.Lane, Combine: cfg.Combine}, Plan: plan, Spans: spans, DeadlineS: cfg.Timeout.Seconds()}
 	if cfg.Decode != (client.Decode{}) {
 		sub.Decode = &cfg.Decode
 	}

@@ -151,16 +151,23 @@ func (s *screen) heading(at slot) {
 		if s.window >= 0 {
 			s.printf("\n")
 		}
-		if at.window < len(s.spans) && s.spans[at.window].EndS > 0 {
-			s.printf("[%s to %s]\n", clock(s.spans[at.window].StartS), clock(s.spans[at.window].EndS))
-		} else {
-			s.printf("[window %d]\n", at.window+1)
-		}
+		s.printf("[%s]\n", s.place(at.window))
 	}
 	s.window = at.window
 	if len(s.questions) > 1 && at.question < len(s.questions) {
 		s.printf("%s\n%s", s.questions[at.question], s.indent())
 	}
+}
+
+// place names a window by its stretch of the track, where that is known.
+func (s *screen) place(window int) string {
+	switch {
+	case len(s.spans) > 1 && window == len(s.spans):
+		return "whole track"
+	case window < len(s.spans) && s.spans[window].EndS > 0:
+		return clock(s.spans[window].StartS) + " to " + clock(s.spans[window].EndS)
+	}
+	return fmt.Sprintf("window %d", window+1)
 }
 
 // unfinished tells whether questions of a window are open.
@@ -200,6 +207,9 @@ func (s *screen) finish(o client.Outcome) {
 	if o.State == client.OutcomeAnswered {
 		s.say(o.Answer)
 		s.printf("\n")
+		if c := o.Combined; c != nil {
+			s.printf("%s(%s of %d windows, %.0f %% of what was heard)\n", s.indent(), c.Rule, len(c.Windows), 100*c.Share)
+		}
 		if c := o.Check; c != nil && !c.Agrees {
 			s.printf("%s(signal processing measures %s, confidence %.2f)\n", s.indent(), Printable(c.Measured), c.Confidence)
 		}
@@ -287,11 +297,13 @@ type Line struct {
 	// Check and Support say whether the answer agrees with signal processing.
 	Check   *client.Check           `json:"check,omitempty"`
 	Support map[string]client.Check `json:"support,omitempty"`
-	Error   *client.OutcomeError    `json:"error"`
-	Track   client.Track            `json:"track"`
-	Window  LineWindow              `json:"window"`
-	Model   string                  `json:"model"`
-	Cache   string                  `json:"cache"`
+	// Combined says how an answer about the whole track was made.
+	Combined *client.Combined     `json:"combined,omitempty"`
+	Error    *client.OutcomeError `json:"error"`
+	Track    client.Track         `json:"track"`
+	Window   LineWindow           `json:"window"`
+	Model    string               `json:"model"`
+	Cache    string               `json:"cache"`
 	// AnswerCache is hit where the decoder was skipped.
 	AnswerCache string         `json:"answer_cache,omitempty"`
 	Timings     client.Timings `json:"timings_ms"`
@@ -312,7 +324,7 @@ type LineWindow struct {
 // NewLine makes the printed form of an outcome.
 func NewLine(o client.Outcome) Line {
 	return Line{
-		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Error: o.Error, Track: o.Track,
+		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Combined: o.Combined, Error: o.Error, Track: o.Track,
 		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS, Warnings: o.Window.Warnings},
 		Model:  o.Model, Cache: o.Cache, AnswerCache: o.AnswerCache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}

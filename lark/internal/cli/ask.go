@@ -50,10 +50,14 @@ Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a
 
 A damaged file is heard as far as it goes, and warnings say what is wrong with it; --strict refuses it.
 
+With --combine each question gets one answer more, of the whole track: tempo, key, metre, instruments, yes and no are combined by rule, other
+answers by the model itself, which reads what it said about the windows. It says from which windows it comes.
+
 With --tags the answer is not a sentence but tags in closed vocabularies: tempo, key, mode, metre, instruments, genre, mood and
 a description; what the model cannot tell is unknown (null in JSON). It needs no question.`,
 		Example: `  lark ask song.mp3 "What key is this in?"
   lark ask song.flac "How fast is it?" "Are there drums?" --windows all
+  lark ask song.flac "How fast is it?" "Describe the music." --windows all --combine
   lark ask song.wav "Describe the music." --json | jq -r .answer
   lark ask song.wav --tags --json | jq .tags
   ffmpeg -i concert.mkv -f wav - | lark ask - "Which instruments play?"`,
@@ -83,6 +87,7 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f.StringVar(&cfg.Windows, "windows", event.PlanAuto, "auto, all, or `spans` such as 30-55,1:30-1:55")
 	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
 	f.BoolVar(&cfg.Strict, "strict", false, "refuse a damaged track in place of answering from what can be heard of it, with warnings")
+	f.BoolVar(&cfg.Combine, "combine", false, "one answer more for each question, of the whole track, made of the windows' answers")
 	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
 	f.StringVar(&cfg.Lane, "lane", "", "`lane` of the job: interactive (the default), or bulk, which waits while interactive jobs keep the stages busy")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")

@@ -467,7 +467,9 @@ type Job struct {
 	// Refuse a track of which not everything is heard as it was written, in place of a warning.
 	Strict bool `protobuf:"varint,11,opt,name=strict,proto3" json:"strict,omitempty"`
 	// interactive (also when empty) or bulk: work that nobody waits for. It chooses the topics of everything that the job becomes.
-	Lane          string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
+	Lane string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
+	// One answer more for each question, of the whole track, made of the windows' answers by the recorder.
+	Combine       bool `protobuf:"varint,13,opt,name=combine,proto3" json:"combine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -584,6 +586,13 @@ func (x *Job) GetLane() string {
 		return x.Lane
 	}
 	return ""
+}
+
+func (x *Job) GetCombine() bool {
+	if x != nil {
+		return x.Combine
+	}
+	return false
 }
 
 // A fault of a file that was decoded nevertheless.
@@ -1611,7 +1620,9 @@ type Outcome struct {
 	Support map[string]*Check `protobuf:"bytes,18,rep,name=support,proto3" json:"support,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Hit: the decoder was skipped, the answer comes from the answer cache and tokens are counted as when it was decoded. Miss: it was looked
 	// up and decoded. Unset where it was not looked up.
-	AnswerCache   Cache `protobuf:"varint,19,opt,name=answer_cache,json=answerCache,proto3,enum=larkstream.event.v1.Cache" json:"answer_cache,omitempty"`
+	AnswerCache Cache `protobuf:"varint,19,opt,name=answer_cache,json=answerCache,proto3,enum=larkstream.event.v1.Cache" json:"answer_cache,omitempty"`
+	// Only of an answer of the whole track, whose window has the index behind the last one of the plan.
+	Combined      *Combined `protobuf:"bytes,20,opt,name=combined,proto3" json:"combined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1779,6 +1790,77 @@ func (x *Outcome) GetAnswerCache() Cache {
 	return Cache_CACHE_UNSPECIFIED
 }
 
+func (x *Outcome) GetCombined() *Combined {
+	if x != nil {
+		return x.Combined
+	}
+	return nil
+}
+
+// How an answer of the whole track was made of its windows' answers.
+type Combined struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// median, vote, union or joined; model where the model was asked about the windows' answers.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The windows whose answers stand behind it.
+	Windows []uint32 `protobuf:"varint,2,rep,packed,name=windows,proto3" json:"windows,omitempty"`
+	// Their share of what the windows with an answer heard, 0 to 1.
+	Share         float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Combined) Reset() {
+	*x = Combined{}
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Combined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Combined) ProtoMessage() {}
+
+func (x *Combined) ProtoReflect() protoreflect.Message {
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Combined.ProtoReflect.Descriptor instead.
+func (*Combined) Descriptor() ([]byte, []int) {
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Combined) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Combined) GetWindows() []uint32 {
+	if x != nil {
+		return x.Windows
+	}
+	return nil
+}
+
+func (x *Combined) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
 // lark.events.v1: what a watcher of a job sees. Its offset in the partition is its number.
 type Event struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1797,7 +1879,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1891,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1904,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Event) GetJobId() string {
@@ -1929,7 +2011,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2023,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2036,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Progress) GetStage() string {
@@ -2006,7 +2088,7 @@ type TokenDelta struct {
 
 func (x *TokenDelta) Reset() {
 	*x = TokenDelta{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2100,7 @@ func (x *TokenDelta) String() string {
 func (*TokenDelta) ProtoMessage() {}
 
 func (x *TokenDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2113,7 @@ func (x *TokenDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenDelta.ProtoReflect.Descriptor instead.
 func (*TokenDelta) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TokenDelta) GetQuestionIndex() uint32 {
@@ -2075,7 +2157,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2169,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2182,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *JobEnded) GetState() string {
@@ -2144,7 +2226,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2238,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2251,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Control) GetJobId() string {
@@ -2218,7 +2300,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x04seed\x18\x04 \x01(\x04R\x04seed\x12\x13\n" +
 	"\x05top_k\x18\x05 \x01(\rR\x04topK\x12-\n" +
 	"\x12repetition_penalty\x18\x06 \x01(\x02R\x11repetitionPenaltyB\x0e\n" +
-	"\f_temperature\"\xee\x03\n" +
+	"\f_temperature\"\x88\x04\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -2232,7 +2314,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x0fresponse_schema\x18\n" +
 	" \x01(\tR\x0eresponseSchema\x12\x16\n" +
 	"\x06strict\x18\v \x01(\bR\x06strict\x12\x12\n" +
-	"\x04lane\x18\f \x01(\tR\x04lane\"J\n" +
+	"\x04lane\x18\f \x01(\tR\x04lane\x12\x18\n" +
+	"\acombine\x18\r \x01(\bR\acombine\"J\n" +
 	"\aWarning\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x11\n" +
 	"\x04at_s\x18\x02 \x01(\x01R\x03atS\x12\x18\n" +
@@ -2313,7 +2396,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\xab\a\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\"\xe6\a\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -2335,10 +2418,15 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x0fresponse_schema\x18\x10 \x01(\tR\x0eresponseSchema\x120\n" +
 	"\x05check\x18\x11 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05check\x12C\n" +
 	"\asupport\x18\x12 \x03(\v2).larkstream.event.v1.Outcome.SupportEntryR\asupport\x12=\n" +
-	"\fanswer_cache\x18\x13 \x01(\x0e2\x1a.larkstream.event.v1.CacheR\vanswerCache\x1aV\n" +
+	"\fanswer_cache\x18\x13 \x01(\x0e2\x1a.larkstream.event.v1.CacheR\vanswerCache\x129\n" +
+	"\bcombined\x18\x14 \x01(\v2\x1d.larkstream.event.v1.CombinedR\bcombined\x1aV\n" +
 	"\fSupportEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
-	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"\xab\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"N\n" +
+	"\bCombined\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
+	"\awindows\x18\x02 \x03(\rR\awindows\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\x01R\x05share\"\xab\x02\n" +
 	"\x05Event\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x1c\n" +
 	"\n" +
@@ -2399,7 +2487,7 @@ func file_larkstream_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_larkstream_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(PlanMode)(0),          // 0: larkstream.event.v1.PlanMode
 	(State)(0),             // 1: larkstream.event.v1.State
@@ -2423,12 +2511,13 @@ var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(*Error)(nil),          // 19: larkstream.event.v1.Error
 	(*Tokens)(nil),         // 20: larkstream.event.v1.Tokens
 	(*Outcome)(nil),        // 21: larkstream.event.v1.Outcome
-	(*Event)(nil),          // 22: larkstream.event.v1.Event
-	(*Progress)(nil),       // 23: larkstream.event.v1.Progress
-	(*TokenDelta)(nil),     // 24: larkstream.event.v1.TokenDelta
-	(*JobEnded)(nil),       // 25: larkstream.event.v1.JobEnded
-	(*Control)(nil),        // 26: larkstream.event.v1.Control
-	nil,                    // 27: larkstream.event.v1.Outcome.SupportEntry
+	(*Combined)(nil),       // 22: larkstream.event.v1.Combined
+	(*Event)(nil),          // 23: larkstream.event.v1.Event
+	(*Progress)(nil),       // 24: larkstream.event.v1.Progress
+	(*TokenDelta)(nil),     // 25: larkstream.event.v1.TokenDelta
+	(*JobEnded)(nil),       // 26: larkstream.event.v1.JobEnded
+	(*Control)(nil),        // 27: larkstream.event.v1.Control
+	nil,                    // 28: larkstream.event.v1.Outcome.SupportEntry
 }
 var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	4,  // 0: larkstream.event.v1.Job.audio:type_name -> larkstream.event.v1.Audio
@@ -2459,18 +2548,19 @@ var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	13, // 25: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
 	20, // 26: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
 	12, // 27: larkstream.event.v1.Outcome.check:type_name -> larkstream.event.v1.Check
-	27, // 28: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
+	28, // 28: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
 	2,  // 29: larkstream.event.v1.Outcome.answer_cache:type_name -> larkstream.event.v1.Cache
-	23, // 30: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
-	24, // 31: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
-	21, // 32: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
-	25, // 33: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
-	12, // 34: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	22, // 30: larkstream.event.v1.Outcome.combined:type_name -> larkstream.event.v1.Combined
+	24, // 31: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
+	25, // 32: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
+	21, // 33: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
+	26, // 34: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
+	12, // 35: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_larkstream_event_v1_event_proto_init() }
@@ -2479,7 +2569,7 @@ func file_larkstream_event_v1_event_proto_init() {
 		return
 	}
 	file_larkstream_event_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
-	file_larkstream_event_v1_event_proto_msgTypes[19].OneofWrappers = []any{
+	file_larkstream_event_v1_event_proto_msgTypes[20].OneofWrappers = []any{
 		(*Event_Progress)(nil),
 		(*Event_Token)(nil),
 		(*Event_Outcome)(nil),
@@ -2491,7 +2581,7 @@ func file_larkstream_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larkstream_event_v1_event_proto_rawDesc), len(file_larkstream_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
