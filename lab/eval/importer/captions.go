@@ -7,27 +7,28 @@ import (
 	"strconv"
 	"strings"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
 // musiccaps (Agostinelli et al., 2023) is musiccaps-public.csv with ytid, start_s, end_s and caption; the audio is the user's own, ten seconds a file, named
 // YTID.wav or [YTID]-[START-END].wav as the usual scripts do.
 func musiccaps(c *collection) error {
-	path, err := c.need("musiccaps-public.csv", "data/musiccaps-public.csv")
+	path, err := c.Need("musiccaps-public.csv", "data/musiccaps-public.csv")
 	if err != nil {
 		return err
 	}
-	return c.table(path, ',', []string{"ytid", "start_s", "end_s", "caption"}, func(r row) error {
-		id := r.get("ytid")
-		if r.get("caption") == "" {
-			c.skip(noLabel, id)
+	return c.Table(path, ',', []string{"ytid", "start_s", "end_s", "caption"}, func(r collect.Row) error {
+		id := r.Get("ytid")
+		if r.Get("caption") == "" {
+			c.Skip(collect.NoLabel, id)
 			return nil
 		}
-		audio, err := c.musiccapsAudio(id, r.get("start_s"), r.get("end_s"))
+		audio, err := c.musiccapsAudio(id, r.Get("start_s"), r.Get("end_s"))
 		if err != nil {
 			return err
 		}
-		c.add(id, audio, eval.Labels{Caption: r.get("caption")})
+		c.add(id, audio, eval.Labels{Caption: r.Get("caption")})
 		return nil
 	})
 }
@@ -35,7 +36,7 @@ func musiccaps(c *collection) error {
 // musiccapsAudio looks for the names that scripts give a clip.
 func (c *collection) musiccapsAudio(id, start, end string) (string, error) {
 	for _, name := range []string{id, fmt.Sprintf("[%s]-[%s-%s]", id, start, end), id + "_" + start, id + "_" + start + "_" + end} {
-		path, err := c.indexed(name)
+		path, err := c.Indexed(name)
 		if err != nil || path != "" {
 			return path, err
 		}
@@ -46,7 +47,7 @@ func (c *collection) musiccapsAudio(id, start, end string) (string, error) {
 // muchomusic (Weck, Manco et al., ISMIR 2024) is data/muchomusic.csv with question, correct_answer, distractor_1_answer to distractor_3_answer, dataset
 // (sdd or musiccaps) and dataset_identifier, beside data/sdd (song_describer.csv, audio/NN/ID.2min.mp3) and data/musiccaps.
 func muchomusic(c *collection) error {
-	path, err := c.need("data/muchomusic.csv", "muchomusic.csv")
+	path, err := c.Need("data/muchomusic.csv", "muchomusic.csv")
 	if err != nil {
 		return err
 	}
@@ -56,19 +57,19 @@ func muchomusic(c *collection) error {
 	}
 	var order []string
 	questions, audio := map[string][]eval.Choice{}, map[string]string{}
-	err = c.table(path, ',', []string{"question", "correct_answer", "dataset", "dataset_identifier"}, func(r row) error {
-		q := eval.Choice{Question: r.get("question"), Answer: r.get("correct_answer"), Choices: []string{r.get("correct_answer")}}
+	err = c.Table(path, ',', []string{"question", "correct_answer", "dataset", "dataset_identifier"}, func(r collect.Row) error {
+		q := eval.Choice{Question: r.Get("question"), Answer: r.Get("correct_answer"), Choices: []string{r.Get("correct_answer")}}
 		for n := 1; n <= 3; n++ {
-			if d := r.get(fmt.Sprintf("distractor_%d_answer", n)); d != "" && !slices.Contains(q.Choices, d) {
+			if d := r.Get(fmt.Sprintf("distractor_%d_answer", n)); d != "" && !slices.Contains(q.Choices, d) {
 				q.Choices = append(q.Choices, d)
 			}
 		}
-		id := strings.TrimSuffix(r.get("dataset_identifier"), ".json")
+		id := strings.TrimSuffix(r.Get("dataset_identifier"), ".json")
 		if q.Question == "" || q.Answer == "" || len(q.Choices) < 2 {
-			c.skip(badRow, id)
+			c.Skip(collect.BadRow, id)
 			return nil
 		}
-		key, file, err := c.muchomusicFile(r.get("dataset"), id, songs, spans)
+		key, file, err := c.muchomusicFile(r.Get("dataset"), id, songs, spans)
 		if err != nil {
 			return err
 		}
@@ -87,15 +88,15 @@ func muchomusic(c *collection) error {
 // muchomusicAudio reads the paths of Song Describer's tracks and the spans of MusicCaps' clips.
 func (c *collection) muchomusicAudio() (songs map[string]string, spans map[string][2]string, err error) {
 	songs, spans = map[string]string{}, map[string][2]string{}
-	if list := c.first("data/sdd/song_describer.csv", "sdd/song_describer.csv", "song_describer.csv"); list != "" {
-		err = c.table(list, ',', []string{"track_id", "path"}, func(r row) error {
-			songs[r.get("track_id")] = r.get("path")
+	if list := c.First("data/sdd/song_describer.csv", "sdd/song_describer.csv", "song_describer.csv"); list != "" {
+		err = c.Table(list, ',', []string{"track_id", "path"}, func(r collect.Row) error {
+			songs[r.Get("track_id")] = r.Get("path")
 			return nil
 		})
 	}
-	if list := c.first("data/musiccaps/musiccaps-public.csv", "musiccaps/musiccaps-public.csv"); list != "" && err == nil {
-		err = c.table(list, ',', []string{"ytid", "start_s", "end_s"}, func(r row) error {
-			spans[r.get("ytid")] = [2]string{r.get("start_s"), r.get("end_s")}
+	if list := c.First("data/musiccaps/musiccaps-public.csv", "musiccaps/musiccaps-public.csv"); list != "" && err == nil {
+		err = c.Table(list, ',', []string{"ytid", "start_s", "end_s"}, func(r collect.Row) error {
+			spans[r.Get("ytid")] = [2]string{r.Get("start_s"), r.Get("end_s")}
 			return nil
 		})
 	}
@@ -110,7 +111,7 @@ func (c *collection) muchomusicFile(dataset, id string, songs map[string]string,
 			return "sdd/" + id, "", nil
 		}
 		short := strings.TrimSuffix(path, ".mp3") + ".2min.mp3"
-		return "sdd/" + id, c.first("data/sdd/audio/"+short, "data/sdd/audio/"+path, "sdd/audio/"+short, "audio/"+short), nil
+		return "sdd/" + id, c.First("data/sdd/audio/"+short, "data/sdd/audio/"+path, "sdd/audio/"+short, "audio/"+short), nil
 	}
 	if at := strings.LastIndexByte(id, '_'); at > 0 {
 		if _, err := strconv.Atoi(id[at+1:]); err == nil {
@@ -132,7 +133,7 @@ func whole(seconds string) string {
 
 // manifest is lark-nano's own form, as training/nano/generate.py writes it: manifest.jsonl.
 func manifest(c *collection) error {
-	path, err := c.need("manifest.jsonl")
+	path, err := c.Need("manifest.jsonl")
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func manifest(c *collection) error {
 			l.Key = m.Key + " " + m.Mode
 		}
 		name := filepath.Base(m.File)
-		c.add(strings.TrimSuffix(name, filepath.Ext(name)), c.path(m.File), l)
+		c.add(strings.TrimSuffix(name, filepath.Ext(name)), c.Path(m.File), l)
 	}
 	return nil
 }

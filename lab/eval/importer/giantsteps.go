@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -13,7 +14,7 @@ import (
 // alone, or annotations/giantsteps/ with the value at the end of a line, and audio/ID.LOFI.mp3 as audio_dl.sh fetches it.
 
 func giantstepsKey(c *collection) error {
-	dir, err := c.need("annotations/key", "annotations/giantsteps")
+	dir, err := c.Need("annotations/key", "annotations/giantsteps")
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func giantstepsKey(c *collection) error {
 }
 
 func giantstepsTempo(c *collection) error {
-	dir, err := c.need("annotations_v2/tempo", "annotations/tempo", "annotations/giantsteps")
+	dir, err := c.Need("annotations_v2/tempo", "annotations/tempo", "annotations/giantsteps")
 	if err != nil {
 		return err
 	}
@@ -42,12 +43,12 @@ func giantstepsTempo(c *collection) error {
 
 // annotated adds a clip for each annotation file; its value is on its last line that is no comment.
 func (c *collection) annotated(dir, ending string, parse func(value string) (eval.Labels, error)) error {
-	names, err := files(dir, ending)
+	names, err := collect.Files(dir, ending)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		text, err := readText(filepath.Join(dir, name))
+		text, err := collect.ReadText(filepath.Join(dir, name))
 		if err != nil {
 			return err
 		}
@@ -58,15 +59,15 @@ func (c *collection) annotated(dir, ending string, parse func(value string) (eva
 			}
 		}
 		if value == "" {
-			c.skip(noLabel, name)
+			c.Skip(collect.NoLabel, name)
 			continue
 		}
 		labels, err := parse(value)
 		if err != nil {
-			c.skip(noLabel, name)
+			c.Skip(collect.NoLabel, name)
 			continue
 		}
-		path, err := c.indexed(id)
+		path, err := c.Indexed(id)
 		if err != nil {
 			return err
 		}

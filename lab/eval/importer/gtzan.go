@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -15,24 +16,24 @@ var gtzanGenres = []string{"blues", "classical", "country", "disco", "hiphop", "
 func gtzan(c *collection) error {
 	root := "."
 	for _, dir := range []string{"genres", "genres_original", "Data/genres_original"} {
-		if c.first(dir) != "" {
+		if c.First(dir) != "" {
 			root = dir
 			break
 		}
 	}
 	for _, genre := range gtzanGenres {
-		dir := c.first(root + "/" + genre)
+		dir := c.First(root + "/" + genre)
 		if dir == "" {
-			c.skip("genres without a folder", genre)
+			c.Skip("genres without a folder", genre)
 			continue
 		}
-		names, err := files(dir, "")
+		names, err := collect.Files(dir, "")
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
 			ending := filepath.Ext(name)
-			if slices.Contains(endings, strings.ToLower(ending)) {
+			if slices.Contains(collect.Endings, strings.ToLower(ending)) {
 				c.add(strings.TrimSuffix(name, ending), filepath.Join(dir, name), eval.Labels{Genre: genre, GenreChoices: gtzanGenres})
 			}
 		}

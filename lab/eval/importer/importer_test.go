@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -48,14 +49,14 @@ func TestGiantsteps(t *testing.T) {
 		"annotations/key/._6.LOFI.key": "\x00", "annotations/key/7.LOFI.key": "C major", "audio/7.LOFI.mp3": "",
 	})
 	require.Equal(t, map[string]eval.Labels{"10089.LOFI": {Key: "D# minor"}, "209206.LOFI": {Key: "G major"}}, clips)
-	require.Equal(t, map[string]int{noLabel: 2, noAudio: 1, badAudio: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.NoLabel: 2, collect.NoAudio: 1, collect.BadAudio: 1}, result.Skipped)
 
 	clips, result = imported(t, "giantsteps-tempo", map[string]string{
 		"annotations/tempo/1.LOFI.bpm": "140", "annotations_v2/tempo/1.LOFI.bpm": "137.6\n", "audio/1.LOFI.mp3": "x",
 		"annotations_v2/tempo/2.LOFI.bpm": "0.0", "audio/2.LOFI.mp3": "x", "annotations_v2/tempo/3.LOFI.bpm": "fast", "audio/3.LOFI.mp3": "x",
 	})
 	require.Equal(t, map[string]eval.Labels{"1.LOFI": {TempoBPM: 137.6}}, clips, "the corrected annotations win")
-	require.Equal(t, 2, result.Skipped[noLabel])
+	require.Equal(t, 2, result.Skipped[collect.NoLabel])
 }
 
 func TestGTZAN(t *testing.T) {
@@ -88,7 +89,7 @@ func TestMusicNet(t *testing.T) {
 	require.Len(t, clips, 2)
 	require.Equal(t, []string{"piano", "violin"}, *clips["train/1727"].Instruments, "those of seconds 30 to 55: neither the cello before nor the flute after")
 	require.Equal(t, []string{"piano"}, *clips["test/1"].Instruments, "the first 25 s of a short track")
-	require.Equal(t, map[string]int{badRow: 2, noLabel: 1, noAudio: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.BadRow: 2, collect.NoLabel: 1, collect.NoAudio: 1}, result.Skipped)
 }
 
 func TestMedleyDB(t *testing.T) {
@@ -109,7 +110,7 @@ func TestMedleyDB(t *testing.T) {
 	require.Equal(t, "Rock", clips["A_Song"].Genre)
 	require.False(t, *clips["B_Song"].Drums)
 	require.Empty(t, clips["B_Song"].Genre)
-	require.Equal(t, map[string]int{noAudio: 1, badRow: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.NoAudio: 1, collect.BadRow: 1}, result.Skipped)
 }
 
 func TestJamendo(t *testing.T) {
@@ -128,7 +129,7 @@ func TestJamendo(t *testing.T) {
 	require.Equal(t, []string{"electric guitar"}, *clips["track_0000948"].Instruments)
 	require.Contains(t, clips["track_0000948"].GenreChoices, "pop")
 	require.Empty(t, clips["track_2"].Genre, "two genres are none")
-	require.Equal(t, map[string]int{noLabel: 1, noAudio: 1, badRow: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.NoLabel: 1, collect.NoAudio: 1, collect.BadRow: 1}, result.Skipped)
 }
 
 func TestMagnaTagATune(t *testing.T) {
@@ -146,7 +147,7 @@ func TestMagnaTagATune(t *testing.T) {
 	require.Equal(t, []string{"guitar"}, *clips["2"].Instruments)
 	require.Empty(t, clips["6"].Genre)
 	require.Equal(t, []string{"flutes"}, *clips["6"].Instruments)
-	require.Equal(t, map[string]int{noLabel: 1, badAudio: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.NoLabel: 1, collect.BadAudio: 1}, result.Skipped)
 }
 
 const capsHeader = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval\n"
@@ -162,7 +163,7 @@ func TestMusicCaps(t *testing.T) {
 	require.Len(t, clips, 2)
 	require.Equal(t, "The low quality recording, with \"hiss\".\nTwo lines.", clips["-0Gj8-vB1q4"].Caption)
 	require.Equal(t, "A guitar.", clips["-0SdAVK79lg"].Caption)
-	require.Equal(t, map[string]int{noLabel: 1, noAudio: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.NoLabel: 1, collect.NoAudio: 1}, result.Skipped)
 }
 
 func TestMuChoMusic(t *testing.T) {
@@ -183,7 +184,7 @@ func TestMuChoMusic(t *testing.T) {
 		{Question: "Which one, then?", Choices: []string{"Yes", "No"}, Answer: "Yes"},
 	}, clips["sdd/1004034"].MultipleChoice)
 	require.Contains(t, clips, "musiccaps/ab_c-1")
-	require.Equal(t, map[string]int{badRow: 1, noAudio: 1}, result.Skipped)
+	require.Equal(t, map[string]int{collect.BadRow: 1, collect.NoAudio: 1}, result.Skipped)
 }
 
 func TestManifest(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -29,25 +30,25 @@ var notInstruments = []string{"unlabeled", "main system", "fx/processed sound", 
 // medleydb (Bittner et al., ISMIR 2014) lies as Audio/TRACK/TRACK_MIX.wav, with TRACK_METADATA.yaml beside it or, in the library of the same name, in
 // medleydb/data/Metadata.
 func medleydb(c *collection) error {
-	return filepath.WalkDir(c.from, func(path string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(c.From, func(path string, d fs.DirEntry, err error) error {
 		track, isMetadata := strings.CutSuffix(d.Name(), "_METADATA.yaml")
 		if err != nil || d.IsDir() || !isMetadata || strings.HasPrefix(d.Name(), ".") {
 			return err
 		}
-		text, err := readText(path)
+		text, err := collect.ReadText(path)
 		if err != nil {
 			return err
 		}
 		var meta medleyTrack
 		if yaml.Unmarshal([]byte(text), &meta) != nil {
-			c.skip(badRow, d.Name())
+			c.Skip(collect.BadRow, d.Name())
 			return nil
 		}
 		mix := track + "_MIX"
 		if meta.Mix != "" {
 			mix = strings.TrimSuffix(filepath.Base(meta.Mix), filepath.Ext(meta.Mix))
 		}
-		audio, err := c.indexed(mix)
+		audio, err := c.Indexed(mix)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -26,24 +27,24 @@ const (
 // window that models hear.
 func musicnet(c *collection) error {
 	seconds := map[string]float64{}
-	if path := c.first("musicnet_metadata.csv"); path != "" {
-		err := c.table(path, ',', []string{"id", "seconds"}, func(r row) error {
-			seconds[r.get("id")], _ = strconv.ParseFloat(r.get("seconds"), 64)
+	if path := c.First("musicnet_metadata.csv"); path != "" {
+		err := c.Table(path, ',', []string{"id", "seconds"}, func(r collect.Row) error {
+			seconds[r.Get("id")], _ = strconv.ParseFloat(r.Get("seconds"), 64)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if _, err := c.need("test_labels", "train_labels"); err != nil {
+	if _, err := c.Need("test_labels", "train_labels"); err != nil {
 		return err
 	}
 	for _, split := range []string{"test", "train"} {
-		dir := c.first(split + "_labels")
+		dir := c.First(split + "_labels")
 		if dir == "" {
 			continue
 		}
-		names, err := files(dir, ".csv")
+		names, err := collect.Files(dir, ".csv")
 		if err != nil {
 			return err
 		}
@@ -54,10 +55,10 @@ func musicnet(c *collection) error {
 				return err
 			}
 			if len(heard) == 0 {
-				c.skip(noLabel, id)
+				c.Skip(collect.NoLabel, id)
 				continue
 			}
-			c.add(split+"/"+id, c.path(split+"_data", id+".wav"), eval.Labels{Instruments: &heard})
+			c.add(split+"/"+id, c.Path(split+"_data", id+".wav"), eval.Labels{Instruments: &heard})
 		}
 	}
 	return nil
@@ -70,12 +71,12 @@ func (c *collection) musicnetHeard(path string, seconds float64) ([]string, erro
 		name     string
 	}
 	var notes []note
-	err := c.table(path, ',', []string{"start_time", "end_time", "instrument"}, func(r row) error {
-		from, err1 := strconv.ParseFloat(r.get("start_time"), 64)
-		to, err2 := strconv.ParseFloat(r.get("end_time"), 64)
-		name := musicnetInstruments[r.get("instrument")]
+	err := c.Table(path, ',', []string{"start_time", "end_time", "instrument"}, func(r collect.Row) error {
+		from, err1 := strconv.ParseFloat(r.Get("start_time"), 64)
+		to, err2 := strconv.ParseFloat(r.Get("end_time"), 64)
+		name := musicnetInstruments[r.Get("instrument")]
 		if err1 != nil || err2 != nil || name == "" {
-			c.skip(badRow, filepath.Base(path)+" note "+strconv.Itoa(len(notes)))
+			c.Skip(collect.BadRow, filepath.Base(path)+" note "+strconv.Itoa(len(notes)))
 			return nil
 		}
 		notes = append(notes, note{from / musicnetRate, to / musicnetRate, name})

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	collect "github.com/larkstream/larkstream/lab/collection"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -27,7 +28,7 @@ func jamendoName(tag string) string {
 // jamendo (MTG-Jamendo, Bogdanov et al., 2019) lists tracks in TSV: TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION, and then any number of tags such as
 // genre---rock; audio lies as 48/948.mp3 or, in low quality, 48/948.low.mp3. The first test split is taken where it is there.
 func jamendo(c *collection) error {
-	path, err := c.need(
+	path, err := c.Need(
 		"data/splits/split-0/autotagging-test.tsv", "splits/split-0/autotagging-test.tsv", "autotagging-test.tsv", "data/autotagging.tsv", "autotagging.tsv",
 		"data/raw_30s_cleantags_50artists.tsv", "raw_30s_cleantags_50artists.tsv",
 	)
@@ -41,14 +42,14 @@ func jamendo(c *collection) error {
 	defer file.Close()
 	var genres []string
 	scan := bufio.NewScanner(file)
-	scan.Buffer(make([]byte, 4096), maxAnnotation)
+	scan.Buffer(make([]byte, 4096), collect.MaxText)
 	for first := true; scan.Scan(); first = false {
 		fields := strings.Split(strings.TrimSpace(scan.Text()), "\t")
 		if first && fields[0] == "TRACK_ID" {
 			continue
 		}
 		if len(fields) < 6 {
-			c.skip(badRow, scan.Text())
+			c.Skip(collect.BadRow, scan.Text())
 			continue
 		}
 		labels := jamendoLabels(fields[5:])
@@ -56,7 +57,7 @@ func jamendo(c *collection) error {
 			genres = append(genres, labels.Genre)
 		}
 		if labels.Genre == "" && labels.Instruments == nil {
-			c.skip(noLabel, fields[0])
+			c.Skip(collect.NoLabel, fields[0])
 			continue
 		}
 		c.add(fields[0], c.jamendoAudio(fields[3]), labels)
@@ -77,7 +78,7 @@ func (c *collection) choices(genres []string) {
 
 func (c *collection) jamendoAudio(path string) string {
 	low := strings.TrimSuffix(path, ".mp3") + ".low.mp3"
-	return c.first(path, low, "audio/"+path, "audio/"+low, "raw_30s/audio/"+path, "raw_30s/audio-low/"+low, "autotagging/audio/"+path)
+	return c.First(path, low, "audio/"+path, "audio/"+low, "raw_30s/audio/"+path, "raw_30s/audio-low/"+low, "autotagging/audio/"+path)
 }
 
 // jamendoLabels takes instruments, and a genre where there is exactly one.
@@ -110,15 +111,15 @@ var magnaGenres = []string{
 // magnatagatune (Law et al., ISMIR 2009) lists clips in annotations_final.csv, with tabs and quotes: clip_id, 188 tags as 0 or 1, mp3_path. Three files of the
 // distribution are empty.
 func magnatagatune(c *collection) error {
-	path, err := c.need("annotations_final.csv", "data/annotations_final.csv")
+	path, err := c.Need("annotations_final.csv", "data/annotations_final.csv")
 	if err != nil {
 		return err
 	}
-	return c.table(path, '\t', []string{"clip_id", "mp3_path"}, func(r row) error {
+	return c.Table(path, '\t', []string{"clip_id", "mp3_path"}, func(r collect.Row) error {
 		var l eval.Labels
 		var genres, instruments []string
-		for name := range r.at {
-			if r.get(name) != "1" || name == "clip_id" {
+		for name, value := range r.Fields() {
+			if value != "1" || name == "clip_id" {
 				continue
 			}
 			if slices.Contains(magnaGenres, name) {
@@ -135,11 +136,11 @@ func magnatagatune(c *collection) error {
 			l.Instruments = &instruments
 		}
 		if l.Genre == "" && l.Instruments == nil {
-			c.skip(noLabel, r.get("clip_id"))
+			c.Skip(collect.NoLabel, r.Get("clip_id"))
 			return nil
 		}
-		mp3 := filepath.ToSlash(r.get("mp3_path"))
-		c.add(r.get("clip_id"), c.first(mp3, "audio/"+mp3, "mp3/"+mp3), l)
+		mp3 := filepath.ToSlash(r.Get("mp3_path"))
+		c.add(r.Get("clip_id"), c.First(mp3, "audio/"+mp3, "mp3/"+mp3), l)
 		return nil
 	})
 }

@@ -1,4 +1,4 @@
-package importer
+package collection
 
 import (
 	"bufio"
@@ -11,40 +11,51 @@ import (
 	"strings"
 )
 
-// maxAnnotation bounds a small text file.
-const maxAnnotation = 1 << 20
+// MaxText bounds a small text file, and a line of a larger one.
+const MaxText = 1 << 20
 
-func readText(path string) (string, error) {
+// ReadText reads a small text file, or its first MiB.
+func ReadText(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	raw, err := io.ReadAll(io.LimitReader(file, maxAnnotation))
+	raw, err := io.ReadAll(io.LimitReader(file, MaxText))
 	return string(raw), err
 }
 
-// row is a line of a table, by the names in its first line.
-type row struct {
+// Row is a line of a table, by the names in its first line.
+type Row struct {
 	at     map[string]int
 	fields []string
 }
 
-func (r row) get(name string) string {
+// Get is a field without white space around it; "" = the table has no such column.
+func (r Row) Get(name string) string {
 	if i, ok := r.at[name]; ok && i < len(r.fields) {
 		return strings.TrimSpace(r.fields[i])
 	}
 	return ""
 }
 
-// table reads a file with a header and calls each with its rows; needs are columns that must be there. A row that cannot be read is counted.
-func (c *collection) table(path string, comma rune, needs []string, each func(row) error) error {
+// Fields are all named fields of the row.
+func (r Row) Fields() map[string]string {
+	out := make(map[string]string, len(r.at))
+	for name := range r.at {
+		out[name] = r.Get(name)
+	}
+	return out
+}
+
+// Table reads a file with a header and calls each with its rows; needs are columns that must be there. A row that cannot be read is counted.
+func (f *Folder) Table(path string, comma rune, needs []string, each func(Row) error) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	r := csv.NewReader(skipMark(file))
+	r := csv.NewReader(SkipMark(file))
 	r.Comma, r.FieldsPerRecord, r.LazyQuotes, r.ReuseRecord = comma, -1, true, false
 	header, err := r.Read()
 	if err != nil {
@@ -66,23 +77,23 @@ func (c *collection) table(path string, comma rune, needs []string, each func(ro
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.As(err, &bad):
-			c.skip(badRow, fmt.Sprintf("line %d: %v", bad.Line, bad.Err))
+			f.Skip(BadRow, fmt.Sprintf("line %d: %v", bad.Line, bad.Err))
 			continue
 		case err != nil:
 			return fmt.Errorf("reading %s: %w", path, err)
-		case len(fields) < len(needs) || !slices.ContainsFunc(fields, func(f string) bool { return f != "" }):
+		case len(fields) < len(needs) || !slices.ContainsFunc(fields, func(v string) bool { return v != "" }):
 			line, _ := r.FieldPos(0)
-			c.skip(badRow, fmt.Sprintf("line %d", line))
+			f.Skip(BadRow, fmt.Sprintf("line %d", line))
 			continue
 		}
-		if err := each(row{at, fields}); err != nil {
+		if err := each(Row{at, fields}); err != nil {
 			return err
 		}
 	}
 }
 
-// skipMark reads past a byte order mark.
-func skipMark(r io.Reader) io.Reader {
+// SkipMark reads past a byte order mark.
+func SkipMark(r io.Reader) io.Reader {
 	b := bufio.NewReader(r)
 	if mark, err := b.Peek(3); err == nil && string(mark) == "\ufeff" {
 		_, _ = b.Discard(3) // it was just seen
