@@ -100,3 +100,41 @@ func SkipMark(r io.Reader) io.Reader {
 	}
 	return b
 }
+
+// TwoHeaders reads a CSV file as pandas writes columns of two levels: two lines of names and one with the index's name. A row's fields are asked for
+// as "track.title", and by the index's name.
+func (f *Folder) TwoHeaders(path string, each func(get func(name string) string) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r := csv.NewReader(SkipMark(file))
+	r.FieldsPerRecord, r.LazyQuotes = -1, true
+	var head [3][]string
+	for i := range head {
+		if head[i], err = r.Read(); err != nil {
+			return fmt.Errorf("reading line %d of %s: %w", i+1, path, err)
+		}
+	}
+	at := map[string]int{strings.TrimSpace(head[2][0]): 0}
+	for i := 1; i < min(len(head[0]), len(head[1])); i++ {
+		at[head[0][i]+"."+head[1][i]] = i
+	}
+	for {
+		fields, err := r.Read()
+		var bad *csv.ParseError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &bad):
+			f.Skip(BadRow, fmt.Sprintf("line %d: %v", bad.Line, bad.Err))
+			continue
+		case err != nil:
+			return fmt.Errorf("reading %s: %w", path, err)
+		}
+		if err := each(func(name string) string { return Row{at, fields}.Get(name) }); err != nil {
+			return err
+		}
+	}
+}

@@ -24,24 +24,13 @@ func musiccaps(c *collection) error {
 			c.Skip(collect.NoLabel, id)
 			return nil
 		}
-		audio, err := c.musiccapsAudio(id, r.Get("start_s"), r.Get("end_s"))
+		audio, err := c.ClipFile(id, r.Get("start_s"), r.Get("end_s"))
 		if err != nil {
 			return err
 		}
 		c.add(id, audio, eval.Labels{Caption: r.Get("caption")})
 		return nil
 	})
-}
-
-// musiccapsAudio looks for the names that scripts give a clip.
-func (c *collection) musiccapsAudio(id, start, end string) (string, error) {
-	for _, name := range []string{id, fmt.Sprintf("[%s]-[%s-%s]", id, start, end), id + "_" + start, id + "_" + start + "_" + end} {
-		path, err := c.Indexed(name)
-		if err != nil || path != "" {
-			return path, err
-		}
-	}
-	return "", nil
 }
 
 // muchomusic (Weck, Manco et al., ISMIR 2024) is data/muchomusic.csv with question, correct_answer, distractor_1_answer to distractor_3_answer, dataset
@@ -118,7 +107,7 @@ func (c *collection) muchomusicFile(dataset, id string, songs map[string]string,
 			id = id[:at]
 		}
 	}
-	file, err = c.musiccapsAudio(id, whole(spans[id][0]), whole(spans[id][1]))
+	file, err = c.ClipFile(id, whole(spans[id][0]), whole(spans[id][1]))
 	return "musiccaps/" + id, file, err
 }
 

@@ -10,14 +10,7 @@ import (
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
-// musicnetInstruments are the General MIDI programs, from 1, that MusicNet's labels hold.
-var musicnetInstruments = map[string]string{
-	"1": "piano", "7": "harpsichord", "41": "violin", "42": "viola", "43": "cello", "44": "double bass", "61": "horn", "69": "oboe", "71": "bassoon",
-	"72": "clarinet", "74": "flute",
-}
-
 const (
-	musicnetRate = 44100
 	// The window of LLark's rule: seconds 30 to 55 of a track of 60 s or more, else the first 25.
 	windowFrom, windowSpan, longTrack = 30, 25, 60
 )
@@ -74,12 +67,12 @@ func (c *collection) musicnetHeard(path string, seconds float64) ([]string, erro
 	err := c.Table(path, ',', []string{"start_time", "end_time", "instrument"}, func(r collect.Row) error {
 		from, err1 := strconv.ParseFloat(r.Get("start_time"), 64)
 		to, err2 := strconv.ParseFloat(r.Get("end_time"), 64)
-		name := musicnetInstruments[r.Get("instrument")]
+		name := collect.MusicNetInstruments[r.Get("instrument")]
 		if err1 != nil || err2 != nil || name == "" {
 			c.Skip(collect.BadRow, filepath.Base(path)+" note "+strconv.Itoa(len(notes)))
 			return nil
 		}
-		notes = append(notes, note{from / musicnetRate, to / musicnetRate, name})
+		notes = append(notes, note{from / collect.MusicNetRate, to / collect.MusicNetRate, name})
 		return nil
 	})
 	last := seconds

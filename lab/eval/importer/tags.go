@@ -11,20 +11,6 @@ import (
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
-// jamendoNames are tags of MTG-Jamendo that are written as one word.
-var jamendoNames = map[string]string{
-	"acousticbassguitar": "bass guitar", "acousticguitar": "acoustic guitar", "classicalguitar": "classical guitar", "doublebass": "double bass",
-	"drummachine": "drum machine", "electricguitar": "electric guitar", "electricpiano": "electric piano", "pipeorgan": "organ", "hiphop": "hip hop",
-	"drumnbass": "drum and bass", "easylistening": "easy listening", "newage": "new age", "singersongwriter": "singer-songwriter", "synthpop": "synth pop",
-}
-
-func jamendoName(tag string) string {
-	if n, ok := jamendoNames[tag]; ok {
-		return n
-	}
-	return tag
-}
-
 // jamendo (MTG-Jamendo, Bogdanov et al., 2019) lists tracks in TSV: TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION, and then any number of tags such as
 // genre---rock; audio lies as 48/948.mp3 or, in low quality, 48/948.low.mp3. The first test split is taken where it is there.
 func jamendo(c *collection) error {
@@ -60,7 +46,7 @@ func jamendo(c *collection) error {
 			c.Skip(collect.NoLabel, fields[0])
 			continue
 		}
-		c.add(fields[0], c.jamendoAudio(fields[3]), labels)
+		c.add(fields[0], c.JamendoAudio(fields[3]), labels)
 	}
 	slices.Sort(genres)
 	c.choices(genres)
@@ -76,11 +62,6 @@ func (c *collection) choices(genres []string) {
 	}
 }
 
-func (c *collection) jamendoAudio(path string) string {
-	low := strings.TrimSuffix(path, ".mp3") + ".low.mp3"
-	return c.First(path, low, "audio/"+path, "audio/"+low, "raw_30s/audio/"+path, "raw_30s/audio-low/"+low, "autotagging/audio/"+path)
-}
-
 // jamendoLabels takes instruments, and a genre where there is exactly one.
 func jamendoLabels(tags []string) eval.Labels {
 	var l eval.Labels
@@ -88,9 +69,9 @@ func jamendoLabels(tags []string) eval.Labels {
 	for _, t := range tags {
 		switch kind, name, _ := strings.Cut(t, "---"); {
 		case kind == "genre":
-			genres = append(genres, jamendoName(name))
-		case kind == "instrument" && eval.IsInstrument(jamendoName(name)):
-			instruments = append(instruments, jamendoName(name))
+			genres = append(genres, collect.JamendoName(name))
+		case kind == "instrument" && eval.IsInstrument(collect.JamendoName(name)):
+			instruments = append(instruments, collect.JamendoName(name))
 		}
 	}
 	if len(genres) == 1 {
@@ -100,12 +81,6 @@ func jamendoLabels(tags []string) eval.Labels {
 		l.Instruments = &instruments
 	}
 	return l
-}
-
-// magnaGenres are the tags of MagnaTagATune that name a genre.
-var magnaGenres = []string{
-	"classical", "rock", "techno", "electronic", "ambient", "opera", "indian", "country", "metal", "pop", "new age", "jazz", "blues", "folk", "punk",
-	"hip hop", "disco", "funk", "reggae", "trance", "dance", "medieval", "baroque", "celtic", "jungle", "industrial", "house", "rap", "heavy metal", "hard rock",
 }
 
 // magnatagatune (Law et al., ISMIR 2009) lists clips in annotations_final.csv, with tabs and quotes: clip_id, 188 tags as 0 or 1, mp3_path. Three files of the
@@ -122,15 +97,15 @@ func magnatagatune(c *collection) error {
 			if value != "1" || name == "clip_id" {
 				continue
 			}
-			if slices.Contains(magnaGenres, name) {
+			if slices.Contains(collect.MagnaGenres, name) {
 				genres = append(genres, name)
 			}
-			if eval.IsInstrument(name) && !slices.Contains(magnaGenres, name) {
+			if eval.IsInstrument(name) && !slices.Contains(collect.MagnaGenres, name) {
 				instruments = append(instruments, name)
 			}
 		}
 		if len(genres) == 1 {
-			l.Genre, l.GenreChoices = genres[0], magnaGenres
+			l.Genre, l.GenreChoices = genres[0], collect.MagnaGenres
 		}
 		if slices.Sort(instruments); len(instruments) > 0 {
 			l.Instruments = &instruments

@@ -1,0 +1,293 @@
+package dataset
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// RunOptions are what all steps take.
+type RunOptions struct {
+	// Jobs is how many clips are worked on at once; 0 = 1.
+	Jobs int
+	// Anew forgets what the step has done; Retry does again what has failed.
+	Anew, Retry bool
+	// Progress is called after each clip of a collection; nil = nobody looks.
+	Progress func(name string, done int)
+}
+
+// Tally is what a step did.
+type Tally struct {
+	// Clips is how many rows the step's files have now; Kept of them were there before.
+	Clips int `json:"clips"`
+	Kept  int `json:"kept"`
+	// Failed is how many of the clips failed; Missing how many have no audio.
+	Failed  int `json:"failed"`
+	Missing int `json:"missing"`
+}
+
+// States of a row.
+const (
+	stateDone    = "done"
+	stateFailed  = "failed"
+	stateMissing = "missing"
+)
+
+// outcome is the part that the rows of all steps share.
+type outcome struct {
+	Clip  string `json:"clip"`
+	State string `json:"state"`
+	// Reason says why the state is not done.
+	Reason string `json:"reason,omitempty"`
+}
+
+func (o outcome) clip() string    { return o.Clip }
+func (o outcome) result() outcome { return o }
+
+// stepRow is the row of a step.
+type stepRow interface {
+	named
+	result() outcome
+}
+
+const oldSuffix = ".old"
+
+// step runs do for every clip of a set and keeps its rows.
+type step[T any, R stepRow] struct {
+	set      *Set
+	name     string
+	settings any
+	opts     RunOptions
+	// items yields what do works on, one a clip, in the order of the clips.
+	items func(name string) iter.Seq2[T, error]
+	// id names an item's clip.
+	id func(T) string
+	// do makes a row. An error ends the run; the fault of a clip is a row.
+	do func(context.Context, T) (R, error)
+	// seen is told of every row, also of those that were there; nil = nobody looks.
+	seen  func(R)
+	tally Tally
+}
+
+// run does what is not done yet.
+func (s *step[T, R]) run(ctx context.Context) (Tally, error) {
+	for _, name := range s.set.Names {
+		if err := s.collection(ctx, name); err != nil {
+			return s.tally, fmt.Errorf("%s of %s: %w", s.name, name, err)
+		}
+	}
+	return s.tally, nil
+}
+
+func (s *step[T, R]) collection(ctx context.Context, name string) (err error) {
+	path := s.set.path(name, s.name+".jsonl")
+	old := s.set.path(name, s.name+oldSuffix+".jsonl")
+	if err := s.prepare(name, path, old); err != nil {
+		return err
+	}
+	book, err := openLedger(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, book.close()) }()
+	if err := s.rest(ctx, name, path, old, book); err != nil {
+		return err
+	}
+	if err := os.Remove(old); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// prepare compares the settings with those of the rows that are there, and puts the rows aside whose failures are tried again.
+func (s *step[T, R]) prepare(name, path, old string) error {
+	settings := s.set.path(name, s.name+".settings.json")
+	want, err := json.Marshal(s.settings)
+	if err != nil {
+		return err
+	}
+	if s.opts.Anew {
+		for _, f := range []string{path, old, settings} {
+			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	have, err := os.ReadFile(settings)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := writeWhole(settings, func(w io.Writer) error { _, err := w.Write(want); return err }); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	case !bytes.Equal(have, want):
+		return fmt.Errorf("it was begun with other settings, %.300s, and is asked for with %.300s: use the same ones, or begin anew with --anew", have, want)
+	}
+	if !s.opts.Retry {
+		return nil
+	}
+	if _, err := os.Stat(old); err == nil {
+		return nil // an interrupted retry goes on
+	}
+	if err := os.Rename(path, old); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// todo is an item and, in a retry, the row that it has already.
+type todo[T, R any] struct {
+	item T
+	row  R
+	kept bool
+}
+
+// rest reads items beside the rows that are there and does the others.
+func (s *step[T, R]) rest(ctx context.Context, name, path, old string, book *ledger) error {
+	done := 0
+	count := func(r R, kept bool) {
+		done++
+		s.count(r, kept)
+		if s.opts.Progress != nil {
+			s.opts.Progress(name, done)
+		}
+	}
+	return ordered(ctx, max(1, s.opts.Jobs), s.todos(name, path, old, func(r R) { count(r, true) }),
+		func(ctx context.Context, t todo[T, R]) (todo[T, R], error) {
+			if t.kept {
+				return t, nil
+			}
+			row, err := s.do(ctx, t.item)
+			return todo[T, R]{row: row}, err
+		},
+		func(t todo[T, R]) error {
+			if err := book.write(t.row); err != nil {
+				return err
+			}
+			count(t.row, t.kept)
+			return nil
+		})
+}
+
+func (s *step[T, R]) count(row R, kept bool) {
+	s.tally.Clips++
+	if kept {
+		s.tally.Kept++
+	}
+	switch row.result().State {
+	case stateFailed:
+		s.tally.Failed++
+	case stateMissing:
+		s.tally.Missing++
+	}
+	if s.seen != nil {
+		s.seen(row)
+	}
+}
+
+// todos yields the items that have no row in path yet; done is told of the rows that are there.
+func (s *step[T, R]) todos(name, path, old string, done func(R)) iter.Seq2[todo[T, R], error] {
+	return func(yield func(todo[T, R], error) bool) {
+		have, stop := iter.Pull2(rows[R](path))
+		defer stop()
+		was, stopWas := iter.Pull2(rows[R](old))
+		defer stopWas()
+		for item, err := range s.items(name) {
+			if err != nil {
+				yield(todo[T, R]{}, err)
+				return
+			}
+			written, err := follow(have, s.id(item))
+			if err != nil {
+				yield(todo[T, R]{}, err)
+				return
+			}
+			before, _ := follow(was, s.id(item)) // what cannot be read is done again
+			if written != nil {
+				done(*written)
+				continue
+			}
+			t := todo[T, R]{item: item}
+			if before != nil && (*before).result().State != stateFailed {
+				t.row, t.kept = *before, true
+			}
+			if !yield(t, nil) {
+				return
+			}
+		}
+		if row, err, more := have(); more {
+			yield(todo[T, R]{}, errors.Join(err, fmt.Errorf("it has a row of clip %s behind the last clip: it was made of other clips, begin anew with --anew", row.clip())))
+		}
+	}
+}
+
+// follow is the next row, which must be of the clip; nil = there are no more.
+func follow[R named](next func() (R, error, bool), clip string) (*R, error) {
+	row, err, ok := next()
+	switch {
+	case !ok:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case row.clip() != clip:
+		return nil, fmt.Errorf("it has a row of clip %s where clips.jsonl has %s: it was made of other clips, begin anew with --anew", row.clip(), clip)
+	}
+	return &row, nil
+}
+
+// ordered does items, jobs of them at once, and emits results in the order of the items. At most four results a job wait for an earlier one.
+func ordered[T, R any](ctx context.Context, jobs int, items iter.Seq2[T, error], do func(context.Context, T) (R, error), emit func(R) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	slots, queue := make(chan struct{}, jobs), make(chan chan R, 4*jobs)
+	group.Go(func() error {
+		defer close(queue)
+		for item, err := range items {
+			if err != nil {
+				return err
+			}
+			result := make(chan R, 1)
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			group.Go(func() error {
+				defer func() { <-slots }()
+				r, err := do(ctx, item)
+				if err != nil {
+					return err
+				}
+				result <- r
+				return nil
+			})
+			select {
+			case queue <- result:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		for result := range queue {
+			select {
+			case r := <-result:
+				if err := emit(r); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
