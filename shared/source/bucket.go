@@ -1,0 +1,81 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/larkstream/larkstream/shared/blob"
+)
+
+// googleEndpoint speaks S3 with HMAC keys.
+const googleEndpoint = "storage.googleapis.com"
+
+// bucket is a bucket, or what lies below a prefix of it.
+type bucket struct {
+	scheme, name, prefix string
+	objects              *blob.Bucket
+}
+
+func openBucket(text string) (*bucket, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("a bucket is s3://bucket/prefix?parameters") // the text may hold credentials
+	}
+	b := &bucket{scheme: u.Scheme, name: u.Host, prefix: strings.TrimPrefix(u.Path, "/")}
+	if b.prefix != "" && !strings.HasSuffix(b.prefix, "/") {
+		b.prefix += "/"
+	}
+	params := u.Query()
+	if u.Scheme == "gs" && params.Get("endpoint") == "" {
+		params.Set("endpoint", googleEndpoint)
+	}
+	b.objects, err = blob.OpenBucket("s3://" + u.Host + "?" + params.Encode())
+	return b, err
+}
+
+func (b *bucket) holds(a address) bool {
+	return a.scheme == b.scheme && a.bucket == b.name && strings.HasPrefix(a.path+"/", b.prefix)
+}
+
+func (b *bucket) open(ctx context.Context, a address) (*Object, error) {
+	if !strings.HasPrefix(a.path, b.prefix) {
+		return nil, ErrNotAllowed
+	}
+	if a.path == "" || strings.HasSuffix(a.path, "/") {
+		return nil, fmt.Errorf("%w: it is a prefix", ErrNotFile)
+	}
+	body, size, err := b.objects.Open(ctx, a.path)
+	if err != nil {
+		return nil, b.fault(err)
+	}
+	return &Object{ReadCloser: body, Bytes: size}, nil
+}
+
+func (b *bucket) walk(ctx context.Context, a address, fn func(Entry) error) error {
+	var ours error
+	err := b.objects.Each(ctx, a.path, func(name string, size int64, modified time.Time) error {
+		if strings.HasSuffix(name, "/") || !strings.HasPrefix(name, b.prefix) {
+			return nil // what some tools put where a folder would be; a neighbour whose name begins alike
+		}
+		ours = fn(Entry{URI: address{b.scheme, b.name, name}.String(), Bytes: size, Modified: modified})
+		return ours
+	})
+	if err != nil && ours == nil && ctx.Err() == nil {
+		return b.fault(err)
+	}
+	return err
+}
+
+func (b *bucket) fault(err error) error {
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		return ErrMissing
+	case errors.Is(err, blob.ErrDenied):
+		return fmt.Errorf("%w: %w", ErrDenied, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
