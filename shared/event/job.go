@@ -52,6 +52,8 @@ type AudioFile struct {
 	// Name is for display.
 	Name  string
 	Bytes int64
+	// URI is where the audio lies if it is not stored: see shared/source.
+	URI string
 }
 
 // Span is a stretch of the track.
@@ -146,7 +148,7 @@ func optionsOf(m interface{ GetResponseSchema() string }) Options {
 func NewJob(s JobSpec) *eventpb.Job {
 	m := &eventpb.Job{
 		JobId:          s.ID,
-		Audio:          &eventpb.Audio{Sha256: s.Audio.SHA256, BlobKey: AudioKey(s.Audio.SHA256), SizeBytes: s.Audio.Bytes, Name: s.Audio.Name},
+		Audio:          &eventpb.Audio{Sha256: s.Audio.SHA256, BlobKey: AudioKey(s.Audio.SHA256), SizeBytes: s.Audio.Bytes, Name: s.Audio.Name, Uri: s.Audio.URI},
 		Plan:           eventpb.PlanMode(max(0, slices.Index(planNames, s.Plan))),
 		Decode:         decodeRecord(s.Decode),
 		ModelDigest:    s.ModelDigest,
@@ -176,7 +178,7 @@ func JobSpecOf(m *eventpb.Job) (JobSpec, error) {
 	a := m.GetAudio()
 	s := JobSpec{
 		ID:        m.GetJobId(),
-		Audio:     AudioFile{SHA256: a.GetSha256(), Name: a.GetName(), Bytes: a.GetSizeBytes()},
+		Audio:     AudioFile{SHA256: a.GetSha256(), Name: a.GetName(), Bytes: a.GetSizeBytes(), URI: a.GetUri()},
 		Questions: make([]string, len(m.GetQuestions())),
 		Plan:      planName(m.GetPlan()),
 		Decode:    decodingOf(m.GetDecode()),

@@ -15,7 +15,7 @@ import (
 // spec has every field and every option set.
 func spec() event.JobSpec {
 	s := event.JobSpec{
-		ID: "job-1", Audio: event.AudioFile{SHA256: audioHash, Name: "lark song.mp3", Bytes: 1 << 20},
+		ID: "job-1", Audio: event.AudioFile{SHA256: audioHash, Name: "lark song.mp3", Bytes: 1 << 20, URI: "file:///music/lark.mp3"},
 		Questions: []string{"Key?", "Tempo?"}, Plan: event.PlanExplicit, Spans: []event.Span{{StartS: 1, EndS: 26}},
 		Decode:      event.Decoding{MaxTokens: 64, Temperature: new(float32(0.5)), TopP: 0.9, Seed: 7, TopK: 20, RepetitionPenalty: 1.1},
 		ModelDigest: "d1", Created: time.UnixMilli(1_790_000_000_000).UTC(), Deadline: time.UnixMilli(1_790_000_060_000).UTC(),

@@ -19,6 +19,13 @@ const (
 	CodeAudioDamaged   = "audio_damaged"
 	CodeAudioMissing   = "audio_missing"
 	CodeNeedsFFmpeg    = "needs_ffmpeg"
+	// Of audio that is read where it lies.
+	CodeSourceMissing    = "source_missing"
+	CodeSourceDenied     = "source_denied"
+	CodeSourceNotFile    = "source_not_file"
+	CodeSourceUnreadable = "source_unreadable"
+	CodeSourceNotAllowed = "source_not_allowed"
+	CodeSourceChanged    = "source_changed" // it is no longer what it was when the job was made
 	CodePlanOutOfRange = "plan_out_of_range"
 	// CodePlanTooLarge: the job asks for more answers, windows times questions, than a job may.
 	CodePlanTooLarge = "plan_too_large"

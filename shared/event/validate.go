@@ -24,6 +24,7 @@ const (
 	MaxNameBytes     = 512
 	MaxWarnings      = 32
 	MaxWarningBytes  = 512
+	MaxURIBytes      = 2048
 )
 
 var (
@@ -77,6 +78,9 @@ func validateJob(m *eventpb.Job) error {
 	if m.GetAudio().GetBlobKey() != AudioKey(m.GetAudio().GetSha256()) {
 		return errors.New("audio.blob_key is not the key of audio.sha256")
 	}
+	if err := validateURI(m.GetAudio().GetUri()); err != nil {
+		return err
+	}
 	if len(m.GetAudio().GetName()) > MaxNameBytes {
 		return fmt.Errorf("audio.name has %d bytes, limit %d", len(m.GetAudio().GetName()), MaxNameBytes)
 	}
@@ -110,8 +114,19 @@ func validateTask(t *eventpb.Task) error {
 	return errors.Join(validateTrack(t.GetTrack()), validateWindow(t.GetWindow()), validateQuestions(t.GetQuestions()), validateDecode(t.GetDecode()), optionsOf(t).Validate())
 }
 
+// validateURI bounds the place of audio that is not stored. Whether it may be read is for shared/source to say.
+func validateURI(uri string) error {
+	if len(uri) > MaxURIBytes || !utf8.ValidString(uri) {
+		return fmt.Errorf("the audio's uri has more than %d bytes or is not UTF-8", MaxURIBytes)
+	}
+	return nil
+}
+
 // validateTrack bounds what is said of a track.
 func validateTrack(t *eventpb.Track) error {
+	if err := validateURI(t.GetUri()); err != nil {
+		return err
+	}
 	if !finite(t.GetDurationS()) || t.GetDurationS() < 0 || !finite(t.GetMissingS()) || t.GetMissingS() < 0 {
 		return errors.New("the track's length is not a number")
 	}

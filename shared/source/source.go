@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-)
 
-// MaxURIBytes bounds a URI of audio.
-const MaxURIBytes = 2048
+	"github.com/larkstream/larkstream/shared/event"
+)
 
 // Faults of a source, told apart by errors.Is. Unavailable may pass; all others stay until somebody changes the source.
 var (
@@ -31,6 +30,22 @@ var (
 	// ErrUnavailable: the place itself does not answer.
 	ErrUnavailable = errors.New("the place of the audio does not answer")
 )
+
+// codes are the codes of outcomes for faults that stay.
+var codes = map[error]string{
+	ErrNotAllowed: event.CodeSourceNotAllowed, ErrMissing: event.CodeSourceMissing, ErrDenied: event.CodeSourceDenied,
+	ErrNotFile: event.CodeSourceNotFile, ErrUnreadable: event.CodeSourceUnreadable,
+}
+
+// Code is the code of an outcome for a fault of the source that stays; "" for a fault that may pass.
+func Code(err error) string {
+	for kind, code := range codes {
+		if errors.Is(err, kind) {
+			return code
+		}
+	}
+	return ""
+}
 
 // Object is audio that is being read; the caller closes it.
 type Object struct {
@@ -80,8 +95,8 @@ func CheckURI(uri string) error {
 }
 
 func parse(uri string) (address, error) {
-	if len(uri) > MaxURIBytes || !utf8.ValidString(uri) || strings.ContainsFunc(uri, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return address{}, fmt.Errorf("the URI has more than %d bytes, control characters, or is not UTF-8", MaxURIBytes)
+	if len(uri) > event.MaxURIBytes || !utf8.ValidString(uri) || strings.ContainsFunc(uri, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return address{}, fmt.Errorf("the URI has more than %d bytes, control characters, or is not UTF-8", event.MaxURIBytes)
 	}
 	scheme, rest, ok := strings.Cut(uri, "://")
 	switch {

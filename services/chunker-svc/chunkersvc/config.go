@@ -10,6 +10,7 @@ import (
 	"github.com/larkstream/larkstream/services/chunker-svc/internal/handle"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/source"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -18,6 +19,8 @@ type Config struct {
 	service.Common `yaml:",inline"`
 	Audio          audioConfig `yaml:"audio"`
 	Job            jobConfig   `yaml:"job"`
+	// Sources are the places where audio is read that is not stored.
+	Sources []string `yaml:"sources" env:"LARK_SOURCES" help:"places that audio may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix; separated by commas"`
 	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors, or fewer where the container's memory does not hold as many.
 	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors, or what the memory of the container holds"`
 	// Measure has each window measured by signal processing (tempo, key, metre), so that outcomes tell whether answers agree. It takes about 0.2 core-seconds a
@@ -72,6 +75,9 @@ func (c *Config) Validate() error {
 	a := c.Audio
 	if a.MaxFileBytes <= 0 || a.MaxDuration <= 0 || a.MaxDecodedBytes <= 0 || a.Timeout <= 0 {
 		faults = append(faults, errors.New("audio: max_file_bytes, max_duration, max_decoded_bytes and timeout must be above 0"))
+	}
+	if _, err := source.New(c.Sources); err != nil {
+		faults = append(faults, err)
 	}
 	if j := c.Job; j.MaxAnswers <= 0 || j.MaxExpansion <= 0 || j.FreeBytes <= 0 {
 		faults = append(faults, errors.New("job: max_answers, max_expansion and free_bytes must be above 0"))

@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/memlimit"
+	"github.com/larkstream/larkstream/shared/source"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
 )
@@ -72,7 +73,11 @@ func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Ste
 	if decoder.FFmpeg() == "" {
 		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
 	}
-	deps := handle.Deps{Step: step, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Limits: cfg.Job.limits()}
+	places, err := source.New(cfg.Sources)
+	if err != nil {
+		return worker.Opened{}, err
+	}
+	deps := handle.Deps{Step: step, Sources: places, Cutter: cut.New(decoder, cfg.Audio.Scratch), Blobs: w.Blobs, Cache: w.Cache, Limits: cfg.Job.limits()}
 	if cfg.Measure {
 		deps.Measure = check.Window
 	}

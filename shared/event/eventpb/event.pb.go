@@ -245,7 +245,9 @@ type Audio struct {
 	BlobKey   string `protobuf:"bytes,2,opt,name=blob_key,json=blobKey,proto3" json:"blob_key,omitempty"`
 	SizeBytes int64  `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// The file name given by the user, for display only.
-	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Where the audio lies, if it is not stored under blob_key: a file, s3 or gs URI in a place that the operator allows.
+	Uri           string `protobuf:"bytes,5,opt,name=uri,proto3" json:"uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (x *Audio) GetSizeBytes() int64 {
 func (x *Audio) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *Audio) GetUri() string {
+	if x != nil {
+		return x.Uri
 	}
 	return ""
 }
@@ -666,7 +675,9 @@ type Track struct {
 	// One for each code, by their first place.
 	Warnings []*Warning `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Seconds of sound that the file is known to lack.
-	MissingS      float64 `protobuf:"fixed64,4,opt,name=missing_s,json=missingS,proto3" json:"missing_s,omitempty"`
+	MissingS float64 `protobuf:"fixed64,4,opt,name=missing_s,json=missingS,proto3" json:"missing_s,omitempty"`
+	// As in Audio.
+	Uri           string `protobuf:"bytes,5,opt,name=uri,proto3" json:"uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,6 +738,13 @@ func (x *Track) GetMissingS() float64 {
 		return x.MissingS
 	}
 	return 0
+}
+
+func (x *Track) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
 }
 
 // One window of a track.
@@ -2282,13 +2300,14 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x1flarkstream/event/v1/event.proto\x12\x13larkstream.event.v1\"4\n" +
 	"\x04Span\x12\x17\n" +
 	"\astart_s\x18\x01 \x01(\x01R\x06startS\x12\x13\n" +
-	"\x05end_s\x18\x02 \x01(\x01R\x04endS\"m\n" +
+	"\x05end_s\x18\x02 \x01(\x01R\x04endS\"\x7f\n" +
 	"\x05Audio\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x19\n" +
 	"\bblob_key\x18\x02 \x01(\tR\ablobKey\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x03R\tsizeBytes\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"4\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uri\x18\x05 \x01(\tR\x03uri\"4\n" +
 	"\bQuestion\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\xcb\x01\n" +
@@ -2319,13 +2338,14 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\aWarning\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x11\n" +
 	"\x04at_s\x18\x02 \x01(\x01R\x03atS\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x95\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xa7\x01\n" +
 	"\x05Track\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x1d\n" +
 	"\n" +
 	"duration_s\x18\x02 \x01(\x01R\tdurationS\x128\n" +
 	"\bwarnings\x18\x03 \x03(\v2\x1c.larkstream.event.v1.WarningR\bwarnings\x12\x1b\n" +
-	"\tmissing_s\x18\x04 \x01(\x01R\bmissingS\"\x86\x02\n" +
+	"\tmissing_s\x18\x04 \x01(\x01R\bmissingS\x12\x10\n" +
+	"\x03uri\x18\x05 \x01(\tR\x03uri\"\x86\x02\n" +
 	"\x06Window\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x19\n" +

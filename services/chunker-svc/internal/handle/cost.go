@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
 )
 
@@ -35,8 +34,8 @@ type windowBytes struct {
 }
 
 // windowBytes of a job may be as many as its file allows.
-func (h *Handler) windowBytes(ctx context.Context, file *eventpb.Audio) (*windowBytes, error) {
-	size, err := h.Blobs.Size(ctx, file.GetBlobKey())
+func (h *Handler) windowBytes(ctx context.Context, src *original) (*windowBytes, error) {
+	size, err := src.size(ctx)
 	if err != nil {
 		return nil, err
 	}

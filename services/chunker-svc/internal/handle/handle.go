@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/source"
 	"github.com/larkstream/larkstream/shared/stage"
 	"github.com/larkstream/larkstream/shared/telemetry"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -32,6 +33,8 @@ type Deps struct {
 	Blobs  *blob.Store
 	Cache  cache.Cache
 	Limits Limits
+	// Sources are the places where audio is read that is not stored; nil allows none.
+	Sources *source.Sources
 	// Measure measures each window, so that answers about it can be checked; nil leaves windows unmeasured.
 	Measure func(pcm []int16) check.Measured
 }
@@ -43,6 +46,9 @@ type Handler struct{ Deps }
 func New(d Deps) (*Handler, error) {
 	if d.Validate() != nil || d.Cutter == nil || d.Blobs == nil || d.Cache == nil || d.Limits.Answers <= 0 {
 		return nil, errors.New("making chunker: a dependency is missing")
+	}
+	if d.Sources == nil {
+		d.Sources = &source.Sources{}
 	}
 	return &Handler{Deps: d}, nil
 }
@@ -123,11 +129,11 @@ func (h *Handler) decode(ctx context.Context, file *eventpb.Audio, rule plan.Rul
 // may have been replaced or damaged.
 func (h *Handler) cut(ctx context.Context, file *eventpb.Audio, rule plan.Rule, want wanted) (*track, audio.Info, error) {
 	t := &track{sha256: file.GetSha256()}
-	room, err := h.windowBytes(ctx, file)
+	src := &original{places: h.Sources, store: h.Blobs, file: file}
+	room, err := h.windowBytes(ctx, src)
 	if err != nil {
 		return t, audio.Info{}, err
 	}
-	src := newSource(h.Blobs, file.GetBlobKey(), file.GetSha256())
 	defer src.close()
 	info, err := h.Cutter.Cut(ctx, func() (io.ReadCloser, error) { return src.open(ctx) }, rule, func(w cut.Window) error {
 		if err := h.Limits.checkAnswers(w.Of, want.questions); err != nil {
@@ -188,7 +194,7 @@ func (h *Handler) Recut(ctx context.Context, m *eventpb.WindowReady) ([]proto.Me
 	task := m.GetTask()
 	sha, want := task.GetTrack().GetSha256(), task.GetWindow().GetHash()
 	rule := RuleOf(eventpb.PlanMode_PLAN_MODE_EXPLICIT, []*eventpb.Span{task.GetWindow().GetSpan()}, plan.HearingOf(h.Bundle.Encoder))
-	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha)}
+	file := &eventpb.Audio{Sha256: sha, BlobKey: event.AudioKey(sha), Uri: task.GetTrack().GetUri()}
 	t, err := h.decode(ctx, file, rule, wanted{hash: want})
 	if err != nil {
 		return nil, classify(err)
@@ -220,6 +226,12 @@ func classify(err error) error {
 		return stage.Permanent(event.CodePlanOutOfRange, err)
 	case errors.Is(err, errOtherAudio):
 		return stage.Permanent(event.CodeAudioMissing, fmt.Errorf("%w: submit it again", err))
+	case errors.Is(err, errChanged):
+		return stage.Permanent(event.CodeSourceChanged, fmt.Errorf("%w: ask again", err))
+	case source.Code(err) != "":
+		return stage.Permanent(source.Code(err), err)
+	case errors.Is(err, source.ErrUnavailable):
+		return stage.Unavailable(err)
 	case errors.Is(err, blob.ErrNotFound):
 		return stage.Permanent(event.CodeAudioMissing, errors.New("the audio is no longer stored: submit it again"))
 	}

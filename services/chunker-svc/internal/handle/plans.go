@@ -137,18 +137,20 @@ func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err erro
 
 // outputs are the plan first, then the windows in order.
 func (h *Handler) outputs(ctx context.Context, job *eventpb.Job, t *track, ms float64) []proto.Message {
+	of := t.pb()
+	of.Uri = job.GetAudio().GetUri() // of this job: the stored plan is every job's
 	out := []proto.Message{&eventpb.JobPlan{
-		JobId: job.GetJobId(), Track: t.pb(), Windows: t.unmeasured(), Questions: uint32(len(job.GetQuestions())),
+		JobId: job.GetJobId(), Track: of, Windows: t.unmeasured(), Questions: uint32(len(job.GetQuestions())),
 	}}
 	for _, w := range t.windows {
-		out = append(out, h.ready(ctx, job, t, w, ms))
+		out = append(out, h.ready(ctx, job, of, w, ms))
 	}
 	return out
 }
 
 // ready is the window's message to the next stage: the encoder, or the projector if the embedding is known.
-func (h *Handler) ready(ctx context.Context, job *eventpb.Job, t *track, w *knownWindow, ms float64) proto.Message {
-	task := event.NewTask(job, t.pb(), w.pb)
+func (h *Handler) ready(ctx context.Context, job *eventpb.Job, t *eventpb.Track, w *knownWindow, ms float64) proto.Message {
+	task := event.NewTask(job, t, w.pb)
 	task.ModelDigest, task.Cache, task.Timings = h.Bundle.Digest, eventpb.Cache_CACHE_MISS, &eventpb.Timings{ChunkMs: ms}
 	if w.frames == 0 {
 		return &eventpb.WindowReady{Task: task}

@@ -10,29 +10,49 @@ import (
 
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/source"
 )
 
-// errOtherAudio says that the object under the name of a digest has another digest.
-var errOtherAudio = errors.New("the stored audio is not what was submitted")
+var (
+	// errOtherAudio says that the object under the name of a digest has another digest.
+	errOtherAudio = errors.New("the stored audio is not what was submitted")
+	// errChanged says the same of a file that is read where it lies.
+	errChanged = errors.New("the file has changed since the job was made")
+)
 
-// source is an audio file of the object store that is hashed while a decoder reads it. Not for concurrent use.
-type source struct {
-	store *blob.Store
-	file  struct{ key, sha256 string }
-	body  io.ReadCloser
-	sum   hash.Hash
+// original is an audio file, stored or read where it lies, that is hashed while a decoder reads it. Not for concurrent use.
+type original struct {
+	places *source.Sources
+	store  *blob.Store
+	file   *eventpb.Audio
+	body   io.ReadCloser
+	sum    hash.Hash
 }
 
-func newSource(store *blob.Store, key, sha256 string) *source {
-	s := &source{store: store}
-	s.file.key, s.file.sha256 = key, sha256
-	return s
+// size is the size of the file in bytes.
+func (s *original) size(ctx context.Context) (int64, error) {
+	if s.file.GetUri() == "" {
+		return s.store.Size(ctx, s.file.GetBlobKey())
+	}
+	o, err := s.places.Open(ctx, s.file.GetUri())
+	if err != nil {
+		return 0, err
+	}
+	return o.Bytes, o.Close()
+}
+
+func (s *original) get(ctx context.Context) (io.ReadCloser, error) {
+	if s.file.GetUri() == "" {
+		return s.store.Get(ctx, s.file.GetBlobKey())
+	}
+	return s.places.Open(ctx, s.file.GetUri())
 }
 
 // open begins again at the start of the file. A decoder's Close leaves the file open for verify; close closes it.
-func (s *source) open(ctx context.Context) (io.ReadCloser, error) {
+func (s *original) open(ctx context.Context) (io.ReadCloser, error) {
 	s.close()
-	body, err := s.store.Get(ctx, s.file.key)
+	body, err := s.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +60,8 @@ func (s *source) open(ctx context.Context) (io.ReadCloser, error) {
 	return io.NopCloser(io.TeeReader(body, s.sum)), nil
 }
 
-// verify hashes what the decoder has left unread, and returns errOtherAudio if the digest is another than the file's name says.
-func (s *source) verify(ctx context.Context) error {
+// verify hashes what the decoder has left unread, and returns errOtherAudio or errChanged if the digest is another than the job says.
+func (s *original) verify(ctx context.Context) error {
 	if s.body == nil {
 		return nil
 	}
@@ -59,13 +79,16 @@ func (s *source) verify(ctx context.Context) error {
 			return fmt.Errorf("hashing audio: %w", err)
 		}
 	}
-	if event.HexSum(s.sum) != s.file.sha256 {
-		return errOtherAudio
+	switch {
+	case event.HexSum(s.sum) == s.file.GetSha256():
+		return nil
+	case s.file.GetUri() != "":
+		return errChanged
 	}
-	return nil
+	return errOtherAudio
 }
 
-func (s *source) close() {
+func (s *original) close() {
 	if s.body != nil {
 		_ = s.body.Close() // what was read has been read
 	}
