@@ -16,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
 	"github.com/larkstream/larkstream/shared/service"
+	"github.com/larkstream/larkstream/shared/source"
 	"github.com/larkstream/larkstream/shared/worker"
 )
 
@@ -38,7 +39,10 @@ type Config struct {
 	Fetch  FetchConfig  `yaml:"fetch"`
 	Events EventsConfig `yaml:"events"`
 	Sweep  SweepConfig  `yaml:"sweep"`
-	Reaper ReaperConfig `yaml:"reaper"`
+	Runs   RunsConfig   `yaml:"runs"`
+	// Sources are the places where the audio of runs is read.
+	Sources []string     `yaml:"sources" env:"LARK_SOURCES" help:"places that the audio of runs may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix; separated by commas. The chunker needs the same"`
+	Reaper  ReaperConfig `yaml:"reaper"`
 	// Retention is how long jobs stay after their end.
 	Retention time.Duration `yaml:"retention" flag:"retention" default:"2160h" help:"time after which an ended job is deleted with its outcomes; 0: never"`
 	// SpoolDir holds uploads until their hash is known.
@@ -105,6 +109,12 @@ type ReaperConfig struct {
 	Republish int           `yaml:"republish" default:"3" help:"times that a job is published again without a step forward before it is given up"`
 }
 
+// RunsConfig bounds runs over catalogues.
+type RunsConfig struct {
+	InFlight int `yaml:"in_flight" default:"256" help:"items of one run that are in hand at once"`
+	Readers  int `yaml:"readers" default:"4" help:"files of runs that are hashed at once"`
+}
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
 	c := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
@@ -134,13 +144,17 @@ func (c *Config) Validate() error {
 		"events.job_events": int64(c.Events.JobEvents), "events.job_bytes": int64(c.Events.JobBytes),
 		"events.jobs": int64(c.Events.Jobs), "events.total_bytes": int64(c.Events.TotalBytes),
 		"reaper.interval": int64(c.Reaper.Interval), "reaper.grace": int64(c.Reaper.Grace), "reaper.idle": int64(c.Reaper.Idle),
-		"reaper.republish":     int64(c.Reaper.Republish),
+		"reaper.republish": int64(c.Reaper.Republish),
+		"runs.in_flight":   int64(c.Runs.InFlight), "runs.readers": int64(c.Runs.Readers),
 		"recorder_concurrency": int64(c.RecorderConcurrency),
 	} {
 		positive(name, v)
 	}
 	if err := store.CheckURL(c.DatabaseURL.Reveal()); err != nil {
 		faults = append(faults, fmt.Errorf("database_url: %w", err))
+	}
+	if _, err := source.New(c.Sources); err != nil {
+		faults = append(faults, err)
 	}
 	if _, err := c.hosts(); err != nil {
 		faults = append(faults, fmt.Errorf("hosts: %w", err))

@@ -145,10 +145,15 @@ func (g *gateway) parts() ([]service.Part, error) {
 		return nil, err
 	}
 	g.room.sweep = keeper.Wake
-	server, err := g.api(func() {
+	wake := func() {
 		relay.Wake()
 		admitter.Wake()
-	})
+	}
+	controller, err := g.runs(wake)
+	if err != nil {
+		return nil, err
+	}
+	server, err := g.api(wake, controller.Wake)
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +172,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
 		{Name: "admission", Run: admitter.Run},
+		{Name: "runs", Run: controller.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "backlogs", Run: g.followBacklogs},
@@ -209,7 +215,7 @@ func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error
 	})
 }
 
-func (g *gateway) api(wake func()) (*api.API, error) {
+func (g *gateway) api(wake, wakeRuns func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
 	if err != nil {
 		return nil, err
@@ -224,7 +230,7 @@ func (g *gateway) api(wake func()) (*api.API, error) {
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models, Dead: letters, Supersede: g.jobs, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

@@ -16,9 +16,9 @@ const (
 	CodeAudioTooLarge    = "audio_too_large"
 	CodeAudioTimeout     = "audio_timeout"
 	// CodeAudioDamaged: the job is strict and not everything of the track is heard as it was written.
-	CodeAudioDamaged   = "audio_damaged"
-	CodeAudioMissing   = "audio_missing"
-	CodeNeedsFFmpeg    = "needs_ffmpeg"
+	CodeAudioDamaged = "audio_damaged"
+	CodeAudioMissing = "audio_missing"
+	CodeNeedsFFmpeg  = "needs_ffmpeg"
 	// Of audio that is read where it lies.
 	CodeSourceMissing    = "source_missing"
 	CodeSourceDenied     = "source_denied"
@@ -26,7 +26,7 @@ const (
 	CodeSourceUnreadable = "source_unreadable"
 	CodeSourceNotAllowed = "source_not_allowed"
 	CodeSourceChanged    = "source_changed" // it is no longer what it was when the job was made
-	CodePlanOutOfRange = "plan_out_of_range"
+	CodePlanOutOfRange   = "plan_out_of_range"
 	// CodePlanTooLarge: the job asks for more answers, windows times questions, than a job may.
 	CodePlanTooLarge = "plan_too_large"
 	// CodeAudioExpands: the windows of the job take far more bytes than its file.

@@ -23,6 +23,7 @@ const (
 	SpanSend    = "send "
 	// SpanSubmit is the gateway's span on the request that submits a job.
 	SpanSubmit = "POST /v1/jobs"
+	SpanIndex  = "start item" // of a run
 
 	SpanDecode  = "decode audio"
 	SpanEncode  = "encode window"

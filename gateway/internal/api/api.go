@@ -96,6 +96,9 @@ type Deps struct {
 	// Dead are the dead letters, and Supersede is the job store's part in replacing their outcomes.
 	Dead      *dead.Letters
 	Supersede SupersedeStore
+	// Runs are the runs over catalogues, and WakeRuns is called when one of them has changed. nil = there are none.
+	Runs     RunStore
+	WakeRuns func()
 	// NewID gives a new job id; nil takes event.NewJobID.
 	NewID func() string
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
@@ -195,6 +198,7 @@ func (a *API) register() {
 	a.registerDelete()
 	a.registerEvents()
 	a.registerDead()
+	a.registerRuns()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()
 	delete(schemas, "ErrorModel")

@@ -118,11 +118,19 @@ func insertJob(ctx context.Context, tx *tx, j Job, submitter string, now time.Ti
 	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms, lane, submitter, expected_windows)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		j.ID, string(Queued), j.Audio.SHA256, event.AudioKey(j.Audio.SHA256), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
+		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
 		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at),
 		millis(now), laneOf(j), submitter, expectedWindows(j))
 	return err
+}
+
+// audioPlace is what the column audio_key holds: the key of stored audio, or the URI of audio that is read where it lies.
+func audioPlace(a event.AudioFile) string {
+	if a.URI != "" {
+		return a.URI
+	}
+	return event.AudioKey(a.SHA256)
 }
 
 func scanJob(row scanner) (Job, error) {
@@ -141,6 +149,9 @@ func scanJob(row scanner) (Job, error) {
 	j.Created, j.Deadline, j.Planned = fromMillis(created), fromMillis(deadline), fromMillis(planned)
 	j.FirstOutcome, j.CancelAsked, j.Ended = fromMillis(first), fromMillis(cancel), fromMillis(ended)
 	j.Waiting = admitted == 0
+	if audioKey != event.AudioKey(j.Audio.SHA256) {
+		j.Audio.URI = audioKey
+	}
 	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options),
 		json.Unmarshal([]byte(faults), &j.Faults))
 }

@@ -1,0 +1,240 @@
+package runs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/source"
+)
+
+// Store is the part of the job store that runs use.
+type Store interface {
+	LeadRuns(ctx context.Context, owner string, until time.Time, limit int) ([]store.Run, error)
+	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
+	StartItems(ctx context.Context, runID string, starts []store.ItemStart, ends []store.ItemEnd) error
+	SettleItems(ctx context.Context, runID string, limit int) (int, error)
+	PauseRun(ctx context.Context, id, reason string) (store.Run, error)
+	NoteRun(ctx context.Context, id, reason string) error
+	FinishRun(ctx context.Context, id string) (store.Run, error)
+	UnchangedSince(ctx context.Context, runID, uri, sha256 string) (bool, error)
+	Peek(ctx context.Context, id string) (store.Job, error)
+}
+
+// Sources opens audio where it lies.
+type Sources interface {
+	Open(ctx context.Context, uri string) (*source.Object, error)
+}
+
+// Config of a Controller; zero values mean the defaults.
+type Config struct {
+	// Interval between two rounds in which nothing happened; default 500 ms.
+	Interval time.Duration
+	// InFlight is how many items of one run are in hand at once; default 256.
+	InFlight int
+	// Batch is how many items one round starts of a run, and how many it settles at a time; default 64.
+	Batch int
+	// Readers is how many files are hashed at once; default 4.
+	Readers int
+	// Lead is how long a gateway leads a run without a word; default 30 s.
+	Lead time.Duration
+	// MaxBytes is the size of the largest file.
+	MaxBytes int64
+}
+
+func (c *Config) setDefaults() {
+	set := func(n *int, v int) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	set(&c.InFlight, 256)
+	set(&c.Batch, 64)
+	set(&c.Readers, 4)
+	if c.Interval <= 0 {
+		c.Interval = 500 * time.Millisecond
+	}
+	if c.Lead <= 0 {
+		c.Lead = 30 * time.Second
+	}
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = 1 << 30
+	}
+}
+
+// maxRuns is how many runs one gateway leads.
+const maxRuns = 32
+
+// Deps of a Controller.
+type Deps struct {
+	Store   Store
+	Sources Sources
+	// Cancel cancels a job as its owner does.
+	Cancel func(ctx context.Context, job store.Job) error
+	// Wake is called when jobs wait for admission.
+	Wake func()
+	// NewID makes ids of jobs, and the name by which this gateway leads runs.
+	NewID func() string
+	Log   *slog.Logger
+}
+
+// Controller works through runs. Run it in one goroutine; any number of gateways may run one.
+type Controller struct {
+	cfg    Config
+	deps   Deps
+	name   string
+	signal chan struct{}
+	now    func() time.Time
+}
+
+// New refuses missing dependencies.
+func New(cfg Config, deps Deps) (*Controller, error) {
+	if deps.Store == nil || deps.Sources == nil || deps.Cancel == nil || deps.Wake == nil || deps.Log == nil {
+		return nil, errors.New("making controller of runs: every dependency is required")
+	}
+	if deps.NewID == nil {
+		deps.NewID = event.NewJobID
+	}
+	cfg.setDefaults()
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), signal: make(chan struct{}, 1), now: time.Now}, nil
+}
+
+// Wake tells the controller that a run has changed. It never blocks.
+func (c *Controller) Wake() {
+	select {
+	case c.signal <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	logged := false
+	for {
+		busy, err := c.Once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && !logged {
+			c.deps.Log.WarnContext(ctx, "runs do not go on; trying again", slog.Any("error", err))
+		}
+		logged = err != nil
+		if busy && err == nil {
+			continue
+		}
+		timer := time.NewTimer(c.cfg.Interval)
+		select {
+		case <-ctx.Done():
+		case <-c.signal:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Once does one round over all runs that this gateway leads, and tells whether any of them made a step.
+func (c *Controller) Once(ctx context.Context) (busy bool, err error) {
+	all, err := c.deps.Store.LeadRuns(ctx, c.name, c.now().Add(c.cfg.Lead), maxRuns)
+	if err != nil {
+		return false, err
+	}
+	var faults []error
+	for _, run := range all {
+		step, err := c.step(ctx, run)
+		busy = busy || step
+		faults = append(faults, err)
+	}
+	return busy, errors.Join(faults...)
+}
+
+// step settles what has ended, starts what there is room for, and ends the run when nothing is left.
+func (c *Controller) step(ctx context.Context, run store.Run) (busy bool, err error) {
+	settled, err := c.deps.Store.SettleItems(ctx, run.ID, c.cfg.Batch)
+	if err != nil {
+		return false, err
+	}
+	started := 0
+	switch run.State {
+	case store.RunRunning:
+		if reason := overLimit(run); reason != "" {
+			_, err = c.deps.Store.PauseRun(ctx, run.ID, reason)
+			break
+		}
+		started, err = c.fill(ctx, run, c.cfg.InFlight-run.Counts[store.ItemRunning]+settled)
+	case store.RunCancelling:
+		err = c.cancel(ctx, run)
+	}
+	if err != nil {
+		return false, err
+	}
+	if settled+started == 0 && run.Counts[store.ItemPending]+run.Counts[store.ItemRunning] == 0 {
+		_, err = c.deps.Store.FinishRun(ctx, run.ID)
+	}
+	return settled+started > 0, err
+}
+
+// enoughToJudge is how many items have ended before the share of failures counts.
+const enoughToJudge = 20
+
+// overLimit says which limit the run has passed, "" none.
+func overLimit(run store.Run) string {
+	ended := run.Counts[store.ItemSucceeded] + run.Counts[store.ItemPartial] + run.Counts[store.ItemFailed]
+	failed := run.Counts[store.ItemFailed]
+	switch {
+	case run.Counts[store.ItemPending] == 0:
+		return "" // there is nothing left to save
+	case run.Spec.MaxFailures > 0 && ended >= enoughToJudge && float64(failed) > run.Spec.MaxFailures*float64(ended):
+		return fmt.Sprintf("%d of %d items have failed, more than the %g %% that the run allows: look at the failures, then resume or cancel", failed, ended, 100*run.Spec.MaxFailures)
+	case run.Spec.MaxAudioS > 0 && run.AudioS > run.Spec.MaxAudioS:
+		return fmt.Sprintf("%.0f s of audio were heard, more than the %.0f s that the run allows: resume or cancel", run.AudioS, run.Spec.MaxAudioS)
+	}
+	return ""
+}
+
+// cancel cancels the jobs of the items in hand.
+func (c *Controller) cancel(ctx context.Context, run store.Run) error {
+	items, err := c.deps.Store.RunItems(ctx, run.ID, store.ItemRunning, 0, c.cfg.InFlight)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, it := range items {
+		job, err := c.deps.Store.Peek(ctx, it.JobID)
+		if err == nil && !job.State.Terminal() && job.CancelAsked.IsZero() {
+			err = c.deps.Cancel(ctx, job)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// copyBounded reads all of an object, at most limit bytes.
+func copyBounded(ctx context.Context, to io.Writer, from io.Reader, limit int64) (int64, error) {
+	n, err := io.Copy(to, io.LimitReader(&stoppable{ctx, from}, limit+1))
+	if err == nil && n > limit {
+		err = errTooLarge
+	}
+	return n, err
+}
+
+var errTooLarge = errors.New("the file is over the largest size")
+
+// stoppable reads until ctx ends.
+type stoppable struct {
+	ctx context.Context //nolint:containedctx // io.Reader has no other way
+	io.Reader
+}
+
+func (s *stoppable) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Reader.Read(p)
+}

@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// LeadRuns takes the lead of open runs that nobody leads, up to limit, keeps the lead of those that owner leads already, and returns all of them.
+// A lead lapses at until.
+func (s *SQL) LeadRuns(ctx context.Context, owner string, until time.Time, limit int) (runs []Run, err error) {
+	err = s.inTx(ctx, func(tx *tx) error {
+		runs = nil
+		rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`UPDATE runs SET owner = ?, lease_ms = ? WHERE run_id IN (
+				SELECT run_id FROM runs WHERE ended_ms = 0 AND state <> ? AND (owner = ? OR lease_ms < ?) ORDER BY created_ms, run_id LIMIT ?)
+			AND (owner = ? OR lease_ms < ?) RETURNING `+runColumns),
+			owner, millis(until), string(RunLoading), owner, millis(s.now()), limit, owner, millis(s.now()))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }() // rows.Err tells
+		for rows.Next() {
+			r, err := scanRun(rows)
+			if err != nil {
+				return err
+			}
+			runs = append(runs, r)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("taking the lead of runs: %w", err)
+	}
+	return runs, nil
+}
+
+// ItemStart is an item whose audio was found, with the job that it becomes.
+type ItemStart struct {
+	N      int
+	SHA256 string
+	Bytes  int64
+	Job    Job
+}
+
+// ItemEnd is an item that ends without a job of its own.
+type ItemEnd struct {
+	N             int
+	State         ItemState
+	Code, Message string
+	SHA256        string
+	Bytes         int64
+}
+
+// StartItems makes the jobs of pending items, which wait for admission, and ends items that have none, in one transaction. Items that are no
+// longer pending are left as they are.
+func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, ends []ItemEnd) error {
+	err := s.inTx(ctx, func(tx *tx) error {
+		run, err := lockRun(ctx, tx, runID)
+		if err != nil || run.State != RunRunning {
+			return err
+		}
+		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		for _, st := range starts {
+			if err := w.start(ctx, st); err != nil {
+				return err
+			}
+		}
+		for _, e := range ends {
+			if err := w.end(ctx, e); err != nil {
+				return err
+			}
+		}
+		return w.count(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("starting items of run %.64q: %w", runID, err)
+	}
+	return nil
+}
+
+// itemWork is one transaction's work on the items of a run.
+type itemWork struct {
+	tx     *tx
+	run    string
+	now    time.Time
+	counts map[ItemState]int // change by state
+	codes  map[string]int    // change of failures by code
+
+	audioS                    float64
+	windows, encoded, answers int
+}
+
+func (w *itemWork) start(ctx context.Context, st ItemStart) error {
+	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, job_id = ?, sha256 = ?, bytes = ?, attempt = attempt + 1, code = '', message = '' WHERE run_id = ? AND n = ? AND state = ?`,
+		string(ItemRunning), st.Job.ID, st.SHA256, st.Bytes, w.run, st.N, string(ItemPending))
+	if err != nil || n == 0 {
+		return err
+	}
+	st.Job.Waiting = true
+	if err := insertWithQuestions(ctx, w.tx, st.Job, "run:"+w.run, w.now); err != nil {
+		return err
+	}
+	w.counts[ItemPending]--
+	w.counts[ItemRunning]++
+	return nil
+}
+
+func (w *itemWork) end(ctx context.Context, e ItemEnd) error {
+	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, sha256 = ?, bytes = ?, ended_ms = ? WHERE run_id = ? AND n = ? AND state = ?`,
+		string(e.State), e.Code, e.Message, e.SHA256, e.Bytes, millis(w.now), w.run, e.N, string(ItemPending))
+	if err != nil || n == 0 {
+		return err
+	}
+	w.counts[ItemPending]--
+	w.counts[e.State]++
+	if e.State == ItemFailed {
+		w.codes[e.Code]++
+	}
+	return nil
+}
+
+// count brings the run's counters up to date.
+func (w *itemWork) count(ctx context.Context) error {
+	c := w.counts
+	_, err := w.tx.exec(ctx, `UPDATE runs SET pending = pending + ?, running = running + ?, succeeded = succeeded + ?, partial = partial + ?, failed = failed + ?,
+		cancelled = cancelled + ?, skipped = skipped + ?, audio_s = audio_s + ?, windows = windows + ?, encoded = encoded + ?, answers = answers + ? WHERE run_id = ?`,
+		c[ItemPending], c[ItemRunning], c[ItemSucceeded], c[ItemPartial], c[ItemFailed], c[ItemCancelled], c[ItemSkipped],
+		w.audioS, w.windows, w.encoded, w.answers, w.run)
+	if err != nil {
+		return err
+	}
+	for code, n := range w.codes {
+		_, err := w.tx.exec(ctx, `INSERT INTO run_failures (run_id, code, items) VALUES (?, ?, ?)
+			ON CONFLICT (run_id, code) DO UPDATE SET items = run_failures.items + excluded.items`, w.run, code, n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CodeJobDeleted is the code of an item whose job somebody has deleted before the run took its results.
+const CodeJobDeleted = "job_deleted"
+
+// ended is an item whose job has ended.
+type ended struct {
+	n                 int
+	job, state        string
+	seconds           float64
+	windows, answered int
+}
+
+// SettleItems ends the items whose jobs have ended, up to limit, and returns how many.
+func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled int, err error) {
+	err = s.inTx(ctx, func(tx *tx) error {
+		if _, err := lockRun(ctx, tx, runID); err != nil {
+			return err
+		}
+		all, err := endedItems(ctx, tx, runID, limit)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		for _, e := range all {
+			if err := w.settle(ctx, e); err != nil {
+				return err
+			}
+		}
+		settled = len(all)
+		return w.count(ctx)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("settling items of run %.64q: %w", runID, err)
+	}
+	return settled, nil
+}
+
+func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []ended, err error) {
+	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), COALESCE(j.windows, 0), COALESCE(j.answered, 0)
+		FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
+		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) ORDER BY i.n LIMIT ?`),
+		string(ItemFailed), runID, string(ItemRunning), limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells
+	for rows.Next() {
+		var e ended
+		if err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
+
+// settle takes the job's state for the item's, and the code that most of the job's failures have.
+func (w *itemWork) settle(ctx context.Context, e ended) error {
+	state := ItemState(e.state)
+	var code, message string
+	var encoded int
+	err := w.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ? AND question_idx = 0 AND cache = 'miss'`, e.job).Scan(&encoded)
+	if err != nil {
+		return err
+	}
+	if state != ItemSucceeded {
+		err := w.tx.row(ctx, `SELECT error_code FROM outcomes WHERE job_id = ? AND error_code <> '' GROUP BY error_code ORDER BY COUNT(*) DESC, error_code LIMIT 1`, e.job).Scan(&code)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if code == "" {
+			code = CodeJobDeleted
+		}
+		w.codes[code]++
+	}
+	if _, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, duration_s = ?, windows = ?, ended_ms = ? WHERE run_id = ? AND n = ?`,
+		string(state), code, message, e.seconds, e.windows, millis(w.now), w.run, e.n); err != nil {
+		return err
+	}
+	w.counts[ItemRunning]--
+	w.counts[state]++
+	w.audioS, w.windows, w.encoded, w.answers = w.audioS+e.seconds, w.windows+e.windows, w.encoded+encoded, w.answers+e.answered
+	return nil
+}
