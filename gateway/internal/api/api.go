@@ -96,7 +96,7 @@ type Deps struct {
 	// Dead are the dead letters, and Supersede is the job store's part in replacing their outcomes.
 	Dead      *dead.Letters
 	Supersede SupersedeStore
-	// Runs are the runs over catalogues, and WakeRuns is called when one of them has changed. nil = there are none.
+	// Runs are the runs over catalogues, and WakeRuns is called when one of them has changed.
 	Runs     RunStore
 	WakeRuns func()
 	// NewID gives a new job id; nil takes event.NewJobID.
@@ -131,7 +131,7 @@ const maxFormBytes = 1 << 20
 
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
-	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil {
+	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil || deps.Runs == nil || deps.WakeRuns == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{

@@ -84,7 +84,7 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	require.NoError(t, err)
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, WakeRuns: func() {}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Watching: func(_ context.Context, job string) func() {
 			r.watching <- "+" + job
 			return func() { r.watching <- "-" + job }

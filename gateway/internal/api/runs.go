@@ -56,14 +56,14 @@ type createRunOutput struct {
 }
 
 type addItemsInput struct {
-	runInput
+	ID   string `path:"id" doc:"Id or name of a run" maxLength:"100"`
 	Body client.ItemList
 }
 
 type addItemsOutput struct{ Body client.AddedItems }
 
 type retryRunInput struct {
-	runInput
+	ID   string `path:"id" doc:"Id or name of a run" maxLength:"100"`
 	Code string `query:"code" doc:"Only items with this code" maxLength:"64"`
 }
 
@@ -77,7 +77,7 @@ type listRunsInput struct {
 type listRunsOutput struct{ Body client.RunList }
 
 type runItemsInput struct {
-	runInput
+	ID       string `path:"id" doc:"Id or name of a run" maxLength:"100"`
 	State    string `query:"state" doc:"Only items in this state" enum:"pending,running,succeeded,partial,failed,cancelled,skipped"`
 	Outcomes bool   `query:"outcomes" doc:"With the outcomes of each item's last job"`
 	Cursor   string `query:"cursor" doc:"next of the page before" maxLength:"200"`
@@ -87,9 +87,6 @@ type runItemsInput struct {
 type runItemsOutput struct{ Body client.RunItemList }
 
 func (a *API) registerRuns() {
-	if a.deps.Runs == nil {
-		return
-	}
 	op := func(id, method, path, summary, description string) huma.Operation {
 		o := a.operation(id, method, path, summary, description)
 		o.Tags = []string{"runs"}

@@ -1,3 +1,4 @@
+-- +goose Up
 -- A run is a set of items, each of which becomes one bulk job. The counters are those of its items by state, kept with every change, because
 -- counting a million rows takes too long for a status. owner leads the run until lease_ms.
 CREATE TABLE runs (

@@ -1,0 +1,61 @@
+package api_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/larkstream/larkstream/gateway/client"
+)
+
+func TestARunIsMadeFilledAndMoved(t *testing.T) {
+	t.Parallel()
+	r, ctx := setup(t), t.Context()
+	run, err := r.client.CreateRun(ctx, client.RunSubmission{Name: "albums", Questions: []string{" What key? "}, MaxFailures: 0.05})
+	require.NoError(t, err)
+	require.Equal(t, []any{client.RunLoading, "albums", []string{"What key?"}, client.PlanAuto, 0.05}, []any{run.State, run.Asked.Name, run.Asked.Questions, run.Asked.Plan, run.Asked.MaxFailures})
+
+	items := []client.NewItem{{ID: "a", URI: "file:///music/a.mp3", Fields: map[string]string{"title": "A"}}, {ID: "b", URI: "s3://lib/b.mp3"}, {ID: "a", URI: "file:///music/a.mp3"}}
+	added, err := r.client.AddItems(ctx, run.ID, items)
+	require.NoError(t, err)
+	require.Equal(t, client.AddedItems{Added: 2, Known: 1}, added)
+	for name, bad := range map[string]client.NewItem{
+		"uri": {ID: "x", URI: "https://example.org/a.mp3"}, "digest": {ID: "x", URI: "file:///a", SHA256: "zz"}, "no id": {URI: "file:///a"},
+	} {
+		_, err = r.client.AddItems(ctx, run.ID, []client.NewItem{bad})
+		var p *client.Problem
+		require.ErrorAs(t, err, &p, name)
+		require.Equal(t, http.StatusUnprocessableEntity, p.Status, name)
+	}
+
+	for _, step := range []struct{ verb, state string }{
+		{"start", client.RunRunning}, {"start", client.RunRunning}, {"pause", client.RunPaused}, {"resume", client.RunRunning}, {"cancel", client.RunCancelling}, {"cancel", client.RunCancelling},
+	} {
+		run, err = r.client.MoveRun(ctx, "albums", step.verb)
+		require.NoError(t, err)
+		require.Equal(t, step.state, run.State, step.verb)
+	}
+	_, err = r.client.AddItems(ctx, run.ID, items)
+	var p *client.Problem
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, []any{http.StatusConflict, "run_state"}, []any{p.Status, p.Code})
+
+	page, err := r.client.RunItems(ctx, run.ID, client.ItemOptions{Limit: 1, Outcomes: true})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", client.StateCancelled}, []string{page.Items[0].ID, page.Items[0].State})
+	page, err = r.client.RunItems(ctx, run.ID, client.ItemOptions{Cursor: *page.Next, Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, "b", page.Items[0].ID)
+	require.Nil(t, page.Next)
+
+	_, err = r.client.CreateRun(ctx, client.RunSubmission{Questions: []string{"q"}, ChangedSince: "albums"})
+	require.NoError(t, err)
+	list, err := r.client.Runs(ctx, "", 1)
+	require.NoError(t, err)
+	require.NotNil(t, list.Next)
+	require.Equal(t, run.ID, list.Runs[0].Asked.ChangedSince)
+	_, err = r.client.Run(ctx, "none")
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "run_not_found", p.Code)
+}
