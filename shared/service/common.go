@@ -20,6 +20,8 @@ type Common struct {
 	// HTTPAddr serves health, readiness and metrics (and the gateway's API). Port 0 takes a free one,
 	// which the ready line of the log names.
 	HTTPAddr string `yaml:"http_addr" env:"LARK_HTTP_ADDR" flag:"http-addr" default:"127.0.0.1:0" help:"address of health, readiness and metrics; port 0 takes a free one"`
+	// AdminAddr serves metrics, profiles and what else is for whoever runs the service; empty serves them on HTTPAddr.
+	AdminAddr string `yaml:"admin_addr" env:"LARK_ADMIN_ADDR" flag:"admin-addr" help:"address of metrics and /debug, and of health and readiness once more; port 0 takes a free one; empty: http_addr"`
 	// HTTPConnections bounds the connections to HTTPAddr. On those over the bounds only health, readiness and metrics are answered.
 	HTTPConnections int `yaml:"http_connections" env:"LARK_HTTP_CONNECTIONS" flag:"http-connections" default:"4096" help:"HTTP connections at once; beyond them only health, readiness and metrics are answered"`
 	// HTTPConnectionsPerClient bounds the connections from one IPv4 address or IPv6 network of 64 bits.
@@ -65,6 +67,9 @@ func (c Common) Validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		fault("http_addr: %w", err)
+	}
+	if _, _, err := net.SplitHostPort(c.AdminAddr); c.AdminAddr != "" && err != nil {
+		fault("admin_addr: %w", err)
 	}
 	if c.HTTPConnections <= 0 {
 		fault("http_connections: must be above 0")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/telemetry"
@@ -24,46 +25,78 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// routes returns the service's own routes and the routes of its parts.
-func (s *service) routes(tel *telemetry.Telemetry) (handler http.Handler, err error) {
+// front is what one listener serves.
+type front struct {
+	// open is served to everybody, before any guard, and watched behind the guard, both also on spare connections.
+	open, watched map[string]http.Handler
+	// routes stand behind the guard.
+	routes []map[string]http.Handler
+	guard  func(http.Handler) http.Handler
+}
+
+// fronts are what HTTPAddr and AdminAddr serve. Without an AdminAddr, HTTPAddr serves all of it.
+func (s *service) fronts(tel *telemetry.Telemetry) (public, admin front) {
+	probes := map[string]http.Handler{"GET /healthz": http.HandlerFunc(s.health), "GET /readyz": http.HandlerFunc(s.ready)}
+	public = front{open: probes, guard: guards(s.parts, func(p Part) func(http.Handler) http.Handler { return p.Guard })}
+	admin = front{open: probes, guard: guards(s.parts, func(p Part) func(http.Handler) http.Handler { return p.AdminGuard })}
+	admin.watched = map[string]http.Handler{"GET /metrics": tel.MetricsHandler()}
+	profiles := make(map[string]http.Handler)
+	if s.cfg.Pprof {
+		for path, h := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			profiles["GET /debug/pprof/"+path] = h
+		}
+	}
+	admin.routes = append(admin.routes, profiles)
+	for _, p := range s.parts {
+		public.routes = append(public.routes, p.Routes)
+		admin.routes = append(admin.routes, p.AdminRoutes)
+	}
+	if s.cfg.AdminAddr == "" {
+		public.watched, public.routes = admin.watched, append(public.routes, admin.routes...)
+	}
+	return public, admin
+}
+
+// handler makes the handler of a listener.
+func (s *service) handler(f front) (handler http.Handler, err error) {
 	defer func() { // ServeMux panics on conflicting patterns, which are the caller's fault
 		if p := recover(); p != nil {
 			err = fmt.Errorf("starting %s: adding routes: %v", s.name, p)
 		}
 	}()
 	open, mux := http.NewServeMux(), http.NewServeMux()
-	probes := map[string]http.Handler{
-		"/healthz": http.HandlerFunc(s.health), "/readyz": http.HandlerFunc(s.ready), "/metrics": s.guarded(tel.MetricsHandler()),
+	probe := func(pattern string, h http.Handler) {
+		mux.Handle(pattern, h) // refuses a part's route to the same path
+		open.Handle(pattern, h)
+		open.HandleFunc(strings.TrimPrefix(pattern, "GET "), onlyGet)
 	}
-	for path, h := range probes {
-		mux.Handle("GET "+path, h) // refuses a part's route to the same path
-		open.Handle("GET "+path, h)
-		open.HandleFunc(path, onlyGet)
+	for pattern, h := range f.open {
+		probe(pattern, h)
 	}
-	if s.cfg.Pprof {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for pattern, h := range f.watched {
+		probe(pattern, f.guard(h))
 	}
-	for _, p := range s.parts {
-		for pattern, h := range p.Routes {
+	for _, routes := range f.routes {
+		for pattern, h := range routes {
 			mux.Handle(pattern, h)
 		}
 	}
-	open.Handle("/", s.refuseSpare(s.guarded(mux)))
+	open.Handle("/", s.refuseSpare(f.guard(mux)))
 	return bounded(open), nil
 }
 
-// guarded stands behind the guards of all parts.
-func (s *service) guarded(h http.Handler) http.Handler {
-	for _, p := range slices.Backward(s.parts) {
-		if p.Guard != nil {
-			h = p.Guard(h)
+// guards joins the guards of the parts.
+func guards(parts []Part, of func(Part) func(http.Handler) http.Handler) func(http.Handler) http.Handler {
+	return func(h http.Handler) http.Handler {
+		for _, p := range slices.Backward(parts) {
+			if guard := of(p); guard != nil {
+				h = guard(h)
+			}
 		}
+		return h
 	}
-	return h
 }
 
 func onlyGet(w http.ResponseWriter, _ *http.Request) {
@@ -134,16 +167,17 @@ func shutdown(srv *http.Server) error {
 
 // state is the content of the state file.
 type state struct {
-	PID      int    `json:"pid"`
-	HTTPAddr string `json:"http_addr"`
+	PID       int    `json:"pid"`
+	HTTPAddr  string `json:"http_addr"`
+	AdminAddr string `json:"admin_addr,omitempty"`
 }
 
 // writeState writes the state file in one step and returns what removes it.
-func writeState(path, addr string) (remove func(), err error) {
+func writeState(path, addr, admin string) (remove func(), err error) {
 	if path == "" {
 		return func() {}, nil
 	}
-	body, err := json.Marshal(state{PID: os.Getpid(), HTTPAddr: addr})
+	body, err := json.Marshal(state{PID: os.Getpid(), HTTPAddr: addr, AdminAddr: admin})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the state file: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -37,6 +39,10 @@ type Part struct {
 	// Guard, when set, stands before every route of the service but health and readiness, which probes call by addresses that
 	// the service does not know. The guards of several parts are passed in the order of the parts.
 	Guard func(http.Handler) http.Handler
+	// AdminRoutes are served on AdminAddr, where metrics are, and AdminGuard stands before metrics and them. Where the service has no AdminAddr they
+	// are routes like others.
+	AdminRoutes map[string]http.Handler
+	AdminGuard  func(http.Handler) http.Handler
 }
 
 // Run serves HTTP and runs the parts until ctx ends or a part stops. Parts start in the order given.
@@ -46,27 +52,63 @@ func Run(ctx context.Context, cfg Common, name, version string, tel *telemetry.T
 	if tel == nil || log == nil {
 		return fmt.Errorf("starting %s: telemetry and log are needed", name)
 	}
-	listener, err := new(net.ListenConfig).Listen(context.WithoutCancel(ctx), "tcp", cfg.HTTPAddr)
-	if err != nil {
-		return fmt.Errorf("starting %s: %w", name, err)
-	}
 	s := &service{name: name, version: version, cfg: cfg, log: log, parts: parts}
-	handler, err := s.routes(tel)
+	public, admin := s.fronts(tel)
+	web, addr, err := s.listen(ctx, cfg.HTTPAddr, public)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	remove, err := writeState(cfg.StateFile, listener.Addr().String())
+	adminAddr := ""
+	if cfg.AdminAddr != "" {
+		var second func(context.Context) error
+		if second, adminAddr, err = s.listen(ctx, cfg.AdminAddr, admin); err != nil {
+			return errors.Join(err, unserved(ctx, web))
+		}
+		web = both(web, second)
+	}
+	remove, err := writeState(cfg.StateFile, addr, adminAddr)
 	if err != nil {
-		return errors.Join(fmt.Errorf("starting %s: %w", name, err), listener.Close())
+		return errors.Join(fmt.Errorf("starting %s: %w", name, err), unserved(ctx, web))
 	}
 	defer remove()
-	return s.run(ctx, listener.Addr().String(), Part{Name: "http", Run: serve(newGate(listener, s.cfg, s.log), handler, s.log)})
+	return s.run(ctx, addr, adminAddr, Part{Name: "http", Run: web})
+}
+
+// listen listens at addr and returns what serves the listener, and its address.
+func (s *service) listen(ctx context.Context, addr string, f front) (run func(context.Context) error, at string, err error) {
+	handler, err := s.handler(f)
+	if err != nil {
+		return nil, "", err
+	}
+	listener, err := new(net.ListenConfig).Listen(context.WithoutCancel(ctx), "tcp", addr)
+	if err != nil {
+		return nil, "", fmt.Errorf("starting %s: %w", s.name, err)
+	}
+	return serve(newGate(listener, s.cfg, s.log), handler, s.log), listener.Addr().String(), nil
+}
+
+// unserved closes listeners that nobody will serve: what serves them ends with ctx.
+func unserved(ctx context.Context, run func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	return run(ctx)
+}
+
+// both runs two servers until ctx ends or one of them does.
+func both(a, b func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, run := range []func(context.Context) error{a, b} {
+			g.Go(func() error { return run(ctx) })
+		}
+		return g.Wait()
+	}
 }
 
 // RunParts runs the parts as Run does, without HTTP: their readiness and routes are the caller's.
 func RunParts(ctx context.Context, cfg Common, name string, log *slog.Logger, parts ...Part) error {
 	s := &service{name: name, cfg: cfg, log: log, parts: parts}
-	return s.run(ctx, "", Part{Name: "http", Run: func(ctx context.Context) error {
+	return s.run(ctx, "", "", Part{Name: "http", Run: func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}})
@@ -89,7 +131,7 @@ type running struct {
 }
 
 // run starts the part that serves HTTP at addr first and stops it last.
-func (s *service) run(ctx context.Context, addr string, http Part) error {
+func (s *service) run(ctx context.Context, addr, admin string, http Part) error {
 	// Parts and requests must outlive ctx: they are stopped one by one.
 	base := context.WithoutCancel(ctx)
 	ended := make(chan string, len(s.parts)+1)
@@ -104,7 +146,7 @@ func (s *service) run(ctx context.Context, addr string, http Part) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		s.announce(watch, addr)
+		s.announce(watch, addr, admin)
 	}()
 
 	early := ""
@@ -165,12 +207,16 @@ func (r *running) fault(early bool) error {
 }
 
 // announce logs the ready line once all parts are ready.
-func (s *service) announce(ctx context.Context, addr string) {
+func (s *service) announce(ctx context.Context, addr, admin string) {
+	log := s.log.With("service", s.name, "version", s.version, "addr", addr)
+	if admin != "" {
+		log = log.With("admin_addr", admin)
+	}
 	tick := time.NewTicker(readyInterval)
 	defer tick.Stop()
 	for {
 		if _, ready, _ := s.readiness(); ready {
-			s.log.Info("ready", "service", s.name, "version", s.version, "addr", addr)
+			log.Info("ready")
 			return
 		}
 		select {
