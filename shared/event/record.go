@@ -31,6 +31,8 @@ const (
 	HeaderContentType = "content-type"
 	// HeaderLane is the lane of a job or a window, so that a record's lane is known without decoding it.
 	HeaderLane = "lark-lane"
+	// HeaderTenant is whose record it is; without it the record is TenantDefault's. A stage copies it to all that it makes of the record.
+	HeaderTenant = "lark-tenant"
 )
 
 // Headers that the stage runner adds to a record on a retry topic or on the dead-letter topic.

@@ -70,7 +70,7 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 
 // complete publishes the outputs and finishes the record.
 func (s *settler) complete(ctx context.Context, t *task, outputs []event.Record) verdict {
-	err := s.out.fanOut(ctx, redriven(t.meta.rec, outputs), t.job())
+	err := s.out.fanOut(ctx, t.owned(redriven(t.meta.rec, outputs)), t.job())
 	if errors.Is(err, kafka.ErrTooLarge) {
 		return s.bury(ctx, t, event.CodeInternal, err)
 	}
@@ -200,7 +200,7 @@ func (s *settler) outcomes(ctx context.Context, t *task, code string, cause erro
 	if err != nil { // cannot be: what is salvaged of any record can be encoded
 		s.log.ErrorContext(ctx, "making failed outcomes", "topic", t.part.topic, "offset", t.rec.Offset, "error", err)
 	}
-	return records
+	return t.owned(records)
 }
 
 // internalMessage is what users are told of a fault that is not theirs. The cause, which may name files and hosts, stands in the log, in the trace and in

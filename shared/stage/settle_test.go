@@ -152,6 +152,24 @@ func TestSettlerDecidesByTheError(t *testing.T) {
 	}
 }
 
+// TestWhatComesOfARecordIsItsTenants: outputs, outcomes, retries and dead letters alike.
+func TestWhatComesOfARecordIsItsTenants(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"done": nil, "dead": Permanent("code", errors.New("x")), "later": Later(0)} {
+		for _, tenant := range []string{"", "acme"} {
+			s := newSettling(t, 0)
+			if tenant != "" {
+				s.task.meta.rec = s.task.meta.rec.With(event.HeaderTenant, tenant)
+			}
+			s.settler.settle(t.Context(), t.Context(), s.task, 1, []event.Record{{Topic: "out"}, {Topic: "out"}}, err)
+			require.NotEmpty(t, s.out.recs, name)
+			for _, rec := range s.out.recs {
+				require.Equal(t, tenant, rec.Get(event.HeaderTenant), "%s %s", name, rec.Topic)
+			}
+		}
+	}
+}
+
 func TestSettlerWritesAndFinishesNothingOfAbandonedWork(t *testing.T) {
 	t.Parallel()
 	for _, cause := range []error{ErrRevoked, ErrStopping} {

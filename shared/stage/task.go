@@ -92,6 +92,18 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 	return m
 }
 
+// owned gives records that come of the task's record to its tenant.
+func (t *task) owned(recs []event.Record) []event.Record {
+	tenant := t.meta.rec.Get(event.HeaderTenant)
+	if tenant == "" {
+		return recs
+	}
+	for i, rec := range recs {
+		recs[i] = event.OfTenant(rec, tenant)
+	}
+	return recs
+}
+
 // take returns the record's message for one attempt. Only a record that is tried again is decoded again: the handler may have changed the
 // message that it got.
 func (m *meta) take() (proto.Message, error) {

@@ -40,6 +40,7 @@ const (
 // Span attribute keys of our own.
 const (
 	AttrJobID       = attribute.Key("lark.job.id")
+	AttrTenant      = attribute.Key("lark.tenant")
 	AttrTrackSHA256 = attribute.Key("lark.track.sha256")
 	AttrWindowHash  = attribute.Key("lark.window.hash")
 	AttrWindowIndex = attribute.Key("lark.window.index")
