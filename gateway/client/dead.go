@@ -163,6 +163,10 @@ func (c *Client) Superseded(ctx context.Context, jobID string) ([]SupersededOutc
 }
 
 func (c *Client) post(ctx context.Context, u *url.URL, body, dst any) error {
+	return c.send(ctx, http.MethodPost, u, body, dst)
+}
+
+func (c *Client) send(ctx context.Context, method string, u *url.URL, body, dst any) error {
 	var raw []byte
 	if body != nil {
 		var err error
@@ -170,7 +174,7 @@ func (c *Client) post(ctx context.Context, u *url.URL, body, dst any) error {
 			return err
 		}
 	}
-	req, err := c.request(ctx, http.MethodPost, u, bytes.NewReader(raw))
+	req, err := c.request(ctx, method, u, bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}

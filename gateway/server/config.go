@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -29,10 +28,15 @@ type Config struct {
 	// DatabaseURL is where jobs and outcomes lie: sqlite:///absolute/path, sqlite://./relative/path, or postgres://user:password@host:5432/database,
 	// which any number of gateways may share.
 	DatabaseURL config.Secret `yaml:"database_url" env:"DATABASE_URL" flag:"database-url" default:"sqlite://./data/gateway.db" help:"job store: sqlite:///path for one gateway, postgres://user:password@host:5432/database for any number"`
-	// Token is what every caller must send, as a bearer token or as the password of Basic authentication.
-	Token config.Secret `yaml:"token" env:"LARK_TOKEN" help:"token that requests must carry, at least 16 characters; health and readiness answer without it. Needed where http_addr is not loopback"`
-	// InsecureNoAuth lets the gateway listen on other addresses than loopback without a token.
-	InsecureNoAuth bool `yaml:"insecure_no_auth" flag:"insecure-no-auth" help:"listen on any address without a token, behind a proxy that authenticates callers"`
+	// Auth says who may send requests: none, keys or oidc.
+	Auth string `yaml:"auth" flag:"auth" help:"who may send requests: none = everybody who reaches http_addr, which must be loopback; keys = holders of keys; oidc = holders of keys and of tokens of oidc.issuer. Empty: keys if LARK_ADMIN_KEY or LARK_TOKEN sets a secret, else none"`
+	// AdminKey is a key of tenant default with every scope that is there from the first start on.
+	AdminKey config.Secret `yaml:"admin_key" env:"LARK_ADMIN_KEY" help:"first key, lk_<id>_<secret>, with every scope; empty: one is made at the first start and printed once"`
+	// Token opens everything of tenant default beside the keys.
+	Token config.Secret `yaml:"token" env:"LARK_TOKEN" help:"secret of at least 16 characters that opens everything of tenant default, for installations older than keys; a key here is not looked at, because LARK_TOKEN is what lark sends"`
+	// InsecureNoAuth lets the gateway listen on other addresses than loopback with auth none.
+	InsecureNoAuth bool       `yaml:"insecure_no_auth" flag:"insecure-no-auth" help:"allow auth none on every address, behind a proxy that authenticates callers"`
+	OIDC           OIDCConfig `yaml:"oidc"`
 	// Hosts are the names under which people and proxies reach the gateway, beside loopback and the addresses of this machine.
 	Hosts  []string     `yaml:"hosts" help:"host names and addresses that requests may be for, beside loopback and the address that was called; others get 421. Health and readiness answer for every host"`
 	Limits LimitsConfig `yaml:"limits"`
@@ -49,6 +53,14 @@ type Config struct {
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
 	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
 	RecorderConcurrency int `yaml:"recorder_concurrency" default:"64" help:"jobs whose outcomes are recorded at once"`
+}
+
+// OIDCConfig says whose tokens are taken with auth oidc.
+type OIDCConfig struct {
+	Issuer      string `yaml:"issuer" help:"URL of the OpenID provider, such as https://login.example"`
+	Audience    string `yaml:"audience" help:"audience that tokens must be for"`
+	TenantClaim string `yaml:"tenant_claim" default:"tenant" help:"claim that holds the name of the tenant, which must exist"`
+	ScopeClaim  string `yaml:"scope_claim" default:"scope" help:"claim that holds the scopes, as a text with spaces or as a list"`
 }
 
 // LimitsConfig bounds requests.
@@ -115,9 +127,17 @@ type RunsConfig struct {
 	Readers  int `yaml:"readers" default:"4" help:"files of runs that are hashed at once"`
 }
 
+// defaultAdminAddr is where metrics and traces are: on loopback, for they are the operator's.
+const defaultAdminAddr = "127.0.0.1:8081"
+
+// empty is the configuration before anything is read: where the gateway's defaults are not those of all services.
+func empty() Config {
+	return Config{Common: service.Common{HTTPAddr: defaultHTTPAddr, AdminAddr: defaultAdminAddr}}
+}
+
 // DefaultConfig is the configuration of an empty file and environment.
 func DefaultConfig() (Config, error) {
-	c := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
+	c := empty()
 	return c, config.Defaults(&c)
 }
 
@@ -162,7 +182,10 @@ func (c *Config) Validate() error {
 	if c.Retention < 0 {
 		faults = append(faults, errors.New("retention: must not be below 0"))
 	}
-	if err := CheckExposure(c.HTTPAddr, c.Token, c.InsecureNoAuth); err != nil {
+	if c.AdminAddr == "" {
+		faults = append(faults, errors.New("admin_addr: must not be empty: metrics and traces are not for whoever reaches http_addr"))
+	}
+	if err := c.checkAuth(); err != nil {
 		faults = append(faults, err)
 	}
 	if s := c.Sweep; s.MaxBytes < 0 || s.AudioBytes < 0 || s.WindowsBytes < 0 || s.KeepYounger < 0 || s.KeepWindows < 0 || s.MinFreeBytes < 0 {
@@ -172,25 +195,6 @@ func (c *Config) Validate() error {
 		faults = append(faults, fmt.Errorf("fetch: %w", err))
 	}
 	return errors.Join(faults...)
-}
-
-// CheckExposure refuses an address that other machines may reach without a token that they need. noAuth accepts such an address.
-func CheckExposure(addr string, token config.Secret, noAuth bool) error {
-	if token != "" {
-		if err := web.CheckToken(token.Reveal()); err != nil {
-			return fmt.Errorf("token: LARK_TOKEN %w", err)
-		}
-		return nil
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil || noAuth || host == "localhost" {
-		return nil // the address is checked elsewhere
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("token: whoever reaches %s could submit jobs and read every answer, because there is no token; set LARK_TOKEN to a secret (openssl rand -hex 32) "+
-		"and give it to the callers, or listen on 127.0.0.1, or set insecure_no_auth behind a proxy that authenticates callers", addr)
 }
 
 func (c *Config) fetcher() (*fetch.Fetcher, error) {

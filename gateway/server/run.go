@@ -14,6 +14,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/admit"
 	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/recorder"
@@ -32,17 +33,21 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-const flushTimeout = 5 * time.Second
+const (
+	flushTimeout = 5 * time.Second
+	// envPrefix begins the names of the gateway's own variables.
+	envPrefix = "LARK_GATEWAY_"
+)
 
 // Command parses args and the environment and runs the gateway until ctx ends.
 func Command(ctx context.Context, args []string) error {
-	cfg := Config{Common: service.Common{HTTPAddr: defaultHTTPAddr}}
+	cfg := empty()
 	err := config.Load(&cfg, config.Options{
-		Name: telemetry.ServiceGateway, Summary: "serves the HTTP API and records outcomes", EnvPrefix: "LARK_GATEWAY_", Args: args,
+		Name: telemetry.ServiceGateway, Summary: "serves the HTTP API and records outcomes", EnvPrefix: envPrefix, Args: args,
 		Examples: []string{
-			"LARK_TOKEN=$(openssl rand -hex 32) KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=sqlite:///var/lib/lark/gateway.db gateway --http-addr :8080",
-			"LARK_TOKEN=$(cat token) gateway --http-addr :8080 --hosts music.example,gateway",
-			"KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=postgres://lark:password@db:5432/lark?sslmode=verify-full gateway",
+			"LARK_ADMIN_KEY=lk_admin_$(openssl rand -hex 32) KAFKA_BROKERS=kafka:9092 BLOB_URL=s3://lark DATABASE_URL=postgres://lark:password@db:5432/lark?sslmode=verify-full gateway --http-addr :8080",
+			"LARK_ADMIN_KEY=$(cat key) gateway --http-addr :8080 --admin-addr :8081 --hosts music.example,gateway",
+			"gateway --auth oidc --oidc-issuer https://login.example --oidc-audience larkstream --http-addr :8080",
 			"gateway --fetch-allow music.internal,10.20.0.0/16",
 		},
 	})
@@ -85,7 +90,7 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 		room: newRoom(cfg.Sweep, cfg.SpoolDir, blobs), hub: cfg.hub(), logRead: make(chan struct{}), ledger: telemetry.NewLedgerMetrics(),
 		watching: stream.NewWatching(telemetry.ServiceGateway, producer.Emit, tel.Log),
 	}
-	parts, err := g.parts()
+	parts, err := g.parts(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +126,7 @@ type gateway struct {
 
 // parts in the order in which they start; they stop in reverse: streams end first, the outbox and the
 // events go on until nobody needs them.
-func (g *gateway) parts() ([]service.Part, error) {
+func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	relay, err := outbox.New(outbox.Config{}, outbox.Deps{Random: g.host.Random, Store: g.jobs, Publisher: g.producer, Log: g.tel.Log})
 	if err != nil {
 		return nil, err
@@ -145,6 +150,10 @@ func (g *gateway) parts() ([]service.Part, error) {
 		return nil, err
 	}
 	g.room.sweep = keeper.Wake
+	callers, err := g.authenticator(ctx)
+	if err != nil {
+		return nil, err
+	}
 	wake := func() {
 		relay.Wake()
 		admitter.Wake()
@@ -153,7 +162,7 @@ func (g *gateway) parts() ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := g.api(wake, controller.Wake)
+	server, err := g.api(callers, wake, controller.Wake)
 	if err != nil {
 		return nil, err
 	}
@@ -179,18 +188,12 @@ func (g *gateway) parts() ([]service.Part, error) {
 		{Name: "watching", Run: g.watching.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
-		service.Part{Name: "api", Routes: g.routes(server), Guard: g.guard(hosts), Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
+		service.Part{Name: "api", Routes: g.routes(server, callers), Guard: hosts.Only, AdminRoutes: g.adminRoutes(), AdminGuard: hosts.Only, Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil
 		}},
 	), nil
-}
-
-// guard stands before all routes but health and readiness: first the host, so that a rebound name learns nothing, then the token.
-func (g *gateway) guard(hosts web.Hosts) func(http.Handler) http.Handler {
-	token := web.Token(g.cfg.Token.Reveal())
-	return func(next http.Handler) http.Handler { return hosts.Only(token(next)) }
 }
 
 func (g *gateway) kafka() kafka.Config { return g.host.Kafka(g.cfg.Kafka(telemetry.ServiceGateway)) }
@@ -215,7 +218,7 @@ func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error
 	})
 }
 
-func (g *gateway) api(wake, wakeRuns func()) (*api.API, error) {
+func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
 	if err != nil {
 		return nil, err
@@ -230,7 +233,7 @@ func (g *gateway) api(wake, wakeRuns func()) (*api.API, error) {
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, Admin: g.jobs, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 
@@ -257,14 +260,17 @@ func (g *gateway) models() ([]client.Model, error) {
 	}}, nil
 }
 
-// routes are served beside health, readiness and metrics.
-func (g *gateway) routes(server *api.API) map[string]http.Handler {
-	page := g.traces.PageHandler()
-	server.Handle("/debug/traces", page)
-	server.Handle("/debug/traces/", page)
+// routes are the API and its pages, for known callers. The host check stands before them, so that a rebound name learns nothing.
+func (g *gateway) routes(server *api.API, callers *auth.Authenticator) map[string]http.Handler {
 	web.Register(server)
+	return map[string]http.Handler{"/": callers.Guard(g.tel.Log, web.WriteProblem)(telemetry.HTTPHandler(server.Handler()))}
+}
+
+// adminRoutes are served beside metrics: traces show what all tenants do.
+func (g *gateway) adminRoutes() map[string]http.Handler {
+	page := g.traces.PageHandler()
 	return map[string]http.Handler{
-		"/": telemetry.HTTPHandler(server.Handler()),
+		"/debug/traces": page, "/debug/traces/": page,
 		// The intake is not traced, or every export would make spans to export.
 		"/v1/traces": web.LoopbackOnly(g.traces.OTLPHandler()),
 	}

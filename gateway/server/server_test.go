@@ -46,6 +46,7 @@ type world struct {
 	cfg    server.Config
 	client *client.Client
 	url    string
+	admin  string
 	jobs   chan *eventpb.Job
 	ctrl   chan *eventpb.Control
 	prod   *kafka.Producer
@@ -98,7 +99,7 @@ func setupOn(t *testing.T, addr string) *world {
 	w.cfg, err = server.DefaultConfig()
 	require.NoError(t, err)
 	dir := t.TempDir()
-	w.cfg.HTTPAddr, w.cfg.KafkaBrokers, w.cfg.StateFile = "127.0.0.1:0", w.kafka.Brokers, filepath.Join(dir, "run", "gateway.json")
+	w.cfg.HTTPAddr, w.cfg.AdminAddr, w.cfg.KafkaBrokers, w.cfg.StateFile = "127.0.0.1:0", "127.0.0.1:0", w.kafka.Brokers, filepath.Join(dir, "run", "gateway.json")
 	w.cfg.BlobURL = config.Secret("file://" + filepath.Join(dir, "blobs"))
 	w.cfg.DatabaseURL = config.Secret("sqlite://" + filepath.Join(dir, "db", "gateway.db"))
 	w.cfg.ModelDir, w.cfg.LogLevel = filepath.Join(dir, "none"), "error"
@@ -119,16 +120,25 @@ func (w *world) start() {
 		http.DefaultClient.CloseIdleConnections()
 	})
 	var state struct {
-		HTTPAddr string `json:"http_addr"`
+		HTTPAddr  string `json:"http_addr"`
+		AdminAddr string `json:"admin_addr"`
 	}
 	require.Eventually(w.t, func() bool {
 		raw, err := os.ReadFile(w.cfg.StateFile)
 		return err == nil && json.Unmarshal(raw, &state) == nil && w.ready("http://"+state.HTTPAddr)
 	}, patience, 20*time.Millisecond, "the gateway becomes ready")
-	w.url = "http://" + state.HTTPAddr
+	w.url, w.admin = "http://"+state.HTTPAddr, "http://"+state.AdminAddr
 	var err error
 	w.client, err = client.New(w.url, nil)
 	require.NoError(w.t, err)
+}
+
+// serving is where a path is served.
+func (w *world) serving(path string) string {
+	if path == "/metrics" || path == "/v1/traces" || strings.HasPrefix(path, "/debug/") {
+		return w.admin
+	}
+	return w.url
 }
 
 func (w *world) ready(url string) bool {
@@ -361,7 +371,7 @@ func TestPagesAndTelemetry(t *testing.T) {
 		"/": "<title>Larkstream</title>", "/docs": "Larkstream API", "/static/docs.js": "openapi.json", "/openapi.json": "submit-job",
 		"/debug/traces": "Traces", "/metrics": "lark_ledger_imbalance 0", "/v1/models": `"models":[]`, "/healthz": "ok",
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.serving(path)+path, nil)
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { // the first audit sets the metric
 			resp, err := http.DefaultClient.Do(req)
@@ -379,7 +389,7 @@ func TestPagesAndTelemetry(t *testing.T) {
 	w.publish(answers(t, rec, 1)...)
 	_, _, err := w.client.Wait(t.Context(), job.ID, nil)
 	require.NoError(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/debug/traces/"+job.TraceID, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.admin+"/debug/traces/"+job.TraceID, nil)
 	require.NoError(t, err)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
@@ -412,7 +422,7 @@ func TestOtherHostsAreRefused(t *testing.T) {
 	w.cfg.Hosts, w.cfg.Pprof = []string{"music.example"}, true
 	w.start()
 	status := func(host, path string) int {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.serving(path)+path, nil)
 		require.NoError(t, err)
 		req.Host = host
 		resp, err := http.DefaultClient.Do(req)
@@ -432,16 +442,17 @@ func TestOtherHostsAreRefused(t *testing.T) {
 	}
 }
 
-// TestEverythingButProbesNeedsTheToken: pages, metrics, profiles and the intake of traces included.
-func TestEverythingButProbesNeedsTheToken(t *testing.T) {
+// TestEverythingButProbesNeedsAKey: pages included. Metrics, profiles and traces are on the admin address only.
+func TestEverythingButProbesNeedsAKey(t *testing.T) {
 	t.Parallel()
 	const token = "0123456789abcdef0123456789abcdef"
+	key := "lk_admin_" + strings.Repeat(token, 2)
 	w := setup(t)
 	w.stop()
-	w.cfg.Token, w.cfg.Pprof = token, true
+	w.cfg.Token, w.cfg.AdminKey, w.cfg.Pprof = token, config.Secret(key), true
 	w.start()
-	status := func(method, path, token string) int {
-		req, err := http.NewRequestWithContext(t.Context(), method, w.url+path, nil)
+	status := func(base, method, path, token string) int {
+		req, err := http.NewRequestWithContext(t.Context(), method, base+path, nil)
 		require.NoError(t, err)
 		if token != "" {
 			req.SetBasicAuth("somebody", token)
@@ -453,15 +464,21 @@ func TestEverythingButProbesNeedsTheToken(t *testing.T) {
 		require.NoError(t, err)
 		return resp.StatusCode
 	}
-	for _, path := range []string{"/", "/docs", "/v1/jobs", "/openapi.json", "/debug/traces", "/debug/pprof/cmdline", "/metrics", "/nothing"} {
-		require.Equal(t, http.StatusUnauthorized, status(http.MethodGet, path, ""), path)
-		require.Equal(t, http.StatusUnauthorized, status(http.MethodGet, path, token[1:]), path)
-		require.NotEqual(t, http.StatusUnauthorized, status(http.MethodGet, path, token), path)
+	for _, path := range []string{"/", "/docs", "/v1/jobs", "/openapi.json", "/nothing"} {
+		require.Equal(t, http.StatusUnauthorized, status(w.url, http.MethodGet, path, ""), path)
+		require.Equal(t, http.StatusUnauthorized, status(w.url, http.MethodGet, path, token[1:]), path)
+		require.NotEqual(t, http.StatusUnauthorized, status(w.url, http.MethodGet, path, token), path)
+		require.NotEqual(t, http.StatusUnauthorized, status(w.url, http.MethodGet, path, key), path)
 	}
-	require.Equal(t, http.StatusUnauthorized, status(http.MethodPost, "/v1/traces", ""))
-	require.Equal(t, http.StatusUnsupportedMediaType, status(http.MethodPost, "/v1/traces", token))
+	for _, path := range []string{"/debug/traces", "/debug/pprof/cmdline", "/metrics"} {
+		require.Equal(t, http.StatusNotFound, status(w.url, http.MethodGet, path, key), path)
+		require.Equal(t, http.StatusOK, status(w.admin, http.MethodGet, path, ""), path)
+	}
+	require.Equal(t, http.StatusUnsupportedMediaType, status(w.admin, http.MethodPost, "/v1/traces", ""))
+	require.Equal(t, http.StatusNotFound, status(w.admin, http.MethodGet, "/v1/jobs", key))
 	for _, path := range []string{"/healthz", "/readyz"} {
-		require.Equal(t, http.StatusOK, status(http.MethodGet, path, ""), path)
+		require.Equal(t, http.StatusOK, status(w.url, http.MethodGet, path, ""), path)
+		require.Equal(t, http.StatusOK, status(w.admin, http.MethodGet, path, ""), path)
 	}
 
 	_, err := w.client.List(t.Context(), client.ListOptions{})
@@ -525,8 +542,8 @@ func marshal(t *testing.T, m proto.Message) []byte {
 	return raw
 }
 
-// TestStrangersNeedAToken: an address that other machines reach is refused without one, with the remedy.
-func TestStrangersNeedAToken(t *testing.T) {
+// TestStrangersNeedAKey: an address that other machines reach is refused without keys, with the remedy.
+func TestStrangersNeedAKey(t *testing.T) {
 	t.Parallel()
 	cfg, err := server.DefaultConfig()
 	require.NoError(t, err)
@@ -540,7 +557,7 @@ func TestStrangersNeedAToken(t *testing.T) {
 			continue
 		}
 		err := cfg.Validate()
-		require.ErrorContains(t, err, "LARK_TOKEN", addr)
+		require.ErrorContains(t, err, "LARK_ADMIN_KEY", addr)
 		require.ErrorContains(t, err, "insecure_no_auth", addr)
 		cfg.InsecureNoAuth = true
 		require.NoError(t, cfg.Validate(), addr)
@@ -548,6 +565,20 @@ func TestStrangersNeedAToken(t *testing.T) {
 		require.NoError(t, cfg.Validate(), addr)
 		cfg.Token = "guess"
 		require.ErrorContains(t, cfg.Validate(), "at least 16", addr)
+		cfg.Token = config.Secret("lk_a_" + strings.Repeat("0", 64))
+		require.ErrorContains(t, cfg.Validate(), "auth is none", "what lark sends is no secret of the gateway: "+addr)
+		cfg.Token, cfg.Auth = "", "keys"
+		require.NoError(t, cfg.Validate(), addr)
+		cfg.Auth = ""
+	}
+	cfg.HTTPAddr, cfg.Token, cfg.AdminKey, cfg.Auth = "127.0.0.1:0", "", "lk_short", "none"
+	err = cfg.Validate()
+	require.ErrorContains(t, err, "lk_<id>_<secret>")
+	require.ErrorContains(t, err, "set auth to keys, or unset the secret")
+	cfg.AdminKey, cfg.Auth, cfg.AdminAddr = "", "oidc", ""
+	err = cfg.Validate()
+	for _, fault := range []string{"oidc.issuer", "oidc.audience", "admin_addr"} {
+		require.ErrorContains(t, err, fault)
 	}
 }
 

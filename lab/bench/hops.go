@@ -37,9 +37,9 @@ type Repeat struct {
 
 // meter sends single jobs, one after the other.
 type meter struct {
-	gw      *client.Client
-	gateway string
-	ref     string // a track that the gateway has
+	gw    *client.Client
+	admin string // where the gateway shows traces
+	ref   string // a track that the gateway has
 }
 
 const (
@@ -186,7 +186,7 @@ func (m *meter) trace(ctx context.Context, id string) ([]span, error) {
 }
 
 func (m *meter) readTrace(ctx context.Context, id string) ([]span, error) {
-	u := m.gateway + "/debug/traces?" + url.Values{"trace": {id}, "format": {"json"}}.Encode()
+	u := m.admin + "/debug/traces?" + url.Values{"trace": {id}, "format": {"json"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return nil, fmt.Errorf("reading trace: %w", err)

@@ -108,7 +108,7 @@ func (l *lanes) with(ctx context.Context, lane string, step func(gw *client.Clie
 	if err != nil {
 		return err
 	}
-	m := &meter{gw: gw, gateway: stack.GatewayURL()}
+	m := &meter{gw: gw, admin: stack.GatewayAdminURL()}
 	first, err := m.upload(ctx, Questions()[0], tone(0, trackSeconds))
 	if err != nil {
 		return err

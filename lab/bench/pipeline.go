@@ -41,6 +41,8 @@ type Config struct {
 type Stack interface {
 	// GatewayURL is where jobs are submitted.
 	GatewayURL() string
+	// GatewayAdminURL is where the gateway shows traces.
+	GatewayAdminURL() string
 	// Processes gives the process id of every running stage, by its name.
 	Processes() map[string]int
 	// Stop ends every process; ctx bounds the wait.
@@ -118,7 +120,7 @@ func (r *Report) pipeline(ctx context.Context, cfg Config, data string, paths []
 		return nil
 	}
 	cfg.Progress("single jobs")
-	m := &meter{gw: gw, gateway: stack.GatewayURL(), ref: refs[0]}
+	m := &meter{gw: gw, admin: stack.GatewayAdminURL(), ref: refs[0]}
 	if r.Hops, err = m.hops(ctx, cfg.Jobs); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ type stack struct {
 	folder   up.Folder
 	children map[string]*supervise.Child // by stage; up itself under "up"
 	addrs    map[string]string           // HTTP address by stage, in the real environment
+	admin    string                      // the gateway's admin address, in the real environment
 	logs     []*os.File
 }
 
@@ -92,13 +93,16 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 		s.halt()
 		return nil, err
 	}
-	s.Client = c
+	s.Client = c.WithToken(adminKey())
 	return s, nil
 }
 
 // environ is what every stage gets: nothing of this machine but where programs and files are.
 func (s *stack) environ() []string {
 	env := []string{"LARK_MODEL_DIR=" + modelDir()}
+	if key := adminKey(); key != "" {
+		env = append(env, "LARK_GATEWAY_AUTH=keys", "LARK_ADMIN_KEY="+key, client.EnvToken+"="+key)
+	}
 	if world.redis != nil {
 		env = append(env, "REDIS_URL="+world.redis.url())
 	}
@@ -130,19 +134,21 @@ func (s *stack) runUp(ctx context.Context) error {
 
 func (s *stack) runServices(ctx context.Context) error {
 	for _, stage := range append(workStages(), up.Gateway) {
-		addr, _, err := twoFreeAddrs()
+		addr, admin, err := twoFreeAddrs()
 		if err != nil {
 			return err
 		}
 		s.addrs[stage] = addr
 		binary := stage
-		if stage != up.Gateway {
-			binary = stage + "-svc"
+		if stage == up.Gateway {
+			s.admin = admin
+		} else {
+			binary, admin = stage+"-svc", ""
 		}
 		if err := s.spawn(stage, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(world.bin, binary))
 			cmd.Env = append([]string{ // a test's own environment comes later and wins
-				"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + addr,
+				"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + addr, "LARK_ADMIN_ADDR=" + admin,
 				"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://" + filepath.Join(s.opts.data, "lark.db"),
 			}, s.environ()...)
 			return cmd, nil
@@ -210,6 +216,28 @@ func (s *stack) addr(stage string) string {
 		return ""
 	}
 	return place.HTTPAddr
+}
+
+// metricsAddr is where a stage serves metrics.
+func (s *stack) metricsAddr(t *testing.T, stage string) string {
+	t.Helper()
+	switch {
+	case stage != up.Gateway:
+		return s.addr(stage)
+	case s.admin != "":
+		return s.admin
+	}
+	place, err := s.folder.Place(stage)
+	require.NoError(t, err)
+	return place.AdminAddr
+}
+
+// adminKey is the key of every test, if the suite runs with keys (LARK_E2E_AUTH=keys); empty if the gateway asks for none.
+func adminKey() string {
+	if os.Getenv("LARK_E2E_AUTH") != "keys" {
+		return ""
+	}
+	return "lk_e2e_" + strings.Repeat("0123456789abcdef", 4)
 }
 
 // pid is a stage's process; up.Broker is the embedded broker or Kafka.
@@ -285,7 +313,7 @@ func get(ctx context.Context, url string) (io.ReadCloser, error) {
 // metric sums the samples of a Prometheus metric of a stage whose labels hold all of the given pairs, e.g. `result="ok"`.
 func (s *stack) metric(t *testing.T, stage, name string, labels ...string) float64 {
 	t.Helper()
-	body, err := get(t.Context(), "http://"+s.addr(stage)+"/metrics")
+	body, err := get(t.Context(), "http://"+s.metricsAddr(t, stage)+"/metrics")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, body.Close()) }()
 	sum := 0.0

@@ -44,7 +44,7 @@ func newRig(t *testing.T, cfg admit.Config, s admit.Store) *rig {
 }
 
 func job(id, lane string) store.Job {
-	return store.NewJob(event.JobSpec{
+	return store.NewJob(event.TenantDefault, event.JobSpec{
 		ID: id, Audio: event.AudioFile{SHA256: fmt.Sprintf("%064x", 1)}, Questions: []string{"q"}, Plan: event.PlanAuto, Created: time.Now(),
 		Options: event.Options{Lane: lane},
 	}, "")

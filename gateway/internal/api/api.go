@@ -32,7 +32,9 @@ type Store interface {
 	Outcomes(ctx context.Context, jobID string, after, limit int) ([]*eventpb.Outcome, int, error)
 	Delete(ctx context.Context, id string) error
 	Cancel(ctx context.Context, id string, stop, ends []event.Record) (store.Job, error)
-	Reserve(ctx context.Context, key string, lapse time.Time) (store.Claim, *store.Used, error)
+	// OwnsAudio tells whether a tenant has sent audio with this hash.
+	OwnsAudio(ctx context.Context, tenant, sha256 string) (bool, error)
+	Reserve(ctx context.Context, tenant, key string, lapse time.Time) (store.Claim, *store.Used, error)
 	Release(ctx context.Context, claim store.Claim) error
 }
 
@@ -99,6 +101,9 @@ type Deps struct {
 	// Runs are the runs over catalogues, and WakeRuns is called when one of them has changed.
 	Runs     RunStore
 	WakeRuns func()
+	// Admin keeps tenants and keys, and Forget makes changes of them hold at once.
+	Admin  AdminStore
+	Forget func()
 	// NewID gives a new job id; nil takes event.NewJobID.
 	NewID func() string
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
@@ -131,7 +136,8 @@ const maxFormBytes = 1 << 20
 
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
-	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil || deps.Runs == nil || deps.WakeRuns == nil {
+	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil ||
+		deps.Runs == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
@@ -178,10 +184,9 @@ func (a *API) config() huma.Config {
 		"of every window ends in exactly one outcome. Errors are RFC 9457 problems with a stable `code`."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "The token of a gateway that has one (LARK_TOKEN)"},
-		"login": {Type: "http", Scheme: "basic", Description: "The same token as the password, with any user name, for browsers"},
+		schemeKey:   {Type: "http", Scheme: "bearer", Description: "A key, lk_<id>_<secret>, or a JWT of the gateway's OpenID provider. A gateway on loopback with auth none takes every request"},
+		schemeLogin: {Type: "http", Scheme: "basic", Description: "The key as the password, with any user name, for browsers"},
 	}
-	cfg.Security = []map[string][]string{{"token": {}}, {"login": {}}, {}}
 	cfg.DocsPath = ""    // the page of /docs is ours: it works without the internet
 	cfg.SchemasPath = "" // schemas are in the specification
 	cfg.CreateHooks = nil
@@ -199,6 +204,8 @@ func (a *API) register() {
 	a.registerEvents()
 	a.registerDead()
 	a.registerRuns()
+	a.registerTenants()
+	a.registerKeys()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()
 	delete(schemas, "ErrorModel")
@@ -224,7 +231,8 @@ func (a *API) operation(id, method, path, summary, description string) huma.Oper
 			Description: "Problem",
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 		}},
-		Middlewares: huma.Middlewares{a.bounded},
+		Security:    secured(id),
+		Middlewares: huma.Middlewares{a.allowed, a.bounded},
 	}
 }
 

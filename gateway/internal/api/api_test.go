@@ -21,10 +21,12 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -44,7 +46,10 @@ type rig struct {
 	client *client.Client
 	http   *http.Client
 	srv    *httptest.Server
-	woken  atomic.Int32
+	// mode of authentication.
+	mode    string
+	callers *auth.Authenticator
+	woken   atomic.Int32
 	// watching is told what the API tells of streams: "+job" at the beginning, "-job" at the end.
 	watching chan string
 	offset   int64
@@ -68,11 +73,21 @@ func setup(t testing.TB, change ...func(*api.Limits, *stream.Config)) *rig {
 
 func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *stream.Config)) *rig {
 	t.Helper()
+	return setupRig(t, &rig{mode: auth.ModeNone}, deps, change...)
+}
+
+func setupMode(t testing.TB, mode string) *rig {
+	t.Helper()
+	return setupRig(t, &rig{mode: mode}, func(*api.Deps) {})
+}
+
+func setupRig(t testing.TB, r *rig, deps func(*api.Deps), change ...func(*api.Limits, *stream.Config)) *rig {
+	t.Helper()
 	l, sc := limits(), stream.Config{}
 	for _, c := range change {
 		c(&l, &sc)
 	}
-	r := &rig{t: t, hub: stream.New(sc), watching: make(chan string, 1000)}
+	r.t, r.hub, r.watching = t, stream.New(sc), make(chan string, 1000)
 	var err error
 	r.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
 	require.NoError(t, err)
@@ -84,7 +99,7 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	require.NoError(t, err)
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, WakeRuns: func() {}, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, WakeRuns: func() {}, Admin: r.jobs, Forget: func() { r.callers.Forget() }, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Watching: func(_ context.Context, job string) func() {
 			r.watching <- "+" + job
 			return func() { r.watching <- "-" + job }
@@ -93,7 +108,9 @@ func setupDeps(t testing.TB, deps func(*api.Deps), change ...func(*api.Limits, *
 	deps(&d)
 	r.api, err = api.New(l, d)
 	require.NoError(t, err)
-	srv := httptest.NewServer(r.api.Handler())
+	r.callers, err = auth.New(auth.Config{Mode: r.mode}, r.jobs)
+	require.NoError(t, err)
+	srv := httptest.NewServer(r.callers.Guard(d.Log, web.WriteProblem)(r.api.Handler()))
 	t.Cleanup(srv.Close)
 	t.Cleanup(r.api.Close)
 	r.url, r.http, r.srv = srv.URL, srv.Client(), srv

@@ -57,7 +57,7 @@ func (a *API) registerEvents() {
 			"the stream closes. `dropped` says why a stream closes before that. An event's id is its number in the log; connect again with it in "+
 			"Last-Event-ID to go on. Outcomes that the log does not hold, not yet or no longer, are told from the job store, without an id; an id without an event may "+
 			"follow, to go on from. An outcome may come twice after a reconnection; its `id` tells. Comments keep idle connections open.")
-	op.Middlewares = nil // a stream outlives other requests
+	op.Middlewares = huma.Middlewares{a.allowed} // a stream outlives other requests
 	schemas := a.huma.OpenAPI().Components.Schemas
 	kinds := []*huma.Schema{
 		schemas.Schema(typeOf[client.ProgressEvent](), true, ""), schemas.Schema(typeOf[client.TokenEvent](), true, ""),

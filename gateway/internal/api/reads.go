@@ -83,11 +83,20 @@ func (a *API) job(ctx context.Context, id string) (store.Job, error) {
 	if !jobIDPattern.MatchString(id) {
 		return store.Job{}, a.fail(ctx, store.ErrNotFound)
 	}
-	j, err := a.deps.Store.Get(ctx, id)
-	if err != nil {
-		return store.Job{}, a.fail(ctx, err)
+	return a.owned(ctx)(a.deps.Store.Get(ctx, id))
+}
+
+// owned hides jobs of other tenants: what they have does not exist for the caller.
+func (a *API) owned(ctx context.Context) func(store.Job, error) (store.Job, error) {
+	return func(j store.Job, err error) (store.Job, error) {
+		if err == nil && j.Tenant != tenantOf(ctx) {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return store.Job{}, a.fail(ctx, err)
+		}
+		return j, nil
 	}
-	return j, nil
 }
 
 func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
@@ -95,7 +104,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := a.deps.Store.List(ctx, store.ListQuery{State: store.State(in.State), After: after, Limit: in.Limit + 1})
+	jobs, err := a.deps.Store.List(ctx, store.ListQuery{Tenant: tenantOf(ctx), State: store.State(in.State), After: after, Limit: in.Limit + 1})
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
@@ -152,11 +161,7 @@ func (a *API) peek(ctx context.Context, id string) (store.Job, error) {
 	if !jobIDPattern.MatchString(id) {
 		return store.Job{}, a.fail(ctx, store.ErrNotFound)
 	}
-	j, err := a.deps.Store.Peek(ctx, id)
-	if err != nil {
-		return store.Job{}, a.fail(ctx, err)
-	}
-	return j, nil
+	return a.owned(ctx)(a.deps.Store.Peek(ctx, id))
 }
 
 func (a *API) registerCancel() {
@@ -193,10 +198,11 @@ func (a *API) registerDelete() {
 			"after the gateway's `retention`.")
 	op.DefaultStatus = http.StatusNoContent
 	huma.Register(a.huma, op, func(ctx context.Context, in *jobInput) (*struct{}, error) {
-		if !jobIDPattern.MatchString(in.ID) {
-			return nil, a.fail(ctx, store.ErrNotFound)
+		j, err := a.peek(ctx, in.ID)
+		if err != nil {
+			return nil, err
 		}
-		if err := a.deps.Store.Delete(ctx, in.ID); err != nil {
+		if err := a.deps.Store.Delete(ctx, j.ID); err != nil {
 			return nil, a.fail(ctx, err)
 		}
 		return nil, nil
@@ -222,6 +228,10 @@ func makeCursor(kind, position string) *string {
 }
 
 func openCursor(kind, cursor string) (string, error) {
+	return openCursorOf(kind, cursor, cursorPattern)
+}
+
+func openCursorOf(kind, cursor string, form *regexp.Regexp) (string, error) {
 	if cursor == "" {
 		return "", nil
 	}
@@ -230,7 +240,7 @@ func openCursor(kind, cursor string) (string, error) {
 		return "", errCursor()
 	}
 	position, ok := strings.CutPrefix(string(raw), kind+":")
-	if !ok || !cursorPattern.MatchString(position) {
+	if !ok || !form.MatchString(position) {
 		return "", errCursor()
 	}
 	return position, nil

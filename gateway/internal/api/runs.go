@@ -28,8 +28,8 @@ type RunStore interface {
 	CancelRun(ctx context.Context, id string) (store.Run, error)
 	RetryRun(ctx context.Context, id, code string) (store.Run, int, error)
 	GetRun(ctx context.Context, id string) (store.Run, error)
-	FindRun(ctx context.Context, name string) (store.Run, error)
-	ListRuns(ctx context.Context, after store.Place, limit int) ([]store.Run, error)
+	FindRun(ctx context.Context, tenant, name string) (store.Run, error)
+	ListRuns(ctx context.Context, tenant string, after store.Place, limit int) ([]store.Run, error)
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
@@ -128,7 +128,7 @@ func (a *API) createRun(ctx context.Context, in *createRunInput) (*createRunOutp
 			return nil, err
 		}
 	}
-	run := store.Run{ID: a.deps.NewID(), Name: sub.Name, State: store.RunLoading, Created: a.now().UTC().Truncate(time.Millisecond), Spec: store.RunSpec{
+	run := store.Run{ID: a.deps.NewID(), Tenant: tenantOf(ctx), Name: sub.Name, State: store.RunLoading, Created: a.now().UTC().Truncate(time.Millisecond), Spec: store.RunSpec{
 		Questions: asked.Questions, Plan: asked.Plan, Options: asked.Options,
 		MaxFailures: sub.MaxFailures, MaxAudioS: sub.MaxAudioS, ChangedSince: sub.ChangedSince, ModelDigest: sub.ModelDigest,
 	}}
@@ -151,8 +151,11 @@ func (a *API) createRun(ctx context.Context, in *createRunInput) (*createRunOutp
 // run reads a run by id or name, with a problem as its error.
 func (a *API) run(ctx context.Context, id string) (store.Run, error) {
 	r, err := a.deps.Runs.GetRun(ctx, id)
+	if err == nil && r.Tenant != tenantOf(ctx) {
+		err = store.ErrRunNotFound // what others have does not exist for the caller
+	}
 	if errors.Is(err, store.ErrRunNotFound) {
-		r, err = a.deps.Runs.FindRun(ctx, id)
+		r, err = a.deps.Runs.FindRun(ctx, tenantOf(ctx), id)
 	}
 	if err != nil {
 		return store.Run{}, a.failRun(ctx, err)
@@ -187,7 +190,7 @@ func (a *API) listRuns(ctx context.Context, in *listRunsInput) (*listRunsOutput,
 	if err != nil {
 		return nil, err
 	}
-	runs, err := a.deps.Runs.ListRuns(ctx, after, in.Limit+1)
+	runs, err := a.deps.Runs.ListRuns(ctx, tenantOf(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, a.failRun(ctx, err)
 	}

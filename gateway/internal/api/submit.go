@@ -64,7 +64,7 @@ func (a *API) registerSubmit() {
 		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
 			"`questions`, repeated, `plan`, `spans` and the options), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
-	op.Middlewares = nil // submit sets its own time limit
+	op.Middlewares = huma.Middlewares{a.allowed} // submit sets its own time limit
 	huma.Register(a.huma, op, a.submit)
 	// After registration, or huma would want to read the body itself.
 	a.huma.OpenAPI().Paths[op.Path].Post.RequestBody = a.submitBody()
@@ -120,7 +120,7 @@ func (a *API) claim(ctx context.Context, key string) (store.Claim, *store.Used, 
 	if !idempotencyPattern.MatchString(key) {
 		return store.Claim{}, nil, problem(http.StatusBadRequest, codeIdempotencyInvalid, "Idempotency-Key must be 1 to 200 printable characters without spaces")
 	}
-	return a.deps.Store.Reserve(ctx, key, a.now().Add(a.limits.UploadTimeout+time.Minute))
+	return a.deps.Store.Reserve(ctx, tenantOf(ctx), key, a.now().Add(a.limits.UploadTimeout+time.Minute))
 }
 
 // release gives the key back after a request that made no job, also when its caller has gone.
@@ -222,10 +222,21 @@ func (a *API) storeAudio(ctx context.Context, req *request) (event.AudioFile, er
 	case req.AudioURL != "":
 		return a.download(ctx, req.AudioURL, req.AudioName)
 	}
-	key := event.AudioKey(req.AudioRef)
-	size, err := a.deps.Blobs.Touch(ctx, key)
-	if errors.Is(err, blob.ErrNotFound) {
-		return event.AudioFile{}, invalid(codeAudioRefUnknown, "audio_ref names audio that is not (or no longer) stored; upload it again")
+	return a.stored(ctx, req)
+}
+
+// stored finds the audio that a request names by its hash. A hash is no permission: it must be the tenant's own.
+func (a *API) stored(ctx context.Context, req *request) (event.AudioFile, error) {
+	own, err := a.deps.Store.OwnsAudio(ctx, tenantOf(ctx), req.AudioRef)
+	if err != nil {
+		return event.AudioFile{}, err
+	}
+	size := int64(0)
+	if own {
+		size, err = a.deps.Blobs.Touch(ctx, event.AudioKey(req.AudioRef))
+	}
+	if !own || errors.Is(err, blob.ErrNotFound) {
+		return event.AudioFile{}, invalid(codeAudioRefUnknown, "audio_ref names audio that you have not uploaded, or that is no longer stored; upload it again")
 	}
 	if err != nil {
 		return event.AudioFile{}, err
@@ -288,13 +299,13 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 	if sub.DeadlineS > 0 {
 		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
 	}
-	job := store.NewJob(spec, telemetry.TraceID(ctx))
-	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
+	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
+	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
 	rec, err := a.encode(ctx, event.NewJob(spec))
 	if err != nil {
 		return store.Job{}, err
 	}
-	if err := a.deps.Store.Create(ctx, job, []event.Record{rec}, opts); err != nil {
+	if err := a.deps.Store.Create(ctx, job, []event.Record{event.OfTenant(rec, job.Tenant)}, opts); err != nil {
 		return store.Job{}, err
 	}
 	a.deps.Wake()

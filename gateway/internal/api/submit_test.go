@@ -444,7 +444,7 @@ func (r *rig) from(remote, method, path, body string) int {
 	req.RemoteAddr = remote
 	req.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
-	r.api.Handler().ServeHTTP(rec, req)
+	r.srv.Config.Handler.ServeHTTP(rec, req)
 	return rec.Code
 }
 
@@ -491,7 +491,7 @@ func FuzzSubmit(f *testing.F) {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/jobs", bytes.NewReader(body))
 		req.Header.Set("Content-Type", contentType)
 		rec := httptest.NewRecorder()
-		r.api.Handler().ServeHTTP(rec, req)
+		r.srv.Config.Handler.ServeHTTP(rec, req)
 		require.Less(t, rec.Code, 500, rec.Body.String())
 		if rec.Code != http.StatusAccepted {
 			var p client.Problem

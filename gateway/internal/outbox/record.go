@@ -23,7 +23,7 @@ func JobRecord(ctx context.Context, job store.Job) (event.Record, error) {
 		return event.Record{}, fmt.Errorf("making the record of job %s: %w: %w", job.ID, ErrUnpublishable, err)
 	}
 	rec.Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), rec.Headers)
-	return rec, nil
+	return event.OfTenant(rec, job.Tenant), nil
 }
 
 // FailedOutcomes are records that end every question of a stored job, in the job's trace, as a stage writes them that gives the job up as a

@@ -209,7 +209,7 @@ func TestOnSQL(t *testing.T) {
 	b := newBroker()
 	r, stop := start(t, outbox.Config{Batch: 7}, s, b)
 	for _, k := range keys(40) {
-		job := store.NewJob(event.JobSpec{ID: k, Questions: []string{"q"}, Created: time.Now()}, "")
+		job := store.NewJob(event.TenantDefault, event.JobSpec{ID: k, Questions: []string{"q"}, Created: time.Now()}, "")
 		require.NoError(t, s.Create(t.Context(), job, []event.Record{{Topic: "jobs", Key: k}}, store.CreateOptions{}))
 		r.Wake()
 	}

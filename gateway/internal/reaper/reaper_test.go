@@ -109,7 +109,7 @@ func (r *rig) create(id string, deadline time.Duration, questions ...string) {
 	if deadline > 0 {
 		spec.Deadline = spec.Created.Add(deadline)
 	}
-	require.NoError(r.t, r.jobs.Create(r.t.Context(), store.NewJob(spec, traceID), nil, store.CreateOptions{}))
+	require.NoError(r.t, r.jobs.Create(r.t.Context(), store.NewJob(event.TenantDefault, spec, traceID), nil, store.CreateOptions{}))
 }
 
 // plan records a plan of that many windows and answers the first one's first question.

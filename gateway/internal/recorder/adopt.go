@@ -23,9 +23,13 @@ func (r *Recorder) adopt(ctx context.Context, rec event.Record, m *eventpb.Job) 
 	if err != nil {
 		return nil, stage.Permanent(event.CodeInternal, fmt.Errorf("adopting job: %w", err))
 	}
+	tenant, ok := event.TenantOf(rec)
+	if !ok {
+		return nil, stage.Permanent(event.CodeInvalidRecord, fmt.Errorf("adopting job %s: header %s %.80q names no tenant", spec.ID, event.HeaderTenant, rec.Get(event.HeaderTenant)))
+	}
 	var found store.Adopted
 	err = r.persist(ctx, func() (err error) {
-		found, err = r.deps.Store.Adopt(ctx, store.NewJob(spec, telemetry.TraceID(ctx)))
+		found, err = r.deps.Store.Adopt(ctx, store.NewJob(tenant, spec, telemetry.TraceID(ctx)))
 		return err
 	})
 	if err != nil {

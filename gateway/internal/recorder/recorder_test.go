@@ -371,7 +371,7 @@ func benchmark(b *testing.B, jobs int) {
 	queues := make([][]event.Record, jobs)
 	for j := range jobs {
 		id := fmt.Sprint("j", j)
-		require.NoError(b, s.Create(b.Context(), store.NewJob(event.JobSpec{ID: id, Questions: []string{"q"}, Created: time.Now()}, ""), nil, store.CreateOptions{}))
+		require.NoError(b, s.Create(b.Context(), store.NewJob(event.TenantDefault, event.JobSpec{ID: id, Questions: []string{"q"}, Created: time.Now()}, ""), nil, store.CreateOptions{}))
 		for w := range b.N/jobs + 1 {
 			o := event.NewOutcome(&eventpb.Task{JobId: id, Window: &eventpb.Window{Index: uint32(w % 4096)}}, &eventpb.Question{Text: "q"})
 			o.State = eventpb.State_STATE_ANSWERED

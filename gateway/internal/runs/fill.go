@@ -144,7 +144,7 @@ func (c *Controller) begin(ctx context.Context, run store.Run, it store.Item, f 
 	id := c.deps.NewID()
 	ctx, span := telemetry.Tracer().Start(telemetry.JobTrace(ctx, id), telemetry.SpanIndex, trace.WithAttributes(telemetry.AttrJobID.String(id), telemetry.AttrTrackSHA256.String(f.sha256)))
 	defer span.End()
-	job := store.NewJob(event.JobSpec{
+	job := store.NewJob(run.Tenant, event.JobSpec{
 		ID: id, Audio: event.AudioFile{SHA256: f.sha256, Name: nameOf(it), Bytes: f.bytes, URI: it.URI},
 		Questions: run.Spec.Questions, Plan: run.Spec.Plan, Decode: run.Spec.Decode, Options: options, ModelDigest: run.Spec.ModelDigest,
 		Created: c.now().UTC().Truncate(time.Millisecond),

@@ -14,7 +14,7 @@ func TestDeleteTakesAllOfAnEndedJob(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
 		ctx := t.Context()
-		claim, _, err := s.Reserve(ctx, "key", time.Now().Add(time.Hour))
+		claim, _, err := s.Reserve(ctx, event.TenantDefault, "key", time.Now().Add(time.Hour))
 		require.NoError(t, err)
 		require.NoError(t, s.Create(ctx, newJob("j1", "q"), []event.Record{jobRecord("j1")}, store.CreateOptions{Claim: claim, KeepUntil: time.Now().Add(time.Hour)}))
 		create(t, s, newJob("j2", "q"))
@@ -29,7 +29,7 @@ func TestDeleteTakesAllOfAnEndedJob(t *testing.T) {
 		outcomes, _, err := s.Outcomes(ctx, "j1", 0, 10)
 		require.NoError(t, err)
 		require.Empty(t, outcomes)
-		_, used, err := s.Reserve(ctx, "key", time.Now().Add(time.Hour))
+		_, used, err := s.Reserve(ctx, event.TenantDefault, "key", time.Now().Add(time.Hour))
 		require.NoError(t, err)
 		require.Nil(t, used, "the key is free")
 		left, _, err := s.Outcomes(ctx, "j2", 0, 10)

@@ -14,23 +14,23 @@ type Used struct {
 	Fingerprint string
 }
 
-// Reserve takes hold of an idempotency key for a request that starts now, until lapse at the latest
+// Reserve takes hold of an idempotency key of a tenant for a request that starts now, until lapse at the latest
 // (a gateway that dies must not block the key for ever). It returns either the claim, or what an
 // earlier request with the key made, or ErrKeyInFlight.
-func (s *SQL) Reserve(ctx context.Context, key string, lapse time.Time) (Claim, *Used, error) {
-	claim := Claim{Key: key, Owner: uuid.NewString()}
+func (s *SQL) Reserve(ctx context.Context, tenant, key string, lapse time.Time) (Claim, *Used, error) {
+	claim := Claim{Tenant: tenant, Key: key, Owner: uuid.NewString()}
 	var used *Used
 	err := s.inTx(ctx, func(tx *tx) error {
-		if _, err := tx.exec(ctx, `DELETE FROM idempotency WHERE idem_key = ? AND expires_ms <= ?`, key, millis(s.now())); err != nil {
+		if _, err := tx.exec(ctx, `DELETE FROM idempotency WHERE tenant = ? AND idem_key = ? AND expires_ms <= ?`, tenant, key, millis(s.now())); err != nil {
 			return err
 		}
-		n, err := tx.exec(ctx, `INSERT INTO idempotency (idem_key, fingerprint, job_id, owner, expires_ms)
-			VALUES (?, '', '', ?, ?) ON CONFLICT (idem_key) DO NOTHING`, key, claim.Owner, millis(lapse))
+		n, err := tx.exec(ctx, `INSERT INTO idempotency (tenant, idem_key, fingerprint, job_id, owner, expires_ms)
+			VALUES (?, ?, '', '', ?, ?) ON CONFLICT (tenant, idem_key) DO NOTHING`, tenant, key, claim.Owner, millis(lapse))
 		if err != nil || n > 0 {
 			return err
 		}
 		used = &Used{}
-		err = tx.row(ctx, `SELECT job_id, fingerprint FROM idempotency WHERE idem_key = ?`, key).Scan(&used.JobID, &used.Fingerprint)
+		err = tx.row(ctx, `SELECT job_id, fingerprint FROM idempotency WHERE tenant = ? AND idem_key = ?`, tenant, key).Scan(&used.JobID, &used.Fingerprint)
 		if err == nil && used.JobID == "" {
 			return ErrKeyInFlight
 		}
@@ -49,7 +49,7 @@ func (s *SQL) Reserve(ctx context.Context, key string, lapse time.Time) (Claim, 
 // A claim that became a job, or that somebody else holds, is left alone.
 func (s *SQL) Release(ctx context.Context, claim Claim) error {
 	err := s.inTx(ctx, func(tx *tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM idempotency WHERE idem_key = ? AND owner = ? AND job_id = ''`, claim.Key, claim.Owner)
+		_, err := tx.exec(ctx, `DELETE FROM idempotency WHERE tenant = ? AND idem_key = ? AND owner = ? AND job_id = ''`, claim.Tenant, claim.Key, claim.Owner)
 		return err
 	})
 	if err != nil {
@@ -65,8 +65,8 @@ func settleClaim(ctx context.Context, tx *tx, jobID string, opts CreateOptions) 
 		return nil
 	}
 	n, err := tx.exec(ctx, `UPDATE idempotency SET job_id = ?, fingerprint = ?, expires_ms = ?
-		WHERE idem_key = ? AND owner = ? AND job_id = ''`,
-		jobID, opts.Fingerprint, millis(opts.KeepUntil), opts.Claim.Key, opts.Claim.Owner)
+		WHERE tenant = ? AND idem_key = ? AND owner = ? AND job_id = ''`,
+		jobID, opts.Fingerprint, millis(opts.KeepUntil), opts.Claim.Tenant, opts.Claim.Key, opts.Claim.Owner)
 	if err == nil && n == 0 {
 		return ErrClaimExpired
 	}

@@ -14,7 +14,7 @@ import (
 
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
-	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults, admitted_ms`
+	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults, admitted_ms, tenant`
 
 // CreateOptions are the conditions under which a job is accepted.
 type CreateOptions struct {
@@ -62,6 +62,9 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 
 func insertWithQuestions(ctx context.Context, tx *tx, job Job, submitter string, now time.Time) error {
 	if err := insertJob(ctx, tx, job, submitter, now); err != nil {
+		return err
+	}
+	if err := ownAudio(ctx, tx, job.Tenant, job.Audio.SHA256, now); err != nil {
 		return err
 	}
 	for i, text := range job.Questions {
@@ -117,10 +120,10 @@ func insertJob(ctx context.Context, tx *tx, j Job, submitter string, now time.Ti
 		at = time.Time{}
 	}
 	_, err = tx.exec(ctx, `INSERT INTO jobs (`+jobColumns+`, active_ms, lane, submitter, expected_windows)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at),
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant,
 		millis(now), laneOf(j), submitter, expectedWindows(j))
 	return err
 }
@@ -139,7 +142,7 @@ func scanJob(row scanner) (Job, error) {
 	var created, deadline, planned, first, cancel, ended, admitted int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
-		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults, &admitted)
+		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults, &admitted, &j.Tenant)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}
@@ -216,9 +219,9 @@ func (s *SQL) fill(ctx context.Context, j *Job) error {
 		FROM outcomes WHERE job_id = ? GROUP BY window_idx`, j.ID)
 }
 
-// List returns jobs, newest first, without questions and windows.
+// List returns jobs of a tenant, newest first, without questions and windows.
 func (s *SQL) List(ctx context.Context, q ListQuery) ([]Job, error) {
-	query, args := `SELECT `+jobColumns+` FROM jobs WHERE 1 = 1`, []any{}
+	query, args := `SELECT `+jobColumns+` FROM jobs WHERE tenant = ?`, []any{q.Tenant}
 	if q.State != "" {
 		query, args = query+` AND state = ?`, append(args, string(q.State))
 	}

@@ -78,7 +78,9 @@ type RunSpec struct {
 // Run is a set of items and what has become of them.
 type Run struct {
 	ID, Name string
-	State    RunState
+	// Tenant owns the run.
+	Tenant string
+	State  RunState
 	Reason   string
 	Spec     RunSpec
 
@@ -115,7 +117,7 @@ type Item struct {
 }
 
 const (
-	runColumns = `run_id, name, state, reason, spec, created_ms, sealed_ms, ended_ms, items,
+	runColumns = `run_id, tenant, name, state, reason, spec, created_ms, sealed_ms, ended_ms, items,
 	pending, running, succeeded, partial, failed, cancelled, skipped, audio_s, windows, encoded, answers`
 	itemColumns = `n, item_id, uri, fields, state, code, message, attempt, job_id, sha256, bytes, duration_s, windows, ended_ms`
 )
@@ -125,7 +127,7 @@ func scanRun(row scanner) (Run, error) {
 	var spec string
 	var created, sealed, ended int64
 	counts := make([]int, len(ItemStates()))
-	err := row.Scan(&r.ID, &r.Name, &r.State, &r.Reason, &spec, &created, &sealed, &ended, &r.Items,
+	err := row.Scan(&r.ID, &r.Tenant, &r.Name, &r.State, &r.Reason, &spec, &created, &sealed, &ended, &r.Items,
 		&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &counts[5], &counts[6], &r.AudioS, &r.Windows, &r.Encoded, &r.Answers)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Run{}, ErrRunNotFound
@@ -159,8 +161,8 @@ func (s *SQL) CreateRun(ctx context.Context, r Run) error {
 		return fmt.Errorf("creating run: %w", err)
 	}
 	err = s.inTx(ctx, func(tx *tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO runs (`+runColumns+`, owner, lease_ms) VALUES (?, ?, ?, '', ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0)`,
-			r.ID, r.Name, string(RunLoading), string(spec), millis(r.Created))
+		_, err := tx.exec(ctx, `INSERT INTO runs (`+runColumns+`, owner, lease_ms) VALUES (?, ?, ?, ?, '', ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0)`,
+			r.ID, r.Tenant, r.Name, string(RunLoading), string(spec), millis(r.Created))
 		return err
 	})
 	if err != nil {
@@ -215,18 +217,18 @@ func (s *SQL) GetRun(ctx context.Context, id string) (Run, error) {
 	return r, nil
 }
 
-// FindRun returns the newest run of a name, or ErrRunNotFound.
-func (s *SQL) FindRun(ctx context.Context, name string) (Run, error) {
-	r, err := scanRun(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+runColumns+` FROM runs WHERE name = ? ORDER BY created_ms DESC, run_id DESC LIMIT 1`), name))
+// FindRun returns a tenant's newest run of a name, or ErrRunNotFound.
+func (s *SQL) FindRun(ctx context.Context, tenant, name string) (Run, error) {
+	r, err := scanRun(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+runColumns+` FROM runs WHERE tenant = ? AND name = ? ORDER BY created_ms DESC, run_id DESC LIMIT 1`), tenant, name))
 	if err != nil {
 		return Run{}, fmt.Errorf("reading run %.64q: %w", name, err)
 	}
 	return r, nil
 }
 
-// ListRuns returns runs, newest first.
-func (s *SQL) ListRuns(ctx context.Context, after Place, limit int) (runs []Run, err error) {
-	query, args := `SELECT `+runColumns+` FROM runs WHERE 1 = 1`, []any{}
+// ListRuns returns a tenant's runs, newest first.
+func (s *SQL) ListRuns(ctx context.Context, tenant string, after Place, limit int) (runs []Run, err error) {
+	query, args := `SELECT `+runColumns+` FROM runs WHERE tenant = ?`, []any{tenant}
 	if after != (Place{}) {
 		query, args = query+` AND (created_ms, run_id) < (?, ?)`, append(args, millis(after.Created), after.ID)
 	}

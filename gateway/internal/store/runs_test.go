@@ -14,7 +14,7 @@ import (
 // newRun is a run of three items that has started.
 func newRun(t *testing.T, s *store.SQL, id string) store.Run {
 	t.Helper()
-	require.NoError(t, s.CreateRun(t.Context(), store.Run{ID: id, Name: "albums", Created: created, Spec: store.RunSpec{Questions: []string{"q"}, Plan: event.PlanAuto}}))
+	require.NoError(t, s.CreateRun(t.Context(), store.Run{ID: id, Tenant: event.TenantDefault, Name: "albums", Created: created, Spec: store.RunSpec{Questions: []string{"q"}, Plan: event.PlanAuto}}))
 	items := []store.Item{{ID: "a", URI: "file:///a", Fields: map[string]string{"title": "A"}}, {ID: "b", URI: "file:///b"}, {ID: "a", URI: "file:///a"}, {ID: "c", URI: "file:///c"}}
 	added, err := s.AddItems(t.Context(), id, items)
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func newRun(t *testing.T, s *store.SQL, id string) store.Run {
 }
 
 func itemJob(id string) store.Job {
-	return store.NewJob(event.JobSpec{
+	return store.NewJob(event.TenantDefault, event.JobSpec{
 		ID: id, Plan: event.PlanAuto, Questions: []string{"q"}, Created: created, Options: event.Options{Lane: event.LaneBulk},
 		Audio: event.AudioFile{SHA256: "00ff", Bytes: 7, URI: "file:///a"},
 	}, "abc")
@@ -65,7 +65,7 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 		for range 2 { // the second time changes nothing
 			require.NoError(t, s.StartItems(ctx, "r1", starts, ends))
 		}
-		run, err := s.FindRun(ctx, "albums")
+		run, err := s.FindRun(ctx, event.TenantDefault, "albums")
 		require.NoError(t, err)
 		require.Equal(t, map[store.ItemState]int{"pending": 0, "running": 2, "failed": 1, "succeeded": 0, "partial": 0, "cancelled": 0, "skipped": 0}, run.Counts)
 		job, err := s.Get(ctx, "j1")

@@ -56,6 +56,8 @@ type Window struct {
 type Job struct {
 	// JobSpec is what was asked for. Its Questions are filled by Get only.
 	event.JobSpec
+	// Tenant is whose job it is.
+	Tenant        string
 	State         State
 	TraceID       string
 	QuestionCount int
@@ -84,9 +86,9 @@ type Job struct {
 	Waiting bool
 }
 
-// NewJob is a job that has just been asked for.
-func NewJob(spec event.JobSpec, traceID string) Job {
-	return Job{JobSpec: spec, State: Queued, TraceID: traceID, QuestionCount: len(spec.Questions)}
+// NewJob is a job that a tenant has just asked for.
+func NewJob(tenant string, spec event.JobSpec, traceID string) Job {
+	return Job{JobSpec: spec, Tenant: tenant, State: Queued, TraceID: traceID, QuestionCount: len(spec.Questions)}
 }
 
 // Recorded counts the job's terminal outcomes.
@@ -98,15 +100,17 @@ func (j Job) Expected() int { return j.WindowCount * j.QuestionCount }
 // Claim is a caller's hold on an idempotency key while its request is handled. The zero Claim
 // stands for a request without a key.
 type Claim struct {
-	Key   string
-	Owner string
+	Tenant string
+	Key    string
+	Owner  string
 }
 
-// ListQuery selects jobs, newest first.
+// ListQuery selects jobs of a tenant, newest first.
 type ListQuery struct {
-	State State // "" = any
-	After Place // of the last job seen; zero = from the newest
-	Limit int
+	Tenant string
+	State  State // "" = any
+	After  Place // of the last job seen; zero = from the newest
+	Limit  int
 }
 
 // Place is where a job stands in the list: by its time, which is kept to the millisecond, then by its id.

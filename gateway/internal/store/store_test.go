@@ -53,7 +53,7 @@ func each(t *testing.T, behaviour func(t *testing.T, s *store.SQL)) {
 var created = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 
 func newJob(id string, questions ...string) store.Job {
-	return store.NewJob(event.JobSpec{
+	return store.NewJob(event.TenantDefault, event.JobSpec{
 		ID: id, Plan: event.PlanAll, Questions: questions, Created: created,
 		Audio:    event.AudioFile{SHA256: "00ff", Name: "ä.wav", Bytes: 7},
 		Spans:    []event.Span{{StartS: 1.5, EndS: 2}},
@@ -89,7 +89,7 @@ func TestCreateIsAllOrNothing(t *testing.T) {
 		create(t, s, newJob("j1", "q"))
 		err := s.Create(t.Context(), newJob("j1", "q"), []event.Record{{Topic: "jobs"}}, store.CreateOptions{})
 		require.Error(t, err, "the id exists")
-		err = s.Create(t.Context(), newJob("j2", "q"), []event.Record{{Topic: "jobs"}}, store.CreateOptions{Claim: store.Claim{Key: "k", Owner: "nobody"}})
+		err = s.Create(t.Context(), newJob("j2", "q"), []event.Record{{Topic: "jobs"}}, store.CreateOptions{Claim: store.Claim{Tenant: event.TenantDefault, Key: "k", Owner: "nobody"}})
 		require.ErrorIs(t, err, store.ErrClaimExpired)
 		pending, err := s.Pending(t.Context(), 10)
 		require.NoError(t, err)
@@ -131,11 +131,11 @@ func TestList(t *testing.T) {
 			}
 			return out
 		}
-		require.Equal(t, []string{"j4", "j3"}, ids(store.ListQuery{Limit: 2}))
-		require.Equal(t, []string{"a2", "z1"}, ids(store.ListQuery{Limit: 2, After: place["j3"]}))
-		require.Equal(t, []string{"a2", "z1", "j0"}, ids(store.ListQuery{Limit: 9, After: place["j4"], State: store.Queued}))
-		require.Equal(t, []string{"j3"}, ids(store.ListQuery{Limit: 9, State: store.Succeeded}))
-		require.Empty(t, ids(store.ListQuery{Limit: 9, After: place["j0"]}))
+		require.Equal(t, []string{"j4", "j3"}, ids(store.ListQuery{Tenant: event.TenantDefault, Limit: 2}))
+		require.Equal(t, []string{"a2", "z1"}, ids(store.ListQuery{Tenant: event.TenantDefault, Limit: 2, After: place["j3"]}))
+		require.Equal(t, []string{"a2", "z1", "j0"}, ids(store.ListQuery{Tenant: event.TenantDefault, Limit: 9, After: place["j4"], State: store.Queued}))
+		require.Equal(t, []string{"j3"}, ids(store.ListQuery{Tenant: event.TenantDefault, Limit: 9, State: store.Succeeded}))
+		require.Empty(t, ids(store.ListQuery{Tenant: event.TenantDefault, Limit: 9, After: place["j0"]}))
 	})
 }
 
@@ -231,18 +231,18 @@ func TestIdempotency(t *testing.T) {
 		now := created
 		s.SetNow(func() time.Time { return now })
 		lapse, keep := now.Add(time.Minute), now.Add(time.Hour)
-		claim, used, err := s.Reserve(t.Context(), "k", lapse)
+		claim, used, err := s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err)
 		require.Nil(t, used)
-		_, _, err = s.Reserve(t.Context(), "k", lapse)
+		_, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.ErrorIs(t, err, store.ErrKeyInFlight)
 
 		require.NoError(t, s.Release(t.Context(), claim))
-		claim, _, err = s.Reserve(t.Context(), "k", lapse)
+		claim, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err, "released")
 
 		now = now.Add(2 * time.Minute)
-		second, _, err := s.Reserve(t.Context(), "k", now.Add(time.Minute))
+		second, _, err := s.Reserve(t.Context(), event.TenantDefault, "k", now.Add(time.Minute))
 		require.NoError(t, err, "lapsed")
 		opts := store.CreateOptions{Claim: claim, Fingerprint: "f1", KeepUntil: keep}
 		require.ErrorIs(t, s.Create(t.Context(), newJob("j1", "q"), nil, opts), store.ErrClaimExpired, "the key has gone to another")
@@ -250,7 +250,7 @@ func TestIdempotency(t *testing.T) {
 		opts.Claim = second
 		require.NoError(t, s.Create(t.Context(), newJob("j2", "q"), nil, opts))
 		require.NoError(t, s.Release(t.Context(), second), "a key that made a job stays")
-		_, used, err = s.Reserve(t.Context(), "k", lapse)
+		_, used, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err)
 		require.Equal(t, &store.Used{JobID: "j2", Fingerprint: "f1"}, used)
 
@@ -412,7 +412,7 @@ func TestCancelledContext(t *testing.T) {
 		cancel()
 		_, err := s.Record(ctx, []store.Entry{{Plan: plan("j1", 1, 1)}})
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = s.List(ctx, store.ListQuery{Limit: 1})
+		_, err = s.List(ctx, store.ListQuery{Tenant: event.TenantDefault, Limit: 1})
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -88,7 +88,7 @@ func hostKey(host string) string {
 }
 
 func refuseHost(w http.ResponseWriter, host string) {
-	writeProblem(w, client.Problem{
+	WriteProblem(w, client.Problem{
 		Status: http.StatusMisdirectedRequest, Code: codeHostNotAllowed,
 		Detail: fmt.Sprintf("the gateway does not answer for host %.100q, because the host is neither loopback nor the address of this connection; "+
 			"if the name is yours, add it to the setting hosts (--hosts or LARK_GATEWAY_HOSTS) and start the gateway again", hostOnly(host)),

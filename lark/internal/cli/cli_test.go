@@ -152,6 +152,8 @@ type running struct {
 	cmd      *exec.Cmd
 	out, err *output
 	gateway  string
+	// admin is where the gateway shows metrics and traces.
+	admin string
 }
 
 // up starts lark up and waits for its ready line.
@@ -167,6 +169,8 @@ func (w *world) up(t *testing.T, args ...string) *running {
 	})
 	require.Eventually(t, func() bool { return strings.Contains(r.out.String(), "\n") }, patience, 10*time.Millisecond, r.err)
 	_, err := fmt.Sscanf(r.out.String(), "ready: gateway %s", &r.gateway)
+	_, traces, _ := strings.Cut(r.out.String(), "  traces ")
+	r.admin, _, _ = strings.Cut(traces, "/debug/traces")
 	require.NoError(t, err, r.out)
 	return r
 }
@@ -267,22 +271,21 @@ func TestUpServesAskAndJobs(t *testing.T) {
 	require.Contains(t, stderr, "no lark up runs on")
 }
 
-// TestTheTokenOpensAGatewayThatOthersReach: for lark, and for the traces of the stages.
-func TestTheTokenOpensAGatewayThatOthersReach(t *testing.T) {
+// TestAKeyOpensAGatewayThatOthersReach: for lark; the stages send their traces to its admin address.
+func TestAKeyOpensAGatewayThatOthersReach(t *testing.T) {
 	t.Parallel()
-	const token = "0123456789abcdef0123456789abcdef"
+	const key = "lk_first_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	w := setup(t)
 	open := w.env
-	w.env = append(slices.Clone(open), "LARK_TOKEN="+token)
+	w.env = append(slices.Clone(open), "LARK_ADMIN_KEY="+key, "LARK_TOKEN="+key)
 	r := w.up(t, "--addr", "0.0.0.0:0")
 	require.Contains(t, r.gateway, "127.0.0.1", "this machine reaches it on loopback")
 	stdout, stderr, code := w.lark(t, "ask", w.track, "Key?")
 	require.Zero(t, code, stderr)
 	require.NotEmpty(t, stdout)
 	require.Eventually(t, func() bool {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.gateway+"/debug/traces?format=json", nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.admin+"/debug/traces?format=json", nil)
 		require.NoError(t, err)
-		req.SetBasicAuth("", token)
 		req.Close = true
 		resp, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
@@ -291,7 +294,38 @@ func TestTheTokenOpensAGatewayThatOthersReach(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, resp.StatusCode)
 		return strings.Contains(string(body), telemetry.ServiceChunker)
-	}, patience, 20*time.Millisecond, "the stages send their spans with the token")
+	}, patience, 20*time.Millisecond, "the stages send their spans")
+
+	_, stderr, code = w.lark(t, "tenants", "create", "acme", "--open-jobs", "5")
+	require.Zero(t, code, stderr)
+	stdout, stderr, code = w.lark(t, "tenants", "limits", "acme", "--requests-per-s", "7")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "7 requests/s  5 open jobs", "what is not given stays")
+	stdout, stderr, code = w.lark(t, "keys", "create", "--tenant", "acme", "--scope", "jobs:read", "--json")
+	require.Zero(t, code, stderr)
+	var made client.MadeKey
+	require.NoError(t, json.Unmarshal([]byte(stdout), &made))
+	admin := w.env
+	w.env = append(slices.Clone(open), "LARK_TOKEN="+made.Secret)
+	stdout, stderr, code = w.lark(t, "jobs", "list")
+	require.Zero(t, code, stderr)
+	require.Empty(t, stdout, "the job is another tenant's")
+	_, stderr, code = w.lark(t, "keys", "list")
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "scope admin")
+	w.env = admin
+	stdout, stderr, code = w.lark(t, "keys", "rotate", made.ID, "--overlap", "1h")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "shown this once")
+	_, stderr, code = w.lark(t, "keys", "revoke", made.ID)
+	require.Zero(t, code, stderr)
+	stdout, _, code = w.lark(t, "keys", "list", "--tenant", "acme")
+	require.Zero(t, code)
+	require.Equal(t, 2, strings.Count(stdout, "\n"))
+	require.Contains(t, stdout, "revoked")
+	stdout, _, code = w.lark(t, "tenants", "list")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "default")
 
 	w.env = append(slices.Clone(open), "LARK_TOKEN=another")
 	_, stderr, code = w.lark(t, "jobs", "list")

@@ -7,17 +7,14 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/server"
 	"github.com/larkstream/larkstream/lark/internal/supervise"
 	"github.com/larkstream/larkstream/lark/internal/up"
-	"github.com/larkstream/larkstream/shared/config"
 )
 
 // defaultAddr is where the gateway of lark up listens.
@@ -36,13 +33,13 @@ Ctrl-C ends at once. Only one lark up can run on a data folder.
 Where KAFKA_BROKERS, REDIS_URL, BLOB_URL, DATABASE_URL or OTEL_EXPORTER_OTLP_ENDPOINT are set, those services are used in
 place of what the data folder offers.
 
-With --addr, the gateway listens where other machines reach it. Requests must then carry the token of LARK_TOKEN; lark sends it where
-the variable is set.
+With --addr, the gateway listens where other machines reach it. Requests must then carry a key: LARK_ADMIN_KEY sets the first one
+(lk_admin_$(openssl rand -hex 32)), and lark keys makes others. lark sends the key of LARK_TOKEN.
 
 The model is the bundle named by --model or LARK_MODEL_DIR; without one, models/lark-nano is looked for beside the lark
 binary, in the folder above it, in ../share/larkstream, in the working folder, in the one above it and in the data folder.`,
 		Example: `  lark up
-  lark up --data /srv/lark --addr 0.0.0.0:8080
+  LARK_ADMIN_KEY=$(cat key) lark up --data /srv/lark --addr 0.0.0.0:8080
   KAFKA_BROKERS=kafka-1:9092 BLOB_URL=s3://music lark up --target encoder,projector`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			folder, err := a.folder()
@@ -83,8 +80,7 @@ func checkExposure(cfg up.Config) error {
 	if len(cfg.Targets) > 0 && !slices.Contains(cfg.Targets, up.Gateway) {
 		return nil
 	}
-	noAuth, _ := strconv.ParseBool(os.Getenv("LARK_GATEWAY_INSECURE_NO_AUTH")) // another text is refused by the gateway
-	return server.CheckExposure(cfg.Addr, config.Secret(os.Getenv(client.EnvToken)), noAuth)
+	return server.CheckExposure(cfg.Addr, os.Getenv)
 }
 
 func (a *app) up(ctx context.Context, cfg up.Config, output io.Writer) error {
@@ -104,7 +100,8 @@ func (a *app) up(ctx context.Context, cfg up.Config, output io.Writer) error {
 // printReady writes the one line that says that everything answers.
 func (a *app) printReady(stack *up.Stack, data up.Folder) {
 	if url := stack.GatewayURL(); url != "" {
-		a.printf("ready: gateway %s  docs %s/docs  traces %s/debug/traces  metrics %s/metrics  data %s\n", url, url, url, url, data)
+		admin := stack.GatewayAdminURL()
+		a.printf("ready: gateway %s  docs %s/docs  traces %s/debug/traces  metrics %s/metrics  data %s\n", url, url, admin, admin, data)
 		return
 	}
 	a.printf("ready:")

@@ -61,7 +61,7 @@ func TestUsageErrorsExitTwo(t *testing.T) {
 		`--model is empty`:                              {"up", "--model", "", "--data", data},
 		`is not http://host:port`:                       {"jobs", "list", "--server", "localhost:8080"},
 		`"tuba://x" is not http://host:port`:            {"ask", "--server", "tuba://x", "-", "Key?"},
-		`there is no token; set LARK_TOKEN`:             {"up", "--addr", ":8080", "--data", data},
+		`because auth is none; set auth to keys`:        {"up", "--addr", ":8080", "--data", data},
 		`--limit must be`:                               {"jobs", "list", "--limit", "-1", "--data", data},
 		`--state "lost" is not known`:                   {"jobs", "list", "--state", "lost", "--data", data},
 	} {

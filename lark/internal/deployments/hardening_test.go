@@ -9,7 +9,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/larkstream/larkstream/gateway/server"
-	"github.com/larkstream/larkstream/shared/config"
 )
 
 // TestOnlyTheGatewayHasTheDatabaseAndTheToken: chunker runs ffmpeg on files of strangers.
@@ -32,15 +31,18 @@ func TestOnlyTheGatewayHasTheDatabaseAndTheToken(t *testing.T) {
 		require.True(t, s.ReadOnly, name)
 		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
 		database := slices.ContainsFunc(s.Volumes, func(v string) bool { return strings.HasPrefix(v, "gateway:") })
-		_, token := s.Environment["LARK_TOKEN"]
+		_, token := s.Environment["LARK_ADMIN_KEY"]
 		require.Equal(t, name == "gateway", database, name)
 		require.Equal(t, name == "gateway", token, name)
 	}
 	env := file.Services["gateway"].Environment
 	require.True(t, strings.HasPrefix(env["DATABASE_URL"], "sqlite:///var/lib/lark/"))
-	require.Error(t, server.CheckExposure(env["LARK_HTTP_ADDR"], "", false), "so the token is needed")
-	require.NoError(t, server.CheckExposure(env["LARK_HTTP_ADDR"], config.Secret(strings.Repeat("x", 64)), false))
-	require.Contains(t, env["LARK_TOKEN"], "${LARK_TOKEN:?", "compose refuses to start without one")
+	with := func(key string) func(string) string {
+		return func(name string) string { return map[string]string{"LARK_ADMIN_KEY": key}[name] }
+	}
+	require.Error(t, server.CheckExposure(env["LARK_HTTP_ADDR"], with("")), "so a key is needed")
+	require.NoError(t, server.CheckExposure(env["LARK_HTTP_ADDR"], with("lk_admin_"+strings.Repeat("0", 64))))
+	require.Contains(t, env["LARK_ADMIN_KEY"], "${LARK_TOKEN:?", "compose refuses to start without one")
 
 	secrets := map[string]string{}
 	for _, name := range []string{"gateway", "chunker", "encoder", "projector", "llm"} {
@@ -124,8 +126,8 @@ func TestNetworkPoliciesBeginWithNothing(t *testing.T) {
 	}
 }
 
-// TestPrometheusHasTheTokenOfTheGateway: metrics stand behind it.
-func TestPrometheusHasTheTokenOfTheGateway(t *testing.T) {
+// TestPrometheusNeedsNoKey: metrics are on the gateway's admin address.
+func TestPrometheusNeedsNoKey(t *testing.T) {
 	t.Parallel()
 	var file struct {
 		Jobs []struct {
@@ -138,8 +140,7 @@ func TestPrometheusHasTheTokenOfTheGateway(t *testing.T) {
 		} `yaml:"scrape_configs"`
 	}
 	require.NoError(t, yaml.Unmarshal(read(t, "prometheus/prometheus.yml"), &file))
-	for _, job := range file.Jobs {
-		withToken := job.Authorization.File == "/run/secrets/lark_token"
-		require.Equal(t, slices.Contains(job.Static[0].Targets, "gateway:8080"), withToken)
-	}
+	require.Len(t, file.Jobs, 1)
+	require.Contains(t, file.Jobs[0].Static[0].Targets, "gateway:8081", "the gateway's metrics are on its admin address")
+	require.Empty(t, file.Jobs[0].Authorization.File)
 }

@@ -176,8 +176,10 @@ func (f Folder) Running() (holder Holder, ok bool, err error) {
 // Place is where a child listens, kept in run/<stage>.json.
 type Place struct {
 	PID int `json:"pid"`
-	// HTTPAddr serves /healthz, /readyz and /metrics.
+	// HTTPAddr serves /healthz and /readyz, and /metrics where there is no AdminAddr.
 	HTTPAddr string `json:"http_addr"`
+	// AdminAddr is where the gateway serves /metrics and /debug, and takes the stages' traces.
+	AdminAddr string `json:"admin_addr,omitempty"`
 	// KafkaAddr is the broker's address.
 	KafkaAddr string    `json:"kafka_addr,omitempty"`
 	Started   time.Time `json:"started"`

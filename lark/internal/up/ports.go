@@ -7,14 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/larkstream/larkstream/gateway/client"
 )
+
+// envAdminAddr names the gateway's admin address; the stages serve on one address only.
+const envAdminAddr = "LARK_ADMIN_ADDR"
 
 // ports gives every child its loopback addresses. They are chosen by the supervisor, not by the child, and kept in the
 // data folder, so that a child that was started again comes back where its clients look for it.
@@ -29,21 +29,29 @@ func newPorts(data Folder) *ports {
 	p := &ports{data: data, places: map[string]Place{}, fixed: map[string]bool{}}
 	for _, stage := range Stages() {
 		if place, err := data.Place(stage); err == nil {
-			p.places[stage] = Place{HTTPAddr: place.HTTPAddr, KafkaAddr: place.KafkaAddr}
+			p.places[stage] = Place{HTTPAddr: place.HTTPAddr, AdminAddr: place.AdminAddr, KafkaAddr: place.KafkaAddr}
 		}
 	}
 	return p
 }
 
-// fix gives a stage the address that the user asked for.
-func (p *ports) fix(stage, addr string) error {
+// fix gives a stage the address that the user asked for, and the admin address; without one, a loopback address, that of its last run where possible.
+func (p *ports) fix(stage, addr, admin string) error {
 	chosen, err := freeAddr(addr)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.places[stage] = Place{HTTPAddr: chosen}
+	if admin == "" {
+		admin, err = reuse(p.places[stage].AdminAddr)
+	} else {
+		admin, err = freeAddr(admin)
+	}
+	if err != nil {
+		return err
+	}
+	p.places[stage] = Place{HTTPAddr: chosen, AdminAddr: admin}
 	p.fixed[stage] = true
 	return nil
 }
@@ -95,7 +103,7 @@ func (p *ports) waitFree(ctx context.Context, stages []string) {
 	defer tick.Stop()
 	for _, stage := range stages {
 		place := p.place(stage)
-		for !isFree(place.HTTPAddr) || !isFree(place.KafkaAddr) {
+		for !isFree(place.HTTPAddr) || !isFree(place.AdminAddr) || !isFree(place.KafkaAddr) {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -164,6 +172,7 @@ func readyAt(ctx context.Context, addr string) error {
 func (s *Stack) env(stage string) []string {
 	env := s.cfg.Env
 	env = setenv(env, "LARK_HTTP_ADDR", s.ports.place(stage).HTTPAddr)
+	env = setenv(env, envAdminAddr, s.ports.place(stage).AdminAddr)
 	env = setenv(env, "LARK_MODEL_DIR", s.cfg.ModelDir)
 	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" && getenv(env, "KAFKA_BROKERS") == "" {
 		env = setenv(unsecured(env), "KAFKA_BROKERS", kafka)
@@ -177,13 +186,10 @@ func (s *Stack) env(stage string) []string {
 	if s.cfg.Drain > 0 {
 		env = setenv(env, "LARK_DRAIN_TIMEOUT", s.cfg.Drain.String())
 	}
-	if gateway := s.ports.place(Gateway).HTTPAddr; gateway != "" && s.ports.fixed[Gateway] && stage != Gateway {
+	if admin := s.ports.place(Gateway).AdminAddr; admin != "" && s.ports.fixed[Gateway] && stage != Gateway {
 		// The gateway keeps the last traces for /debug/traces; with a collector, they are looked at there.
 		if getenv(env, "OTEL_EXPORTER_OTLP_ENDPOINT") == "" {
-			env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+callable(gateway)+"/v1/traces")
-			if token := getenv(env, client.EnvToken); token != "" {
-				env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Authorization=Bearer%20"+url.QueryEscape(token))
-			}
+			env = orenv(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://"+callable(admin)+"/v1/traces")
 		}
 	}
 	return env

@@ -143,7 +143,7 @@ func needsModel(stage string) bool { return stage != Broker }
 
 func (s *Stack) startAll(ctx context.Context) error {
 	if slices.Contains(s.cfg.Targets, Gateway) {
-		if err := s.ports.fix(Gateway, s.cfg.Addr); err != nil {
+		if err := s.ports.fix(Gateway, s.cfg.Addr, getenv(s.cfg.Env, envAdminAddr)); err != nil {
 			return fmt.Errorf("taking the gateway's address: %w; name another with --addr", err)
 		}
 	}
@@ -229,6 +229,11 @@ func (s *Stack) GatewayURL() string {
 		return ""
 	}
 	return "http://" + callable(s.ports.place(Gateway).HTTPAddr)
+}
+
+// GatewayAdminURL is where the gateway shows metrics and traces.
+func (s *Stack) GatewayAdminURL() string {
+	return "http://" + callable(s.ports.place(Gateway).AdminAddr)
 }
 
 // Place tells where a stage listens.

@@ -3,7 +3,7 @@
 -- counting a million rows takes too long for a status. owner leads the run until lease_ms.
 CREATE TABLE runs (
     run_id     TEXT PRIMARY KEY,
-    tenant     TEXT NOT NULL DEFAULT 'default',
+    tenant     TEXT NOT NULL,
     name       TEXT NOT NULL,
     state      TEXT NOT NULL,
     reason     TEXT NOT NULL,
@@ -27,6 +27,8 @@ CREATE TABLE runs (
     lease_ms   BIGINT NOT NULL
 );
 CREATE INDEX runs_open ON runs (ended_ms, created_ms);
+CREATE INDEX runs_named ON runs (tenant, name, created_ms);
+CREATE INDEX runs_created ON runs (tenant, created_ms, run_id);
 
 CREATE TABLE run_items (
     run_id     TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,

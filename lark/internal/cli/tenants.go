@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/lark/internal/ask"
+)
+
+func (a *app) tenantsCommand() *cobra.Command {
+	var server serverFlags
+	cmd := &cobra.Command{
+		Use: "tenants", Short: "Create and list tenants of a gateway, show and set their limits",
+		Long: `Jobs, keys and audio belong to a tenant and are hidden from all others. These commands need a key with the scope admin in LARK_TOKEN.`,
+		Example: `  lark tenants create acme --open-jobs 1000 --audio-s-per-day 360000
+  lark tenants limits acme --requests-per-s 50`,
+	}
+	server.register(cmd.PersistentFlags())
+	cmd.AddCommand(a.tenantsCreate(&server), a.tenantsList(&server), a.tenantsLimits(&server))
+	return cmd
+}
+
+// limitFlags are the limits of a tenant.
+func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
+	f.Float64Var(&l.RequestsPerS, "requests-per-s", 0, "requests a second at each gateway; 0 is no limit")
+	f.Float64Var(&l.AudioSPerDay, "audio-s-per-day", 0, "seconds of audio that jobs hear in a day (UTC); 0 is no limit")
+	f.Int64Var(&l.UploadBytesPerDay, "upload-bytes-per-day", 0, "bytes of audio taken in in a day (UTC); 0 is no limit")
+	f.IntVar(&l.WindowsInFlight, "windows-in-flight", 0, "windows of open jobs that have not ended; 0 is no limit")
+	f.IntVar(&l.OpenJobs, "open-jobs", 0, "jobs that have not ended; 0 is no limit")
+}
+
+func (a *app) tenantsCreate(server *serverFlags) *cobra.Command {
+	var tenant client.NewTenant
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Create a tenant", Args: cobra.ExactArgs(1),
+		Example: "  lark tenants create acme\n  lark tenants create secretive --isolated",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gw, err := a.gateway(cmd, server)
+			if err != nil {
+				return err
+			}
+			tenant.Name = args[0]
+			made, err := gw.CreateTenant(cmd.Context(), tenant)
+			if err != nil {
+				return err
+			}
+			return a.printTenant(made, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&tenant.Isolated, "isolated", false, "share no embedding with other tenants: every track is encoded again for it")
+	limitFlags(cmd.Flags(), &tenant.Limits)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (a *app) printTenant(t client.Tenant, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(a.Out).Encode(t)
+	}
+	isolated := ""
+	if t.Isolated {
+		isolated = "  isolated"
+	}
+	a.printf("%-20s %s%s%s\n", ask.Printable(t.Name), t.CreatedAt.Local().Format(time.DateTime), isolated, limitsText(t.Limits))
+	return nil
+}
+
+// limitsText names the limits that are set.
+func limitsText(l client.TenantLimits) (text string) {
+	for _, one := range []struct {
+		name  string
+		value float64
+	}{
+		{"requests/s", l.RequestsPerS},
+		{"audio s/day", l.AudioSPerDay},
+		{"upload bytes/day", float64(l.UploadBytesPerDay)},
+		{"windows in flight", float64(l.WindowsInFlight)},
+		{"open jobs", float64(l.OpenJobs)},
+	} {
+		if one.value > 0 {
+			text += fmt.Sprintf("  %s %s", strconv.FormatFloat(one.value, 'f', -1, 64), one.name)
+		}
+	}
+	if text == "" {
+		text = "  no limits"
+	}
+	return text
+}
+
+func (a *app) tenantsList(server *serverFlags) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List tenants by name", Args: cobra.NoArgs,
+		Example: "  lark tenants list --json | jq -r .name",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			gw, err := a.gateway(cmd, server)
+			if err != nil {
+				return err
+			}
+			for cursor := ""; ; {
+				page, err := gw.Tenants(cmd.Context(), cursor)
+				if err != nil {
+					return err
+				}
+				for _, t := range page.Tenants {
+					if err := a.printTenant(t, asJSON); err != nil {
+						return err
+					}
+				}
+				if page.Next == nil {
+					return nil
+				}
+				cursor = *page.Next
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per tenant, one per line")
+	return cmd
+}
+
+func (a *app) tenantsLimits(server *serverFlags) *cobra.Command {
+	var wanted client.TenantLimits
+	var isolated, asJSON bool
+	cmd := &cobra.Command{
+		Use: "limits NAME", Short: "Show a tenant's limits, or set the limits that are given", Args: cobra.ExactArgs(1),
+		Long:    "Without limits, shows the tenant. With some, sets those and leaves the others. All gateways obey within ten seconds.",
+		Example: "  lark tenants limits acme\n  lark tenants limits acme --open-jobs 500 --requests-per-s 0",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gw, err := a.gateway(cmd, server)
+			if err != nil {
+				return err
+			}
+			t, err := gw.Tenant(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			var change client.TenantChange
+			if f := cmd.Flags().Lookup("isolated"); f.Changed {
+				change.Isolated = &isolated
+			}
+			if limits, changed := changedLimits(cmd.Flags(), t.Limits, wanted); changed {
+				change.Limits = &limits
+			}
+			if change != (client.TenantChange{}) {
+				if t, err = gw.ChangeTenant(cmd.Context(), args[0], change); err != nil {
+					return err
+				}
+			}
+			return a.printTenant(t, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&isolated, "isolated", false, "share no embedding with other tenants, from the next job on")
+	limitFlags(cmd.Flags(), &wanted)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// changedLimits are the limits with what the flags set.
+func changedLimits(f *pflag.FlagSet, now, wanted client.TenantLimits) (limits client.TenantLimits, changed bool) {
+	limits = now
+	for name, set := range map[string]func(){
+		"requests-per-s": func() { limits.RequestsPerS = wanted.RequestsPerS }, "audio-s-per-day": func() { limits.AudioSPerDay = wanted.AudioSPerDay },
+		"upload-bytes-per-day": func() { limits.UploadBytesPerDay = wanted.UploadBytesPerDay },
+		"windows-in-flight":    func() { limits.WindowsInFlight = wanted.WindowsInFlight }, "open-jobs": func() { limits.OpenJobs = wanted.OpenJobs },
+	} {
+		if f.Changed(name) {
+			set()
+			changed = true
+		}
+	}
+	return limits, changed
+}
