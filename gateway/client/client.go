@@ -144,12 +144,15 @@ type ListOptions struct {
 	State  string
 	Cursor string
 	Limit  int
+	// IdempotencyKey asks for the job that a submission with this key made, and no other. While such a submission is being handled, listing is a
+	// Problem that is Retryable.
+	IdempotencyKey string
 }
 
 // List returns a page of jobs.
 func (c *Client) List(ctx context.Context, opts ListOptions) (JobList, error) {
 	u := c.base.JoinPath("/v1/jobs")
-	u.RawQuery = query(map[string]string{"state": opts.State, "cursor": opts.Cursor, "limit": number(opts.Limit)})
+	u.RawQuery = query(map[string]string{"state": opts.State, "cursor": opts.Cursor, "limit": number(opts.Limit), "idempotency_key": opts.IdempotencyKey})
 	var list JobList
 	if err := c.get(ctx, u, &list); err != nil {
 		return JobList{}, fmt.Errorf("listing jobs: %w", err)

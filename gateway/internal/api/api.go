@@ -35,6 +35,7 @@ type Store interface {
 	// OwnsAudio tells whether a tenant has sent audio with this hash.
 	OwnsAudio(ctx context.Context, tenant, sha256 string) (bool, error)
 	Reserve(ctx context.Context, tenant, key string, lapse time.Time) (store.Claim, *store.Used, error)
+	KeyJob(ctx context.Context, tenant, key string) (string, error)
 	Release(ctx context.Context, claim store.Claim) error
 }
 

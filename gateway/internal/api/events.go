@@ -65,6 +65,10 @@ func (a *API) registerEvents() {
 	}
 	op.Responses["200"] = &huma.Response{
 		Description: "The events; data is one of these, by event",
+		Headers: map[string]*huma.Param{client.HeaderHeartbeat: {
+			Description: "Seconds between two comments on an idle stream. A stream that is silent for twice as long, and at least four seconds, is dead: connect again",
+			Schema:      &huma.Schema{Type: huma.TypeNumber},
+		}},
 		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{OneOf: kinds}}},
 	}
 	huma.Register(a.huma, op, a.events)

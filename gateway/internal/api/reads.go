@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -36,6 +37,7 @@ type listInput struct {
 	State  string `query:"state" doc:"Only jobs in this state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
 	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"200"`
 	Limit  int    `query:"limit" doc:"Jobs per page" minimum:"1" maximum:"100" default:"20"`
+	Key    string `query:"idempotency_key" doc:"Only the job that a submission with this Idempotency-Key made; 409 while one is being handled" maxLength:"200"`
 }
 
 type listOutput struct {
@@ -100,6 +102,9 @@ func (a *API) owned(ctx context.Context) func(store.Job, error) (store.Job, erro
 }
 
 func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
+	if in.Key != "" {
+		return a.jobOfKey(ctx, in.Key)
+	}
 	after, err := openPlace(in.Cursor)
 	if err != nil {
 		return nil, err
@@ -116,6 +121,24 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	for _, j := range jobs {
 		out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
 	}
+	return out, nil
+}
+
+// jobOfKey lists the job that a submission with an idempotency key made: who was interrupted in a submission learns what became of it.
+func (a *API) jobOfKey(ctx context.Context, key string) (*listOutput, error) {
+	out := &listOutput{Body: client.JobList{Jobs: []client.Job{}}}
+	id, err := a.deps.Store.KeyJob(ctx, tenantOf(ctx), key)
+	if errors.Is(err, store.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	j, err := a.job(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
 	return out, nil
 }
 

@@ -258,6 +258,13 @@ func TestIdempotency(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.ID, again.ID)
 	require.True(t, again.IdempotentReply)
+	list, err := r.client.List(t.Context(), client.ListOptions{IdempotencyKey: "k1"})
+	require.NoError(t, err)
+	require.Len(t, list.Jobs, 1)
+	require.Equal(t, first.ID, list.Jobs[0].ID)
+	list, err = r.client.List(t.Context(), client.ListOptions{IdempotencyKey: "never used"})
+	require.NoError(t, err)
+	require.Empty(t, list.Jobs)
 	for _, other := range []func() error{
 		func() error { _, err := send("k1", "other", sub); return err },
 		func() error { _, err := send("k1", "RIFF", client.Submission{Questions: []string{"p"}}); return err },
@@ -392,6 +399,11 @@ func TestKeyInFlight(t *testing.T) {
 		return r.json(`{"questions":["q"],"audio_ref":"`+sum("x")+`"}`, "Idempotency-Key", "slow").problem(t).Code
 	}
 	require.Equal(t, "idempotency_key_in_flight", inFlight())
+	_, err = r.client.List(t.Context(), client.ListOptions{IdempotencyKey: "slow"})
+	p, ok := client.AsProblem(err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "idempotency_key_in_flight", p.Code)
+	require.True(t, p.Retryable)
 	cancel()
 	require.NoError(t, pw.CloseWithError(context.Canceled))
 	require.ErrorIs(t, <-done, context.Canceled)

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,6 +45,23 @@ func (s *SQL) Reserve(ctx context.Context, tenant, key string, lapse time.Time) 
 		return Claim{}, used, nil
 	}
 	return claim, nil, nil
+}
+
+// KeyJob returns the id of the job that a request with an idempotency key of the tenant made, ErrKeyInFlight while a request with it is being handled, and
+// ErrNotFound where there is neither.
+func (s *SQL) KeyJob(ctx context.Context, tenant, key string) (string, error) {
+	var id string
+	query := s.dialect.rebind(`SELECT job_id FROM idempotency WHERE tenant = ? AND idem_key = ? AND expires_ms > ?`)
+	err := s.read.QueryRowContext(ctx, query, tenant, key, millis(s.now())).Scan(&id)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", ErrNotFound
+	case err != nil:
+		return "", fmt.Errorf("looking for the job of an idempotency key: %w", err)
+	case id == "":
+		return "", ErrKeyInFlight
+	}
+	return id, nil
 }
 
 // Release gives a claim up after a request that made no job, so that the key may be tried again.

@@ -236,8 +236,12 @@ func TestIdempotency(t *testing.T) {
 		require.Nil(t, used)
 		_, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.ErrorIs(t, err, store.ErrKeyInFlight)
+		_, err = s.KeyJob(t.Context(), event.TenantDefault, "k")
+		require.ErrorIs(t, err, store.ErrKeyInFlight)
 
 		require.NoError(t, s.Release(t.Context(), claim))
+		_, err = s.KeyJob(t.Context(), event.TenantDefault, "k")
+		require.ErrorIs(t, err, store.ErrNotFound, "no request with the key is in hand")
 		claim, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err, "released")
 
@@ -253,11 +257,16 @@ func TestIdempotency(t *testing.T) {
 		_, used, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err)
 		require.Equal(t, &store.Used{JobID: "j2", Fingerprint: "f1"}, used)
+		id, err := s.KeyJob(t.Context(), event.TenantDefault, "k")
+		require.NoError(t, err)
+		require.Equal(t, "j2", id)
 
 		n, err := s.ForgetKeys(t.Context())
 		require.NoError(t, err)
 		require.Zero(t, n)
 		now = keep
+		_, err = s.KeyJob(t.Context(), event.TenantDefault, "k")
+		require.ErrorIs(t, err, store.ErrNotFound, "forgotten")
 		n, err = s.ForgetKeys(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 1, n)

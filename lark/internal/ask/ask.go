@@ -23,6 +23,7 @@ type Gateway interface {
 	Get(ctx context.Context, jobID string) (client.Job, error)
 	Outcomes(ctx context.Context, jobID string) ([]client.Outcome, error)
 	Cancel(ctx context.Context, jobID string) (client.Job, error)
+	List(ctx context.Context, opts client.ListOptions) (client.JobList, error)
 }
 
 var _ Gateway = (*client.Client)(nil)
@@ -77,6 +78,9 @@ const (
 	cancelWait = 10 * time.Second
 	// submitWait bounds how long a submission may go on after an interrupt.
 	submitWait = 3 * time.Second
+	// settleWait bounds how long the gateway is asked what became of a submission that was given up, settleEvery is how often.
+	settleWait  = 5 * time.Second
+	settleEvery = 200 * time.Millisecond
 	// awayLimit is how long the gateway may be away before the wait for the answers ends.
 	awayLimit = time.Minute
 )
@@ -108,21 +112,56 @@ func Run(ctx context.Context, gw Gateway, cfg Config) (Result, error) {
 	return p.cancelled(context.WithoutCancel(ctx), context.Cause(watch))
 }
 
-// settle submits the job. After the end of ctx the submission may go on for a moment: a job that the gateway has taken can then be cancelled, and
-// does not run on without anybody who knows its id.
+// settle submits the job. After the end of ctx the submission may go on for a moment, and one that is then given up is looked for by its idempotency
+// key: a job that the gateway has taken can so be cancelled, and does not run on without anybody who knows its id.
 func settle(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
+	key := rand.Text() // a proxy that sends the request twice makes one job
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(submitWait, abort) })()
-	job, err := submit(sending, gw, cfg)
-	if err != nil && ctx.Err() != nil {
-		return job, fmt.Errorf("%w; whether the gateway has taken the job is not known, lark jobs list tells: %w", context.Cause(ctx), err)
+	job, err := submit(sending, gw, cfg, key)
+	if err == nil || ctx.Err() == nil {
+		return job, err
 	}
-	return job, err
+	job, made, lookup := taken(context.WithoutCancel(ctx), gw, key)
+	switch {
+	case lookup != nil:
+		return job, fmt.Errorf("%w; whether the gateway has taken the job is not known, lark jobs list tells: %w", context.Cause(ctx), lookup)
+	case !made:
+		return job, fmt.Errorf("%w; the gateway has not taken the job", context.Cause(ctx))
+	}
+	return job, nil
 }
 
-func submit(ctx context.Context, gw Gateway, cfg Config) (client.Job, error) {
-	opts := client.SubmitOptions{IdempotencyKey: rand.Text()} // a proxy that sends the request twice makes one job
+// taken finds out whether a submission that was given up has made a job. The gateway may still be handling it. It is asked twice before it is
+// believed that there is none, since it may not have begun.
+func taken(ctx context.Context, gw Gateway, key string) (client.Job, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for none := 0; none < 2; {
+		list, err := gw.List(ctx, client.ListOptions{IdempotencyKey: key})
+		problem, answered := client.AsProblem(err)
+		switch {
+		case err == nil && len(list.Jobs) > 0:
+			return list.Jobs[0], true, nil
+		case err == nil:
+			none++
+		case !answered || !problem.Retryable:
+			return client.Job{}, false, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return client.Job{}, false, errors.Join(context.Cause(ctx), err)
+		}
+	}
+	return client.Job{}, false, nil
+}
+
+func submit(ctx context.Context, gw Gateway, cfg Config, key string) (client.Job, error) {
+	opts := client.SubmitOptions{IdempotencyKey: key}
 	plan, spans, err := ParseWindows(cfg.Windows)
 	if err != nil {
 		return client.Job{}, err
@@ -248,11 +287,15 @@ func (p *printer) cancelled(ctx context.Context, cause error) (Result, error) {
 	defer cancel()
 	p.screen.erase()
 	if _, err := p.gw.Cancel(ctx, p.jobID); err != nil {
-		return Result{}, errors.Join(cause, err)
+		return Result{}, fmt.Errorf("%w; job %s may go on, lark jobs cancel ends it: %w", cause, p.jobID, err)
 	}
+	cancelled := Result{Job: client.Job{ID: p.jobID, State: client.StateCancelling}}
 	if err := p.gw.Watch(ctx, p.jobID, client.WatchOptions{}, func(client.Event) error { return nil }); err != nil {
-		return Result{}, errors.Join(cause, err)
+		return cancelled, errors.Join(cause, err)
 	}
 	result, err := p.finish(ctx)
+	if result.Job.ID == "" {
+		result = cancelled
+	}
 	return result, errors.Join(cause, err)
 }

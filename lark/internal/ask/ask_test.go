@@ -38,6 +38,10 @@ type script struct {
 	// submitting is called during a submission.
 	submitting func(ctx context.Context) error
 
+	// lists are what the gateway says of the job of an idempotency key, one after another.
+	lists []func() (client.JobList, error)
+
+	key       string
 	submitted client.Submission
 	upload    string
 	uploaded  string
@@ -45,8 +49,8 @@ type script struct {
 	watches   int
 }
 
-func (s *script) Submit(ctx context.Context, sub client.Submission, upload *client.Upload, _ client.SubmitOptions) (client.Job, error) {
-	s.submitted = sub
+func (s *script) Submit(ctx context.Context, sub client.Submission, upload *client.Upload, opts client.SubmitOptions) (client.Job, error) {
+	s.submitted, s.key = sub, opts.IdempotencyKey
 	if s.submitting != nil {
 		if err := s.submitting(ctx); err != nil {
 			return client.Job{}, err
@@ -96,6 +100,16 @@ func (s *script) Outcomes(context.Context, string) ([]client.Outcome, error) { r
 func (s *script) Cancel(context.Context, string) (client.Job, error) {
 	s.cancelled, s.state = true, client.StateCancelled
 	return client.Job{ID: "job-1", State: client.StateCancelling}, nil
+}
+
+func (s *script) List(ctx context.Context, opts client.ListOptions) (client.JobList, error) {
+	if opts.IdempotencyKey != s.key || len(s.lists) == 0 {
+		<-ctx.Done()
+		return client.JobList{}, ctx.Err()
+	}
+	list := s.lists[0]
+	s.lists = s.lists[1:]
+	return list()
 }
 
 func answer(window, question int, text string) client.Outcome {
@@ -355,6 +369,47 @@ func TestInterruptDuringTheSubmission(t *testing.T) {
 				if !answered {
 					require.ErrorContains(t, err, "lark jobs list")
 				}
+			})
+		})
+	}
+}
+
+// A submission that is given up is looked for by its key: what the gateway has taken is cancelled and named.
+func TestASubmissionThatIsGivenUpIsLookedFor(t *testing.T) {
+	t.Parallel()
+	errInterrupt := errors.New("interrupt")
+	none := func() (client.JobList, error) { return client.JobList{}, nil }
+	inFlight := func() (client.JobList, error) {
+		return client.JobList{}, &client.Problem{Status: 409, Code: "idempotency_key_in_flight", Retryable: true}
+	}
+	refused := func() (client.JobList, error) {
+		return client.JobList{}, &client.Problem{Status: 400, Code: "invalid_request"}
+	}
+	made := func() (client.JobList, error) { return client.JobList{Jobs: []client.Job{{ID: "job-1"}}}, nil }
+	for name, tc := range map[string]struct {
+		lists     []func() (client.JobList, error)
+		cancelled bool
+		says      string
+	}{
+		"a job":            {lists: []func() (client.JobList, error){made}, cancelled: true},
+		"a job a bit late": {lists: []func() (client.JobList, error){none, inFlight, inFlight, made}, cancelled: true},
+		"no job":           {lists: []func() (client.JobList, error){inFlight, none, none}, says: "the gateway has not taken the job"},
+		"an old gateway":   {lists: []func() (client.JobList, error){refused}, says: "is not known, lark jobs list tells"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, interrupt := context.WithCancelCause(t.Context())
+				s := &script{lists: tc.lists, windows: windows(1), hang: true, watched: make(chan struct{}), submitting: func(ctx context.Context) error {
+					interrupt(errInterrupt)
+					<-ctx.Done()
+					return ctx.Err()
+				}}
+				result, err := Run(ctx, s, Config{Track: "https://example.org/a.mp3", Questions: []string{"Key?"}, Out: io.Discard})
+				require.ErrorIs(t, err, errInterrupt)
+				require.Equal(t, tc.cancelled, s.cancelled)
+				require.Equal(t, tc.cancelled, result.Job.ID == "job-1")
+				require.ErrorContains(t, err, tc.says)
 			})
 		})
 	}

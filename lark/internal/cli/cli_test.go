@@ -7,10 +7,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -467,6 +472,44 @@ func TestInterruptedAskCancelsItsJob(t *testing.T) {
 	require.Len(t, lines, 1)
 	require.Equal(t, client.OutcomeCancelled, lines[0].State)
 	require.Equal(t, "cancelled", lines[0].Error.Code)
+	r.stop(t)
+}
+
+// TestInterruptBetweenSubmissionAndAnswer: the gateway has made the job, but its answer does not come before the interrupt.
+func TestInterruptBetweenSubmissionAndAnswer(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.env = append(w.env, "LARK_LLM_TEST_DELAY=10m")
+	r := w.up(t)
+	gateway, err := url.Parse(r.gateway)
+	require.NoError(t, err)
+	made := make(chan string, 1)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(gateway) },
+		ModifyResponse: func(resp *http.Response) error {
+			if resp.StatusCode == http.StatusAccepted && resp.Header.Get("Location") != "" { // a job was made
+				made <- path.Base(resp.Header.Get("Location"))
+				<-resp.Request.Context().Done()
+			}
+			return nil
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	})
+	defer proxy.Close()
+	errs := &output{}
+	cmd := exec.Command(executable, "ask", "--server", proxy.URL, w.track, "Key?")
+	cmd.Env, cmd.Stderr = w.env, errs
+	require.NoError(t, cmd.Start())
+	id := <-made
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 130, cmd.ProcessState.ExitCode(), errs.String())
+	require.Contains(t, errs.String(), "job "+id+" was cancelled")
+	gw, err := client.New(r.gateway, nil)
+	require.NoError(t, err)
+	job, err := gw.Get(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, client.StateCancelled, job.State)
 	r.stop(t)
 }
 
