@@ -63,6 +63,10 @@ func TestDamageIsFlagged(t *testing.T) {
 		"mp3 behind 20 KB of zeros":      {data: append(make([]byte, 20_000), mp3...), seconds: 3.08},
 		"mp3 behind a short tag":         {data: tagged(60_000, 100, mp3), seconds: 3.08},
 		"mp3 behind a tag of plain size": {data: plainTag(60_000, mp3), seconds: 3.08},
+		"mp3, tag claims sound":          {data: tagged(100, 9000, mp3), seconds: 3.08, codes: []WarningCode{StaleHeader}},
+		"mp3, tag claims a frame more":   {data: tagged(100, 400, mp3), seconds: 3.05},
+		"mp3 behind an ape tag":          {data: append(apeTag(20_000), mp3...), seconds: 3.08},
+		"mp3 between ape tags":           {data: slices.Concat(apeTag(50), mp3, apeTag(20_000)), seconds: 3.08},
 		"mp3 behind padding":             {data: tagged(10, 10, append(make([]byte, 20_000), mp3...)), seconds: 3.08},
 
 		"wav of 31 bits of size":     {data: patch(wav, 40, 0x7fffffff), seconds: 1},
@@ -76,6 +80,8 @@ func TestDamageIsFlagged(t *testing.T) {
 		"wav longer than told":       {data: patch(wav, 40, SampleRate), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav with a chunk behind":    {data: append(bytes.Clone(wav), "LIST\x04\x00\x00\x00abcd"...), seconds: 1},
 		"wav of two data chunks":     {data: append(bytes.Clone(wav), wav[36:]...), seconds: 2, codes: []WarningCode{StaleHeader}},
+		"wav behind a wav":           {data: slices.Concat(wav, buildWAV(wavSpec{tag: wavPCM, bits: 8, channels: 2, rate: 22050}, tone)), seconds: 3, codes: []WarningCode{StaleHeader, SampleRateChanged}},
+		"wav behind a wav, no sound": {data: slices.Concat(wav, []byte("RIFF\x04\x00\x00\x00WAVE")), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav of two formats":         {data: twoFormats(wav), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav of size 1":              {data: patch(wav, 40, 1), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav of odd size, a chunk":   {data: slices.Concat(patch(wav, 40, SampleRate*2-1)[:44+2*SampleRate-1], []byte("\x00LIST\xd0\x07\x00\x00"), make([]byte, 2000)), seconds: 1},
@@ -111,7 +117,7 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 		"ogg with a third zeroed":    {data: zeroed(ogg), seconds: 0.95, missing: 2.05, codes: []WarningCode{DamagedFrames}},
 		"ogg with a wrong byte":      {data: damage(ogg, len(ogg)/2), seconds: 1.97, codes: []WarningCode{DamagedFrames}},
 		"aac cut in a frame":         {data: aac[:len(aac)/2], seconds: 1.5, codes: []WarningCode{Truncated}},
-		"aac with a third zeroed":    {data: zeroed(aac), seconds: 2, codes: []WarningCode{DamagedFrames}},
+		"aac with a third zeroed":    {data: zeroed(aac), seconds: 2, missing: 1, codes: []WarningCode{DamagedFrames}},
 		"mp4 cut, index first":       {data: testdata(t, "tone-index-first.m4a")[:9000], seconds: 1.23, missing: 1.85, codes: []WarningCode{Truncated}},
 		"webm cut":                   {data: testdata(t, "tone.webm")[:12000], seconds: 1.57, missing: 1.49, codes: []WarningCode{Truncated}},
 		"mp3 of free bit rate":       {data: caseFile(t, "freeformat.mp3"), seconds: 1.02, codes: []WarningCode{Truncated}},
@@ -320,7 +326,51 @@ func TestChainedOpusIsSound(t *testing.T) {
 	require.NotEmpty(t, damageOf(info))
 }
 
+// Damage that ffmpeg passes over in silence, and files of which it reads the first part alone.
+func TestWhatFFmpegPassesOverIsTold(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t)
+	needFFmpeg(t, d)
+	made := func(t *testing.T, ext string) []byte {
+		t.Helper()
+		n := slices.IndexFunc(writers, func(w writer) bool { return w.ext == ext })
+		return makeFile(t, d.FFmpeg(), t.TempDir(), n).data
+	}
+	warnings := func(t *testing.T, data []byte) []Warning {
+		t.Helper()
+		_, info, err := decodeBytes(t, d, data)
+		require.NoError(t, err)
+		return damageOf(info)
+	}
+	for _, ext := range []string{"avi", "ts", "voc", "dts"} {
+		t.Run(ext, func(t *testing.T) {
+			t.Parallel()
+			whole := made(t, ext)
+			require.Empty(t, warnings(t, whole))
+			require.NotEmpty(t, warnings(t, zeroed(whole)))
+		})
+	}
+	for _, ext := range []string{"m4a", "tta", "flv", "wma", "aiff", "caf", "w64"} {
+		t.Run("joined "+ext, func(t *testing.T) {
+			t.Parallel()
+			one := made(t, ext)
+			require.Empty(t, warnings(t, one))
+			told := warnings(t, slices.Concat(one, one))
+			require.NotEmpty(t, told)
+			require.Equal(t, StaleHeader, told[0].Code)
+		})
+	}
+}
+
 // The helpers below make the odd files.
+
+// apeTag is a tag (APEv2) with a header, of a number of bytes beside it.
+func apeTag(size int) []byte {
+	b := binary.LittleEndian.AppendUint32([]byte("APETAGEX"), 2000)
+	b = binary.LittleEndian.AppendUint32(b, uint32(size))
+	b = append(b, 1, 0, 0, 0, 0, 0, 0, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0)
+	return append(b, bytes.Repeat([]byte{0xff, 0xd8, 0x42}, size/3+1)[:size]...)
+}
 
 // oggPage is a page with one packet.
 func oggPage(kind byte, serial, number uint32, position uint64, body []byte) []byte {

@@ -120,9 +120,13 @@ func (d *Decoder) Decode(ctx context.Context, open func() (io.ReadCloser, error)
 
 // tries decodes with the decoder of the format, and if that does not read the variant with ffmpeg.
 func (d *Decoder) tries(ctx context.Context, open func() (io.ReadCloser, error), out output) (Info, error) {
-	info, err := d.attempt(ctx, open, out, false)
+	info, err := d.attempt(ctx, open, out, try{})
+	var tag *soundInTagError
+	if errors.As(err, &tag) {
+		info, err = d.attempt(ctx, open, out, try{tag: tag})
+	}
 	if errors.Is(err, errUnsupported) && info.Samples == 0 {
-		info, err = d.attempt(ctx, open, out, true)
+		info, err = d.attempt(ctx, open, out, try{tag: tag, ffmpeg: true})
 	}
 	if err != nil {
 		return info, d.explain(ctx, err)
@@ -144,28 +148,40 @@ func (d *Decoder) explain(ctx context.Context, err error) error {
 	return err
 }
 
-func (d *Decoder) attempt(ctx context.Context, open func() (io.ReadCloser, error), out output, useFFmpeg bool) (Info, error) {
+// try is how one attempt differs from the first.
+type try struct {
+	ffmpeg bool             // rather than the decoder in Go
+	tag    *soundInTagError // the sound begins within this tag
+}
+
+func (d *Decoder) attempt(ctx context.Context, open func() (io.ReadCloser, error), out output, how try) (Info, error) {
 	file, err := open()
 	if err != nil {
 		return Info{}, fmt.Errorf("opening audio: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	in := &input{ctx: ctx, r: file, left: d.limits.FileBytes}
-	info, err := d.decode(ctx, bufio.NewReaderSize(in, peekBytes), out, useFFmpeg)
+	info, err := d.decode(ctx, bufio.NewReaderSize(in, peekBytes), out, how)
 	if in.err != nil {
 		err = in.err // the store's fault or the size, whatever the decoder made of it
 	}
 	return info, err
 }
 
-func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, useFFmpeg bool) (Info, error) {
+func (d *Decoder) decode(ctx context.Context, r *bufio.Reader, out output, how try) (Info, error) {
 	in := &file{Reader: r, faults: &Faults{}, ffmpeg: d.ffmpeg}
+	if how.tag != nil {
+		if _, err := io.CopyN(io.Discard, r, how.tag.at); err != nil {
+			return Info{}, fmt.Errorf("passing over a tag: %w", err)
+		}
+		in.faults.whole(StaleHeader, "%v", how.tag)
+	}
 	ft, err := sniff(in)
 	info := Info{Format: ft.name}
 	if err != nil {
 		return info, err
 	}
-	if useFFmpeg {
+	if how.ffmpeg {
 		ft.open = nil
 	}
 	src, err := openContained(ctx, ft, in)

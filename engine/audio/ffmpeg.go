@@ -175,6 +175,9 @@ func (p *ffmpegProcess) ended(seconds float64) error {
 		return p.failure()
 	}
 	told, known := p.log.duration()
+	if !known && p.faults.toldS > 0 {
+		told, known = p.faults.toldS, true
+	}
 	damaged := p.log.errors > linkErrors*p.faults.opusLinks || p.log.corrupt > 0 && !(p.format.lastCut && p.log.corrupt == 1)
 	short := known && !p.format.stream && told-seconds > 0.1+told/100
 	if short {

@@ -37,6 +37,8 @@ func (m *mp4Inspector) end() {}
 type adtsInspector struct {
 	f       *Faults
 	buf     []byte
+	frames  int
+	bytes   int // of the frames
 	rate    int // index of the sample rate, -1 before the first frame
 	seconds float64
 	skipped int
@@ -70,6 +72,7 @@ func (a *adtsInspector) end() {
 		rest = rest[a.step(rest):]
 	}
 	if a.skipped > adtsHeader {
+		a.lost()
 		a.f.add(DamagedFrames, a.seconds, "the last %d bytes, after %.1f s, are no frames of aac", a.skipped, a.seconds)
 	}
 }
@@ -88,6 +91,7 @@ func (a *adtsInspector) step(b []byte) int {
 		return 1
 	}
 	if a.skipped > 0 {
+		a.lost()
 		a.f.add(DamagedFrames, a.seconds, "%d bytes after %.1f s are no frames of aac and were left out", a.skipped, a.seconds)
 		a.skipped = 0
 	}
@@ -95,6 +99,15 @@ func (a *adtsInspector) step(b []byte) int {
 		a.f.add(SampleRateChanged, a.seconds, "the sample rate changes from %d to %d Hz at %.1f s", aacRates[a.rate], aacRates[rate], a.seconds)
 	}
 	a.rate = rate
+	a.frames++
+	a.bytes += size
 	a.seconds += 1024 * float64(b[6]&3+1) / float64(aacRates[rate])
 	return min(size, len(b))
+}
+
+// lost counts what the bytes that were passed over held, by the mean size of the frames so far.
+func (a *adtsInspector) lost() {
+	if a.frames > 0 {
+		a.f.MissingS += float64(a.skipped) / float64(a.bytes) * a.seconds
+	}
 }

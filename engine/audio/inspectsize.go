@@ -99,3 +99,35 @@ func w64Size(head []byte) int64 {
 	}
 	return 0
 }
+
+// aviInspector reads the length of the sound from the header of an AVI file, which ffmpeg estimates where the index is damaged.
+type aviInspector struct {
+	f    *Faults
+	head []byte
+}
+
+func newAVIInspector(f *Faults) inspector { return &aviInspector{f: f} }
+
+func (a *aviInspector) Write(b []byte) (int, error) {
+	a.head = append(a.head, b[:min(len(b), 4*sizeHead-len(a.head))]...)
+	return len(b), nil
+}
+
+// end looks for the header of a stream of sound (AVISTREAMHEADER): its length counts units of scale/rate seconds.
+func (a *aviInspector) end() {
+	const scale, rate, length, size = 28, 32, 40, 56 // bytes from the chunk's name
+	for head := a.head; ; {
+		at := bytes.Index(head, []byte("strh"))
+		if at < 0 || len(head) < at+8+size {
+			return
+		}
+		head = head[at:]
+		if hasMagic(head, 8, "auds") {
+			perSecond := binary.LittleEndian.Uint32(head[rate:])
+			units := float64(binary.LittleEndian.Uint32(head[length:])) * float64(binary.LittleEndian.Uint32(head[scale:]))
+			a.f.toldS = units / float64(max(1, perSecond))
+			return
+		}
+		head = head[8:]
+	}
+}

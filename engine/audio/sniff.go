@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -27,12 +26,8 @@ type format struct {
 // peekBytes is how far the beginning of a file is looked at; the reader's buffer must hold it.
 const peekBytes = 16 << 10
 
-const (
-	// maxTags bounds how many ID3 tags are skipped before the audio.
-	maxTags = 8
-	// maxJunk bounds the bytes that may stand between a tag, or the start, and the first frame.
-	maxJunk = 32 << 20
-)
+// maxJunk bounds the bytes that may stand between a tag, or the start, and the first frame.
+const maxJunk = 32 << 20
 
 var (
 	mpegInGo  = format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}
@@ -40,7 +35,7 @@ var (
 	flacInGo  = format{name: "flac", demuxer: "flac", open: openFLAC}
 	wavInGo   = format{name: "wav", demuxer: "wav", open: openWAV}
 	adtsByApp = format{name: "aac", demuxer: "aac", stream: true, inspect: newADTSInspector}
-	mp4ByApp  = format{name: "mp4", demuxer: "mov", inspect: newMP4Inspector}
+	mp4ByApp  = format{name: "mp4", demuxer: "mov", inspect: inspectAll(newMP4Inspector, inspectAgain(""))}
 )
 
 var magics = []struct {
@@ -52,7 +47,7 @@ var magics = []struct {
 	{0, "RF64", format{name: "rf64", demuxer: "wav"}},
 	{0, "BW64", format{name: "bw64", demuxer: "wav"}},
 	{0, "RIFX", format{name: "rifx", demuxer: "wav"}},
-	{0, "riff\x2e\x91\xcf\x11", format{name: "w64", demuxer: "w64", inspect: inspectSize(w64Size)}},
+	{0, "riff\x2e\x91\xcf\x11", format{name: "w64", demuxer: "w64", inspect: inspectAll(inspectSize(w64Size), inspectAgain(""))}},
 	{0, "OggS", format{name: "ogg", demuxer: "ogg", inspect: newOggInspector}},
 	{4, "ftyp", mp4ByApp},
 	{4, "moov", mp4ByApp}, // QuickTime before it had a ftyp
@@ -61,22 +56,22 @@ var magics = []struct {
 	{4, "free", mp4ByApp},
 	{4, "skip", mp4ByApp},
 	{0, "\x1a\x45\xdf\xa3", format{name: "matroska", demuxer: "matroska"}},
-	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf", inspect: inspectSize(asfSize)}},
-	{0, "caff", format{name: "caf", demuxer: "caf", lastCut: true, inspect: inspectSize(cafSize)}},
+	{0, "\x30\x26\xb2\x75\x8e\x66\xcf\x11", format{name: "asf", demuxer: "asf", inspect: inspectAll(inspectSize(asfSize), inspectAgain(""))}},
+	{0, "caff", format{name: "caf", demuxer: "caf", lastCut: true, inspect: inspectAll(inspectSize(cafSize), inspectAgain(""))}},
 	{0, ".snd", format{name: "au", demuxer: "au", inspect: inspectSize(auSize)}},
 	{0, "wvpk", format{name: "wavpack", demuxer: "wv"}},
 	{0, "MAC ", format{name: "ape", demuxer: "ape"}},
-	{0, "TTA1", format{name: "tta", demuxer: "tta"}},
+	{0, "TTA1", format{name: "tta", demuxer: "tta", inspect: inspectAgain("")}},
 	{0, "tBaK", format{name: "tak", demuxer: "tak"}},
 	{0, "MPCK", format{name: "mpc", demuxer: "mpc8"}},
 	{0, "MP+", format{name: "mpc", demuxer: "mpc"}},
 	{0, "DSD ", format{name: "dsf", demuxer: "dsf"}},
 	{0, "\x00\x00\x01\xba", format{name: "mpeg", demuxer: "mpeg", stream: true}},
-	{0, "FLV\x01", format{name: "flv", demuxer: "flv"}},
-	{0, "Creative Voice File", format{name: "voc", demuxer: "voc"}},
+	{0, "FLV\x01", format{name: "flv", demuxer: "flv", inspect: inspectAgain("")}},
+	{0, "Creative Voice File", format{name: "voc", demuxer: "voc", inspect: inspectChain("voc", vocFirst, vocBlock)}},
 	{0, ".RMF", format{name: "realmedia", demuxer: "rm"}},
 	{0, "#!AMR", format{name: "amr", demuxer: "amr", stream: true}},
-	{0, "\x7f\xfe\x80\x01", format{name: "dts", demuxer: "dts", stream: true}},
+	{0, "\x7f\xfe\x80\x01", format{name: "dts", demuxer: "dts", stream: true, inspect: inspectChain("dts", nil, dtsFrame)}},
 	{0, "\x1f\xff\xe8\x00", format{name: "dts", demuxer: "dts", stream: true}},
 	{0, "\xfe\x7f\x01\x80", format{name: "dts", demuxer: "dts", stream: true}},
 	{0, "\xff\x1f\x00\xe8", format{name: "dts", demuxer: "dts", stream: true}},
@@ -89,7 +84,7 @@ const unknownName = "unknown"
 
 // sniff tells the format and leaves the reader at the first byte of the audio, past any ID3 tags.
 func sniff(in *file) (format, error) {
-	tagged, err := skipID3(in.Reader)
+	tagged, err := skipTags(in.Reader)
 	if err != nil {
 		return format{}, err
 	}
@@ -146,13 +141,13 @@ func known(head []byte) (format, bool) {
 	case hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "WAVE"):
 		return wavInGo, true
 	case hasMagic(head, 0, "RIFF") && hasMagic(head, 8, "AVI "):
-		return format{name: "avi", demuxer: "avi"}, true
+		return format{name: "avi", demuxer: "avi", inspect: newAVIInspector}, true
 	case hasMagic(head, 0, "FORM") && hasMagic(head, 8, "AIF"):
-		return format{name: "aiff", demuxer: "aiff", inspect: inspectSize(aiffSize)}, true
+		return format{name: "aiff", demuxer: "aiff", inspect: inspectAll(inspectSize(aiffSize), inspectAgain("COMM\x00\x00\x00\x12"))}, true
 	case isADTS(head):
 		return adtsByApp, true
 	case isMPEGTS(head):
-		return format{name: "mpegts", demuxer: "mpegts", stream: true}, true
+		return format{name: "mpegts", demuxer: "mpegts", stream: true, inspect: newTSInspector}, true
 	case hasMagic(head, 0, "\x0b\x77") && len(head) > 5 && head[5]>>3 > 10:
 		return format{name: "eac3", demuxer: "eac3", stream: true}, true
 	case hasMagic(head, 0, "\x0b\x77"):
@@ -237,41 +232,6 @@ func peek(r *bufio.Reader, n int) ([]byte, error) {
 		return nil, fmt.Errorf("reading the head of the file: %w", err)
 	}
 	return head, nil
-}
-
-// skipID3 skips ID3v2 tags (id3.org/id3v2.4.0-structure, section 3.1), which may hold megabytes of cover art, and tells whether there were any.
-func skipID3(r *bufio.Reader) (tagged bool, err error) {
-	for range maxTags {
-		head, err := peek(r, 10)
-		if err != nil {
-			return tagged, err
-		}
-		if len(head) < 10 || !hasMagic(head, 0, "ID3") {
-			return tagged, nil
-		}
-		tagged = true
-		size := tagSize(head)
-		if n, err := r.Discard(size); errors.Is(err, io.EOF) {
-			return tagged, undecodable("the tag is longer than the file: it claims %d bytes, %d are there", size, n)
-		} else if err != nil {
-			return tagged, fmt.Errorf("skipping an ID3 tag: %w", err)
-		}
-	}
-	return tagged, nil
-}
-
-// tagSize is the size of an ID3v2 tag by its header of ten bytes. Some writers do not leave out every eighth bit of it, as they should:
-// where such a bit is set, the size is taken as a plain number.
-func tagSize(head []byte) int {
-	size := int(head[6]&0x7f)<<21 | int(head[7]&0x7f)<<14 | int(head[8]&0x7f)<<7 | int(head[9]&0x7f)
-	if (head[6]|head[7]|head[8]|head[9])&0x80 != 0 {
-		size = int(binary.BigEndian.Uint32(head[6:]))
-	}
-	size += 10
-	if head[5]&0x10 != 0 {
-		size += 10 // a footer follows
-	}
-	return size
 }
 
 // isADTS reports two AAC frames in a row (ISO 13818-7, adts_frame).

@@ -73,6 +73,8 @@ type Faults struct {
 	count map[WarningCode]int
 	// MissingS is how many seconds of the track the file is known to lack.
 	MissingS float64
+	// toldS is the length in seconds that an inspector has read from the file's header; 0 if none has.
+	toldS float64
 	// opusLinks counts the streams that follow the first one of an Opus file.
 	opusLinks int
 }

@@ -56,10 +56,12 @@ func openWAV(_ context.Context, in *file) (*source, error) {
 // wavReader reads the data chunks of a WAVE file.
 type wavReader struct {
 	*file
+	src    *source
 	format *wavFormat
 	left   int64 // bytes of the data chunk in hand, negative if it goes on to the end of the file
 	raw    []byte
 	sized  bool // the header tells a length
+	joins  int  // files that were joined to the first
 	kept   int  // bytes of a frame at the beginning of raw that a data chunk has ended in
 	out    []float32
 }
@@ -143,29 +145,63 @@ func parseWAVFormat(b []byte, size uint32) (*wavFormat, error) {
 
 func (w *wavReader) source(size uint32) (*source, error) {
 	f := w.format
-	s := &source{rate: f.rate, channels: f.channels, next: w.next}
-	if err := s.check(); err != nil {
+	w.src = &source{next: w.next}
+	if err := w.begin(size); err != nil {
 		return nil, err
 	}
-	w.left = int64(size)
 	switch {
 	case size == 0 && w.empty():
 		return nil, &Error{Code: Empty, Err: errors.New("the wav file holds no samples")}
-	case sizeUnknown(size):
+	case w.left >= 0:
+		w.src.declared = int64(size) / int64(f.frameBytes())
+		w.sized = w.src.declared > 0
+	}
+	return w.src, nil
+}
+
+// begin takes the format in hand for a data chunk.
+func (w *wavReader) begin(size uint32) error {
+	f := w.format
+	w.src.rate, w.src.channels = f.rate, f.channels
+	if err := w.src.check(); err != nil {
+		return err
+	}
+	w.left, w.kept = int64(size), 0
+	if sizeUnknown(size) {
 		w.left = -1
-	default:
-		s.declared = int64(size) / int64(f.frameBytes())
-		w.sized = s.declared > 0
 	}
 	frames := min(blockFrames, blockValues/f.channels)
 	w.raw = make([]byte, frames*f.frameBytes())
 	w.out = make([]float32, frames*f.channels)
-	return s, nil
+	return nil
+}
+
+// joined begins the wav file that follows another in the same bytes, behind the 8 bytes of its first header.
+func (w *wavReader) joined() bool {
+	head, err := peek(w.Reader, 4)
+	if err != nil || !hasMagic(head, 0, "WAVE") || w.joins == maxParts {
+		return false
+	}
+	_, _ = w.Discard(4)
+	w.joins++
+	first := w.format
+	w.format = nil
+	size, err := w.findData()
+	if err == nil {
+		err = w.begin(size)
+	}
+	if err != nil {
+		w.format = first
+		w.faults.whole(StaleHeader, "another wav file follows the first in the same bytes and could not be read: %v", err)
+		return false
+	}
+	w.faults.whole(StaleHeader, "another wav file follows the first in the same bytes and was read")
+	return true
 }
 
 func (w *wavReader) next() ([]float32, error) {
-	size := w.format.frameBytes()
 	for {
+		size := w.format.frameBytes()
 		raw := w.raw[w.kept:]
 		if w.left >= 0 {
 			raw = raw[:min(int64(len(raw)), w.left)]
@@ -207,6 +243,8 @@ func (w *wavReader) more(part int) bool {
 			return false
 		case id == "data" && size > 0:
 			w.left = int64(size)
+			return true
+		case id == "RIFF" && w.joined():
 			return true
 		case !isChunkID([]byte(id)) && id != "\x00\x00\x00\x00":
 			w.faults.whole(StaleHeader, "bytes that are no chunk follow the samples of the wav file and were not read")
