@@ -80,6 +80,8 @@ func TestDamageIsFlagged(t *testing.T) {
 		"wav longer than told":       {data: patch(wav, 40, SampleRate), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav with a chunk behind":    {data: append(bytes.Clone(wav), "LIST\x04\x00\x00\x00abcd"...), seconds: 1},
 		"wav of two data chunks":     {data: append(bytes.Clone(wav), wav[36:]...), seconds: 2, codes: []WarningCode{StaleHeader}},
+		"wav, other format behind":   {data: slices.Concat(wav, patch(wav[12:36], 12, 8000)), seconds: 1, codes: []WarningCode{StaleHeader}},
+		"wav, same format behind":    {data: slices.Concat(wav, wav[12:36]), seconds: 1},
 		"wav behind a wav":           {data: slices.Concat(wav, buildWAV(wavSpec{tag: wavPCM, bits: 8, channels: 2, rate: 22050}, tone)), seconds: 3, codes: []WarningCode{StaleHeader, SampleRateChanged}},
 		"wav behind a wav, no sound": {data: slices.Concat(wav, []byte("RIFF\x04\x00\x00\x00WAVE")), seconds: 1, codes: []WarningCode{StaleHeader}},
 		"wav of two formats":         {data: twoFormats(wav), seconds: 1, codes: []WarningCode{StaleHeader}},

@@ -246,6 +246,8 @@ func (w *wavReader) more(part int) bool {
 			return true
 		case id == "RIFF" && w.joined():
 			return true
+		case id == "fmt " && w.readFormat(size) == nil: // notes a contradiction
+			continue
 		case !isChunkID([]byte(id)) && id != "\x00\x00\x00\x00":
 			w.faults.whole(StaleHeader, "bytes that are no chunk follow the samples of the wav file and were not read")
 			return false
