@@ -255,7 +255,9 @@ func (p *printer) plan(ctx context.Context) {
 	}
 	p.planned = true
 	p.screen.plan(job.Windows)
-	p.screen.warn(job.Warnings)
+	if !p.cfg.JSON { // there, each outcome has the warnings of its track
+		p.screen.warn(job.Warnings)
+	}
 }
 
 // finish prints what the stream has not told.

@@ -88,6 +88,7 @@ func (s *script) Watch(ctx context.Context, _ string, opts client.WatchOptions, 
 func (s *script) Get(context.Context, string) (client.Job, error) {
 	job := client.Job{ID: "job-1", State: s.state, Windows: s.windows, Counts: client.Counts{Windows: len(s.windows)}}
 	for _, o := range s.outcomes {
+		job.Warnings = o.Track.Warnings
 		if o.State == client.OutcomeAnswered {
 			job.Counts.Answered++
 		}
@@ -183,6 +184,9 @@ func TestFaultsOfTheTrackAreToldOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out, `"warnings":["truncated"]`)
 	require.Contains(t, out, `"code":"truncated","at_s":50`)
+	for line := range strings.Lines(out) {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
 }
 
 func tagged(window int) client.Outcome {
