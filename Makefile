@@ -182,6 +182,10 @@ images: ## build the images with SBOM and provenance attached (needs docker buil
 	@for d in gateway services/{chunker,encoder,projector,llm}-svc; do \
 		docker buildx build --sbom=true --provenance=mode=max --tag $(or $(IMAGES),larkstream/)$${d##*/}:$(VERSION) $(PUSH) --file $$d/Dockerfile . || exit 1; done
 
+.PHONY: pin-images
+pin-images: ## pin the images that others publish by digest, in the Dockerfiles and in compose (needs docker buildx and the registries)
+	@.ci/pin-images
+
 .PHONY: bench
 bench: deps-ffmpeg build ## measure the pipeline against a plain loop over the same engines (ARGS=...)
 	bin/lark bench pipeline $(ARGS)
