@@ -116,7 +116,7 @@ func TestAnInteractiveRecordDoesNotWaitBehindBulkRecordsOfItsKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAdmission(16, 16, nil)
-		catalogue := newPartition(topicPartition{"t.bulk.v1", 0}, &consumerStub{}, a.places(), &guard{dead: -1})
+		catalogue := newPartition(topicPartition{"t.bulk.v1", 0}, &consumerStub{}, a.places(), &guard{})
 		require.Equal(t, event.LaneBulk, catalogue.lane)
 		var queued []*task
 		for i := range 16 {

@@ -15,6 +15,8 @@ import (
 )
 
 const (
+	// maxGivenUp bounds mark.GivenUp. The offsets of earlier ones are committed, unless so many records kill one process.
+	maxGivenUp = 100
 	// A mark names a few offsets; what is larger is no mark.
 	maxMarkBytes = 1 << 20
 	markBackoff  = time.Second
@@ -34,6 +36,9 @@ type mark struct {
 	Suspects []int64 `json:"suspects,omitempty"`
 	// Alone is the suspect that is being tried.
 	Alone *int64 `json:"alone,omitempty"`
+	// GivenUp are the records that killed an instance while they were tried alone. They stay here until the partition is given back in good order:
+	// another record may kill the process before the offset of one that was given up is committed.
+	GivenUp []int64 `json:"given_up,omitempty"`
 }
 
 // guard finds the record of one partition that takes its process down. See docs/adr/0042.
@@ -46,15 +51,13 @@ type guard struct {
 	key   string
 	log   *slog.Logger
 
-	end    atomic.Int64  // of the partition when it was assigned: no earlier owner has had what lies behind
-	lost   atomic.Bool   // another instance may own the partition: nothing is stored any more
-	turn   chan struct{} // guards what follows; it may be held for as long as the store does not answer
-	mark   mark
-	stored string // the mark as it is in the store
-	opened bool
-	// careful is set after a death of the owner before; dead is the record to give up, or -1.
-	careful bool
-	dead    int64
+	end     atomic.Int64  // of the partition when it was assigned: no earlier owner has had what lies behind
+	lost    atomic.Bool   // another instance may own the partition: nothing is stored any more
+	turn    chan struct{} // guards what follows; it may be held for as long as the store does not answer
+	mark    mark
+	stored  string // the mark as it is in the store
+	opened  bool
+	careful bool // the owner before died
 }
 
 func newGuard(store *blob.Store, group string, tp topicPartition, log *slog.Logger) *guard {
@@ -63,7 +66,7 @@ func newGuard(store *blob.Store, group string, tp topicPartition, log *slog.Logg
 		log.Warn("the names of group and topic make no object key: a record that kills this stage will not be given up", "key", key)
 		store = nil
 	}
-	return &guard{store: store, key: key, log: log, dead: -1, turn: make(chan struct{}, 1)}
+	return &guard{store: store, key: key, log: log, turn: make(chan struct{}, 1)}
 }
 
 func (g *guard) lock() (unlock func()) {
@@ -120,14 +123,15 @@ func (g *guard) load(ctx context.Context) (mark, error) {
 
 // takeOver draws the conclusions from the mark that the owner before has left.
 func (g *guard) takeOver(before mark) {
-	g.mark = mark{Open: true, Suspects: before.Suspects}
+	g.mark = mark{Open: true, Suspects: before.Suspects, GivenUp: before.GivenUp}
 	g.careful = before.Open
 	if !before.Open {
 		return
 	}
 	if before.Alone != nil {
-		g.dead = *before.Alone
-		g.mark.Alone = before.Alone // until the record is given up
+		g.mark.GivenUp = append(g.mark.GivenUp, *before.Alone)
+		g.mark.GivenUp = g.mark.GivenUp[max(0, len(g.mark.GivenUp)-maxGivenUp):]
+		g.mark.Suspects = slices.DeleteFunc(g.mark.Suspects, func(o int64) bool { return o == *before.Alone })
 	}
 	for _, offset := range before.InHand {
 		if !slices.Contains(g.mark.Suspects, offset) {
@@ -138,10 +142,10 @@ func (g *guard) takeOver(before mark) {
 		"tried_alone", g.mark.Suspects, "given_up", before.Alone)
 }
 
-// crashed tells whether the record must be given up; alone, whether nothing else may run beside it.
+// crashed tells whether the record must be given up, as often as it comes; alone, whether nothing else may run beside it.
 func (g *guard) crashed(offset int64) bool {
 	defer g.lock()()
-	return g.dead == offset
+	return slices.Contains(g.mark.GivenUp, offset)
 }
 
 func (g *guard) alone(offset int64) bool {
@@ -175,21 +179,18 @@ func (g *guard) begin(ctx context.Context, offset int64) bool {
 	}
 }
 
-// finish notes that the process has survived the record, or has given it up. A suspect is cleared in the store at once, so that a later death
+// finish notes that the process has survived the record. A suspect is cleared in the store at once, so that a later death
 // is not laid to it; the rest is cleared with the next mark.
 func (g *guard) finish(ctx context.Context, offset int64) {
 	defer g.lock()()
 	is := func(o int64) bool { return o == offset }
 	g.mark.InHand = slices.DeleteFunc(g.mark.InHand, is)
-	if !slices.Contains(g.mark.Suspects, offset) && g.dead != offset {
+	if !slices.Contains(g.mark.Suspects, offset) {
 		return
 	}
 	g.mark.Suspects = slices.DeleteFunc(g.mark.Suspects, is)
 	if g.mark.Alone != nil && *g.mark.Alone == offset {
 		g.mark.Alone = nil
-	}
-	if g.dead == offset {
-		g.dead = -1
 	}
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()

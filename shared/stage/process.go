@@ -117,11 +117,7 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 	if t.part.guard.crashed(t.rec.Offset) {
 		p.breaker.report(ctx, probe, errCrashed)
 		release()
-		v := p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
-		if v.result != "" {
-			t.part.guard.finish(ctx, t.rec.Offset)
-		}
-		return v
+		return p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
 	}
 	outputs, err := p.guarded(handlerCtx, t)
 	p.breaker.report(ctx, probe, err)
