@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -27,6 +28,8 @@ type admitter struct {
 	unordered                       bool
 	keys                            keyQueues
 	work                            *sync.WaitGroup
+
+	moved atomic.Int64 // how often a record was begun or left, see watchAhead
 }
 
 // newAdmitter makes an admitter that hands admitted tasks to process, each on a goroutine that work counts.
@@ -101,11 +104,13 @@ func (a *admitter) acquire(t *task) bool {
 		return false
 	}
 	a.metrics.InFlight(p.hard, a.stage, p.lane, 1, t.cost)
+	a.moved.Add(1)
 	return true
 }
 
 // release gives back what acquire took, whether or not the record was finished.
 func (a *admitter) release(t *task) {
+	a.moved.Add(1)
 	a.metrics.InFlight(t.part.hard, a.stage, t.part.lane, -1, -t.cost)
 	a.bytes.release(t.part.lane, t.cost)
 	a.records.release(t.part.lane, 1)

@@ -23,7 +23,11 @@ func (r *Runner) watchAhead(ctx context.Context) {
 	}
 	held := make(map[string]bool)
 	var logged time.Time
+	var look lookAhead
 	for waitFor(ctx, aheadInterval) {
+		if !look.due(r.admit.moved.Load(), held) {
+			continue
+		}
 		unread, err := kafka.UnreadBy(ctx, r.client, "lark."+event.StageOf(r.cfg.Output), event.InLanes(r.cfg.Output)...)
 		if err != nil {
 			made := !errors.Is(err, kerr.UnknownTopicOrPartition) // the gateway makes the topics, which may start later
@@ -31,6 +35,7 @@ func (r *Runner) watchAhead(ctx context.Context) {
 				logged = time.Now()
 				r.log.Warn("asking what the next stage has not read; the stage goes on as it is", "error", err)
 			}
+			look = lookAhead{}
 			continue
 		}
 		for _, lane := range r.retries.lanes {
@@ -43,4 +48,25 @@ func (r *Runner) watchAhead(ctx context.Context) {
 			r.metrics.Held(ctx, r.cfg.Stage, lane, hold)
 		}
 	}
+}
+
+// lookAhead tells when the broker must be asked. An instance that has neither begun nor left a record since it last asked has written nothing
+// since, and an idle stage should leave the broker alone.
+type lookAhead struct {
+	asked bool
+	moved int64
+}
+
+// due is called before each look with the number of records begun and left so far, and what is held.
+func (l *lookAhead) due(moved int64, held map[string]bool) bool {
+	for _, lane := range held {
+		if lane {
+			return true // until the next stage has caught up
+		}
+	}
+	if l.asked && l.moved == moved {
+		return false
+	}
+	l.asked, l.moved = true, moved
+	return true
 }
