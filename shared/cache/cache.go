@@ -41,6 +41,8 @@ type Deps struct {
 	DType DType
 	// TTL of values in Redis; zero means DefaultTTL.
 	TTL time.Duration
+	// Hot stands for Redis where it is set: the simulator has no network of the machine's.
+	Hot Cache
 }
 
 // DefaultTTL is how long a value stays in Redis after it was last written there.
@@ -70,15 +72,18 @@ func Open(_ context.Context, redisURL config.Secret, store *blob.Store, deps Dep
 		return nil, errors.New("opening cache: an object store is needed")
 	}
 	truth := counted{Cache: NewBlob(store, deps.DType), tier: telemetry.TierBlob, metrics: deps.Metrics}
-	if redisURL == "" {
+	hot, err := deps.Hot, error(nil)
+	switch {
+	case hot != nil:
+	case redisURL == "":
 		return truth, nil
-	}
-	redis, err := NewRedis(redisURL, deps.TTL, deps.DType, deps)
-	if err != nil {
-		return nil, err
+	default:
+		if hot, err = NewRedis(redisURL, deps.TTL, deps.DType, deps); err != nil {
+			return nil, err
+		}
 	}
 	//nolint:contextcheck // the circuit changes its state in no one's call
-	return NewTiered(counted{Cache: redis, tier: telemetry.TierRedis, metrics: deps.Metrics}, truth, deps), nil
+	return NewTiered(counted{Cache: hot, tier: telemetry.TierRedis, metrics: deps.Metrics}, truth, deps), nil
 }
 
 // counted counts the look-ups and writes of one tier.

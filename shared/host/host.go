@@ -10,6 +10,7 @@ import (
 	"net"
 
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/service"
@@ -36,6 +37,8 @@ type Host struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Objects is the object store.
 	Objects *blob.Store
+	// Hot is the fast tier of the cache, in place of Redis.
+	Hot cache.Cache
 	// Wrap stands before the producer.
 	Wrap func(Producer) Producer
 	// Handler stands before the handler of a stage.

@@ -65,7 +65,7 @@ func Open(ctx context.Context, on host.Host, common service.Common, name string,
 		return nil, err
 	}
 	w.onClose(w.Blobs.Close)
-	if w.Cache, err = cache.Open(ctx, common.RedisURL, w.Blobs, cache.Deps{Log: tel.Log, Metrics: telemetry.NewCacheMetrics()}); err != nil {
+	if w.Cache, err = cache.Open(ctx, common.RedisURL, w.Blobs, cache.Deps{Log: tel.Log, Metrics: telemetry.NewCacheMetrics(), Hot: on.Hot}); err != nil {
 		return nil, err
 	}
 	w.onClose(w.Cache.Close)
