@@ -86,7 +86,7 @@ func (v *verdict) punctual(c *watcher) {
 	var asked, done time.Duration
 	v.w.history.each(accepted, func(e entry) {
 		if e.job == c.id && c.job.deadline > 0 {
-			asked = e.at + c.job.deadline
+			asked = e.at + c.job.deadline + max(c.job.skew, 0)
 		}
 	})
 	v.w.history.each(cancelled, func(e entry) {
@@ -123,7 +123,7 @@ func (v *verdict) explained(c *watcher, code string) bool {
 	case event.CodeCrashedStage:
 		return c.job.deadly || v.deaths() >= 3
 	case event.CodeInternal:
-		return any(failObject, loseObjectAck, objectsDown, downHandler)
+		return any(slowObject, failObject, loseObjectAck, objectsDown, objectsSlow, downHandler)
 	case event.CodeBlobUnreachable:
 		return any(evict)
 	case event.CodeAudioMissing:
@@ -132,8 +132,9 @@ func (v *verdict) explained(c *watcher, code string) bool {
 	return false // model_mismatch among them: an instance of each model runs
 }
 
+// deaths counts the processes that died. Whoever takes the partitions of one that hangs cannot know that it is not dead.
 func (v *verdict) deaths() int {
-	n := 0
+	n := v.w.faults.number(hang)
 	v.w.history.each(died, func(entry) { n++ })
 	return n
 }

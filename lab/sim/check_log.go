@@ -35,6 +35,9 @@ func (w *world) readLog() []logged {
 	ctx, cancel := context.WithCancel(context.Background())
 	var waits []func() error
 	for _, spec := range event.Topics() {
+		if !w.broker.Written(spec.Name) {
+			continue
+		}
 		caughtUp, wait := kafka.Tail(ctx, w.kafka("reader"), spec.Name, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
 			_, err := event.Decode(rec)
 			mu.Lock()
@@ -83,12 +86,17 @@ func (v *verdict) offsets() {
 	})
 	settled := v.settled(written)
 	spared := v.spared()
+	places := make(map[string][]logged)
+	for _, rec := range v.log {
+		place := fmt.Sprintf("%s/%d", rec.topic, rec.partition)
+		places[place] = append(places[place], rec)
+	}
 	high := make(map[string]int64)
 	v.w.history.each(committed, func(e entry) {
 		to, _ := strconv.ParseInt(e.detail, 10, 64) // written by Sprint
 		place := e.who + " " + e.id
-		for _, rec := range v.log {
-			if fmt.Sprintf("%s/%d", rec.topic, rec.partition) != e.id || rec.offset >= to || rec.offset < high[place] || !rec.readable || spared[rec.job] {
+		for _, rec := range places[e.id] {
+			if rec.offset >= to || rec.offset < high[place] || !rec.readable || spared[rec.job] {
 				continue
 			}
 			at, ok := settled[strings.TrimPrefix(e.who, "lark.")+" "+rec.id]
@@ -170,8 +178,16 @@ func (v *verdict) cancels() {
 	})
 	v.w.history.each(began, func(e entry) {
 		at, ok := known[e.job]
-		if ok && e.at > at+cancelReaches && !strings.HasPrefix(e.who, "gateway") {
+		if ok && e.at > at+cancelReaches && !v.hung(at, e.at) && !strings.HasPrefix(e.who, "gateway") {
 			v.breach("%s began work on %s at %s, though the cancel of its job was on the control topic since %s", e.who, e.id, e.at, at)
 		}
 	})
+}
+
+// hung tells whether a process hung, or had just gone on, at some time from from to to: it could not know what others knew.
+func (v *verdict) hung(from, to time.Duration) bool {
+	found := false
+	v.w.history.each(mended, func(e entry) { found = found || (e.id == hang && e.at+cancelReaches >= from && e.at <= to) })
+	v.w.history.each(struck, func(e entry) { found = found || (e.id == hang && e.at >= from && e.at <= to) })
+	return found
 }

@@ -52,10 +52,12 @@ func (c *watcher) follow(ctx context.Context) {
 	}
 	c.w.history.add(entry{who: c.job.name, what: accepted, id: c.id, job: c.id})
 	var cancelling sync.WaitGroup
+	asking, stop := context.WithCancel(ctx)
 	if c.job.cancelAt > 0 {
-		cancelling.Go(func() { c.cancel(ctx) })
+		cancelling.Go(func() { c.cancel(asking) })
 	}
 	c.err = c.wait(ctx)
+	stop()
 	cancelling.Wait()
 	c.w.history.add(entry{who: c.job.name, what: finished, id: c.id, job: c.id, detail: c.end.State})
 }
@@ -72,7 +74,7 @@ func (c *watcher) api() *client.Client {
 
 // submit uploads the track, again and again until the gateway takes it.
 func (c *watcher) submit(ctx context.Context) error {
-	sub := client.Submission{Questions: c.questions(), Plan: client.PlanExplicit, Spans: c.spans(), DeadlineS: c.job.deadline.Seconds()}
+	sub := client.Submission{Questions: c.questions(), Plan: client.PlanExplicit, Spans: c.spans(), DeadlineS: c.job.deadline.Seconds(), Options: c.options()}
 	for {
 		job, err := c.api().Submit(ctx, sub, &client.Upload{Name: "track.wav", Reader: bytes.NewReader(track(c.job.track))},
 			client.SubmitOptions{IdempotencyKey: c.job.name})
@@ -99,7 +101,7 @@ func (c *watcher) feed(ctx context.Context) error {
 	}
 	spec := event.JobSpec{
 		ID: event.DerivedJobID(strconv.FormatUint(c.w.seed, 10), c.job.name), Audio: event.AudioFile{SHA256: sha, Bytes: int64(len(data))},
-		Questions: c.questions(), Plan: event.PlanExplicit, Spans: c.spans(), Created: time.Now(),
+		Questions: c.questions(), Plan: event.PlanExplicit, Spans: c.spans(), Created: time.Now().Add(c.job.skew), Options: c.options(),
 	}
 	if c.job.deadline > 0 {
 		spec.Deadline = spec.Created.Add(c.job.deadline)
@@ -143,6 +145,13 @@ func (c *watcher) spoil(rec event.Record) event.Record {
 	return rec
 }
 
+func (c *watcher) options() (o event.Options) {
+	if c.job.bulk {
+		o.Lane = event.LaneBulk
+	}
+	return o
+}
+
 func (c *watcher) questions() []string {
 	return []string{"Which key?", "Which tempo?"}[:c.job.questions]
 }
@@ -177,8 +186,12 @@ func (c *watcher) cancel(ctx context.Context) {
 
 // wait follows the job's events to its end and reads its outcomes.
 func (c *watcher) wait(ctx context.Context) error {
+	patient := patience
+	if c.job.hostile != sound {
+		patient = 2 * faultsFor // perhaps nobody can tell which job it is
+	}
 	for {
-		err := c.api().Watch(ctx, c.id, client.WatchOptions{Patience: patience}, func(e client.Event) error {
+		err := c.api().Watch(ctx, c.id, client.WatchOptions{Patience: patient}, func(e client.Event) error {
 			c.told = append(c.told, e)
 			return nil
 		})
@@ -187,7 +200,7 @@ func (c *watcher) wait(ctx context.Context) error {
 		}
 		c.told = nil // the next watch begins at the start
 		if c.job.hostile != sound && time.Since(c.w.history.start) > 2*faultsFor {
-			return nil // nobody can tell which job it is
+			return nil
 		}
 		if p, ok := client.AsProblem(err); !rest(ctx, time.Second) || (ok && p.Status != 404 && !p.Retryable && p.Status < 500) {
 			return err
@@ -208,8 +221,20 @@ func (c *watcher) read(ctx context.Context) error {
 	}
 }
 
-// track makes a WAV file of noise: mono, 16 bits, 44.1 kHz, long enough for four windows.
+// tracks keeps what was made, for making it costs more than the rest of a job.
+var tracks sync.Map
+
+// track gives the bytes of a track; nobody may change them.
 func track(n int) []byte {
+	if data, ok := tracks.Load(n); ok {
+		return data.([]byte)
+	}
+	data, _ := tracks.LoadOrStore(n, newTrack(n))
+	return data.([]byte)
+}
+
+// newTrack makes a WAV file of noise: mono, 16 bits, 44.1 kHz, long enough for four windows.
+func newTrack(n int) []byte {
 	const rate = 44100
 	seconds := 5 * windowSeconds
 	samples := int(rate * seconds)

@@ -43,6 +43,7 @@ var (
 )
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	c.p.awake() // not within a transaction: the other gateway would wait for it, and by the machine's clock
 	if err := c.fault(); err != nil {
 		return nil, err
 	}
@@ -110,6 +111,7 @@ func (t transaction) Commit() error {
 	if err := t.Tx.Commit(); err != nil {
 		return err
 	}
+	p.awake()
 	switch {
 	case p.strike(killTx, what, n):
 		return errKilled

@@ -37,6 +37,7 @@ const (
 	stored    = "stored"    // an object is written
 	committed = "committed" // a group's offset
 	struck    = "fault"
+	mended    = "mended"
 	started   = "started" // a process
 	died      = "died"
 	stopped   = "stopped"

@@ -35,6 +35,7 @@ func (p *process) handler(stageName string, h stage.Handler) stage.Handler {
 			p.note(ended, name(rec), rec.Get(event.HeaderSubject), "error: "+err.Error())
 			return nil, err
 		}
+		p.awake()
 		out, err := h(context.WithValue(ctx, handling{}, time.Since(p.slot.w.history.start)), rec, msg)
 		if p.strike(killHandled, what, n) {
 			return nil, errKilled
@@ -50,6 +51,7 @@ type handling struct{}
 // before is what may happen before a record is handled.
 func (p *process) before(ctx context.Context, what string, n int, rec event.Record) error {
 	f := p.slot.w.faults
+	p.awake()
 	if p.dead.Load() {
 		return errKilled
 	}
@@ -128,6 +130,7 @@ func (q *faultyProducer) Publish(ctx context.Context, recs ...event.Record) erro
 		return errKilled
 	}
 	failed, err := q.write(ctx, recs)
+	q.p.awake()
 	if q.p.strike(killUnacked, what, n) {
 		return errKilled
 	}
@@ -228,9 +231,13 @@ func (p *process) object(ctx context.Context, op blob.Op, key string, do func() 
 	if f.strike(slowObject, what, n) {
 		wait = f.between(time.Second, 10*time.Second, slowObject, what, n)
 	}
+	if w.objectsSlow.Load() {
+		wait = f.between(3*time.Second, 30*time.Second, objectsSlow, what, n)
+	}
 	if !rest(ctx, wait) {
 		return context.Cause(ctx)
 	}
+	p.awake()
 	switch {
 	case p.dead.Load():
 		return errKilled
@@ -251,4 +258,33 @@ func (p *process) object(ctx context.Context, op blob.Op, key string, do func() 
 		return errInjected
 	}
 	return nil
+}
+
+// redisTimeout is how long the client of Redis waits for an answer.
+const redisTimeout = time.Second
+
+// redis stands before each operation on the fast tier of the cache.
+func (p *process) redis(ctx context.Context, op blob.Op, key string, do func() error) error {
+	f := p.slot.w.faults
+	what := "redis " + string(op) + " " + key + " " + p.slot.stage
+	n := f.attempt(what)
+	wait := f.lag(stepLag/10, what, n)
+	hung := p.slot.w.redisDown.Load() || f.strike(failRedis, what, n)
+	switch {
+	case hung:
+		wait = redisTimeout
+	case f.strike(slowRedis, what, n):
+		wait = f.between(redisTimeout/4, redisTimeout, slowRedis, what, n)
+	}
+	if !rest(ctx, wait) {
+		return context.Cause(ctx)
+	}
+	p.awake()
+	switch {
+	case p.dead.Load():
+		return errKilled
+	case hung:
+		return errInjected
+	}
+	return do()
 }

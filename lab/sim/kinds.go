@@ -25,6 +25,8 @@ const (
 	slowObject    = "object store slow"
 	failObject    = "object store fails"
 	loseObjectAck = "object written, writer told of an error"
+	slowRedis     = "Redis slow"
+	failRedis     = "Redis does not answer a request"
 	failTx        = "transaction refused"
 	loseTxAck     = "transaction committed, writer told of an error"
 )
@@ -33,7 +35,8 @@ const (
 func recordFaults() []string {
 	return []string{
 		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
-		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, slowObject, failObject, loseObjectAck, failTx, loseTxAck,
+		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, slowObject, failObject, loseObjectAck,
+		slowRedis, failRedis, failTx, loseTxAck,
 	}
 }
 
@@ -41,6 +44,7 @@ func recordFaults() []string {
 const (
 	killProcess  = "kill: at any moment"
 	restart      = "rolling restart"
+	hang         = "process hangs"
 	away         = "no instance of a stage for a while"
 	cutOff       = "connections to Kafka cut"
 	noLeader     = "partition without leader"
@@ -48,13 +52,19 @@ const (
 	noCommits    = "commits refused"
 	evict        = "stored data evicted"
 	objectsDown  = "object store down"
+	objectsSlow  = "object store slow for a while"
+	redisDown    = "Redis down"
+	redisLost    = "Redis loses everything"
 	databaseFull = "database: disk full"
 	databaseRead = "database: read-only"
 	databaseBusy = "database: busy"
 )
 
 func nemesisKinds() []string {
-	return []string{killProcess, restart, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, databaseFull, databaseRead, databaseBusy}
+	return []string{
+		killProcess, restart, hang, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, objectsSlow, redisDown, redisLost,
+		databaseFull, databaseRead, databaseBusy,
+	}
 }
 
 // Kinds are the names of all faults.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/blob"
@@ -36,6 +37,11 @@ func newNemeses(d dice) []nemesis {
 			})
 		}
 	}
+	for i := range out { // longer than a member of a group may be silent
+		if out[i].kind == hang {
+			out[i].lasts *= 2
+		}
+	}
 	for i := range out { // a stage that is away for minutes: deadlines and cancels must hold without it
 		if out[i].kind == away && d.hit(0.25, "long", i) {
 			out[i].lasts = 4 * time.Minute
@@ -54,7 +60,7 @@ func (w *world) harm(n nemesis) {
 	if mend := w.begin(n); mend != nil {
 		rest(context.Background(), n.lasts)
 		mend()
-		w.history.add(entry{who: "nemesis", what: "mended", id: n.kind, detail: n.stage})
+		w.history.add(entry{who: "nemesis", what: mended, id: n.kind, detail: n.stage})
 	}
 }
 
@@ -85,9 +91,23 @@ func (w *world) begin(n nemesis) (mend func()) {
 		}
 	case evict:
 		return w.evict(n)
+	case hang:
+		if p := one.process(); p != nil {
+			p.hang(n.lasts)
+			return func() {}
+		}
 	case objectsDown:
-		w.objectsDown.Store(true)
-		return func() { w.objectsDown.Store(false) }
+		return during(&w.objectsDown)
+	case objectsSlow:
+		return during(&w.objectsSlow)
+	case redisDown:
+		return during(&w.redisDown)
+	case redisLost:
+		for _, key := range w.stored() {
+			if w.redis != nil {
+				_ = w.redis.Delete(context.Background(), key) // memory: it cannot fail
+			}
+		}
 	case databaseFull, databaseRead, databaseBusy:
 		err := errors.New(n.kind)
 		w.databaseDown.Store(&err)
@@ -98,11 +118,17 @@ func (w *world) begin(n nemesis) (mend func()) {
 	return nil
 }
 
+// during is a state that lasts until mend.
+func during(state *atomic.Bool) (mend func()) {
+	state.Store(true)
+	return func() { state.Store(false) }
+}
+
 // broke is what may be wrong with the broker.
 func (w *world) broke(n nemesis) (mend func()) {
 	topics := []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers, event.TopicEvents, event.TopicControl}
 	topic := topics[n.pick%len(topics)]
-	partition := int32(n.pick % 8)
+	partition := int32(n.pick) % w.partitions
 	if topic == event.TopicControl {
 		partition = 0
 	}

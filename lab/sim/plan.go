@@ -21,8 +21,11 @@ type plan struct {
 	gateways  int
 	instances int // of each stage and model
 	models    int
-	jobs      []job
-	nemeses   []nemesis
+	// partitions of every topic that is divided. Few, so that records share one; the cost of a seed grows with them.
+	partitions int32
+	redis      bool // a fast tier before the object store
+	jobs       []job
+	nemeses    []nemesis
 }
 
 // job is what a client asks for.
@@ -32,13 +35,16 @@ type job struct {
 	track     int // jobs on one track share their windows
 	windows   int
 	questions int
+	bulk      bool // in the lane that nobody waits for
 	fed       bool // published straight to Kafka
-	twice     bool // a fed job that is fed again
-	model     int  // that must answer, from 1; 0 is any
-	deadline  time.Duration
-	cancelAt  time.Duration // after its acceptance; 0 for never
-	hostile   hostile
-	deadly    bool // the encoder dies of its windows, each time
+	// skew is by how much the clock of the machine that feeds the job is wrong.
+	skew     time.Duration
+	twice    bool // a fed job that is fed again
+	model    int  // that must answer, from 1; 0 is any
+	deadline time.Duration
+	cancelAt time.Duration // after its acceptance; 0 for never
+	hostile  hostile
+	deadly   bool // the encoder dies of its windows, each time
 }
 
 // hostile is what is wrong with a fed job's record.
@@ -51,7 +57,7 @@ const (
 )
 
 func newPlan(d dice) plan {
-	p := plan{gateways: 1, instances: 1, models: 1}
+	p := plan{gateways: 1, instances: 1, models: 1, partitions: 1 + int32(d.below(4, "partitions")), redis: d.hit(0.4, "redis")}
 	if d.hit(0.3, "gateways") {
 		p.gateways = 2
 	}
@@ -75,6 +81,7 @@ func newJob(d dice, i, models int) job {
 		questions: 1 + d.below(2, id, "questions"), fed: d.hit(0.3, id, "fed"),
 	}
 	j.windows = 1 + d.below(4, "windows of track", j.track)
+	j.bulk = d.hit(0.35, id, "bulk")
 	if d.hit(0.15, id, "deadline") {
 		j.deadline = d.between(500*time.Millisecond, 30*time.Second, id, "deadline after")
 	}
@@ -86,6 +93,9 @@ func newJob(d dice, i, models int) job {
 	}
 	if j.fed {
 		j.twice = d.hit(0.2, id, "twice")
+		if d.hit(0.3, id, "skewed") {
+			j.skew = d.between(-20*time.Minute, 20*time.Minute, id, "skew")
+		}
 		j.model = d.below(models+1, id, "model")
 		if d.hit(0.1, id, "hostile") {
 			j.hostile = []hostile{newer, broken}[d.below(2, id, "kind of hostile")]

@@ -13,12 +13,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/service"
 )
 
 // errKilled is what a killed process meets wherever it turns: it must not have an effect on anything any more.
 var errKilled = errors.New("the process is dead")
+
+// tooMany deaths are more than the faults of a seed explain.
+const tooMany = 150
 
 // slot is a place where a service runs: one process at a time, started again when it dies.
 type slot struct {
@@ -45,6 +49,7 @@ type process struct {
 	done   chan struct{} // closed when nothing of it runs any more
 	once   sync.Once
 	dead   atomic.Bool
+	wakes  atomic.Int64 // when it goes on if it hangs, from the start of the simulation
 	api    atomic.Pointer[http.Handler]
 
 	mu    sync.Mutex
@@ -143,6 +148,9 @@ func (s *slot) resume() {
 func (p *process) kill(why string) {
 	p.once.Do(func() {
 		p.note(died, why, "", "")
+		if p.slot.w.deaths.Add(1) == tooMany {
+			p.slot.w.giveUp()
+		}
 		p.dead.Store(true)
 		p.mu.Lock()
 		for c := range p.conns {
@@ -163,6 +171,16 @@ func (p *process) strike(kind, what string, attempt int) bool {
 	return true
 }
 
+// hang stops the process for d: nothing that comes in reaches it and nothing of it goes out, as when its machine stands still.
+func (p *process) hang(d time.Duration) {
+	p.wakes.Store(int64(time.Since(p.slot.w.history.start) + d))
+}
+
+// awake waits while the process hangs.
+func (p *process) awake() {
+	rest(context.Background(), time.Duration(p.wakes.Load())-time.Since(p.slot.w.history.start))
+}
+
 // note adds to the history, unless the process is dead.
 func (p *process) note(what, id, job, detail string) {
 	if !p.dead.Load() {
@@ -173,10 +191,14 @@ func (p *process) note(what, id, job, detail string) {
 // host is what the process runs on.
 func (p *process) host() host.Host {
 	w := p.slot.w
-	return host.Host{
+	on := host.Host{
 		Log: w.log.With(slog.String("process", p.name)), ClientID: p.name, Dial: p.dial, Objects: w.objects.Intercept(p.object), Random: p.random, NewID: w.newID,
 		Wrap: p.producer, Handler: p.handler, Database: p.database, Serve: p.serve,
 	}
+	if w.redis != nil {
+		on.Hot = cache.NewBlob(w.redis.Intercept(p.redis), cache.F16)
+	}
+	return on
 }
 
 func (p *process) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -193,7 +215,24 @@ func (p *process) dial(ctx context.Context, network, addr string) (net.Conn, err
 		return nil, errors.Join(errKilled, conn.Close())
 	}
 	p.conns[conn] = true
-	return conn, nil
+	return &line{conn, p}, nil
+}
+
+// line is a connection to Kafka, over which nothing goes while the process hangs.
+type line struct {
+	net.Conn
+	p *process
+}
+
+func (l *line) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	l.p.awake()
+	return n, err
+}
+
+func (l *line) Write(b []byte) (int, error) {
+	l.p.awake()
+	return l.Conn.Write(b)
 }
 
 // cut closes the connections that are open.
@@ -217,6 +256,9 @@ func (p *process) serve(ctx context.Context, cfg service.Common, log *slog.Logge
 
 // rest waits for d; false when ctx ends first.
 func rest(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

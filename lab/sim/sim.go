@@ -18,7 +18,6 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -82,11 +81,11 @@ func inBubble(seed uint64, s scratch, o Options) (Result, error) {
 	if o.Log != nil {
 		log = slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	}
-	w, err := newWorld(seed, s, log)
+	p := newPlan(dice(seed))
+	w, err := newWorld(seed, p, s, log)
 	if err != nil {
 		return Result{Seed: seed}, err
 	}
-	p := newPlan(dice(seed))
 	w.open(p)
 	clients := w.play(p)
 	settled := w.settle()
@@ -106,7 +105,7 @@ func inBubble(seed uint64, s scratch, o Options) (Result, error) {
 
 // play has the clients do their jobs among the faults, and waits for them.
 func (w *world) play(p plan) []*watcher {
-	ctx, cancel := context.WithTimeout(context.Background(), faultsFor+patience)
+	ctx, cancel := context.WithTimeout(w.life, faultsFor+patience)
 	defer cancel()
 	var all sync.WaitGroup
 	clients := make([]*watcher, len(p.jobs))
@@ -127,11 +126,10 @@ func (w *world) play(p plan) []*watcher {
 
 // settle waits until every stage has finished everything that is on its topics; false if that does not happen.
 func (w *world) settle() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(w.life, patience)
 	defer cancel()
 	for {
-		unread, err := w.unread(ctx)
-		if err == nil && unread == 0 {
+		if w.unread() == 0 {
 			return true
 		}
 		if !rest(ctx, 5*time.Second) {
@@ -141,21 +139,18 @@ func (w *world) settle() bool {
 }
 
 // unread counts what the groups have not committed.
-func (w *world) unread(ctx context.Context) (int64, error) {
-	topics := map[string][]string{
-		event.StageChunker: {event.TopicJobs}, event.StageEncoder: {event.TopicWindows}, event.StageProjector: {event.TopicEmbeddings},
-		event.StageLLM: {event.TopicPrompts}, event.StageRecorder: {event.TopicAnswers, event.TopicJobs},
-	}
+func (w *world) unread() int64 {
 	var total int64
-	for stage, names := range topics {
+	for stage, topics := range map[string][]string{
+		event.StageChunker: {event.TopicJobs}, event.StageEncoder: {event.TopicWindows}, event.StageProjector: {event.TopicEmbeddings},
+		event.StageLLM: {event.TopicPrompts}, event.StageRecorder: {event.TopicJobs, event.TopicAnswers},
+	} {
 		for _, delay := range event.RetryDelays() {
-			names = append(names, event.RetryTopic(stage, delay))
+			topics = append(topics, event.RetryTopic(stage, delay))
 		}
-		n, err := kafka.Unread(ctx, w.kafka("settle"), "lark."+stage, names...)
-		if err != nil {
-			return 0, err
+		for _, topic := range topics {
+			total += w.broker.Unread(event.Group(stage), event.InLanes(topic)...)
 		}
-		total += n
 	}
-	return total, nil
+	return total
 }

@@ -35,6 +35,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		at.Body = http.NoBody
 	}
 	t.slot.w.wait.Go(func() {
+		p.awake()
 		(*p.api.Load()).ServeHTTP(answer, at)
 		answer.WriteHeader(http.StatusOK)
 		_ = w.Close() // a pipe's close never fails

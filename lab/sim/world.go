@@ -39,18 +39,29 @@ type world struct {
 
 	broker  *simbroker.Broker
 	objects *blob.Store
+	redis   *blob.Store // what Redis holds; nil where there is none
 	slots   []*slot
 	// supervisors are the goroutines that keep the slots filled, wait everything else that runs beside them.
 	supervisors, wait sync.WaitGroup
 
-	objectsDown  atomic.Bool
+	partitions  int32
+	objectsDown atomic.Bool
+	objectsSlow atomic.Bool
+	redisDown   atomic.Bool
+	// life ends early where processes die without end: what is to be seen has been seen.
+	life         context.Context //nolint:containedctx // it is the world's
+	giveUp       context.CancelFunc
+	deaths       atomic.Int64
 	databaseDown atomic.Pointer[error]
 	ids          atomic.Int64
 	deadly       sync.Map // ids of jobs whose windows the encoder does not survive
 }
 
-func newWorld(seed uint64, s scratch, log *slog.Logger) (*world, error) {
-	w := &world{seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models}
+func newWorld(seed uint64, p plan, s scratch, log *slog.Logger) (*world, error) {
+	w := &world{
+		seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models, partitions: p.partitions,
+	}
+	w.life, w.giveUp = context.WithCancel(context.Background())
 	var err error
 	if w.dir, err = os.MkdirTemp(s.dir, "seed-"); err != nil {
 		return nil, fmt.Errorf("making a folder for a seed: %w", err)
@@ -61,7 +72,16 @@ func newWorld(seed uint64, s scratch, log *slog.Logger) (*world, error) {
 	if w.objects, err = blob.Open(context.Background(), "mem://"); err != nil {
 		return nil, err
 	}
-	return w, kafka.Provision(context.Background(), w.kafka("provision"), event.Topics())
+	if p.redis {
+		if w.redis, err = blob.Open(context.Background(), "mem://"); err != nil {
+			return nil, err
+		}
+	}
+	topics := event.Topics()
+	for i := range topics {
+		topics[i].Partitions = min(topics[i].Partitions, p.partitions)
+	}
+	return w, kafka.Provision(context.Background(), w.kafka("provision"), topics)
 }
 
 // kafka is the configuration of a client that no fault befalls.
@@ -77,7 +97,7 @@ func (w *world) newID() string {
 // common are the settings of every service.
 func (w *world) common(c *service.Common, model string) {
 	c.KafkaBrokers, c.ModelDir, c.LogLevel, c.StateFile = []string{w.broker.Addr()}, model, "error", ""
-	c.DrainTimeout = 10 * time.Second
+	c.DrainTimeout, c.KafkaPartitions = 10*time.Second, int(w.partitions)
 }
 
 // stages are the ways to run the services on a model, by the name of their stage.
@@ -157,11 +177,16 @@ func (w *world) of(stage string) []*slot {
 
 // close stops everything in good order and waits for it.
 func (w *world) close() error {
+	w.giveUp()
 	for _, s := range w.slots {
 		close(s.quit)
 	}
 	w.supervisors.Wait()
 	w.wait.Wait()
 	w.broker.Close()
-	return errors.Join(w.objects.Close(), os.RemoveAll(w.dir))
+	err := errors.Join(w.objects.Close(), os.RemoveAll(w.dir))
+	if w.redis != nil {
+		err = errors.Join(err, w.redis.Close())
+	}
+	return err
 }

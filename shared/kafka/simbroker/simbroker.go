@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/larkstream/larkstream/shared/kafka/internal/parked"
 )
@@ -39,7 +41,7 @@ type Commit struct {
 // the broker.
 func Start(onCommit func(Commit)) (*Broker, error) {
 	b := &Broker{onCommit: onCommit, keeper: parked.New()}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.ListenFn(b.listen))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.ListenFn(b.listen), kfake.MaxVersions(versions()))
 	if err != nil {
 		return nil, fmt.Errorf("starting broker: %w", err)
 	}
@@ -47,6 +49,14 @@ func Start(onCommit func(Commit)) (*Broker, error) {
 	b.keeper.Start(cluster)
 	cluster.ControlKey(int16(kmsg.OffsetCommit), b.commits)
 	return b, nil
+}
+
+// versions are those of a broker that asks its clients for no metrics of theirs.
+func versions() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.GetTelemetrySubscriptions), -1)
+	v.SetMaxKeyVersion(int16(kmsg.PushTelemetry), -1)
+	return v
 }
 
 func (b *Broker) listen(network, addr string) (net.Listener, error) {
@@ -111,6 +121,27 @@ func (b *Broker) LostAnswers(topic string, partition int32, n int) (end func()) 
 	return b.fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{partition}, Err: kerr.RequestTimedOut, Count: n,
 	})
+}
+
+// Unread counts the records of the topics that the group has not committed.
+func (b *Broker) Unread(group string, topics ...string) int64 {
+	info := b.cluster.GroupInfo(group)
+	var unread int64
+	for _, topic := range topics {
+		for _, p := range b.cluster.PartitionInfos(topic) {
+			from := p.LogStartOffset
+			if info != nil {
+				from = max(from, info.Commits[topic][p.Partition].Offset)
+			}
+			unread += max(0, p.HighWatermark-from)
+		}
+	}
+	return unread
+}
+
+// Written tells whether anything was ever written to the topic.
+func (b *Broker) Written(topic string) bool {
+	return slices.ContainsFunc(b.cluster.PartitionInfos(topic), func(p *kfake.PartitionInfo) bool { return p.HighWatermark > 0 })
 }
 
 func (b *Broker) fault(f kfake.Fault) (end func()) { return b.cluster.Fault(f).Remove }
