@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// mends is how long after the end of the faults the last of them is mended, but for a stage that is away.
-	mends = 25 * time.Second
+	// mends is how long after the end of the faults the last of them is mended, but for a stage that is away, or the object store.
+	mends = 50 * time.Second
 	// punctuality is how long a job may take to end when its end is due: the reaper's grace and rounds, and a gateway's restart.
 	punctuality = time.Minute
 )
@@ -81,7 +81,7 @@ func (v *verdict) job(c *watcher) {
 	v.punctual(c)
 }
 
-// punctual: a deadline or a cancel ends a job soon, whatever is down, once the job store can be written.
+// punctual: a deadline or a cancel ends a job soon, whatever is down, once there is a gateway that can write the job store.
 func (v *verdict) punctual(c *watcher) {
 	var asked, done time.Duration
 	v.w.history.each(accepted, func(e entry) {
@@ -99,7 +99,13 @@ func (v *verdict) punctual(c *watcher) {
 			done = e.at
 		}
 	})
-	if limit := max(asked, faultsFor+mends) + punctuality; asked > 0 && done > limit {
+	back := faultsFor + mends
+	v.w.history.each(mended, func(e entry) {
+		if e.id == away && e.detail == event.StageRecorder {
+			back = max(back, e.at)
+		}
+	})
+	if limit := max(asked, back) + punctuality; asked > 0 && done > limit {
 		v.breach("%s (%s): due to end at %s by its deadline or cancel, but ended at %s", c.job.name, c.id, asked, done)
 	}
 }
@@ -123,9 +129,9 @@ func (v *verdict) explained(c *watcher, code string) bool {
 	case event.CodeCrashedStage:
 		return c.job.deadly || v.deaths() >= 3
 	case event.CodeInternal:
-		return any(slowObject, failObject, loseObjectAck, objectsDown, objectsSlow, downHandler)
+		return any(slowObject, failObject, loseObjectAck, objectsSlow, lost)
 	case event.CodeBlobUnreachable:
-		return any(evict)
+		return any(evict) || v.plan.blind
 	case event.CodeAudioMissing:
 		return c.job.fed // until it is adopted only the age of its audio speaks for it, and this seed keeps audio for 10 s
 	}

@@ -123,6 +123,7 @@ func (c *watcher) feed(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = producer.Close(context.WithoutCancel(ctx)) }() // what was published is acknowledged
+	rec = rec.With(event.HeaderTime, spec.Created.UTC().Format(time.RFC3339Nano))
 	recs := []event.Record{c.spoil(rec)}
 	if c.job.twice {
 		recs = append(recs, recs[0])

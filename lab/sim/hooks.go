@@ -244,6 +244,9 @@ func (p *process) object(ctx context.Context, op blob.Op, key string, do func() 
 	case w.objectsDown.Load() || f.strike(failObject, what, n):
 		return errInjected
 	}
+	if w.blind && p.slot.stage == event.StageEncoder && strings.HasPrefix(key, blob.PrefixPCM) {
+		return blob.ErrNotFound
+	}
 	if err := do(); err != nil || op != blob.OpPut {
 		return err
 	}

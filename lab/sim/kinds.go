@@ -48,6 +48,7 @@ const (
 	away         = "no instance of a stage for a while"
 	cutOff       = "connections to Kafka cut"
 	noLeader     = "partition without leader"
+	lost         = "acknowledged records lost by the broker"
 	lostAnswers  = "broker writes and answers too late"
 	noCommits    = "commits refused"
 	evict        = "stored data evicted"
@@ -62,7 +63,7 @@ const (
 
 func nemesisKinds() []string {
 	return []string{
-		killProcess, restart, hang, away, cutOff, noLeader, lostAnswers, noCommits, evict, objectsDown, objectsSlow, redisDown, redisLost,
+		killProcess, restart, hang, away, cutOff, noLeader, lost, lostAnswers, noCommits, evict, objectsDown, objectsSlow, redisDown, redisLost,
 		databaseFull, databaseRead, databaseBusy,
 	}
 }

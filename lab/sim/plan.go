@@ -24,6 +24,7 @@ type plan struct {
 	// partitions of every topic that is divided. Few, so that records share one; the cost of a seed grows with them.
 	partitions int32
 	redis      bool // a fast tier before the object store
+	blind      bool // the encoder's object store is another one, in which no window ever arrives
 	jobs       []job
 	nemeses    []nemesis
 }
@@ -58,6 +59,7 @@ const (
 
 func newPlan(d dice) plan {
 	p := plan{gateways: 1, instances: 1, models: 1, partitions: 1 + int32(d.below(4, "partitions")), redis: d.hit(0.4, "redis")}
+	p.blind = d.hit(0.04, "blind")
 	if d.hit(0.3, "gateways") {
 		p.gateways = 2
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,8 @@ type world struct {
 
 	broker  *simbroker.Broker
 	objects *blob.Store
+	blind   bool        // see plan
+	fed     bool        // some jobs are
 	redis   *blob.Store // what Redis holds; nil where there is none
 	slots   []*slot
 	// supervisors are the goroutines that keep the slots filled, wait everything else that runs beside them.
@@ -59,7 +62,7 @@ type world struct {
 
 func newWorld(seed uint64, p plan, s scratch, log *slog.Logger) (*world, error) {
 	w := &world{
-		seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models, partitions: p.partitions,
+		seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models, partitions: p.partitions, blind: p.blind, fed: slices.ContainsFunc(p.jobs, func(j job) bool { return j.fed }),
 	}
 	w.life, w.giveUp = context.WithCancel(context.Background())
 	var err error

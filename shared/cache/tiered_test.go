@@ -53,6 +53,20 @@ func TestTieredSurvivesAFlush(t *testing.T) {
 	require.True(t, server.Exists("lark:"+key), "and is warm again")
 }
 
+func TestAHotTierMayStandForRedis(t *testing.T) {
+	t.Parallel()
+	d, store, hot := deps(), openStore(t, "mem://"), openStore(t, "mem://")
+	d.Hot = cache.NewBlob(hot, cache.F32)
+	c, err := cache.Open(t.Context(), "redis://127.0.0.1:1", store, d)
+	require.NoError(t, err)
+	require.NoError(t, c.Put(t.Context(), key, ramp(4, 4)))
+	for _, s := range []*blob.Store{store, hot} {
+		there, err := s.Exists(t.Context(), key)
+		require.NoError(t, err)
+		require.True(t, there)
+	}
+}
+
 func TestTieredWorksWithoutRedis(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]func(t *testing.T) string{

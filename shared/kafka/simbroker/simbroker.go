@@ -139,6 +139,13 @@ func (b *Broker) Unread(group string, topics ...string) int64 {
 	return unread
 }
 
+// Lose forgets all records of a topic.
+func (b *Broker) Lose(topic string) {
+	for _, p := range b.cluster.PartitionInfos(topic) {
+		_ = b.cluster.DeleteRecords(topic, p.Partition, p.HighWatermark) // what is there can be deleted
+	}
+}
+
 // Written tells whether anything was ever written to the topic.
 func (b *Broker) Written(topic string) bool {
 	return slices.ContainsFunc(b.cluster.PartitionInfos(topic), func(p *kfake.PartitionInfo) bool { return p.HighWatermark > 0 })
