@@ -116,8 +116,8 @@ test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries o
 	go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: chaos
-chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; KAFKA=real for Apache Kafka)
-	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_E2E_KAFKA=$(KAFKA) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
+chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; FOR=1h at most; KAFKA=real for Apache Kafka)
+	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_CHAOS_TIME=$(FOR) LARK_E2E_KAFKA=$(KAFKA) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
 
 .PHONY: bin/lark-sim
 bin/lark-sim: ## build lark with the simulator, see docs/reliability.md

@@ -20,7 +20,8 @@ import (
 const killPatience = 10 * time.Minute
 
 // TestKillsAtRandomMoments kills processes with kill -9, one after another, and asks of each job that all of its questions end once.
-// LARK_CHAOS_KILLS is how many kills; `make chaos` sets it. LARK_CHAOS_SEED repeats a run's choices, though not its moments.
+// LARK_CHAOS_KILLS is how many kills; `make chaos` sets it. LARK_CHAOS_TIME, such as 1h, begins no further job after so long. LARK_CHAOS_SEED repeats
+// a run's choices, though not its moments.
 func TestKillsAtRandomMoments(t *testing.T) {
 	kills, err := strconv.Atoi(os.Getenv("LARK_CHAOS_KILLS"))
 	if err != nil || kills < 1 {
@@ -37,7 +38,8 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	if os.Getenv("LARK_E2E_KAFKA") == "" {
 		victims = append(victims, up.Broker)
 	}
-	for done := 0; done < kills; {
+	begun, limit := time.Now(), killTime(t)
+	for done := 0; done < kills && (limit == 0 || time.Since(begun) < limit); {
 		s.ready(t)
 		job := s.many(t)
 		for range 1 + random.IntN(5) {
@@ -50,6 +52,18 @@ func TestKillsAtRandomMoments(t *testing.T) {
 		s.requireOneEach(t, job.ID)
 		t.Logf("%d of %d kills", done, kills)
 	}
+}
+
+// killTime is the time for all kills, 0 for as long as they take.
+func killTime(t *testing.T) time.Duration {
+	t.Helper()
+	text, set := os.LookupEnv("LARK_CHAOS_TIME")
+	if !set || text == "" {
+		return 0
+	}
+	limit, err := time.ParseDuration(text)
+	require.NoError(t, err, "LARK_CHAOS_TIME")
+	return limit
 }
 
 // killUnless kills the process of a stage if one runs at this moment: the one before may not have been replaced yet.
