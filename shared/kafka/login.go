@@ -96,12 +96,41 @@ func (s Security) Login() Mechanism {
 		return scram.Sha512(s.scram)
 	case mechanismOAuthBearer:
 		source := &tokens{settings: s}
-		return oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
+		return bearer{oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
 			token, err := source.token(ctx)
 			return oauth.Auth{Token: token}, err
-		})
+		})}
 	}
 	return nil
+}
+
+// errTokenRefused says that the broker does not take the token.
+var errTokenRefused = errors.New("the broker refuses the token")
+
+// bearer is the library's mechanism with an error that names the cause: a broker answers a token that it refuses with JSON (RFC 7628, section 3.2.2),
+// which the library calls unexpected data.
+type bearer struct{ sasl.Mechanism }
+
+// Authenticate begins a login.
+func (b bearer) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	session, first, err := b.Mechanism.Authenticate(ctx, host)
+	return bearerSession{session}, first, err
+}
+
+type bearerSession struct{ sasl.Session }
+
+// Challenge takes the broker's answer, which is empty where it takes the token.
+func (s bearerSession) Challenge(answer []byte) (done bool, response []byte, err error) {
+	if len(answer) == 0 {
+		return s.Session.Challenge(answer)
+	}
+	var refusal struct {
+		Status string `json:"status"`
+	}
+	if json.Unmarshal(answer, &refusal) != nil || refusal.Status == "" {
+		return false, nil, errTokenRefused
+	}
+	return false, nil, fmt.Errorf("%w: %.40q", errTokenRefused, refusal.Status)
 }
 
 func (s Security) scram(context.Context) (scram.Auth, error) {

@@ -118,6 +118,8 @@ func (s Security) Remedy(err error) string {
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		return "the broker refuses the login: check KAFKA_USERNAME and the password or token, and that the broker knows the user for " + s.Mechanism
+	case errors.Is(err, errTokenRefused):
+		return "check that the token of KAFKA_TOKEN_FILE or KAFKA_TOKEN_URL is made for this broker and has not run out, and that the clocks agree"
 	case errors.Is(err, kerr.UnsupportedSaslMechanism):
 		return "the broker does not offer " + s.Mechanism + ": set KAFKA_SASL_MECHANISM to one that it offers"
 	case errors.As(err, &authority):

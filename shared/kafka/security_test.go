@@ -19,6 +19,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,8 +173,8 @@ func TestSecurityFromTheEnvironment(t *testing.T) {
 	require.ErrorContains(t, err, "KAFKA_SASL_MECHANISM")
 }
 
-// bearer is the first message of an OAUTHBEARER login, see RFC 7628.
-func bearer(token string) string { return "n,,\x01auth=Bearer " + token + "\x01\x01" }
+// firstBearer is the first message of an OAUTHBEARER login, see RFC 7628.
+func firstBearer(token string) string { return "n,,\x01auth=Bearer " + token + "\x01\x01" }
 
 func firstMessage(t *testing.T, s kafka.Security) (string, error) {
 	t.Helper()
@@ -193,11 +194,37 @@ func TestTokenOfAFile(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
 		first, err := firstMessage(t, s)
 		require.NoError(t, err)
-		require.Equal(t, bearer(token), first)
+		require.Equal(t, firstBearer(token), first)
 	}
 	require.NoError(t, os.WriteFile(file, make([]byte, 1<<20), 0o600))
 	_, err = firstMessage(t, s)
 	require.ErrorContains(t, err, "over")
+}
+
+// TestARefusedTokenIsNamed: brokers answer a token that they refuse with JSON, and one that they take with nothing.
+func TestARefusedTokenIsNamed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("one"), 0o600))
+	s := kafka.Security{TLS: true, Mechanism: "OAUTHBEARER", TokenFile: file}
+	challenge := func(answer string) (bool, error) {
+		session, _, err := s.Login().Authenticate(t.Context(), "broker:9093")
+		require.NoError(t, err)
+		done, _, err := session.Challenge([]byte(answer))
+		return done, err
+	}
+	done, err := challenge("")
+	require.NoError(t, err)
+	require.True(t, done)
+	for answer, want := range map[string]string{
+		`{"status":"invalid_token"}`: `the broker refuses the token: "invalid_token"`, "no": "the broker refuses the token", "{}": "the broker refuses the token",
+	} {
+		_, err := challenge(answer)
+		require.EqualError(t, err, want)
+		require.Contains(t, s.Remedy(fmt.Errorf("reaching Kafka: %w", err)), "has not run out")
+	}
+	_, err = challenge(`{"status":"` + strings.Repeat("x", 1000) + `"}`)
+	require.Less(t, len(err.Error()), 100)
 }
 
 // TestTokenOfAServer: tokens are asked for with the client's id and secret, and used again while they live.
@@ -224,12 +251,12 @@ func TestTokenOfAServer(t *testing.T) {
 		require.NoError(t, err)
 		return string(first)
 	}
-	require.Equal(t, bearer("token-1"), first())
-	require.Equal(t, bearer("token-1"), first(), "used again")
+	require.Equal(t, firstBearer("token-1"), first())
+	require.Equal(t, firstBearer("token-1"), first(), "used again")
 	life = 1
 	login = s.Login()
-	require.Equal(t, bearer("token-2"), first())
-	require.Equal(t, bearer("token-3"), first(), "the last one is about to end")
+	require.Equal(t, firstBearer("token-2"), first())
+	require.Equal(t, firstBearer("token-3"), first(), "the last one is about to end")
 
 	s.Password = "wrong"
 	_, err := firstMessage(t, s)
