@@ -150,6 +150,10 @@ type Prompt struct {
 	MaxTokens  int      `yaml:"max_tokens"`           // of an answer, unless the job asks for fewer
 	// AudioS is the most audio that the model was made to hear in one prompt, in seconds. Absent: the encoder's span.
 	AudioS float64 `yaml:"audio_s,omitempty"`
+	// Turn stands between an answer and the next question of a conversation. Absent: the model takes no follow-up questions.
+	Turn string `yaml:"turn,omitempty"`
+	// System is the part of Prefix that a system text takes the place of. Absent: the model takes none.
+	System string `yaml:"system,omitempty"`
 	// Placeholder is the token that stands for a frame where others write the prompt in ids.
 	Placeholder string `yaml:"placeholder,omitempty"`
 }
@@ -215,6 +219,9 @@ func (m *Manifest) digest() string {
 	fmt.Fprintf(hash, "prompt %q %q %q %q %q\n", p.Revision, p.Prefix, p.Suffix, p.Question, p.Stop)
 	if m.Projector.Kind != "" {
 		fmt.Fprintf(hash, "projector %s\n", m.Projector.Kind)
+	}
+	if p.Turn != "" {
+		fmt.Fprintf(hash, "turn %q\n", p.Turn)
 	}
 	if s := m.LLM.Sampling; s != (Sampling{}) {
 		fmt.Fprintf(hash, "sampling %v %v %v %v\n", s.Temperature, s.TopK, s.TopP, s.RepetitionPenalty)
@@ -283,6 +290,7 @@ func (m *Manifest) checkLLM(check func(bool, string, ...any)) {
 	check(strings.Count(p.Question, Question) == 1, "prompt.question must hold %s once", Question)
 	check(p.Whitespace == "" || p.Whitespace == Trained || p.Whitespace == Verbatim,
 		"prompt.whitespace %q must be %s or %s", p.Whitespace, Trained, Verbatim)
+	check(p.System == "" || strings.Count(p.Prefix, p.System) == 1, "prompt.system must stand in prompt.prefix once")
 	check(len(p.Stop) > 0 && !slices.Contains(p.Stop, ""), "prompt.stop is missing or holds an empty text")
 	check(within(p.MaxTokens, l.Context), "prompt.max_tokens %d must be between 1 and the context of %d", p.MaxTokens, l.Context)
 }

@@ -108,6 +108,58 @@ type Options struct {
 	Lane           string `json:"lane,omitempty" doc:"bulk = work that nobody waits for, such as a catalogue: it is done while interactive jobs leave the stages free, and always with a small share; left out = interactive" enum:"interactive,bulk"`
 	// Combine asks for one answer more for each question where a track has several windows.
 	Combine bool `json:"combine,omitempty" doc:"One more outcome for each question, of the whole track: facts are combined by rule, descriptions by the model, which reads the windows' answers. combined tells from which windows it comes. A track of one window has none"`
+	// History is nil for questions without one: a pointer, so that options can be compared with none.
+	History *[]Turn `json:"history,omitempty" doc:"What was said before the questions, which follow it: the user's turns and the assistant's by turns, and in front of them a system text if wanted. Models without a form for conversations refuse it (history_unsupported)"`
+}
+
+// Turn is what was said in a conversation.
+type Turn struct {
+	Role string `json:"role" doc:"system = takes the place of the model's own system text, only as the first turn" enum:"system,user,assistant"`
+	Text string `json:"text"`
+}
+
+// Roles of turns.
+const (
+	RoleSystem    = "system"
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+)
+
+// Bounds of a history: its turns, and the bytes of all its texts.
+const (
+	MaxTurns        = 64
+	MaxHistoryBytes = 32 << 10
+)
+
+// checkHistory refuses turns that do not alternate from the user's to the assistant's, and what is over the bounds.
+func checkHistory(turns []Turn) error {
+	refuse := func(format string, args ...any) error {
+		return &OptionError{Code: "history_invalid", Option: "history", Detail: fmt.Sprintf(format, args...)}
+	}
+	if len(turns) > MaxTurns {
+		return refuse("has %d turns, at most %d", len(turns), MaxTurns)
+	}
+	bytes := 0
+	for _, t := range turns {
+		if bytes += len(t.Text); t.Text == "" {
+			return refuse("has a turn without text")
+		}
+	}
+	if bytes > MaxHistoryBytes {
+		return refuse("has %d bytes of text, at most %d", bytes, MaxHistoryBytes)
+	}
+	if len(turns) > 0 && turns[0].Role == RoleSystem {
+		turns = turns[1:]
+	}
+	for i, t := range turns {
+		if want := []string{RoleUser, RoleAssistant}[i%2]; t.Role != want {
+			return refuse("has a turn of %.20q where one of the %s is expected: they alternate, the user's first", t.Role, want)
+		}
+	}
+	if len(turns)%2 == 1 {
+		return refuse("ends with the user's turn: the questions are what the user says next")
+	}
+	return nil
 }
 
 // OptionError says why an option's value cannot be used.
@@ -129,6 +181,9 @@ func (o Options) Validate() error {
 	if o.Lane != "" && !slices.Contains(Lanes(), o.Lane) {
 		return &OptionError{Code: "lane_unknown", Option: "lane", Detail: fmt.Sprintf("%.40q is not known; it is %s or %s", o.Lane, LaneInteractive, LaneBulk)}
 	}
+	if o.History != nil {
+		return checkHistory(*o.History)
+	}
 	return nil
 }
 
@@ -137,6 +192,12 @@ func optionsOf(m interface{ GetResponseSchema() string }) Options {
 	o := Options{ResponseSchema: m.GetResponseSchema()}
 	if job, ok := m.(*eventpb.Job); ok {
 		o.Strict, o.Combine = job.GetStrict(), job.GetCombine()
+	}
+	if said, ok := m.(interface{ GetHistory() []*eventpb.Turn }); ok && len(said.GetHistory()) > 0 {
+		o.History = new([]Turn)
+		for _, t := range said.GetHistory() {
+			*o.History = append(*o.History, Turn{Role: t.GetRole(), Text: t.GetText()})
+		}
 	}
 	if routed, ok := m.(interface{ GetLane() string }); ok {
 		o.Lane = routed.GetLane()
@@ -160,6 +221,11 @@ func NewJob(s JobSpec) *eventpb.Job {
 	}
 	for i, text := range s.Questions {
 		m.Questions = append(m.Questions, &eventpb.Question{Index: uint32(i), Text: text})
+	}
+	if s.History != nil {
+		for _, t := range *s.History {
+			m.History = append(m.History, &eventpb.Turn{Role: t.Role, Text: t.Text})
+		}
 	}
 	for _, span := range s.Spans {
 		m.Spans = append(m.Spans, &eventpb.Span{StartS: span.StartS, EndS: span.EndS})
@@ -212,7 +278,7 @@ func planName(p eventpb.PlanMode) string {
 func NewTask(job *eventpb.Job, track *eventpb.Track, window *eventpb.Window) *eventpb.Task {
 	return &eventpb.Task{
 		JobId: job.GetJobId(), Track: track, Window: window, Questions: job.GetQuestions(), Decode: job.GetDecode(),
-		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(), Lane: job.GetLane(),
+		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(), Lane: job.GetLane(), History: job.GetHistory(),
 		CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
 	}
 }

@@ -1,7 +1,9 @@
 package event_test
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ func spec() event.JobSpec {
 		ModelDigest: "d1", Created: time.UnixMilli(1_790_000_000_000).UTC(), Deadline: time.UnixMilli(1_790_000_060_000).UTC(),
 	}
 	s.Options = event.Options{ResponseSchema: event.SchemaTags, Strict: true, Lane: event.LaneBulk, Combine: true}
+	s.History = &[]event.Turn{{Role: event.RoleSystem, Text: "Be short."}, {Role: event.RoleUser, Text: "Metre?"}, {Role: event.RoleAssistant, Text: "4/4."}}
 	return s
 }
 
@@ -92,4 +95,29 @@ func TestOptionsAreWellFormed(t *testing.T) {
 	require.ErrorAs(t, event.Options{ResponseSchema: "poem"}.Validate(), &fault)
 	require.Equal(t, "response_schema_unknown", fault.Code)
 	require.EqualError(t, fault, `response_schema "poem" is not known; it is tags or empty`)
+}
+
+func TestHistoriesThatAreNoConversationsAreRefused(t *testing.T) {
+	t.Parallel()
+	user, assistant, system := event.Turn{Role: "user", Text: "a"}, event.Turn{Role: "assistant", Text: "b"}, event.Turn{Role: "system", Text: "c"}
+	check := func(turns ...event.Turn) error {
+		s := spec()
+		s.History = &turns
+		return event.Validate(event.NewJob(s))
+	}
+	require.NoError(t, check())
+	require.NoError(t, check(system))
+	require.NoError(t, check(system, user, assistant, user, assistant))
+	for want, turns := range map[string][]event.Turn{
+		"ends with the user's turn":                      {user},
+		"of \"assistant\" where one of the user":         {assistant, user},
+		"of \"user\" where one of the assistant":         {user, user},
+		"of \"system\" where one of the user":            {user, assistant, system, user},
+		"of \"robot\" where one of the user":             {{Role: "robot", Text: "x"}, assistant},
+		"a turn without text":                            {user, {Role: "assistant"}},
+		fmt.Sprintf("at most %d", event.MaxTurns):        slices.Repeat([]event.Turn{user, assistant}, event.MaxTurns),
+		fmt.Sprintf("at most %d", event.MaxHistoryBytes): {{Role: "user", Text: strings.Repeat("x", event.MaxHistoryBytes)}, assistant},
+	} {
+		require.ErrorContains(t, check(turns...), want)
+	}
 }

@@ -34,7 +34,9 @@ const (
 	CodeModelMismatch = "model_mismatch"
 	CodePromptTooLong = "prompt_too_long"
 	CodeEngineError   = "engine_error"
-	CodeTimeout       = "timeout" // a stage took too long for each attempt
+	// CodeHistoryUnsupported: the job has a history or a system text, for which the model has no form.
+	CodeHistoryUnsupported = "history_unsupported"
+	CodeTimeout            = "timeout" // a stage took too long for each attempt
 	// CodeSchema: the model's answer did not have the requested form, nor did its second answer.
 	CodeSchema    = "schema"
 	CodeCancelled = "cancelled"

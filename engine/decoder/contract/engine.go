@@ -16,10 +16,44 @@ var ErrPromptTooLong = errors.New("prompt too long")
 // ErrClosed says that the engine was closed while the request waited or ran.
 var ErrClosed = errors.New("engine closed")
 
+// Errors of conversations that the bundle's prompt has no form for.
+var (
+	ErrNoTurns  = errors.New("the model was not made for follow-up questions: its bundle has no prompt.turn")
+	ErrNoSystem = errors.New("the model was not made for system texts: its bundle has no prompt.system")
+)
+
 // Question is one question on a window; Index is its place in the job.
 type Question struct {
 	Index int
 	Text  string
+	// History are the turns before the question, about the same window: the user's and the model's by turns.
+	History []Turn
+}
+
+// Turn is what was said in a conversation.
+type Turn struct {
+	// Role is RoleUser or RoleAssistant.
+	Role string
+	Text string
+}
+
+// Values of Turn.Role.
+const (
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+)
+
+// CheckHistory refuses turns that do not begin with the user's, alternate and end with the model's.
+func CheckHistory(history []Turn) error {
+	for i, t := range history {
+		if want := []string{RoleUser, RoleAssistant}[i%2]; t.Role != want {
+			return fmt.Errorf("turn %d is the %s's, where the %s's is expected", i+1, t.Role, want)
+		}
+	}
+	if len(history)%2 == 1 {
+		return errors.New("the last turn is the user's, where the assistant's is expected: the question comes behind it")
+	}
+	return nil
 }
 
 // Decode says how tokens are chosen. The zero value is greedy decoding up to the model's own limit.
@@ -38,7 +72,9 @@ type Request struct {
 	// Soft is the soft prompt: frames x the decoder's width.
 	Soft      tensor.Matrix
 	Questions []Question
-	Decode    Decode
+	// System replaces the bundle's own system text; empty: it stands.
+	System string
+	Decode Decode
 	// Job is the job that asks; engines share their time between jobs, not between requests.
 	Job string
 	// Schema names the form of the answers: empty is free text, SchemaTags a JSON object of tags.

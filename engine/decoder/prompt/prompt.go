@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/model"
 )
 
@@ -20,26 +21,21 @@ import (
 // white space where it touches a special token or the frames, as Hugging Face's slow tokenizers do it (transformers 4.29,
 // PreTrainedTokenizer.tokenize), with which LLark was trained. With "verbatim", the default, it stays.
 type Template struct {
-	vocab     Vocabulary
-	prefix    []int // before the frames
-	suffix    []int // after the frames, up to the text that the question is part of
-	question  segment
-	end       []int // after that text
-	audioEnd  int   // the special token after the frames, or none
-	seen      []int // prefix and placeholder
-	stop      map[int]bool
-	stopTexts []string
-	maxTokens int
+	vocab   Vocabulary
+	trained bool
+	prefix  []int // before the frames, with the bundle's own system text
+	// The template's text around what users and the model say: before and after the system text, from the frames to the question, from the question to the
+	// answer, and from an answer to the next question, which is nil where there is none.
+	lead, leadEnd, head, tail, turn []part
+	audioEnd                        int   // the special token after the frames, or none
+	seen                            []int // prefix and placeholder
+	stop                            map[int]bool
+	stopTexts                       []string
+	maxTokens                       int
 }
 
 // none stands for no token.
 const none = -1
-
-// segment is text between two special tokens.
-type segment struct {
-	head, tail          string // before and after the question, if it holds that
-	trimFront, trimBack bool
-}
 
 // part is a special token or, if it has none, text.
 type part struct {
@@ -50,34 +46,30 @@ type part struct {
 
 // New reads a template and checks that the frames stand between two special tokens, or alone if neither stands there.
 func New(p model.Prompt, v Vocabulary) (*Template, error) {
-	out := &Template{vocab: v, stop: map[int]bool{}, maxTokens: p.MaxTokens, audioEnd: none}
-	trained := p.Whitespace == model.Trained
+	out := &Template{vocab: v, trained: p.Whitespace == model.Trained, stop: map[int]bool{}, maxTokens: p.MaxTokens, audioEnd: none}
 	head, tail, _ := strings.Cut(p.Suffix+p.Question, model.Question)
-	before, after := split(v, head), split(v, tail)
+	out.head, out.tail, out.turn = split(v, head), split(v, tail), split(v, p.Turn)
+	out.lead = split(v, p.Prefix)
+	if p.System != "" {
+		before, after, _ := strings.Cut(p.Prefix, p.System)
+		out.lead, out.leadEnd = split(v, before), split(v, after)
+	}
 	prefix := split(v, p.Prefix)
-	if err := checkNames(prefix, before, after); err != nil {
+	if err := checkNames(prefix, out.head, out.tail, out.turn); err != nil {
 		return nil, err
 	}
 	opens := len(prefix) > 0 && prefix[len(prefix)-1].special
-	if opens != (len(before) > 0 && before[0].special) {
+	if opens != (len(out.head) > 0 && out.head[0].special) {
 		return nil, errors.New("reading the prompt: the frames must stand between two special tokens of the tokenizer, such as <audio_start> at the end of prompt.prefix and <audio_end> at the beginning of prompt.suffix, or between none")
 	}
 	if opens {
-		out.audioEnd = before[0].id
+		out.audioEnd = out.head[0].id
 	}
-	if n := len(before); n > 0 && !before[n-1].special {
-		out.question.head, before = before[n-1].text, before[:n-1]
-	}
-	if len(after) > 0 && !after[0].special {
-		out.question.tail, after = after[0].text, after[1:]
-	}
-	out.question.trimFront, out.question.trimBack = trained, trained && len(after) > 0
-	var faults [4]error
-	out.prefix, faults[0] = encode(v, prefix, trained, atStart)
-	out.suffix, faults[1] = encode(v, before, trained, inside)
-	out.end, faults[2] = encode(v, after, trained, atEnd)
-	faults[3] = out.readStops(p.Stop)
-	out.seen = out.Prefix()
+	var faults [3]error
+	out.prefix, faults[0] = out.lay(true).parts(prefix).end()
+	_, faults[1] = out.After("")
+	faults[2] = out.readStops(p.Stop)
+	out.seen = slices.Clone(out.prefix)
 	if id, size := v.SpecialAt(p.Placeholder); size > 0 {
 		out.seen = append(out.seen, id)
 	}
@@ -142,51 +134,60 @@ func split(v Vocabulary, template string) []part {
 	return parts
 }
 
-// place is where parts stand in the prompt.
-type place int
-
-const (
-	atStart place = iota // nothing stands before the first part
-	inside               // special tokens or the frames stand before and after
-	atEnd                // nothing stands after the last part
-)
-
-// encode turns parts into ids.
-func encode(v Vocabulary, parts []part, trained bool, at place) ([]int, error) {
-	var ids []int
-	for i, p := range parts {
-		if p.special {
-			ids = append(ids, p.id)
-			continue
-		}
-		s := segment{
-			head: p.text, trimFront: trained && (at != atStart || i > 0), trimBack: trained && (at != atEnd || i < len(parts)-1),
-		}
-		text, err := s.encode(v, "")
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, text...)
-	}
-	return ids, nil
+// layer lays parts and texts one behind the other and encodes what stands between two special tokens as one text.
+type layer struct {
+	*Template
+	ids    []int
+	text   strings.Builder
+	first  bool // nothing stands before the text, so that it is not trimmed in front
+	prefix bool // the frames come behind the last text, so that it is trimmed there
+	err    error
 }
 
-func (s segment) encode(v Vocabulary, question string) ([]int, error) {
-	text := s.head + question + s.tail
-	if s.trimFront {
+func (p *Template) lay(prefix bool) *layer { return &layer{Template: p, first: prefix, prefix: prefix} }
+
+func (l *layer) parts(parts []part) *layer {
+	for _, p := range parts {
+		if !p.special {
+			l.text.WriteString(p.text)
+			continue
+		}
+		l.flush(true)
+		l.ids = append(l.ids, p.id)
+		l.first = false
+	}
+	return l
+}
+
+// said adds what a user or the model said.
+func (l *layer) said(text string) *layer {
+	l.text.WriteString(l.vocab.Normalize(text))
+	return l
+}
+
+// flush encodes the text so far. touched: a special token or the frames come behind it.
+func (l *layer) flush(touched bool) {
+	text := l.text.String()
+	l.text.Reset()
+	if l.trained && !l.first {
 		text = strings.TrimLeftFunc(text, isSpace)
 	}
-	if s.trimBack {
+	if l.trained && touched {
 		text = strings.TrimRightFunc(text, isSpace)
 	}
-	if text == "" {
-		return nil, nil
+	if text == "" || l.err != nil {
+		return
 	}
-	ids, err := v.Plain(text)
+	ids, err := l.vocab.Plain(text)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the prompt: %w", err)
+		l.err = fmt.Errorf("encoding the prompt: %w", err)
 	}
-	return ids, nil
+	l.ids = append(l.ids, ids...)
+}
+
+func (l *layer) end() ([]int, error) {
+	l.flush(l.prefix)
+	return l.ids, l.err
 }
 
 // isSpace is Python's str.isspace for one character, which also holds the four separators of ASCII.
@@ -207,25 +208,47 @@ func (p *Template) MaxTokens() int { return p.maxTokens }
 // Prefix gives the ids before the frames.
 func (p *Template) Prefix() []int { return slices.Clone(p.prefix) }
 
+// PrefixFor gives the ids before the frames with another system text; empty is the bundle's own. It fails with contract.ErrNoSystem if the bundle has none.
+func (p *Template) PrefixFor(system string) ([]int, error) {
+	switch {
+	case system == "":
+		return p.Prefix(), nil
+	case p.leadEnd == nil:
+		return nil, contract.ErrNoSystem
+	}
+	return p.lay(true).parts(p.lead).said(system).parts(p.leadEnd).end()
+}
+
 // Seen gives the ids that stand in every prompt before the question, with the token that stands for a frame if the bundle names one.
 func (p *Template) Seen() []int { return p.seen }
 
 // Before is the number of positions up to and with the last of n frames.
 func (p *Template) Before(n int) int { return len(p.prefix) + n }
 
-// After gives the ids after the frames for a question.
-func (p *Template) After(question string) ([]int, error) {
-	text, err := p.question.encode(p.vocab, p.vocab.Normalize(question))
-	if err != nil {
+// After gives the ids after the frames for a question that follows earlier turns: the first of them is the user's, the last the model's. It fails with
+// contract.ErrNoTurns if there are turns and the bundle's prompt has no form for them.
+func (p *Template) After(question string, history ...contract.Turn) ([]int, error) {
+	if len(history) > 0 && p.turn == nil {
+		return nil, contract.ErrNoTurns
+	}
+	if err := contract.CheckHistory(history); err != nil {
 		return nil, err
 	}
-	return slices.Concat(p.suffix, text, p.end), nil
+	l := p.lay(false).parts(p.head)
+	for i, turn := range history {
+		around := p.tail
+		if i%2 == 1 {
+			around = p.turn
+		}
+		l.said(turn.Text).parts(around)
+	}
+	return l.said(question).parts(p.tail).end()
 }
 
-// CheckSplice demands that the token that ends the audio stands n+1 positions after the token that begins it, as the
-// reference implementation does (LLark, m2t/models/llamav2.py).
-func (p *Template) CheckSplice(n, before int, after []int) error {
-	start := len(p.prefix) - 1
+// CheckSplice demands that the token that ends the audio stands n+1 positions after the token that begins it, as the reference implementation does
+// (LLark, m2t/models/llamav2.py). lead is the number of ids before the frames, before that of positions with them.
+func (p *Template) CheckSplice(n, lead, before int, after []int) error {
+	start := lead - 1
 	if p.audioEnd != none && (before != start+n+1 || len(after) == 0 || after[0] != p.audioEnd) {
 		return fmt.Errorf("splicing %d frames: the token that ends the audio does not stand at position %d", n, start+n+1)
 	}

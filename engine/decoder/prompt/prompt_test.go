@@ -84,9 +84,9 @@ func TestPrompt(t *testing.T) {
 		for _, id := range after[1:] {
 			require.Less(t, id, 256, "the user's text is no special token")
 		}
-		require.NoError(t, p.CheckSplice(5, p.Before(5), after))
-		require.ErrorContains(t, p.CheckSplice(5, p.Before(4), after), "splicing 5 frames")
-		require.ErrorContains(t, p.CheckSplice(5, p.Before(5), after[1:]), "splicing 5 frames")
+		require.NoError(t, p.CheckSplice(5, p.Before(0), p.Before(5), after))
+		require.ErrorContains(t, p.CheckSplice(5, p.Before(0), p.Before(4), after), "splicing 5 frames")
+		require.ErrorContains(t, p.CheckSplice(5, p.Before(0), p.Before(5), after[1:]), "splicing 5 frames")
 		_, err = p.After("\x00")
 		require.ErrorContains(t, err, "encoding the prompt")
 	}
@@ -127,7 +127,7 @@ func TestFramesStandBetweenSpecialTokens(t *testing.T) {
 		after, err := p.After("Key?")
 		require.NoError(t, err)
 		require.Equal(t, want, spell(p.Prefix())+">"+spell(after))
-		require.NoError(t, p.CheckSplice(5, p.Before(5), after))
+		require.NoError(t, p.CheckSplice(5, p.Before(0), p.Before(5), after))
 	}
 	for _, broken := range []func(*model.Prompt){
 		func(p *model.Prompt) { p.Prefix, p.Suffix = "<s><Audio>", "</Audio>" },

@@ -181,11 +181,12 @@ func (e *Engine) prepare(ctx context.Context, req contract.Request) (*request, [
 		return nil, nil, contract.ErrClosed
 	}
 	results := make([]contract.Result, len(req.Questions))
-	r := &request{ctx: ctx, engine: req, came: time.Now(), prefix: None, done: make(chan struct{})}
+	lead, systemErr := e.prompt.PrefixFor(req.System)
+	r := &request{ctx: ctx, engine: req, came: time.Now(), lead: lead, prefix: None, done: make(chan struct{})}
 	for i, q := range req.Questions {
 		results[i].Index = q.Index
 		a, err := e.newAnswer(r, &results[i], q)
-		if err != nil {
+		if err = errors.Join(systemErr, err); err != nil {
 			results[i].Err = err
 			continue
 		}
@@ -196,12 +197,12 @@ func (e *Engine) prepare(ctx context.Context, req contract.Request) (*request, [
 
 // newAnswer prepares a question, or says why it cannot be answered.
 func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Question) (*answer, error) {
-	ids, err := e.prompt.After(q.Text)
+	ids, err := e.prompt.After(q.Text, q.History...)
 	if err != nil {
 		return nil, err
 	}
-	before := e.prompt.Before(r.engine.Soft.Rows)
-	if err := e.prompt.CheckSplice(r.engine.Soft.Rows, before, ids); err != nil {
+	before := r.before()
+	if err := e.prompt.CheckSplice(r.engine.Soft.Rows, len(r.lead), before, ids); err != nil {
 		return nil, err
 	}
 	result.PromptTokens = before + len(ids)
@@ -219,6 +220,7 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	}
 	s := newSampler(r.engine.Decode, q.Index)
 	s.saw(e.prompt.Seen()...)
+	s.saw(r.lead...)
 	s.saw(ids...)
 	return &answer{
 		request: r, result: result, prompt: ids, limit: limit, seq: None,

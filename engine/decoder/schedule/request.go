@@ -13,6 +13,7 @@ type request struct {
 	ctx     context.Context //nolint:containedctx // the caller's, asked for its end between steps
 	engine  contract.Request
 	came    time.Time
+	lead    []int         // ids before the frames
 	share   int           // positions promised to it: the prefix and its largest answer
 	prefix  int           // sequence of the prefix; None until it is begun
 	took    time.Duration // work on the prefix
@@ -25,6 +26,9 @@ type request struct {
 	err      error
 	done     chan struct{}
 }
+
+// before is the number of positions up to and with the last frame.
+func (r *request) before() int { return len(r.lead) + r.engine.Soft.Rows }
 
 // largest is the room of its largest answer.
 func (r *request) largest() int {

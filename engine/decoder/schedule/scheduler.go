@@ -75,7 +75,7 @@ func (s *scheduler) take() bool {
 }
 
 func (s *scheduler) admit(r *request) {
-	r.share = s.prompt.Before(r.engine.Soft.Rows) + r.largest()
+	r.share = r.before() + r.largest()
 	s.waiting.add(r)
 }
 
@@ -185,10 +185,10 @@ func (s *scheduler) startPrefix(r *request) error {
 	r.began, r.prefix = time.Now(), s.sequence()
 	s.turns.count(r.engine.Job, 1)
 	r.running++
-	if err := s.Backend.Open(r.prefix, None, s.prompt.Before(r.engine.Soft.Rows)); err != nil {
+	if err := s.Backend.Open(r.prefix, None, r.before()); err != nil {
 		return err
 	}
-	pieces := cut(r.prefix, s.prompt.Prefix(), r.engine.Soft.Data, s.shape.Hidden, s.shape.Chunk, false)
+	pieces := cut(r.prefix, r.lead, r.engine.Soft.Data, s.shape.Hidden, s.shape.Chunk, false)
 	s.reading = append(s.reading, &reading{request: r, pieces: pieces})
 	return nil
 }

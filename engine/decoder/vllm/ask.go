@@ -85,7 +85,7 @@ func (a *asking) answer(ctx context.Context, result *contract.Result, q contract
 		return err
 	}
 	defer release()
-	p, err := a.prompts.build(a.frames, q.Text)
+	p, err := a.prompts.build(a.frames, a.request.System, q)
 	result.PromptTokens = p.rows
 	if err != nil {
 		result.Err = err

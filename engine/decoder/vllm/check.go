@@ -58,7 +58,7 @@ func (e *Engine) checkModel(ctx context.Context) error {
 
 // checkEmbeds has one token of an answer made to a question about no frames.
 func (e *Engine) checkEmbeds(ctx context.Context) error {
-	p, err := e.prompts.build(nil, "What is this?")
+	p, err := e.prompts.build(nil, "", contract.Question{Text: "What is this?"})
 	if err != nil {
 		return err
 	}

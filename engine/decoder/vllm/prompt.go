@@ -18,7 +18,6 @@ type prompter struct {
 	template *prompt.Template
 	table    *table
 	context  int
-	prefix   []byte // embeddings of the text before the frames
 	closes   []func() error
 }
 
@@ -43,8 +42,7 @@ func openPrompter(b *model.Bundle, nativeDir string, log *slog.Logger) (_ *promp
 		return nil, err
 	}
 	p.closes = append(p.closes, p.table.close)
-	p.prefix, err = p.table.rows(p.template.Prefix())
-	return p, err
+	return p, nil
 }
 
 // vocabulary opens the bundle's tokenizer: a file of its own, or that inside the GGUF.
@@ -75,23 +73,31 @@ type embedded struct {
 	raw  []byte
 }
 
-// build puts a question after frames that are in the table's type. A prompt that leaves no room for an answer is
+// build puts a question with its history after frames that are in the table's type. system is the system text, empty for the bundle's. A prompt that leaves no room for an answer is
 // contract.ErrPromptTooLong; its rows are given all the same.
-func (p *prompter) build(frames []byte, question string) (embedded, error) {
-	ids, err := p.template.After(question)
+func (p *prompter) build(frames []byte, system string, q contract.Question) (embedded, error) {
+	lead, err := p.template.PrefixFor(system)
+	if err != nil {
+		return embedded{}, err
+	}
+	ids, err := p.template.After(q.Text, q.History...)
 	if err != nil {
 		return embedded{}, err
 	}
 	n := len(frames) / p.table.width
-	rows := p.template.Before(n) + len(ids)
+	rows := len(lead) + n + len(ids)
 	if rows >= p.context {
 		return embedded{rows: rows}, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, rows, n, p.context)
+	}
+	before, err := p.table.rows(lead)
+	if err != nil {
+		return embedded{rows: rows}, err
 	}
 	after, err := p.table.rows(ids)
 	if err != nil {
 		return embedded{rows: rows}, err
 	}
-	raw := slices.Concat(p.prefix, frames, after)
+	raw := slices.Concat(before, frames, after)
 	if !p.table.finite(raw) {
 		return embedded{rows: rows}, errors.New("checking the prompt: it holds NaN or infinity in " + p.table.name)
 	}

@@ -90,7 +90,8 @@ func (f Family) prompt(context int) model.Prompt {
 		Prefix:   "<|im_start|>system\n" + f.system + "<|im_end|>\n<|im_start|>user\n" + f.prefix,
 		Suffix:   f.suffix,
 		Question: model.Question + "<|im_end|>\n<|im_start|>assistant\n",
-		Stop:     []string{"<|im_end|>", "<|endoftext|>"}, MaxTokens: min(f.MaxTokens, context), AudioS: f.AudioS, Placeholder: f.Placeholder(),
+		Turn:     "<|im_end|>\n<|im_start|>user\n", System: f.system,
+		Stop: []string{"<|im_end|>", "<|endoftext|>"}, MaxTokens: min(f.MaxTokens, context), AudioS: f.AudioS, Placeholder: f.Placeholder(),
 	}
 }
 

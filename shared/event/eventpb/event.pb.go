@@ -478,7 +478,9 @@ type Job struct {
 	// interactive (also when empty) or bulk: work that nobody waits for. It chooses the topics of everything that the job becomes.
 	Lane string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
 	// One answer more for each question, of the whole track, made of the windows' answers by the recorder.
-	Combine       bool `protobuf:"varint,13,opt,name=combine,proto3" json:"combine,omitempty"`
+	Combine bool `protobuf:"varint,13,opt,name=combine,proto3" json:"combine,omitempty"`
+	// What was said before the questions, which all follow it. It may begin with a system text.
+	History       []*Turn `protobuf:"bytes,14,rep,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -604,6 +606,67 @@ func (x *Job) GetCombine() bool {
 	return false
 }
 
+func (x *Job) GetHistory() []*Turn {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// What was said in a conversation.
+type Turn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// system, user or assistant.
+	Role          string `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Turn) Reset() {
+	*x = Turn{}
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Turn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Turn) ProtoMessage() {}
+
+func (x *Turn) ProtoReflect() protoreflect.Message {
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Turn.ProtoReflect.Descriptor instead.
+func (*Turn) Descriptor() ([]byte, []int) {
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Turn) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Turn) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // A fault of a file that was decoded nevertheless.
 type Warning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -618,7 +681,7 @@ type Warning struct {
 
 func (x *Warning) Reset() {
 	*x = Warning{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +693,7 @@ func (x *Warning) String() string {
 func (*Warning) ProtoMessage() {}
 
 func (x *Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[5]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +706,7 @@ func (x *Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Warning.ProtoReflect.Descriptor instead.
 func (*Warning) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Warning) GetCode() string {
@@ -684,7 +747,7 @@ type Track struct {
 
 func (x *Track) Reset() {
 	*x = Track{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +759,7 @@ func (x *Track) String() string {
 func (*Track) ProtoMessage() {}
 
 func (x *Track) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[6]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +772,7 @@ func (x *Track) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Track.ProtoReflect.Descriptor instead.
 func (*Track) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Track) GetSha256() string {
@@ -771,7 +834,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +846,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[7]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +859,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Window) GetIndex() uint32 {
@@ -876,7 +939,7 @@ type Measured struct {
 
 func (x *Measured) Reset() {
 	*x = Measured{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +951,7 @@ func (x *Measured) String() string {
 func (*Measured) ProtoMessage() {}
 
 func (x *Measured) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[8]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +964,7 @@ func (x *Measured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Measured.ProtoReflect.Descriptor instead.
 func (*Measured) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Measured) GetTempoBpm() float64 {
@@ -974,7 +1037,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1049,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[9]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1062,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Check) GetAgrees() bool {
@@ -1039,7 +1102,7 @@ type Timings struct {
 
 func (x *Timings) Reset() {
 	*x = Timings{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1114,7 @@ func (x *Timings) String() string {
 func (*Timings) ProtoMessage() {}
 
 func (x *Timings) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[10]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1127,7 @@ func (x *Timings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timings.ProtoReflect.Descriptor instead.
 func (*Timings) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Timings) GetQueueMs() float64 {
@@ -1130,15 +1193,16 @@ type Task struct {
 	Cache          Cache                  `protobuf:"varint,9,opt,name=cache,proto3,enum=larkstream.event.v1.Cache" json:"cache,omitempty"`
 	Timings        *Timings               `protobuf:"bytes,10,opt,name=timings,proto3" json:"timings,omitempty"`
 	// As in Job.
-	ResponseSchema string `protobuf:"bytes,11,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
-	Lane           string `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
+	ResponseSchema string  `protobuf:"bytes,11,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
+	Lane           string  `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
+	History        []*Turn `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1214,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[11]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1227,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Task) GetJobId() string {
@@ -1250,6 +1314,13 @@ func (x *Task) GetLane() string {
 	return ""
 }
 
+func (x *Task) GetHistory() []*Turn {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
 // lark.windows.v1, lark.windows.bulk.v1: a window to encode.
 type WindowReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1260,7 +1331,7 @@ type WindowReady struct {
 
 func (x *WindowReady) Reset() {
 	*x = WindowReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1343,7 @@ func (x *WindowReady) String() string {
 func (*WindowReady) ProtoMessage() {}
 
 func (x *WindowReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[12]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1356,7 @@ func (x *WindowReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowReady.ProtoReflect.Descriptor instead.
 func (*WindowReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WindowReady) GetTask() *Task {
@@ -1308,7 +1379,7 @@ type EmbeddingReady struct {
 
 func (x *EmbeddingReady) Reset() {
 	*x = EmbeddingReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1391,7 @@ func (x *EmbeddingReady) String() string {
 func (*EmbeddingReady) ProtoMessage() {}
 
 func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[13]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1404,7 @@ func (x *EmbeddingReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbeddingReady.ProtoReflect.Descriptor instead.
 func (*EmbeddingReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EmbeddingReady) GetTask() *Task {
@@ -1377,7 +1448,7 @@ type PromptReady struct {
 
 func (x *PromptReady) Reset() {
 	*x = PromptReady{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1460,7 @@ func (x *PromptReady) String() string {
 func (*PromptReady) ProtoMessage() {}
 
 func (x *PromptReady) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[14]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1473,7 @@ func (x *PromptReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromptReady.ProtoReflect.Descriptor instead.
 func (*PromptReady) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PromptReady) GetTask() *Task {
@@ -1447,7 +1518,7 @@ type JobPlan struct {
 
 func (x *JobPlan) Reset() {
 	*x = JobPlan{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1530,7 @@ func (x *JobPlan) String() string {
 func (*JobPlan) ProtoMessage() {}
 
 func (x *JobPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[15]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1543,7 @@ func (x *JobPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPlan.ProtoReflect.Descriptor instead.
 func (*JobPlan) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobPlan) GetJobId() string {
@@ -1515,7 +1586,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1598,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[16]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1611,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Error) GetCode() string {
@@ -1567,7 +1638,7 @@ type Tokens struct {
 
 func (x *Tokens) Reset() {
 	*x = Tokens{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1650,7 @@ func (x *Tokens) String() string {
 func (*Tokens) ProtoMessage() {}
 
 func (x *Tokens) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[17]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1663,7 @@ func (x *Tokens) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
 func (*Tokens) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Tokens) GetPrompt() uint32 {
@@ -1647,7 +1718,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1730,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[18]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1743,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Outcome) GetOutcomeId() string {
@@ -1830,7 +1901,7 @@ type Combined struct {
 
 func (x *Combined) Reset() {
 	*x = Combined{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1913,7 @@ func (x *Combined) String() string {
 func (*Combined) ProtoMessage() {}
 
 func (x *Combined) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[19]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1926,7 @@ func (x *Combined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Combined.ProtoReflect.Descriptor instead.
 func (*Combined) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Combined) GetRule() string {
@@ -1897,7 +1968,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +1980,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[20]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +1993,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetJobId() string {
@@ -2029,7 +2100,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2112,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[21]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2125,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Progress) GetStage() string {
@@ -2106,7 +2177,7 @@ type TokenDelta struct {
 
 func (x *TokenDelta) Reset() {
 	*x = TokenDelta{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2189,7 @@ func (x *TokenDelta) String() string {
 func (*TokenDelta) ProtoMessage() {}
 
 func (x *TokenDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[22]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2202,7 @@ func (x *TokenDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenDelta.ProtoReflect.Descriptor instead.
 func (*TokenDelta) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TokenDelta) GetQuestionIndex() uint32 {
@@ -2175,7 +2246,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2258,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[23]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2271,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *JobEnded) GetState() string {
@@ -2244,7 +2315,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2327,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_larkstream_event_v1_event_proto_msgTypes[24]
+	mi := &file_larkstream_event_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2340,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_larkstream_event_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Control) GetJobId() string {
@@ -2319,7 +2390,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x04seed\x18\x04 \x01(\x04R\x04seed\x12\x13\n" +
 	"\x05top_k\x18\x05 \x01(\rR\x04topK\x12-\n" +
 	"\x12repetition_penalty\x18\x06 \x01(\x02R\x11repetitionPenaltyB\x0e\n" +
-	"\f_temperature\"\x88\x04\n" +
+	"\f_temperature\"\xbd\x04\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -2334,7 +2405,11 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	" \x01(\tR\x0eresponseSchema\x12\x16\n" +
 	"\x06strict\x18\v \x01(\bR\x06strict\x12\x12\n" +
 	"\x04lane\x18\f \x01(\tR\x04lane\x12\x18\n" +
-	"\acombine\x18\r \x01(\bR\acombine\"J\n" +
+	"\acombine\x18\r \x01(\bR\acombine\x123\n" +
+	"\ahistory\x18\x0e \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\".\n" +
+	"\x04Turn\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"J\n" +
 	"\aWarning\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x11\n" +
 	"\x04at_s\x18\x02 \x01(\x01R\x03atS\x12\x18\n" +
@@ -2379,7 +2454,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"prefill_ms\x18\x05 \x01(\x01R\tprefillMs\x12\x1b\n" +
 	"\tdecode_ms\x18\x06 \x01(\x01R\bdecodeMs\x12\x19\n" +
-	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\x92\x04\n" +
+	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xc7\x04\n" +
 	"\x04Task\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05track\x18\x02 \x01(\v2\x1a.larkstream.event.v1.TrackR\x05track\x123\n" +
@@ -2393,7 +2468,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\atimings\x18\n" +
 	" \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\x12'\n" +
 	"\x0fresponse_schema\x18\v \x01(\tR\x0eresponseSchema\x12\x12\n" +
-	"\x04lane\x18\f \x01(\tR\x04lane\"<\n" +
+	"\x04lane\x18\f \x01(\tR\x04lane\x123\n" +
+	"\ahistory\x18\r \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\"<\n" +
 	"\vWindowReady\x12-\n" +
 	"\x04task\x18\x01 \x01(\v2\x19.larkstream.event.v1.TaskR\x04task\"\x7f\n" +
 	"\x0eEmbeddingReady\x12-\n" +
@@ -2507,7 +2583,7 @@ func file_larkstream_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_larkstream_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_larkstream_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(PlanMode)(0),          // 0: larkstream.event.v1.PlanMode
 	(State)(0),             // 1: larkstream.event.v1.State
@@ -2517,27 +2593,28 @@ var file_larkstream_event_v1_event_proto_goTypes = []any{
 	(*Question)(nil),       // 5: larkstream.event.v1.Question
 	(*Decode)(nil),         // 6: larkstream.event.v1.Decode
 	(*Job)(nil),            // 7: larkstream.event.v1.Job
-	(*Warning)(nil),        // 8: larkstream.event.v1.Warning
-	(*Track)(nil),          // 9: larkstream.event.v1.Track
-	(*Window)(nil),         // 10: larkstream.event.v1.Window
-	(*Measured)(nil),       // 11: larkstream.event.v1.Measured
-	(*Check)(nil),          // 12: larkstream.event.v1.Check
-	(*Timings)(nil),        // 13: larkstream.event.v1.Timings
-	(*Task)(nil),           // 14: larkstream.event.v1.Task
-	(*WindowReady)(nil),    // 15: larkstream.event.v1.WindowReady
-	(*EmbeddingReady)(nil), // 16: larkstream.event.v1.EmbeddingReady
-	(*PromptReady)(nil),    // 17: larkstream.event.v1.PromptReady
-	(*JobPlan)(nil),        // 18: larkstream.event.v1.JobPlan
-	(*Error)(nil),          // 19: larkstream.event.v1.Error
-	(*Tokens)(nil),         // 20: larkstream.event.v1.Tokens
-	(*Outcome)(nil),        // 21: larkstream.event.v1.Outcome
-	(*Combined)(nil),       // 22: larkstream.event.v1.Combined
-	(*Event)(nil),          // 23: larkstream.event.v1.Event
-	(*Progress)(nil),       // 24: larkstream.event.v1.Progress
-	(*TokenDelta)(nil),     // 25: larkstream.event.v1.TokenDelta
-	(*JobEnded)(nil),       // 26: larkstream.event.v1.JobEnded
-	(*Control)(nil),        // 27: larkstream.event.v1.Control
-	nil,                    // 28: larkstream.event.v1.Outcome.SupportEntry
+	(*Turn)(nil),           // 8: larkstream.event.v1.Turn
+	(*Warning)(nil),        // 9: larkstream.event.v1.Warning
+	(*Track)(nil),          // 10: larkstream.event.v1.Track
+	(*Window)(nil),         // 11: larkstream.event.v1.Window
+	(*Measured)(nil),       // 12: larkstream.event.v1.Measured
+	(*Check)(nil),          // 13: larkstream.event.v1.Check
+	(*Timings)(nil),        // 14: larkstream.event.v1.Timings
+	(*Task)(nil),           // 15: larkstream.event.v1.Task
+	(*WindowReady)(nil),    // 16: larkstream.event.v1.WindowReady
+	(*EmbeddingReady)(nil), // 17: larkstream.event.v1.EmbeddingReady
+	(*PromptReady)(nil),    // 18: larkstream.event.v1.PromptReady
+	(*JobPlan)(nil),        // 19: larkstream.event.v1.JobPlan
+	(*Error)(nil),          // 20: larkstream.event.v1.Error
+	(*Tokens)(nil),         // 21: larkstream.event.v1.Tokens
+	(*Outcome)(nil),        // 22: larkstream.event.v1.Outcome
+	(*Combined)(nil),       // 23: larkstream.event.v1.Combined
+	(*Event)(nil),          // 24: larkstream.event.v1.Event
+	(*Progress)(nil),       // 25: larkstream.event.v1.Progress
+	(*TokenDelta)(nil),     // 26: larkstream.event.v1.TokenDelta
+	(*JobEnded)(nil),       // 27: larkstream.event.v1.JobEnded
+	(*Control)(nil),        // 28: larkstream.event.v1.Control
+	nil,                    // 29: larkstream.event.v1.Outcome.SupportEntry
 }
 var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	4,  // 0: larkstream.event.v1.Job.audio:type_name -> larkstream.event.v1.Audio
@@ -2545,42 +2622,44 @@ var file_larkstream_event_v1_event_proto_depIdxs = []int32{
 	0,  // 2: larkstream.event.v1.Job.plan:type_name -> larkstream.event.v1.PlanMode
 	3,  // 3: larkstream.event.v1.Job.spans:type_name -> larkstream.event.v1.Span
 	6,  // 4: larkstream.event.v1.Job.decode:type_name -> larkstream.event.v1.Decode
-	8,  // 5: larkstream.event.v1.Track.warnings:type_name -> larkstream.event.v1.Warning
-	3,  // 6: larkstream.event.v1.Window.span:type_name -> larkstream.event.v1.Span
-	11, // 7: larkstream.event.v1.Window.measured:type_name -> larkstream.event.v1.Measured
-	9,  // 8: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
-	10, // 9: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
-	5,  // 10: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
-	6,  // 11: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
-	2,  // 12: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
-	13, // 13: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
-	14, // 14: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
-	14, // 15: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
-	14, // 16: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
-	9,  // 17: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
-	10, // 18: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
-	5,  // 19: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
-	1,  // 20: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
-	19, // 21: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
-	9,  // 22: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
-	10, // 23: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
-	2,  // 24: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
-	13, // 25: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
-	20, // 26: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
-	12, // 27: larkstream.event.v1.Outcome.check:type_name -> larkstream.event.v1.Check
-	28, // 28: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
-	2,  // 29: larkstream.event.v1.Outcome.answer_cache:type_name -> larkstream.event.v1.Cache
-	22, // 30: larkstream.event.v1.Outcome.combined:type_name -> larkstream.event.v1.Combined
-	24, // 31: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
-	25, // 32: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
-	21, // 33: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
-	26, // 34: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
-	12, // 35: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	8,  // 5: larkstream.event.v1.Job.history:type_name -> larkstream.event.v1.Turn
+	9,  // 6: larkstream.event.v1.Track.warnings:type_name -> larkstream.event.v1.Warning
+	3,  // 7: larkstream.event.v1.Window.span:type_name -> larkstream.event.v1.Span
+	12, // 8: larkstream.event.v1.Window.measured:type_name -> larkstream.event.v1.Measured
+	10, // 9: larkstream.event.v1.Task.track:type_name -> larkstream.event.v1.Track
+	11, // 10: larkstream.event.v1.Task.window:type_name -> larkstream.event.v1.Window
+	5,  // 11: larkstream.event.v1.Task.questions:type_name -> larkstream.event.v1.Question
+	6,  // 12: larkstream.event.v1.Task.decode:type_name -> larkstream.event.v1.Decode
+	2,  // 13: larkstream.event.v1.Task.cache:type_name -> larkstream.event.v1.Cache
+	14, // 14: larkstream.event.v1.Task.timings:type_name -> larkstream.event.v1.Timings
+	8,  // 15: larkstream.event.v1.Task.history:type_name -> larkstream.event.v1.Turn
+	15, // 16: larkstream.event.v1.WindowReady.task:type_name -> larkstream.event.v1.Task
+	15, // 17: larkstream.event.v1.EmbeddingReady.task:type_name -> larkstream.event.v1.Task
+	15, // 18: larkstream.event.v1.PromptReady.task:type_name -> larkstream.event.v1.Task
+	10, // 19: larkstream.event.v1.JobPlan.track:type_name -> larkstream.event.v1.Track
+	11, // 20: larkstream.event.v1.JobPlan.windows:type_name -> larkstream.event.v1.Window
+	5,  // 21: larkstream.event.v1.Outcome.question:type_name -> larkstream.event.v1.Question
+	1,  // 22: larkstream.event.v1.Outcome.state:type_name -> larkstream.event.v1.State
+	20, // 23: larkstream.event.v1.Outcome.error:type_name -> larkstream.event.v1.Error
+	10, // 24: larkstream.event.v1.Outcome.track:type_name -> larkstream.event.v1.Track
+	11, // 25: larkstream.event.v1.Outcome.window:type_name -> larkstream.event.v1.Window
+	2,  // 26: larkstream.event.v1.Outcome.cache:type_name -> larkstream.event.v1.Cache
+	14, // 27: larkstream.event.v1.Outcome.timings:type_name -> larkstream.event.v1.Timings
+	21, // 28: larkstream.event.v1.Outcome.tokens:type_name -> larkstream.event.v1.Tokens
+	13, // 29: larkstream.event.v1.Outcome.check:type_name -> larkstream.event.v1.Check
+	29, // 30: larkstream.event.v1.Outcome.support:type_name -> larkstream.event.v1.Outcome.SupportEntry
+	2,  // 31: larkstream.event.v1.Outcome.answer_cache:type_name -> larkstream.event.v1.Cache
+	23, // 32: larkstream.event.v1.Outcome.combined:type_name -> larkstream.event.v1.Combined
+	25, // 33: larkstream.event.v1.Event.progress:type_name -> larkstream.event.v1.Progress
+	26, // 34: larkstream.event.v1.Event.token:type_name -> larkstream.event.v1.TokenDelta
+	22, // 35: larkstream.event.v1.Event.outcome:type_name -> larkstream.event.v1.Outcome
+	27, // 36: larkstream.event.v1.Event.ended:type_name -> larkstream.event.v1.JobEnded
+	13, // 37: larkstream.event.v1.Outcome.SupportEntry.value:type_name -> larkstream.event.v1.Check
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_larkstream_event_v1_event_proto_init() }
@@ -2589,7 +2668,7 @@ func file_larkstream_event_v1_event_proto_init() {
 		return
 	}
 	file_larkstream_event_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
-	file_larkstream_event_v1_event_proto_msgTypes[20].OneofWrappers = []any{
+	file_larkstream_event_v1_event_proto_msgTypes[21].OneofWrappers = []any{
 		(*Event_Progress)(nil),
 		(*Event_Token)(nil),
 		(*Event_Outcome)(nil),
@@ -2601,7 +2680,7 @@ func file_larkstream_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larkstream_event_v1_event_proto_rawDesc), len(file_larkstream_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

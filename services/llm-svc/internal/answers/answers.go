@@ -47,6 +47,9 @@ type Asked struct {
 	// Question is the question's text, and Index its number in the job, from which sampling takes its seed.
 	Question string `json:"question"`
 	Index    int    `json:"index"`
+	// System and History are what was said before.
+	System  string          `json:"system,omitempty"`
+	History []contract.Turn `json:"history,omitempty"`
 	// Schema is the form asked for; "" is free text.
 	Schema string          `json:"schema"`
 	Decode contract.Decode `json:"decode"`

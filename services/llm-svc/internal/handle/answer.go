@@ -92,10 +92,24 @@ func (h *Handler) request(ctx context.Context, task *eventpb.Task, soft tensor.M
 		Soft: soft, OnToken: h.tokens(ctx, task), Job: task.GetJobId(), Schema: task.GetResponseSchema(),
 		Decode: h.decodeOf(task),
 	}
+	system, history := conversation(task)
+	req.System = system
 	for _, q := range task.GetQuestions() {
-		req.Questions = append(req.Questions, contract.Question{Index: int(q.GetIndex()), Text: q.GetText()})
+		req.Questions = append(req.Questions, contract.Question{Index: int(q.GetIndex()), Text: q.GetText(), History: history})
 	}
 	return req
+}
+
+// conversation is the system text and the turns before the task's questions.
+func conversation(task *eventpb.Task) (system string, history []contract.Turn) {
+	for _, t := range task.GetHistory() {
+		if t.GetRole() == event.RoleSystem {
+			system = t.GetText()
+			continue
+		}
+		history = append(history, contract.Turn{Role: t.GetRole(), Text: t.GetText()})
+	}
+	return system, history
 }
 
 // outcome is the terminal result of one question. spent is the work of an earlier try, which the outcome counts too.
@@ -119,6 +133,8 @@ func codeOf(err error) string {
 	switch {
 	case errors.Is(err, contract.ErrPromptTooLong):
 		return event.CodePromptTooLong
+	case errors.Is(err, contract.ErrNoTurns), errors.Is(err, contract.ErrNoSystem):
+		return event.CodeHistoryUnsupported
 	case errors.Is(err, errForm):
 		return event.CodeSchema
 	}

@@ -14,7 +14,9 @@ import (
 
 // asked is what the answer to a question of a task depends on.
 func (h *Handler) asked(task *eventpb.Task, q *eventpb.Question) answers.Asked {
+	system, history := conversation(task)
 	return answers.Asked{
+		System: system, History: history,
 		Prompt: h.Key(task.GetWindow().GetHash()), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: h.decodeOf(task),
 	}
 }

@@ -3,6 +3,7 @@ package handle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/testdecoder"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
@@ -216,4 +218,38 @@ func TestAnswersOfASecondTryAreNotKept(t *testing.T) {
 	k.keep(t.Context(), k.prompt().GetTask(), make([]contract.Result, 2), []contract.Result{{Err: errForm}, {}})
 	require.Contains(t, k.lookUp(t.Context(), k.prompt().GetTask()), uint32(3))
 	require.NotContains(t, k.lookUp(t.Context(), k.prompt().GetTask()), uint32(0))
+}
+
+// What was said before a question reaches the engine and is part of the answer's key.
+func TestHistoryReachesTheEngine(t *testing.T) {
+	t.Parallel()
+	k := setupKept(t, openStore(t), "", "test")
+	said := func(turns ...*eventpb.Turn) func(*eventpb.PromptReady) {
+		return func(m *eventpb.PromptReady) { m.Task.History = turns }
+	}
+	turn := func(role, text string) *eventpb.Turn { return &eventpb.Turn{Role: role, Text: text} }
+	for _, step := range []struct {
+		change func(*eventpb.PromptReady)
+		asked  int64
+	}{
+		{same, 2},
+		{said(turn("user", "a"), turn("assistant", "b")), 2},
+		{said(turn("user", "a"), turn("assistant", "b")), 0},
+		{said(turn("user", "a"), turn("assistant", "c")), 2},
+		{said(turn("system", "s"), turn("user", "a"), turn("assistant", "b")), 2},
+		{said(turn("system", "s")), 2},
+		{same, 0},
+	} {
+		_, asked := k.ask(t, step.change)
+		require.Equal(t, step.asked, asked)
+	}
+	task := k.prompt().GetTask()
+	said(turn("system", "s"), turn("user", "a"), turn("assistant", "b"))(&eventpb.PromptReady{Task: task})
+	req := k.request(t.Context(), task, tensor.Matrix{})
+	require.Equal(t, "s", req.System)
+	require.NotEmpty(t, req.Questions)
+	for _, q := range req.Questions {
+		require.Equal(t, []contract.Turn{{Role: "user", Text: "a"}, {Role: "assistant", Text: "b"}}, q.History)
+	}
+	require.Equal(t, event.CodeHistoryUnsupported, codeOf(fmt.Errorf("asking: %w", contract.ErrNoTurns)))
 }
