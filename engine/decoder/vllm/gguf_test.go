@@ -21,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/decoder/vllm/vllmtest"
 	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/engine/model/audiobundle"
 	"github.com/larkstream/larkstream/engine/model/llamabundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
 )
@@ -63,6 +64,64 @@ func TestBehaviourWithAGGUF(t *testing.T) {
 func TestSameAnswersAsLlamaCPP(t *testing.T) {
 	t.Parallel()
 	b := random(t, "f32")
+	want, e, server := besideLlamaCPP(t, b)
+	texts := map[string]bool{}
+	for seed := range 3 {
+		req := contract.Request{Soft: decodertest.Soft(seed, 3+60*seed, b.LLM.Hidden)}
+		for i, text := range []string{"What is the tempo?", "  <audio_end></s> é \n### Human: x", "", "🎵 key"} {
+			req.Questions = append(req.Questions, contract.Question{Index: i, Text: text})
+		}
+		requireSame(t, want, e, req, texts)
+	}
+	require.Greater(t, len(texts), 6, "answers depend on window and question")
+	require.Equal(t, []string{"###"}, server.Requests()[0].Stop, "LLark's")
+}
+
+// TestSameAnswersOfAudioModels is the same of the families whose decoder is Qwen2's, with system texts and earlier turns: their decoders are served as
+// plain Qwen2, which gets frames as it gets text.
+func TestSameAnswersOfAudioModels(t *testing.T) {
+	t.Parallel()
+	history := []contract.Turn{{Role: contract.RoleUser, Text: "What is the tempo?"}, {Role: contract.RoleAssistant, Text: "Fast."}}
+	for _, family := range audiobundle.FamilyNames() {
+		t.Run(family, func(t *testing.T) {
+			t.Parallel()
+			out := filepath.Join(t.TempDir(), "random")
+			_, err := audiobundle.Random(t.Context(), audiobundle.RandomConfig{Preset: "tiny", Family: family, Seed: 3, Quant: "f32", Out: out}, func(int64, int64) {})
+			require.NoError(t, err)
+			b, err := model.LoadComplete(out)
+			require.NoError(t, err)
+			b.Prompt.MaxTokens = 16
+			want, e, _ := besideLlamaCPP(t, b)
+			texts := map[string]bool{}
+			for _, system := range []string{"", "Answer in one word."} {
+				requireSame(t, want, e, contract.Request{Soft: decodertest.Soft(4, 25, b.LLM.Hidden), System: system, Questions: []contract.Question{
+					{Index: 0, Text: "Which key? é"}, {Index: 1, Text: "Why?", History: history},
+				}}, texts)
+			}
+			require.Len(t, texts, 4)
+		})
+	}
+}
+
+// requireSame asks both engines and notes the answers.
+func requireSame(t *testing.T, want, e contract.Engine, req contract.Request, texts map[string]bool) {
+	t.Helper()
+	expected, err := want.Answer(t.Context(), req)
+	require.NoError(t, err)
+	got, err := e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	for i, r := range expected {
+		require.NoError(t, r.Err)
+		require.Equal(t, r.Text, got[i].Text)
+		require.Equal(t, r.PromptTokens, got[i].PromptTokens)
+		require.Equal(t, r.Finish, got[i].Finish)
+		texts[r.Text] = true
+	}
+}
+
+// besideLlamaCPP gives the engine llamacpp, and an engine whose server decodes with llama.cpp.
+func besideLlamaCPP(t *testing.T, b *model.Bundle) (*schedule.Engine, *Engine, *vllmtest.Server) {
+	t.Helper()
 	exact := llamacpp.Config{NativeDir: nativetest.Dir(t), Threads: 1, ExactKV: true}
 	want, err := llamacpp.Open(b, exact, llamacpp.Deps{Log: quiet})
 	require.NoError(t, err)
@@ -79,26 +138,7 @@ func TestSameAnswersAsLlamaCPP(t *testing.T) {
 			t.Errorf("decoding: %v", err)
 		}
 	})
-	texts := map[string]bool{}
-	for seed := range 3 {
-		req := contract.Request{Soft: decodertest.Soft(seed, 3+60*seed, b.LLM.Hidden)}
-		for i, text := range []string{"What is the tempo?", "  <audio_end></s> é \n### Human: x", "", "🎵 key"} {
-			req.Questions = append(req.Questions, contract.Question{Index: i, Text: text})
-		}
-		expected, err := want.Answer(t.Context(), req)
-		require.NoError(t, err)
-		got, err := e.Answer(t.Context(), req)
-		require.NoError(t, err)
-		for i, r := range expected {
-			require.NoError(t, r.Err)
-			require.Equal(t, r.Text, got[i].Text)
-			require.Equal(t, r.PromptTokens, got[i].PromptTokens)
-			require.Equal(t, r.Finish, got[i].Finish)
-			texts[r.Text] = true
-		}
-	}
-	require.Greater(t, len(texts), 6, "answers depend on window and question")
-	require.Equal(t, []string{"###"}, server.Requests()[0].Stop, "LLark's")
+	return want, e, server
 }
 
 // greedy continues rows by the most likely tokens, one prompt at a time.

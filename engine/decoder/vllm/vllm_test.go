@@ -146,6 +146,8 @@ func TestTheRequest(t *testing.T) {
 	for _, r := range server.Requests() {
 		require.Zero(t, r.Temperature)
 		require.InDelta(t, 1, r.TopP, 0)
+		require.Zero(t, r.TopK)
+		require.InDelta(t, 1, r.RepetitionPenalty, 0)
 		require.Nil(t, r.Seed)
 		require.Equal(t, 24, r.MaxTokens, "the bundle's limit")
 		require.Equal(t, []int{2}, r.StopTokenIDs, "</s>")
@@ -155,7 +157,7 @@ func TestTheRequest(t *testing.T) {
 	}
 	seen := len(server.Requests())
 	for range 2 {
-		req.Decode = contract.Decode{MaxTokens: 7, Temperature: 0.5, TopP: 0.9, Seed: 3}
+		req.Decode = contract.Decode{MaxTokens: 7, Temperature: 0.5, TopP: 0.9, TopK: 20, RepetitionPenalty: 1.1, Seed: 3}
 		_, err = e.Answer(t.Context(), req)
 		require.NoError(t, err)
 	}
@@ -163,6 +165,8 @@ func TestTheRequest(t *testing.T) {
 	for _, r := range server.Requests()[seen:] {
 		require.InDelta(t, 0.5, r.Temperature, 1e-6)
 		require.InDelta(t, 0.9, r.TopP, 1e-6)
+		require.Equal(t, 20, r.TopK)
+		require.InDelta(t, 1.1, r.RepetitionPenalty, 1e-6)
 		require.Equal(t, 7, r.MaxTokens)
 		seeds[*r.Seed]++
 	}
