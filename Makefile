@@ -207,6 +207,15 @@ bench-llm: build native ## measure the decoder on llama.cpp beside a bare loop, 
 	@test -f build/random-7b/model.yaml || bin/lark model random llama --preset 7b --quant q8_0 --out build/random-7b
 	bin/lark bench llm --model build/random-7b $(ARGS)
 
+.PHONY: bench-audio-llm
+bench-audio-llm: build native ## measure encoder and decoder of Music Flamingo's shape beside PyTorch and a bare loop (3.5 GB with 4 of 28 layers; ARGS=...; PEER=off)
+	@.ci/deps python
+	@test -f build/random-mf4/model.yaml || bin/lark model random audio-llm --preset music-flamingo --quant q8_0 --layers 4 --out build/random-mf4
+	@peer=; if [ "$(PEER)" != off ]; then \
+		if training/peers/venv; then peer="training/build/torch/bin/python training/peers/whisper_torch.py"; \
+		else echo "PyTorch could not be installed: measuring without it" >&2; fi; fi; \
+	bin/lark bench audio-llm --model build/random-mf4 --peer "$$peer" $(ARGS)
+
 .PHONY: train-nano
 train-nano: ## train lark-nano again; hours, see training/README.md
 	training/train.sh

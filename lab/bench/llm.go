@@ -62,6 +62,10 @@ func RunLLM(ctx context.Context, cfg LLMConfig) (LLMReport, error) {
 	if bundle.LLM.Engine != model.LlamaCPP {
 		return LLMReport{}, fmt.Errorf("measuring the decoder: the bundle %s is for engine %q, not %s", bundle.Name, bundle.LLM.Engine, model.LlamaCPP)
 	}
+	return runLLM(ctx, cfg, bundle)
+}
+
+func runLLM(ctx context.Context, cfg LLMConfig, bundle *model.Bundle) (LLMReport, error) {
 	if cfg.Threads == 0 {
 		cfg.Threads = runtime.GOMAXPROCS(0)
 	}

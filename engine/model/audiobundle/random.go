@@ -25,6 +25,8 @@ type RandomConfig struct {
 	Seed uint64
 	// Quant is the type of the decoder's matrices, and EncoderQuant that of the encoder's: f32, f16, bf16 or q8_0.
 	Quant, EncoderQuant string
+	// Layers is how many layers the decoder has; 0: those of the preset. Fewer make a model that costs as much per layer, and fits a small machine.
+	Layers int
 	// Out is the folder of the bundle.
 	Out string
 }
@@ -66,6 +68,10 @@ func Random(ctx context.Context, cfg RandomConfig, progress Progress) (model.Man
 	} else if cfg.Family != "" && cfg.Family != p.family {
 		return model.Manifest{}, fmt.Errorf("preset %s is of the family %s, not %s", cfg.Preset, p.family, cfg.Family)
 	}
+	if cfg.Layers < 0 || cfg.Layers > p.llm.Layers {
+		return model.Manifest{}, fmt.Errorf("the decoder of preset %s has %d layers, not %d", cfg.Preset, p.llm.Layers, cfg.Layers)
+	}
+	p.llm.Layers = cmp.Or(cfg.Layers, p.llm.Layers)
 	quant, known := quants[cmp.Or(cfg.Quant, "bf16")]
 	encoderQuant, knownToo := quants[cmp.Or(cfg.EncoderQuant, "bf16")]
 	if !known || !knownToo {

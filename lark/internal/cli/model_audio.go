@@ -86,6 +86,7 @@ real one costs, and its answers mean nothing. The bundle and every answer's mode
 	f.Uint64Var(&cfg.Seed, "seed", 1, "equal seeds give equal weights")
 	f.StringVar(&cfg.Quant, "quant", "q8_0", "type of the decoder's matrices: bf16, q8_0, f16 or f32")
 	f.StringVar(&cfg.EncoderQuant, "encoder-quant", "bf16", "type of the encoder's matrices: bf16, q8_0, f16 or f32")
+	f.IntVar(&cfg.Layers, "layers", 0, "layers of the decoder (default: the preset's)")
 	f.StringVar(&cfg.Out, "out", "", "`folder` of the bundle")
 	return cmd
 }
