@@ -13,6 +13,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/mir"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 // annotatedS is how much of a clip is annotated at most, as in LLark, in seconds.
@@ -118,60 +119,43 @@ func measure(ctx context.Context, files *audio.Decoder, path string, span Span) 
 	return analyser.Finish(), beats, nil
 }
 
-// Beat of a clip in LLark's form: Number counts the beats of the bar from 1, which is the downbeat.
-type Beat struct {
-	Time   float64 `json:"time"`
-	Number int     `json:"beat_number"`
-}
-
-// Names of annotated fields, LLark's with the tool's name at the end where LLark has madmom's.
-const (
-	fieldTempo    = "tempo_in_beats_per_minute"
-	fieldBeats    = "downbeats"
-	fieldChords   = "chords"
-	fieldKey      = "key"
-	fieldMetre    = "metre"
-	fieldLoudness = "loudness_lufs"
-	ourTool       = "_mir"
-)
-
 // fieldsOf writes what was measured in LLark's form. A reading that is less likely than confidence is left out; so is what does not apply.
 func fieldsOf(r mir.Result, beats []mir.Beat, confidence float64) map[string]json.RawMessage {
 	out := map[string]json.RawMessage{}
 	if !math.IsInf(r.Loudness.Integrated, 0) && !math.IsNaN(r.Loudness.Integrated) {
-		out[fieldLoudness] = mustJSON(math.Round(r.Loudness.Integrated*10) / 10)
+		out[facts.Loudness] = mustJSON(math.Round(r.Loudness.Integrated*10) / 10)
 	}
 	if r.Content.Kind != mir.Music {
 		return out
 	}
 	steady := r.Tempo.Steady && r.Tempo.BPM > 0 && r.Tempo.Confidence >= confidence
 	if steady {
-		out[fieldTempo+ourTool] = mustJSON(math.Round(r.Tempo.BPM*10) / 10)
+		out[facts.Tempo+facts.Ours] = mustJSON(math.Round(r.Tempo.BPM*10) / 10)
 	}
 	if steady && r.Metre.Confidence >= confidence && r.Metre.Beats > 0 {
-		out[fieldMetre] = mustJSON(r.Metre.Name)
-		out[fieldBeats+ourTool] = mustJSON(beatsOf(beats))
+		out[facts.Metre] = mustJSON(r.Metre.Name)
+		out[facts.Beats+facts.Ours] = mustJSON(beatsOf(beats))
 	}
 	if r.Key.Confidence > 0 && r.Key.Confidence >= confidence {
-		out[fieldKey] = mustJSON(r.Key.String())
+		out[facts.Key] = mustJSON(r.Key.String())
 	}
 	if chords := chordsOf(beats, r.Seconds); steady && len(chords) > 0 {
-		out[fieldChords] = mustJSON(chords)
+		out[facts.Chords] = mustJSON(chords)
 	}
 	return out
 }
 
-func beatsOf(beats []mir.Beat) []Beat {
-	out := make([]Beat, len(beats))
+func beatsOf(beats []mir.Beat) []facts.Beat {
+	out := make([]facts.Beat, len(beats))
 	for i, b := range beats {
-		out[i] = Beat{rounded(b.Seconds), b.InBar}
+		out[i] = facts.Beat{Time: rounded(b.Seconds), Number: b.InBar}
 	}
 	return out
 }
 
 // chordsOf joins beats with the same chord; each chord lasts until the next, the last one until the end.
-func chordsOf(beats []mir.Beat, seconds float64) []Chord {
-	var out []Chord
+func chordsOf(beats []mir.Beat, seconds float64) []facts.Chord {
+	var out []facts.Chord
 	for _, b := range beats {
 		at, name := rounded(b.Seconds), chordName(b.Chord)
 		if n := len(out); n > 0 {
@@ -180,7 +164,7 @@ func chordsOf(beats []mir.Beat, seconds float64) []Chord {
 				continue
 			}
 		}
-		out = append(out, Chord{Start: at, Chord: name})
+		out = append(out, facts.Chord{Start: at, Chord: name})
 	}
 	if n := len(out); n > 0 {
 		out[n-1].End = rounded(seconds)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/engine/mir"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 // TestMain plays the annotating command where a test asks for it.
@@ -95,14 +96,14 @@ func TestAnnotate(t *testing.T) {
 	a, b := got["songs/a"], got["songs/b"]
 	require.Equal(t, 12.0, a.Seconds)
 	require.Equal(t, 8.0, b.Seconds)
-	for _, field := range []string{fieldTempo + ourTool, fieldBeats + ourTool, fieldChords, fieldKey, fieldLoudness} {
+	for _, field := range []string{facts.Tempo + facts.Ours, facts.Beats + facts.Ours, facts.Chords, facts.Key, facts.Loudness} {
 		require.Contains(t, a.Fields, field)
 	}
-	var beats []Beat
-	require.NoError(t, json.Unmarshal(b.Fields[fieldBeats+ourTool], &beats))
+	var beats []facts.Beat
+	require.NoError(t, json.Unmarshal(b.Fields[facts.Beats+facts.Ours], &beats))
 	require.Less(t, beats[0].Time, 2.0, "times are from the start of the clip, not of the track")
-	var chords []Chord
-	require.NoError(t, json.Unmarshal(a.Fields[fieldChords], &chords))
+	var chords []facts.Chord
+	require.NoError(t, json.Unmarshal(a.Fields[facts.Chords], &chords))
 	require.Equal(t, 12.0, chords[len(chords)-1].End)
 	for _, c := range chords {
 		require.Regexp(t, `^([A-G][b#]?:(maj|min)|N)$`, c.Chord)
@@ -117,7 +118,7 @@ func TestAnnotate(t *testing.T) {
 	tally, err = Annotate(t.Context(), s, AnnotateConfig{Confidence: 1.1, RunOptions: RunOptions{Anew: true}})
 	require.NoError(t, err)
 	require.Zero(t, tally.Kept)
-	require.NotContains(t, annotations(t, s)["songs/a"].Fields, fieldKey, "no reading is surer than sure")
+	require.NotContains(t, annotations(t, s)["songs/a"].Fields, facts.Key, "no reading is surer than sure")
 }
 
 func TestAnnotateGoesOn(t *testing.T) {
@@ -178,9 +179,9 @@ func TestAnnotateByACommand(t *testing.T) {
 	_, err = Annotate(t.Context(), s, AnnotateConfig{Command: command("works")})
 	require.NoError(t, err)
 	b := annotations(t, s)["songs/b"]
-	require.JSONEq(t, `"A minor"`, string(b.Fields[fieldKey]), "its fields replace ours")
+	require.JSONEq(t, `"A minor"`, string(b.Fields[facts.Key]), "its fields replace ours")
 	require.JSONEq(t, "[4,12]", string(b.Fields["heard"]))
-	require.Contains(t, b.Fields, fieldChords)
+	require.Contains(t, b.Fields, facts.Chords)
 
 	_, err = Annotate(t.Context(), songs(t), AnnotateConfig{Command: command("talks")})
 	require.ErrorContains(t, err, "no JSON object")

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 // Span of a clip in its audio file, in seconds. End 0 = to the end of the file.
@@ -32,50 +34,9 @@ type Clip struct {
 	// Missing is why the audio cannot be had; empty = it is there.
 	Missing string `json:"missing,omitempty"`
 	// Labels are what the collection says, in one spelling for all collections.
-	Labels Labels `json:"labels"`
+	Labels facts.Labels `json:"labels"`
 	// Source are the collection's own fields, untouched.
 	Source json.RawMessage `json:"source,omitempty"`
-}
-
-// Labels are what is true of a clip. A zero field is unknown.
-type Labels struct {
-	TempoBPM float64 `json:"tempo_bpm,omitempty"`
-	// Key as "Eb minor", Metre as "3/4".
-	Key   string `json:"key,omitempty"`
-	Metre string `json:"metre,omitempty"`
-	// Instruments that sound; nil = not labelled. Complete says that there are no others.
-	Instruments []string `json:"instruments,omitempty"`
-	Complete    bool     `json:"instruments_complete,omitempty"`
-	Drums       *bool    `json:"drums,omitempty"`
-	Genres      []string `json:"genres,omitempty"`
-	Moods       []string `json:"moods,omitempty"`
-	Tags        []string `json:"tags,omitempty"`
-	// Captions were written by people.
-	Captions    []string `json:"captions,omitempty"`
-	Title       string   `json:"title,omitempty"`
-	Artist      string   `json:"artist,omitempty"`
-	Album       string   `json:"album,omitempty"`
-	Composer    string   `json:"composer,omitempty"`
-	Composition string   `json:"composition,omitempty"`
-	Movement    string   `json:"movement,omitempty"`
-	Ensemble    string   `json:"ensemble,omitempty"`
-	// Chords and Notes have times in seconds from the start of the clip.
-	Chords []Chord           `json:"chords,omitempty"`
-	Notes  map[string][]Note `json:"notes,omitempty"`
-}
-
-// Chord is a chord and its time in seconds from the start of the clip, in LLark's form: C:maj, F#:min, N = none.
-type Chord struct {
-	Start float64 `json:"start_time"`
-	End   float64 `json:"end_time"`
-	Chord string  `json:"chord"`
-}
-
-// Note of an instrument, in seconds from the start of the clip; Pitch is a MIDI number.
-type Note struct {
-	Start float64 `json:"start"`
-	End   float64 `json:"end"`
-	Pitch int     `json:"pitch"`
 }
 
 // check refuses a clip that later steps could not work with.

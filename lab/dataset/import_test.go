@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	collect "github.com/larkstream/larkstream/lab/collection"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 // lay writes a collection: files by path.
@@ -66,7 +67,7 @@ func TestImportMusicCaps(t *testing.T) {
 	require.Equal(t, "musiccaps/-0Gj8-vB1q4-30", c.ID)
 	require.Equal(t, Span{0, 10}, c.Span, "the file holds the clip alone")
 	require.Equal(t, splitTest, c.Split)
-	require.Equal(t, Labels{Tags: []string{"low quality", "singer's ballad"}, Captions: []string{"A sad, slow song."}}, c.Labels)
+	require.Equal(t, facts.Labels{Tags: []string{"low quality", "singer's ballad"}, Captions: []string{"A sad, slow song."}}, c.Labels)
 	var source map[string]string
 	require.NoError(t, json.Unmarshal(c.Source, &source))
 	require.Equal(t, "False", source["is_balanced_subset"], "the collection's own fields stay")
@@ -101,7 +102,7 @@ func TestImportMusicNet(t *testing.T) {
 	require.Len(t, clips, 2, "every full 30 s")
 	require.Equal(t, Span{30, 55}, clips[1].Span)
 	require.Equal(t, []string{"violin"}, clips[1].Labels.Instruments)
-	require.Equal(t, []Note{{0, 0.5, 67}}, clips[1].Labels.Notes["violin"], "times are those of the clip")
+	require.Equal(t, []facts.Note{{Start: 0, End: 0.5, Pitch: 67}}, clips[1].Labels.Notes["violin"], "times are those of the clip")
 	require.Equal(t, "Piano Quintet", clips[0].Labels.Ensemble)
 	require.Equal(t, "1727", clips[0].Track)
 	require.Equal(t, 2, result.Skipped["notes that cannot be read"])
@@ -142,7 +143,7 @@ func TestImportJamendo(t *testing.T) {
 		"48/948.low.mp3":                           "x",
 	})
 	require.Len(t, clips, 1)
-	require.Equal(t, Labels{Genres: []string{"hip hop"}, Instruments: []string{"electric guitar"}, Moods: []string{"happy"}, Title: "Alone", Artist: "Band", Album: "Disc"}, clips[0].Labels)
+	require.Equal(t, facts.Labels{Genres: []string{"hip hop"}, Instruments: []string{"electric guitar"}, Moods: []string{"happy"}, Title: "Alone", Artist: "Band", Album: "Disc"}, clips[0].Labels)
 	require.Equal(t, "CC-BY-NC-SA-2.5", clips[0].Licence)
 	require.Equal(t, splitTest, clips[0].Split)
 	require.Equal(t, "artist_000087", clips[0].Artist)
@@ -157,7 +158,7 @@ func TestImportMagnaTagATune(t *testing.T) {
 		"f/american_bach.mp3":   "x",
 	})
 	require.Len(t, clips, 2)
-	require.Equal(t, Labels{Title: "Gavotte", Artist: "American Bach", Album: "Cantatas", Genres: []string{"classical"}, Instruments: []string{"guitar"}, Tags: []string{"no voice"}}, clips[0].Labels)
+	require.Equal(t, facts.Labels{Title: "Gavotte", Artist: "American Bach", Album: "Cantatas", Genres: []string{"classical"}, Instruments: []string{"guitar"}, Tags: []string{"no voice"}}, clips[0].Labels)
 	require.Equal(t, splitTest, clips[0].Split)
 	require.Equal(t, splitValidation, clips[1].Split)
 	require.NotEmpty(t, clips[1].Missing)

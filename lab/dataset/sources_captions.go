@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	collect "github.com/larkstream/larkstream/lab/collection"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 // musiccaps (Agostinelli et al., 2023) is musiccaps-public.csv with ytid, start_s, end_s, aspect_list, caption, is_audioset_eval; the audio is the user's own, ten
@@ -20,7 +21,7 @@ func musiccaps(s *source) error {
 		if strings.EqualFold(r.Get("is_audioset_eval"), "true") {
 			split = splitTest
 		}
-		l := Labels{Tags: pythonList(r.Get("aspect_list")), Captions: some(r.Get("caption"))}
+		l := facts.Labels{Tags: pythonList(r.Get("aspect_list")), Captions: some(r.Get("caption"))}
 		return s.youtube(r, r.Get("ytid"), r.Get("start_s"), r.Get("end_s"), split, "captions CC-BY-SA-4.0; audio not stated", l)
 	})
 }
@@ -37,7 +38,7 @@ func youtube8m(s *source) error {
 			continue
 		}
 		err := s.Table(path, ',', []string{"video_id", "start", "end", "text"}, func(r collect.Row) error {
-			l := Labels{Captions: some(r.Get("text"))}
+			l := facts.Labels{Captions: some(r.Get("text"))}
 			return s.youtube(r, r.Get("video_id"), r.Get("start"), r.Get("end"), split, "Adobe Research License (research only, non-commercial); audio not stated", l)
 		})
 		if err != nil {
@@ -48,7 +49,7 @@ func youtube8m(s *source) error {
 }
 
 // youtube adds a clip of a video: a file holds the clip alone, so its span starts at 0.
-func (s *source) youtube(r collect.Row, id, start, end, split, licence string, l Labels) error {
+func (s *source) youtube(r collect.Row, id, start, end, split, licence string, l facts.Labels) error {
 	from, err1 := strconv.ParseFloat(start, 64)
 	to, err2 := strconv.ParseFloat(end, 64)
 	if id == "" || err1 != nil || err2 != nil || to <= from {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	collect "github.com/larkstream/larkstream/lab/collection"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 )
 
 func mustJSON(v any) json.RawMessage {
@@ -56,7 +57,7 @@ func musicnet(s *source) error {
 			return err
 		}
 		base := Clip{Track: id, Artist: r.Get("composer"), Audio: s.Located(split + "_data/" + id + ".wav"), Licence: "CC-BY-4.0", Split: split, Source: untouched(r)}
-		base.Labels = Labels{Composer: r.Get("composer"), Composition: r.Get("composition"), Movement: r.Get("movement"), Ensemble: r.Get("ensemble")}
+		base.Labels = facts.Labels{Composer: r.Get("composer"), Composition: r.Get("composition"), Movement: r.Get("movement"), Ensemble: r.Get("ensemble")}
 		for k := range max(1, int(seconds/chunkS)) {
 			c, from := base, float64(k)*chunkS
 			c.ID, c.Span = fmt.Sprintf("%s-%03d", id, k), Span{from, min(from+heardS, seconds)}
@@ -72,8 +73,8 @@ func musicnet(s *source) error {
 }
 
 // musicnetNotes are a recording's notes by instrument, in seconds of the recording.
-func (s *source) musicnetNotes(path string) (map[string][]Note, error) {
-	out := map[string][]Note{}
+func (s *source) musicnetNotes(path string) (map[string][]facts.Note, error) {
+	out := map[string][]facts.Note{}
 	if path == "" {
 		return out, nil
 	}
@@ -86,18 +87,18 @@ func (s *source) musicnetNotes(path string) (map[string][]Note, error) {
 			s.Skip("notes that cannot be read", filepath.Base(path))
 			return nil
 		}
-		out[name] = append(out[name], Note{from / collect.MusicNetRate, to / collect.MusicNetRate, pitch})
+		out[name] = append(out[name], facts.Note{Start: from / collect.MusicNetRate, End: to / collect.MusicNetRate, Pitch: pitch})
 		return nil
 	})
 }
 
 // within are the notes that sound in a span, in seconds from its start, to the hundredth.
-func within(notes map[string][]Note, span Span) map[string][]Note {
-	out := map[string][]Note{}
+func within(notes map[string][]facts.Note, span Span) map[string][]facts.Note {
+	out := map[string][]facts.Note{}
 	for name, list := range notes {
 		for _, n := range list {
 			if n.End > span.Start && n.Start < span.End {
-				out[name] = append(out[name], Note{rounded(max(n.Start, span.Start) - span.Start), rounded(min(n.End, span.End) - span.Start), n.Pitch})
+				out[name] = append(out[name], facts.Note{Start: rounded(max(n.Start, span.Start) - span.Start), End: rounded(min(n.End, span.End) - span.Start), Pitch: n.Pitch})
 			}
 		}
 	}
@@ -142,7 +143,7 @@ func (s *source) fmaTrack(get func(string) string, genres map[string]string) err
 	name := fmt.Sprintf("%03d/%06d.mp3", id/1000, id)
 	audio := s.Located("fma_full/"+name, "fma_large/"+name, "fma_medium/"+name, "fma_small/"+name, name)
 	split := map[string]string{"training": splitTrain, "validation": splitValidation, "test": splitTest}[get("set.split")]
-	l := Labels{Title: get("track.title"), Artist: get("artist.name"), Album: get("album.title"), Tags: pythonList(get("track.tags"))}
+	l := facts.Labels{Title: get("track.title"), Artist: get("artist.name"), Album: get("album.title"), Tags: pythonList(get("track.tags"))}
 	for _, g := range strings.FieldsFunc(get("track.genres_all"), func(r rune) bool { return r < '0' || r > '9' }) {
 		if title := genres[g]; title != "" {
 			l.Genres = append(l.Genres, title)
@@ -202,7 +203,7 @@ func synthetic(s *source) error {
 			_ = json.Unmarshal(raw, &g) // the groove, where it is there; the rest is the same
 		}
 		drums := g.Drums
-		l := Labels{TempoBPM: g.TempoBPM, Metre: g.Metre, Instruments: slices.DeleteFunc(slices.Clone(g.Families), func(f string) bool { return f == "drums" }), Complete: true, Drums: &drums}
+		l := facts.Labels{TempoBPM: g.TempoBPM, Metre: g.Metre, Instruments: slices.DeleteFunc(slices.Clone(g.Families), func(f string) bool { return f == "drums" }), Complete: true, Drums: &drums}
 		if g.Key != "" {
 			l.Key = g.Key + " " + g.Mode
 		}

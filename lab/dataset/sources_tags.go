@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	collect "github.com/larkstream/larkstream/lab/collection"
+	"github.com/larkstream/larkstream/lab/dataset/facts"
 	"github.com/larkstream/larkstream/lab/eval"
 )
 
@@ -125,8 +126,8 @@ func (s *source) jamendoSplits() (map[string]string, error) {
 	return out, nil
 }
 
-func jamendoLabels(tags []string) Labels {
-	var l Labels
+func jamendoLabels(tags []string) facts.Labels {
+	var l facts.Labels
 	for _, t := range tags {
 		kind, name, _ := strings.Cut(t, "---")
 		name = collect.JamendoName(name)
@@ -166,7 +167,7 @@ func magnatagatune(s *source) error {
 			return nil
 		}
 		t := info[id]
-		l := Labels{Title: t.title, Artist: t.artist, Album: t.album}
+		l := facts.Labels{Title: t.title, Artist: t.artist, Album: t.album}
 		fields := r.Fields()
 		for name, value := range fields {
 			switch {

@@ -67,21 +67,37 @@ func FamilyOf(name string) string {
 	return strings.ReplaceAll(p, ",", " ")
 }
 
-// instrumentsIn are the families that an answer says are there, and those that it says are not; each once. A negation holds to the end of its
-// clause: "no drums or bass, but a piano" names the piano and denies two.
-func instrumentsIn(answer string) (named, denied []string) {
-	for _, clause := range clausePattern.Split(answer, -1) {
+// Mention is an instrument that a text names.
+type Mention struct {
+	// Text as it stands there, without a plural ending; Family is its family.
+	Text, Family string
+	// Denied: the text says that it is not there.
+	Denied bool
+}
+
+// Mentions are the instruments that a text names, in their order. A negation holds to the end of its clause: "no drums or bass, but a piano" names
+// the piano and denies two.
+func Mentions(text string) (out []Mention) {
+	for _, clause := range clausePattern.Split(text, -1) {
 		negated := len(clause)
 		if at := negationPattern.FindStringIndex(clause); at != nil {
 			negated = at[0]
 		}
 		for _, m := range instrumentPattern.FindAllStringSubmatchIndex(clause, -1) {
-			family := FamilyOf(clause[m[2]:m[3]])
-			if m[0] < negated {
-				named = append(named, family)
-			} else {
-				denied = append(denied, family)
-			}
+			word := clause[m[2]:m[3]]
+			out = append(out, Mention{Text: word, Family: FamilyOf(word), Denied: m[0] >= negated})
+		}
+	}
+	return out
+}
+
+// instrumentsIn are the families that an answer says are there, and those that it says are not; each once.
+func instrumentsIn(answer string) (named, denied []string) {
+	for _, m := range Mentions(answer) {
+		if m.Denied {
+			denied = append(denied, m.Family)
+		} else {
+			named = append(named, m.Family)
 		}
 	}
 	slices.Sort(named)
