@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,7 +32,7 @@ Every step keeps one line a clip in the set's folder. A step that was stopped go
   lark dataset verify sets/music`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.datasetImportCommand(), a.datasetAnnotateCommand())
+	cmd.AddCommand(a.datasetImportCommand(), a.datasetAnnotateCommand(), a.datasetGenerateCommand())
 	return cmd
 }
 
@@ -85,6 +86,9 @@ func (s *stepFlags) add(f *pflag.FlagSet, jobs int) {
 	f.BoolVar(&s.json, "json", false, "print the counts as JSON")
 }
 
+// drawEvery is how often a progress line changes at most.
+const drawEvery = 100 * time.Millisecond
+
 // begin opens the set and prepares the progress line; end clears the line.
 func (a *app) begin(dir, step string, s *stepFlags) (set *dataset.Set, end func(), err error) {
 	if s.Jobs < 1 {
@@ -94,7 +98,13 @@ func (a *app) begin(dir, step string, s *stepFlags) (set *dataset.Set, end func(
 		return nil, nil, err
 	}
 	line := terminal.Of(a.Err)
-	s.Progress = func(name string, done int) { line.Draw(fmt.Sprintf("%s: %d clips of %s", step, done, name)) }
+	var drawn time.Time
+	s.Progress = func(name string, done int) {
+		if now := time.Now(); now.Sub(drawn) > drawEvery {
+			drawn = now
+			line.Draw(fmt.Sprintf("%s: %d clips of %s", step, done, name))
+		}
+	}
 	return set, line.Clear, nil
 }
 
