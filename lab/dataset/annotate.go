@@ -98,25 +98,31 @@ func (s *Set) annotate(ctx context.Context, files *audio.Decoder, tool *tool, c 
 func measure(ctx context.Context, files *audio.Decoder, path string, span Span) (mir.Result, []mir.Beat, error) {
 	var beats []mir.Beat
 	analyser := mir.New(func(b mir.Beat) { beats = append(beats, b) })
-	skip, left := int64(span.Start*audio.SampleRate), int64(annotatedS*audio.SampleRate)
+	if err := hear(ctx, files, path, span, annotatedS, analyser.Write); err != nil {
+		return mir.Result{}, nil, err
+	}
+	return analyser.Finish(), beats, nil
+}
+
+// hear hands the PCM of a span of a file to sink, at most the first most seconds of it. A span may end behind the file.
+func hear(ctx context.Context, files *audio.Decoder, path string, span Span, most float64, sink func([]int16)) error {
+	rate := float64(files.Rate())
+	skip, left := int64(math.Round(span.Start*rate)), int64(math.Round(most*rate))
 	if span.End > 0 {
-		left = min(left, int64(span.End*audio.SampleRate)-skip)
+		left = min(left, int64(math.Round(span.End*rate))-skip)
 	}
 	info, err := files.Decode(ctx, func() (io.ReadCloser, error) { return os.Open(path) }, skip+left, func(pcm []int16) error {
 		cut := min(skip, int64(len(pcm)))
 		skip, pcm = skip-cut, pcm[cut:]
 		pcm = pcm[:min(left, int64(len(pcm)))]
 		left -= int64(len(pcm))
-		analyser.Write(pcm)
+		sink(pcm)
 		return nil
 	})
 	if err == nil && span.Start >= info.Seconds() {
 		err = fmt.Errorf("the audio ends after %.2f s, before the clip starts (%g s)", info.Seconds(), span.Start)
 	}
-	if err != nil {
-		return mir.Result{}, nil, err
-	}
-	return analyser.Finish(), beats, nil
+	return err
 }
 
 // fieldsOf writes what was measured in LLark's form. A reading that is less likely than confidence is left out; so is what does not apply.

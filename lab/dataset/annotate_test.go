@@ -47,22 +47,22 @@ func songs(t *testing.T) *Set {
 	t.Helper()
 	song, err := filepath.Abs(demoSong)
 	require.NoError(t, err)
+	bad := filepath.Join(t.TempDir(), "bad.wav")
+	require.NoError(t, os.WriteFile(bad, []byte("no audio"), 0o600))
+	return setOf(t, Clip{ID: "songs/a", Track: "a", Artist: "x", Audio: song, Span: Span{0, 12}}, Clip{ID: "songs/gone", Track: "gone", Missing: "the video was removed"},
+		Clip{ID: "songs/b", Track: "b", Artist: "y", Audio: song, Span: Span{4, 12}}, Clip{ID: "songs/bad", Track: "bad", Audio: bad, Span: Span{0, 4}},
+		Clip{ID: "songs/late", Track: "late", Audio: song, Span: Span{1000, 1020}})
+}
+
+// setOf makes a set of clips.
+func setOf(t *testing.T, clips ...Clip) *Set {
+	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "songs"), 0o750))
-	bad := filepath.Join(dir, "bad.wav")
-	require.NoError(t, os.WriteFile(bad, []byte("no audio"), 0o600))
-	base := Clip{Dataset: "songs", Licence: "Apache-2.0", Audio: song}
 	book, err := openLedger(filepath.Join(dir, "songs", clipsFile))
 	require.NoError(t, err)
-	for _, c := range []Clip{
-		{ID: "songs/a", Track: "a", Artist: "x", Span: Span{0, 12}}, {ID: "songs/gone", Track: "gone", Missing: "the video was removed"},
-		{ID: "songs/b", Track: "b", Artist: "y", Span: Span{4, 12}}, {ID: "songs/bad", Track: "bad", Audio: bad, Span: Span{0, 4}},
-		{ID: "songs/late", Track: "late", Span: Span{1000, 1020}},
-	} {
-		c.Dataset, c.Licence = base.Dataset, base.Licence
-		if c.Audio == "" {
-			c.Audio = base.Audio
-		}
+	for _, c := range clips {
+		c.Dataset, c.Licence = "songs", "Apache-2.0"
 		require.NoError(t, book.write(c))
 	}
 	require.NoError(t, book.close())
@@ -149,7 +149,11 @@ func TestAnnotateRetriesWhatFailed(t *testing.T) {
 	require.NoError(t, err)
 	song, err := os.ReadFile(demoSong)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(s.Dir, "bad.wav"), song, 0o600)) // it was fetched again
+	for c, err := range s.Clips("songs") {
+		if require.NoError(t, err); c.Track == "bad" {
+			require.NoError(t, os.WriteFile(c.Audio, song, 0o600)) // it was fetched again
+		}
+	}
 	before := annotations(t, s)
 
 	// A retry that is stopped goes on where it was.

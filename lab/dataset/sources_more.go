@@ -56,7 +56,7 @@ func musicnet(s *source) error {
 		if err != nil {
 			return err
 		}
-		base := Clip{Track: id, Artist: r.Get("composer"), Audio: s.Located(split + "_data/" + id + ".wav"), Licence: "CC-BY-4.0", Split: split, Source: untouched(r)}
+		base := Clip{Track: id, Audio: s.Located(split + "_data/" + id + ".wav"), Licence: "CC-BY-4.0", Split: split, Source: untouched(r)}
 		base.Labels = facts.Labels{Composer: r.Get("composer"), Composition: r.Get("composition"), Movement: r.Get("movement"), Ensemble: r.Get("ensemble")}
 		for k := range max(1, int(seconds/chunkS)) {
 			c, from := base, float64(k)*chunkS

@@ -19,8 +19,8 @@ const (
 	// shownClips is how many clips with wrong answers can be played, and shownSeconds how much of each.
 	shownClips   = 40
 	shownSeconds = 12
-	// shownRate is a quarter of the rate of windows: 11,025 Hz.
-	shownRate = audio.SampleRate / 4
+	// ShownRate is a quarter of the rate of windows: 11,025 Hz.
+	ShownRate = audio.SampleRate / 4
 	// shownRows bounds the lists of answers.
 	shownRows = 500
 )
@@ -172,7 +172,7 @@ func (d *pageData) wrong(ctx context.Context, setDir string) error {
 			continue
 		}
 		_, err := cutter.CutFile(ctx, set.Path(set.Clips[at]), plan.NewRule(plan.Auto, nil, plan.Hearing{SpanS: plan.LeastWindowS, Rate: plan.SampleRate}), func(w cut.FileWindow) error {
-			d.Wrong[i].Audio = template.URL("data:audio/wav;base64," + base64.StdEncoding.EncodeToString(wav(quarter(w.PCM), shownRate))) //nolint:gosec // bytes of our own making
+			d.Wrong[i].Audio = template.URL("data:audio/wav;base64," + base64.StdEncoding.EncodeToString(Wav(Quarter(w.PCM), ShownRate))) //nolint:gosec // bytes of our own making
 			return nil
 		})
 		if err != nil {
@@ -182,8 +182,8 @@ func (d *pageData) wrong(ctx context.Context, setDir string) error {
 	return nil
 }
 
-// quarter takes means of four samples of the first seconds: enough to hear what is played, at a quarter of the size.
-func quarter(pcm []int16) []int16 {
+// Quarter takes means of four samples of the first seconds: enough to hear what is played, at a quarter of the size.
+func Quarter(pcm []int16) []int16 {
 	pcm = pcm[:min(len(pcm), shownSeconds*audio.SampleRate)]
 	out := make([]int16, len(pcm)/4)
 	for i := range out {

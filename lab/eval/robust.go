@@ -54,7 +54,7 @@ func encoded(args ...string) func(context.Context, *run, string, []int16, string
 
 func written(change func(r *run, clip string, pcm []int16) []int16) func(context.Context, *run, string, []int16, string) error {
 	return func(_ context.Context, r *run, clip string, pcm []int16, path string) error {
-		return os.WriteFile(path, wav(change(r, clip, pcm), audio.SampleRate), 0o600)
+		return os.WriteFile(path, Wav(change(r, clip, pcm), audio.SampleRate), 0o600)
 	}
 }
 
@@ -88,8 +88,8 @@ func littleEndian(pcm []int16) []byte {
 	return out
 }
 
-// wav is PCM as a mono wav file.
-func wav(pcm []int16, rate int) []byte {
+// Wav is PCM as a mono wav file.
+func Wav(pcm []int16, rate int) []byte {
 	data := littleEndian(pcm)
 	out := append([]byte("RIFF"), make([]byte, 40)...)
 	binary.LittleEndian.PutUint32(out[4:], uint32(36+len(data)))

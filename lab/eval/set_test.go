@@ -20,7 +20,7 @@ func newSet(t *testing.T, lines ...string) string {
 			pcm[k] = int16(8000 * ((k/(40+i))%2*2 - 1))
 		}
 		if i < len(lines) {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.wav", i)), wav(pcm, 44100), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.wav", i)), Wav(pcm, 44100), 0o600))
 		}
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, SetFile), []byte(strings.Join(lines, "\n")), 0o600))

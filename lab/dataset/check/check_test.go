@@ -90,12 +90,23 @@ func TestForm(t *testing.T) {
 	t.Parallel()
 	k := Of(waltz(t))
 	for _, c := range []struct{ question, answer, kind string }{
-		{"", "It is slow.", Structure}, {"What?", " ", Structure}, {"What is this?", "It is ### slow.", Structure}, {"What is this?", `{"answer": "slow"}`, Structure},
-		{"Hm", "It is slow.", Length}, {"What is this piece like?", "Das ist ein Walzer und er ist langsam.", Language}, {"What is this?", "это медленная музыка", Language},
-		{"What is the tempo?", "The tempo is not specified here.", Phrase}, {"Who is the composer of this?", "Schubert.", Phrase}, {"What is the duration?", "25 seconds.", Phrase},
-		{"What is the key?", "According to the metadata the key is Eb minor.", Leak}, {"What is in the JSON?", "The key is Eb minor.", Leak},
-		{"What is it?", "As an AI assistant, I am unable to hear it.", Phrase}, {"Is it packed with energy?", "It is slow.", ""}, {"What does the guitar do here?", "It is slow.", Instrument},
-		{"Is there a guitar in this?", "No guitar is playing.", ""}, {"What is the tempo of this?", "What is the tempo of this?", Structure},
+		{"", "It is slow.", Structure},
+		{"What?", " ", Structure},
+		{"What is this?", "It is ### slow.", Structure},
+		{"What is this?", `{"answer": "slow"}`, Structure},
+		{"Hm", "It is slow.", Length},
+		{"What is this piece like?", "Das ist ein Walzer und er ist langsam.", Language},
+		{"What is this?", "это медленная музыка", Language},
+		{"What is the tempo?", "The tempo is not specified here.", Phrase},
+		{"Who is the composer of this?", "Schubert.", Phrase},
+		{"What is the duration?", "25 seconds.", Phrase},
+		{"What is the key?", "According to the metadata the key is Eb minor.", Leak},
+		{"What is in the JSON?", "The key is Eb minor.", Leak},
+		{"What is it?", "As an AI assistant, I am unable to hear it.", Phrase},
+		{"Is it packed with energy?", "It is slow.", ""},
+		{"What does the guitar do here?", "It is slow.", Instrument},
+		{"Is there a guitar in this?", "No guitar is playing.", ""},
+		{"What is the tempo of this?", "What is the tempo of this?", Structure},
 	} {
 		require.Equal(t, c.kind, Pair(k, c.question, c.answer, nil).Kind, "%s %s", c.question, c.answer)
 	}

@@ -47,8 +47,12 @@ func Of(clip, dataset string, seconds float64, labels Labels, fields map[string]
 		known bool
 		to    any
 	}{
-		{Tempo, labels.TempoBPM > 0, &f.TempoBPM}, {Key, labels.Key != "", &f.Key}, {Metre, labels.Metre != "", &f.Metre},
-		{Chords, len(labels.Chords) > 0, &f.Labels.Chords}, {Loudness, false, &f.LoudnessLUFS}, {Beats, false, &f.Beats},
+		{Tempo, labels.TempoBPM > 0, &f.TempoBPM},
+		{Key, labels.Key != "", &f.Key},
+		{Metre, labels.Metre != "", &f.Metre},
+		{Chords, len(labels.Chords) > 0, &f.Labels.Chords},
+		{Loudness, false, &f.LoudnessLUFS},
+		{Beats, false, &f.Beats},
 	} {
 		if err := take(fields, part.name, part.known, part.to); err != nil {
 			return f, fmt.Errorf("annotation of clip %s: %w", clip, err)

@@ -32,7 +32,8 @@ Every step keeps one line a clip in the set's folder. A step that was stopped go
   lark dataset verify sets/music`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.datasetImportCommand(), a.datasetAnnotateCommand(), a.datasetGenerateCommand())
+	cmd.AddCommand(a.datasetImportCommand(), a.datasetAnnotateCommand(), a.datasetGenerateCommand(), a.datasetEncodeCommand(), a.datasetSplitCommand(), a.datasetExportCommand(),
+		a.datasetReportCommand(), a.datasetVerifyCommand())
 	return cmd
 }
 

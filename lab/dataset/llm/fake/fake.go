@@ -141,8 +141,10 @@ func text(kind Kind, pairs []rules.Pair) string {
 	switch kind {
 	case Lies:
 		pairs = []rules.Pair{
-			{Question: "How fast is this going?", Answer: "It goes at 213.7 BPM."}, {Question: "Which chords do you hear here?", Answer: "The chords are C#dim and Gbaug."},
-			{Question: "Who is playing on this?", Answer: "A tuba and a harpsichord."}, {Question: "When was this made?", Answer: "It was made in Liverpool in 1963."},
+			{Question: "How fast is this going?", Answer: "It goes at 213.7 BPM."},
+			{Question: "Which chords do you hear here?", Answer: "The chords are C#dim and Gbaug."},
+			{Question: "Who is playing on this?", Answer: "A tuba and a harpsichord."},
+			{Question: "When was this made?", Answer: "It was made in Liverpool in 1963."},
 		}
 	case Leaks:
 		pairs = []rules.Pair{{Question: "What can you say about this?", Answer: "According to the metadata it is a fine piece."}}
