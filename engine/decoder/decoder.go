@@ -169,7 +169,11 @@ func open(b *model.Bundle, o Options) (Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	switch name := o.EngineName(b); name {
+	name := o.EngineName(b)
+	if b.LLM.Notes != "" && (name == VLLMServer || name == LlamaCPP) {
+		return nil, fmt.Errorf("opening the decoder: the bundle %s takes notes before it answers, which engine %q cannot; use %s", b.Name, name, Reference)
+	}
+	switch name {
 	case Test:
 		return testdecoder.New(b.LLM.Hidden, o.TestDelay), nil
 	case VLLMServer:

@@ -240,5 +240,8 @@ func (b *Bundle) ProjectorPath() string { return filepath.Join(b.Dir, b.Projecto
 // LLMPath is the file of the decoder.
 func (b *Bundle) LLMPath() string { return filepath.Join(b.Dir, b.LLM.File) }
 
+// NotesPath is the file that says what the decoder notes, if LLM.Notes names one.
+func (b *Bundle) NotesPath() string { return filepath.Join(b.Dir, b.LLM.Notes) }
+
 // TokenizerPath is the file of the tokenizer.
 func (b *Bundle) TokenizerPath() string { return filepath.Join(b.Dir, b.LLM.Tokenizer) }

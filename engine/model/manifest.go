@@ -119,6 +119,9 @@ type LLM struct {
 	TokenizerSHA256 string  `yaml:"tokenizer_sha256,omitempty"`
 	// Sampling is how the model's makers decode; absent: greedy.
 	Sampling Sampling `yaml:"sampling,omitempty"`
+	// Notes is the file that says what the decoder notes of a window before it reads a question; absent: it answers freely.
+	Notes       string `yaml:"notes,omitempty"`
+	NotesSHA256 string `yaml:"notes_sha256,omitempty"`
 }
 
 // Sampling is how tokens are chosen where a job does not say so, in the terms of Hugging Face's generation_config.json.
@@ -171,6 +174,7 @@ const (
 	PartEncoder   Part = "encoder"
 	PartProjector Part = "projector"
 	PartLLM       Part = "llm"
+	PartNotes     Part = "llm.notes"
 	PartTokenizer Part = "llm.tokenizer" //nolint:gosec // G101 takes a key of model.yaml for a credential
 )
 
@@ -204,6 +208,8 @@ func (m *Manifest) parts() []partFile {
 		return all[:1]
 	case (m.LLM.Engine == LlamaCPP || m.LLM.Engine == VLLM) && m.LLM.Tokenizer == "":
 		return all[:3]
+	case m.LLM.Notes != "":
+		return append(all, partFile{PartNotes, m.LLM.Notes, &m.LLM.NotesSHA256})
 	}
 	return all
 }

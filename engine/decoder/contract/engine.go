@@ -94,6 +94,9 @@ type Result struct {
 	PromptTokens int // positions before the answer, frames included
 	OutputTokens int // the stop token not included
 	Finish       string
+	// Confidence is how probable the decoder itself finds the tempo, key or metre that the answer names, calibrated, 0 to 1: the lowest of them.
+	// 0: the answer names none, or the engine does not tell.
+	Confidence float64
 	// Began is when the engine took the question up (for the first of a window: its prefix), Ended when it was done.
 	Began, Ended time.Time
 	// Prefill is the work on the window's prefix, counted for each of its questions, and on the question. Decode is the

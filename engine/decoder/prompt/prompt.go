@@ -245,6 +245,12 @@ func (p *Template) After(question string, history ...contract.Turn) ([]int, erro
 	return l.said(question).parts(p.tail).end()
 }
 
+// EndsAudio tells whether a special token, AudioEnd, stands behind the frames; After begins with it.
+func (p *Template) EndsAudio() bool { return p.audioEnd != none }
+
+// AudioEnd is the token that stands behind the frames, if EndsAudio.
+func (p *Template) AudioEnd() int { return p.audioEnd }
+
 // CheckSplice demands that the token that ends the audio stands n+1 positions after the token that begins it, as the reference implementation does
 // (LLark, m2t/models/llamav2.py). lead is the number of ids before the frames, before that of positions with them.
 func (p *Template) CheckSplice(n, lead, before int, after []int) error {

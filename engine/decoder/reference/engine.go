@@ -1,8 +1,10 @@
 package reference
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/decoder/notes"
 	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
@@ -40,7 +42,14 @@ func Open(b *model.Bundle, cfg Config) (*schedule.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", err)
 	}
-	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt}, schedule.Deps{Backend: backend, Vocabulary: cfg.Vocabulary})
+	var sheet *notes.Sheet
+	if b.LLM.Notes != "" {
+		sheet, err = notes.Open(b.NotesPath())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the decoder: %w", errors.Join(err, backend.Close()))
+	}
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt, Notes: sheet}, schedule.Deps{Backend: backend, Vocabulary: cfg.Vocabulary})
 }
 
 // Backend is the forward pass as the scheduler uses it.

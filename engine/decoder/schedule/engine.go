@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/notes"
 	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
@@ -24,6 +25,8 @@ type Config struct {
 	MaxBatch int
 	// Prompt is the bundle's template and limits.
 	Prompt model.Prompt
+	// Notes, if not nil, are what the decoder writes down about each window before it reads a question, and answers by.
+	Notes *notes.Sheet
 	// OwnThread runs the backend on a thread of the operating system that nothing else uses. Native code needs it that keeps state in the
 	// thread: ggml configures the tiles of a processor with AMX once for each thread, and our kernels leave them released, so that ggml
 	// would end the process with an illegal instruction after them.
@@ -44,6 +47,7 @@ type Engine struct {
 	shape    Shape
 	maxBatch int
 	prompt   *prompt.Template
+	notes    *notes.Model // nil: answers are free
 
 	submit chan *request
 	quit   chan struct{}
@@ -119,8 +123,17 @@ func newEngine(cfg Config, d Deps) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	var sheet *notes.Model
+	if cfg.Notes != nil {
+		if sheet, err = notes.New(cfg.Notes, d.Vocabulary, p.StopTokens()); err != nil {
+			return nil, err
+		}
+		if !p.EndsAudio() {
+			return nil, errors.New("reading the prompt: notes stand behind the token that ends the audio, and prompt.suffix begins with none")
+		}
+	}
 	return &Engine{
-		Deps: d, shape: shape, maxBatch: cfg.MaxBatch, prompt: p,
+		Deps: d, shape: shape, maxBatch: cfg.MaxBatch, prompt: p, notes: sheet,
 		submit: make(chan *request), quit: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
@@ -195,6 +208,14 @@ func (e *Engine) prepare(ctx context.Context, req contract.Request) (*request, [
 	return r, results, nil
 }
 
+// noted is the number of positions behind the frames that a window's questions share: the token that ends the audio, and the notes.
+func (e *Engine) noted() int {
+	if e.notes == nil {
+		return 0
+	}
+	return 1 + e.notes.Length()
+}
+
 // newAnswer prepares a question, or says why it cannot be answered.
 func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Question) (*answer, error) {
 	ids, err := e.prompt.After(q.Text, q.History...)
@@ -205,7 +226,10 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	if err := e.prompt.CheckSplice(r.engine.Soft.Rows, len(r.lead), before, ids); err != nil {
 		return nil, err
 	}
-	result.PromptTokens = before + len(ids)
+	if e.notes != nil {
+		ids = ids[1:] // the token that ends the audio stands before the notes
+	}
+	result.PromptTokens = before + e.noted() + len(ids)
 	room := e.shape.Context - result.PromptTokens
 	if room < 1 {
 		return nil, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.shape.Context)
@@ -223,7 +247,7 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	s.saw(r.lead...)
 	s.saw(ids...)
 	return &answer{
-		request: r, result: result, prompt: ids, limit: limit, seq: None,
+		request: r, result: result, question: q.Text, prompt: ids, limit: limit, seq: None,
 		sampler: s, text: prompt.NewText(tokenizer.NewStream(e.Vocabulary), stops),
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/notes"
 	"github.com/larkstream/larkstream/engine/decoder/prompt"
 )
 
@@ -23,6 +24,7 @@ type request struct {
 	running int
 	// laneBusy is whether the largest answer's part of the share is in use; answers beyond it take positions of their own.
 	laneBusy bool
+	notes    *notes.Notes // nil: none are taken
 	err      error
 	done     chan struct{}
 }
@@ -43,7 +45,8 @@ func (r *request) largest() int {
 type answer struct {
 	request    *request
 	result     *contract.Result
-	prompt     []int // ids after the frames
+	question   string
+	prompt     []int // ids after the frames and the notes
 	limit      int   // output tokens
 	seq        int   // None until it is begun
 	sampler    *sampler
@@ -73,7 +76,7 @@ func (a *answer) emit(text string) {
 // runs, so that neither do the scores.
 type reading struct {
 	request *request
-	answer  *answer // nil: the prefix
+	answer  *answer // nil: the prefix, with the notes behind it
 	pieces  []Rows
 	taken   int           // pieces in the step under way
 	took    time.Duration // by the steps that its pieces were part of

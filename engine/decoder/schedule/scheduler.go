@@ -75,7 +75,7 @@ func (s *scheduler) take() bool {
 }
 
 func (s *scheduler) admit(r *request) {
-	r.share = r.before() + r.largest()
+	r.share = r.before() + s.noted() + r.largest()
 	s.waiting.add(r)
 }
 
@@ -164,12 +164,8 @@ func (s *scheduler) start(r *request) error {
 	if r.next < len(r.answers) {
 		s.turns.add(r)
 	}
-	if schema := r.engine.Schema; schema != "" {
-		c, err := s.Grammars.Constrain(schema)
-		if err != nil {
-			return fmt.Errorf("constraining an answer: %w", err)
-		}
-		a.constraint = c
+	if err := s.constrain(a); err != nil {
+		return fmt.Errorf("constraining an answer: %w", err)
 	}
 	a.seq = s.sequence()
 	if err := s.Backend.Open(a.seq, r.prefix, a.room()); err != nil {
@@ -181,14 +177,30 @@ func (s *scheduler) start(r *request) error {
 	return nil
 }
 
+// constrain holds an answer to the form asked for, or to what the window's notes allow.
+func (s *scheduler) constrain(a *answer) (err error) {
+	switch r := a.request; {
+	case r.engine.Schema != "":
+		a.constraint, err = s.Grammars.Constrain(r.engine.Schema)
+	case r.notes != nil:
+		a.constraint, err = r.notes.Constrain(a.question)
+	}
+	return err
+}
+
 func (s *scheduler) startPrefix(r *request) error {
 	r.began, r.prefix = time.Now(), s.sequence()
 	s.turns.count(r.engine.Job, 1)
 	r.running++
-	if err := s.Backend.Open(r.prefix, None, r.before()); err != nil {
+	if err := s.Backend.Open(r.prefix, None, r.before()+s.noted()); err != nil {
 		return err
 	}
 	pieces := cut(r.prefix, r.lead, r.engine.Soft.Data, s.shape.Hidden, s.shape.Chunk, false)
+	if s.notes != nil {
+		r.notes = s.notes.Begin()
+		begin := []int{s.prompt.AudioEnd(), s.notes.First()}
+		pieces = append(pieces, cut(r.prefix, begin, nil, s.shape.Hidden, s.shape.Chunk, true)...)
+	}
 	s.reading = append(s.reading, &reading{request: r, pieces: pieces})
 	return nil
 }

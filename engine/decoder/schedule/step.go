@@ -76,6 +76,9 @@ func (s *scheduler) fail(decoding []*answer, readers []*reading, err error) {
 func (s *scheduler) finishReading(r *reading, scores []float32) {
 	s.reading = without(s.reading, r)
 	if r.answer == nil {
+		if s.note(r, scores) {
+			return
+		}
 		s.prefixes.Add(1)
 		r.request.took = r.took
 		r.request.running--
@@ -88,6 +91,22 @@ func (s *scheduler) finishReading(r *reading, scores []float32) {
 	a.result.Prefill = r.request.took + r.took
 	s.active = append(s.active, a)
 	s.accept(a, scores)
+}
+
+// note takes the next value of the window's notes and lets the decoder read it. It is false when there is nothing more to take and to read.
+func (s *scheduler) note(r *reading, scores []float32) bool {
+	notes := r.request.notes
+	if notes == nil || notes.Done() {
+		return false
+	}
+	tokens, err := notes.Take(scores)
+	if err != nil {
+		s.end(r.request, err)
+		return true
+	}
+	r.pieces = cut(r.request.prefix, tokens, nil, s.shape.Hidden, s.shape.Chunk, !notes.Done())
+	s.reading = append(s.reading, r)
+	return true
 }
 
 // accept chooses the next token of an answer and finishes the answer if it is the last.
@@ -128,6 +147,9 @@ func (s *scheduler) accept(a *answer, scores []float32) {
 func (s *scheduler) finish(a *answer, how string, err error) {
 	a.emit(a.text.End(how == contract.FinishStop))
 	a.result.Finish, a.result.Err = how, err
+	if said, ok := a.constraint.(interface{ Confidence() float64 }); ok && err == nil {
+		a.result.Confidence = said.Confidence()
+	}
 	a.result.Ended = time.Now()
 	a.result.Decode = a.result.Ended.Sub(a.decodes)
 	r := a.request

@@ -34,7 +34,7 @@ func Run(ctx context.Context, cfg Config) error { return RunOn(ctx, host.Host{},
 
 // RunOn is Run on another host than this machine.
 func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
-	w, err := worker.Open(ctx, on, cfg.Common, telemetry.ServiceLLM, model.PartLLM, model.PartTokenizer)
+	w, err := worker.Open(ctx, on, cfg.Common, telemetry.ServiceLLM, model.PartLLM, model.PartTokenizer, model.PartNotes)
 	if err != nil {
 		return err
 	}
