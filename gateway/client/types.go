@@ -186,7 +186,9 @@ type Outcome struct {
 	// Support is nil where nothing was measured.
 	Support map[string]Check `json:"support,omitempty" doc:"Of tags: for tempo_bpm, key, mode and metre, whether signal processing measures the same in the window"`
 	// Combined is nil of an answer about one window.
-	Combined    *Combined     `json:"combined,omitempty" doc:"Of an answer about the whole track, with combine: how it was made of the windows' answers. Its window has the index behind the last one"`
+	Combined *Combined `json:"combined,omitempty" doc:"Of an answer about the whole track, with combine: how it was made of the windows' answers. Its window has the index behind the last one"`
+	// Confidence is 0 where the answer names no tempo, key or metre, or the model does not tell.
+	Confidence  float64       `json:"confidence,omitempty" doc:"How probable the model itself finds the tempo, key or metre that its answer names, calibrated: of answers with 0.8, four in five are right. Left out where it does not tell" minimum:"0" maximum:"1"`
 	Error       *OutcomeError `json:"error,omitempty"`
 	Track       Track         `json:"track"`
 	Window      Window        `json:"window"`

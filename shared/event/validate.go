@@ -273,6 +273,9 @@ const (
 )
 
 func validateChecks(m *eventpb.Outcome) error {
+	if !finite(m.GetConfidence()) || m.GetConfidence() < 0 || m.GetConfidence() > 1 {
+		return fmt.Errorf("confidence %v is not between 0 and 1", m.GetConfidence())
+	}
 	if len(m.GetSupport()) > maxSupport {
 		return fmt.Errorf("support for %d fields, at most %d", len(m.GetSupport()), maxSupport)
 	}

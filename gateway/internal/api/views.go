@@ -90,7 +90,7 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 		Tokens:  client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
 		TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
 	}
-	v.Check = checkView(o.GetCheck())
+	v.Confidence, v.Check = o.GetConfidence(), checkView(o.GetCheck())
 	for field, c := range o.GetSupport() {
 		if v.Support == nil {
 			v.Support = map[string]client.Check{}

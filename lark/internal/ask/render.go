@@ -297,6 +297,8 @@ type Line struct {
 	// Check and Support say whether the answer agrees with signal processing.
 	Check   *client.Check           `json:"check,omitempty"`
 	Support map[string]client.Check `json:"support,omitempty"`
+	// Confidence is the model's own; 0 where it does not tell.
+	Confidence float64 `json:"confidence,omitempty"`
 	// Combined says how an answer about the whole track was made.
 	Combined *client.Combined     `json:"combined,omitempty"`
 	Error    *client.OutcomeError `json:"error"`
@@ -324,7 +326,7 @@ type LineWindow struct {
 // NewLine makes the printed form of an outcome.
 func NewLine(o client.Outcome) Line {
 	return Line{
-		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Combined: o.Combined, Error: o.Error, Track: o.Track,
+		JobID: o.JobID, Question: o.Question, State: o.State, Answer: o.Answer, Tags: o.Tags, Check: o.Check, Support: o.Support, Combined: o.Combined, Confidence: o.Confidence, Error: o.Error, Track: o.Track,
 		Window: LineWindow{Index: o.Window.Index, StartS: o.Window.StartS, EndS: o.Window.EndS, HeardS: o.Window.HeardS, Warnings: o.Window.Warnings},
 		Model:  o.Model, Cache: o.Cache, AnswerCache: o.AnswerCache, Timings: o.Timings, Tokens: o.Tokens, TraceID: o.TraceID,
 	}

@@ -1711,7 +1711,9 @@ type Outcome struct {
 	// up and decoded. Unset where it was not looked up.
 	AnswerCache Cache `protobuf:"varint,19,opt,name=answer_cache,json=answerCache,proto3,enum=larkstream.event.v1.Cache" json:"answer_cache,omitempty"`
 	// Only of an answer of the whole track, whose window has the index behind the last one of the plan.
-	Combined      *Combined `protobuf:"bytes,20,opt,name=combined,proto3" json:"combined,omitempty"`
+	Combined *Combined `protobuf:"bytes,20,opt,name=combined,proto3" json:"combined,omitempty"`
+	// How probable the decoder itself finds the tempo, key or metre that its answer names, calibrated, 0 to 1. 0 where it names none or does not tell.
+	Confidence    float64 `protobuf:"fixed64,21,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1884,6 +1886,13 @@ func (x *Outcome) GetCombined() *Combined {
 		return x.Combined
 	}
 	return nil
+}
+
+func (x *Outcome) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
 }
 
 // How an answer of the whole track was made of its windows' answers.
@@ -2492,7 +2501,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\xe6\a\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\"\x86\b\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -2515,7 +2524,10 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x05check\x18\x11 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05check\x12C\n" +
 	"\asupport\x18\x12 \x03(\v2).larkstream.event.v1.Outcome.SupportEntryR\asupport\x12=\n" +
 	"\fanswer_cache\x18\x13 \x01(\x0e2\x1a.larkstream.event.v1.CacheR\vanswerCache\x129\n" +
-	"\bcombined\x18\x14 \x01(\v2\x1d.larkstream.event.v1.CombinedR\bcombined\x1aV\n" +
+	"\bcombined\x18\x14 \x01(\v2\x1d.larkstream.event.v1.CombinedR\bcombined\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x15 \x01(\x01R\n" +
+	"confidence\x1aV\n" +
 	"\fSupportEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
 	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"N\n" +

@@ -25,6 +25,8 @@ type Answer struct {
 	Text         string `json:"text"`
 	PromptTokens int    `json:"prompt_tokens"`
 	OutputTokens int    `json:"output_tokens"`
+	// Confidence is the decoder's own; left out where it does not tell.
+	Confidence float64 `json:"confidence,omitempty"`
 }
 
 // stored is the form in the object store, behind the SHA-256 of its JSON.
@@ -41,6 +43,9 @@ func (a Answer) check() error {
 		if n < 0 || n > math.MaxInt32 {
 			return fmt.Errorf("%d tokens are no count", n)
 		}
+	}
+	if !(a.Confidence >= 0 && a.Confidence <= 1) { // also where it is NaN
+		return fmt.Errorf("confidence %v is not between 0 and 1", a.Confidence)
 	}
 	return nil
 }

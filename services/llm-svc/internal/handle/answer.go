@@ -118,6 +118,7 @@ func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Qu
 	if r.Err == nil {
 		o = event.NewOutcome(task, q)
 		o.State, o.Answer = eventpb.State_STATE_ANSWERED, bound(r.Text, event.MaxAnswerBytes)
+		o.Confidence = r.Confidence
 		crossCheck(o)
 	} else {
 		o = event.FailedOutcome(task, q, event.Failure{Code: codeOf(r.Err), Message: r.Err.Error()})

@@ -250,7 +250,7 @@ func TestAQuestionFailsAlone(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", event.MaxAnswerBytes)
 	f := setup(t, scripted{testdecoder.New(32, 0), func(context.Context, contract.Request) ([]contract.Result, error) {
-		return []contract.Result{{Index: 0, Err: contract.ErrPromptTooLong, PromptTokens: 600}, {Index: 3, Text: long, Began: time.Now(), Ended: time.Now()}}, nil
+		return []contract.Result{{Index: 0, Err: contract.ErrPromptTooLong, PromptTokens: 600}, {Index: 3, Text: long, Confidence: 0.7, Began: time.Now(), Ended: time.Now()}}, nil
 	}})
 	out, err := stagetest.Handle(t.Context(), f.run, record(t, f.prompt()))
 	require.NoError(t, err)
@@ -260,6 +260,7 @@ func TestAQuestionFailsAlone(t *testing.T) {
 	require.Equal(t, event.CodePromptTooLong, failed.GetError().GetCode())
 	answered, err := event.DecodeAs[*eventpb.Outcome](out[1])
 	require.NoError(t, err)
+	require.InDelta(t, 0.7, answered.GetConfidence(), 1e-12)
 	require.Len(t, answered.GetAnswer(), event.MaxAnswerBytes, "a boundless answer is cut")
 
 	f = setup(t, scripted{testdecoder.New(32, 0), func(context.Context, contract.Request) ([]contract.Result, error) {

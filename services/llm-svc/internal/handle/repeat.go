@@ -63,7 +63,9 @@ func (h *Handler) repeat(ctx context.Context, task *eventpb.Task, found map[uint
 			continue
 		}
 		onToken(int(q.GetIndex()), a.Text)
-		o := h.outcome(ctx, task, q, contract.Result{Text: a.Text, PromptTokens: a.PromptTokens, OutputTokens: a.OutputTokens}, contract.Result{})
+		o := h.outcome(ctx, task, q, contract.Result{
+			Text: a.Text, PromptTokens: a.PromptTokens, OutputTokens: a.OutputTokens, Confidence: a.Confidence,
+		}, contract.Result{})
 		o.AnswerCache = eventpb.Cache_CACHE_HIT
 		outcomes = append(outcomes, o)
 	}
@@ -95,6 +97,7 @@ func (h *Handler) keep(ctx context.Context, task *eventpb.Task, results, spent [
 		}
 		h.Answers.Put(ctx, h.asked(task, q), answers.Answer{
 			Text: bound(results[i].Text, event.MaxAnswerBytes), PromptTokens: results[i].PromptTokens, OutputTokens: results[i].OutputTokens,
+			Confidence: results[i].Confidence,
 		})
 	}
 }
