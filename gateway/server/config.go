@@ -72,8 +72,9 @@ type LimitsConfig struct {
 	MaxAnswers          int           `yaml:"max_answers" default:"4096" help:"windows of an explicit plan times questions; the chunker has the same limit for every plan"`
 	MaxOpenJobs         int           `yaml:"max_open_jobs" default:"10000" help:"interactive jobs not ended; more are refused with 429"`
 	MaxOpenBulkJobs     int           `yaml:"max_open_bulk_jobs" default:"1000000" help:"bulk jobs not ended; more are refused with 429"`
-	InteractiveWindows  int           `yaml:"interactive_windows" default:"1024" help:"windows of interactive jobs in Kafka at once; further jobs wait in the database, and submitters take turns"`
-	BulkWindows         int           `yaml:"bulk_windows" default:"1024" help:"windows of bulk jobs in Kafka at once; further jobs wait in the database, and submitters take turns"`
+	InteractiveWindows  int           `yaml:"interactive_windows" default:"1024" help:"windows of interactive jobs in Kafka at once; further jobs wait in the database, and tenants take turns by seconds of audio"`
+	BulkWindows         int           `yaml:"bulk_windows" default:"1024" help:"windows of bulk jobs in Kafka at once; further jobs wait in the database, and tenants take turns by seconds of audio"`
+	TenantWindows       int           `yaml:"tenant_windows" default:"0" help:"windows of one tenant in Kafka at once in each lane, so that a tenant's jobs wait while others have room; 0: as many as the lane has"`
 	MaxUploads          int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
 	MaxUploadsPerClient int           `yaml:"max_uploads_per_client" default:"16" help:"requests that submit at once from one address; behind a proxy, all come from one"`
 	MaxStreams          int           `yaml:"max_streams" default:"1024" help:"event streams at once"`
@@ -178,6 +179,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.hosts(); err != nil {
 		faults = append(faults, fmt.Errorf("hosts: %w", err))
+	}
+	if l.TenantWindows < 0 {
+		faults = append(faults, errors.New("limits.tenant_windows: must not be below 0"))
 	}
 	if c.Retention < 0 {
 		faults = append(faults, errors.New("retention: must not be below 0"))

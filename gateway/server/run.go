@@ -133,7 +133,7 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	}
 	admitter, err := admit.New(admit.Config{Windows: map[string]int{
 		event.LaneInteractive: g.cfg.Limits.InteractiveWindows, event.LaneBulk: g.cfg.Limits.BulkWindows,
-	}}, admit.Deps{Store: g.jobs, Published: relay.Wake, Metrics: g.ledger, Log: g.tel.Log})
+	}, TenantWindows: func(string) int { return g.cfg.Limits.TenantWindows }}, admit.Deps{Store: g.jobs, Published: relay.Wake, Metrics: g.ledger, Log: g.tel.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // Store is the part of the job store that admits; *store.SQL is one.
 type Store interface {
-	Admit(ctx context.Context, a store.Admission) (n int, last string, err error)
+	Admit(ctx context.Context, a store.Admission) (int, error)
 	Waiting(ctx context.Context, lane string) (int, error)
 }
 
@@ -31,6 +31,10 @@ var _ Metrics = (*telemetry.LedgerMetrics)(nil)
 type Config struct {
 	// Windows is how many windows of each lane may be in Kafka. A lane that it does not name has none.
 	Windows map[string]int
+	// TenantWindows is how many windows of a tenant may be in Kafka in one lane; nil or 0: no bound of its own. Weight is its share beside the others',
+	// above 0; nil: all have 1.
+	TenantWindows func(tenant string) int
+	Weight        func(tenant string) float64
 	// Interval between two rounds while jobs wait; default 200 ms.
 	Interval time.Duration
 	// Idle is the longest time between two rounds, for jobs that another gateway took in and left; default 5 s.
@@ -64,7 +68,6 @@ type Deps struct {
 type Admitter struct {
 	cfg    Config
 	deps   Deps
-	last   map[string]string // by lane: the submitter whose turn it was last
 	signal chan struct{}
 }
 
@@ -74,7 +77,7 @@ func New(cfg Config, deps Deps) (*Admitter, error) {
 		return nil, errors.New("making admitter: every dependency is required")
 	}
 	cfg.setDefaults()
-	return &Admitter{cfg: cfg, deps: deps, last: make(map[string]string), signal: make(chan struct{}, 1)}, nil
+	return &Admitter{cfg: cfg, deps: deps, signal: make(chan struct{}, 1)}, nil
 }
 
 // Wake tells the admitter that a job waits. It never blocks.
@@ -124,8 +127,8 @@ func (a *Admitter) lane(ctx context.Context, lane string) (time.Duration, error)
 	if waiting == 0 {
 		return a.cfg.Idle, nil
 	}
-	n, last, err := a.deps.Store.Admit(ctx, store.Admission{
-		Lane: lane, After: a.last[lane], MaxWindows: a.cfg.Windows[lane], Limit: a.cfg.Batch, Record: func(job store.Job) (event.Record, error) {
+	n, err := a.deps.Store.Admit(ctx, store.Admission{
+		Lane: lane, MaxWindows: a.cfg.Windows[lane], Limit: a.cfg.Batch, MaxTenantWindows: a.cfg.TenantWindows, Weight: a.cfg.Weight, Record: func(job store.Job) (event.Record, error) {
 			rec, err := outbox.JobRecord(ctx, job)
 			if err != nil {
 				a.deps.Log.ErrorContext(ctx, "a job that waited cannot be published", slog.String("job_id", job.ID), slog.Any("error", err))
@@ -136,7 +139,6 @@ func (a *Admitter) lane(ctx context.Context, lane string) (time.Duration, error)
 	if err != nil {
 		return a.cfg.Interval, err
 	}
-	a.last[lane] = last
 	if n > 0 {
 		a.deps.Published()
 	}

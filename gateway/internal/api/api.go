@@ -67,6 +67,7 @@ type Limits struct {
 	MaxOpenBulkJobs     int           // bulk ones
 	InteractiveWindows  int           // of interactive jobs in Kafka; further jobs wait in the job store
 	BulkWindows         int           // of bulk jobs
+	TenantWindows       int           // of one tenant in each lane; 0 = as many as the lane has
 	MaxUploads          int           // requests that submit at once
 	MaxUploadsPerClient int           // of one client address
 	MaxStreams          int           // event streams at once

@@ -69,7 +69,7 @@ func (a *API) registerEvents() {
 			Description: "Seconds between two comments on an idle stream. A stream that is silent for twice as long, and at least four seconds, is dead: connect again",
 			Schema:      &huma.Schema{Type: huma.TypeNumber},
 		}},
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{OneOf: kinds}}},
+		Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{OneOf: kinds}}},
 	}
 	huma.Register(a.huma, op, a.events)
 }

@@ -46,6 +46,8 @@ type Store interface {
 	NoteDead(ctx context.Context, a store.DeadAction) error
 	DeadAction(ctx context.Context, letter string) (store.DeadAction, error)
 	MaySupersede(ctx context.Context, jobID string) (known, allowed bool, err error)
+	Lease(ctx context.Context, name, owner string, lapse time.Time) (bool, error)
+	Unlease(ctx context.Context, name, owner string) error
 }
 
 // Deps of Letters; all are needed.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/larkstream/larkstream/gateway/client"
@@ -24,7 +25,11 @@ const (
 	refusedTooOften   = "redriven_too_often"
 	refusedUnknownJob = "unknown_job"
 	refusedNotAllowed = "not_allowed"
+	refusedInHand     = "in_progress"
 )
+
+// redriveLease is how long a gateway that sends a letter back has it to itself.
+const redriveLease = time.Minute
 
 // Show returns one letter with its payload as JSON, or ErrNotFound.
 func (l *Letters) Show(ctx context.Context, id string) (client.DeadLetter, error) {
@@ -137,6 +142,21 @@ func (p *pass) pace(ctx context.Context) error {
 func (l *Letters) redrive(ctx context.Context, d *letter, dryRun bool, who string) (*client.DeadRefusal, error) {
 	if refusal, err := l.refuse(ctx, d); err != nil || refusal != nil || dryRun {
 		return refusal, err
+	}
+	lease, owner := "dead/"+d.ID, uuid.NewString()
+	mine, err := l.deps.Store.Lease(ctx, lease, owner, time.Now().Add(redriveLease))
+	if err != nil {
+		return nil, err
+	}
+	before := d.State
+	if mine {
+		defer func() { _ = l.deps.Store.Unlease(context.WithoutCancel(ctx), lease, owner) }() // it lapses otherwise
+		if err := l.mark(ctx, d); err != nil {
+			return nil, err
+		}
+	}
+	if !mine || d.State != before {
+		return &client.DeadRefusal{ID: d.ID, JobID: d.JobID, Code: refusedInHand, Detail: "it is being sent back through another request at this moment"}, nil
 	}
 	// Published first, noted then: a crash between may send it twice, which changes nothing, and never loses it.
 	if err := l.deps.Publisher.Publish(ctx, back(d)); err != nil {

@@ -15,11 +15,12 @@ import (
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
-// Store is the outbox table. Pending is called by one goroutine; records stay pending until Sent.
+// Store is the outbox table. Relay hands records to publish that no other relay is given meanwhile, and removes them if it succeeds.
 type Store interface {
-	Pending(ctx context.Context, limit int) ([]store.Outgoing, error)
-	Sent(ctx context.Context, sent []store.Outgoing) error
+	Relay(ctx context.Context, limit int, publish func([]store.Outgoing) error) (int, error)
 }
+
+var _ Store = (*store.SQL)(nil)
 
 // Publisher writes records and returns once all are acknowledged.
 type Publisher interface {
@@ -35,7 +36,7 @@ type Config struct {
 	// MinBackoff and MaxBackoff bound the wait after an error; default 100 ms and 5 s.
 	MinBackoff, MaxBackoff time.Duration
 	// Idle is the longest wait without a signal, for records left by another process that died;
-	// default 30 s.
+	// default 5 s.
 	Idle time.Duration
 }
 
@@ -51,7 +52,7 @@ func (c *Config) setDefaults() {
 	set(&c.PublishTimeout, 30*time.Second)
 	set(&c.MinBackoff, 100*time.Millisecond)
 	set(&c.MaxBackoff, 5*time.Second)
-	set(&c.Idle, 30*time.Second)
+	set(&c.Idle, 5*time.Second)
 }
 
 // Deps of a Relay.
@@ -63,7 +64,7 @@ type Deps struct {
 	Log    *slog.Logger
 }
 
-// Relay moves records from the outbox to Kafka. Run it in one goroutine.
+// Relay moves records from the outbox to Kafka. Run it in one goroutine; any number of gateways may run one.
 type Relay struct {
 	cfg    Config
 	deps   Deps
@@ -100,7 +101,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			if backoff == 0 {
-				r.deps.Log.WarnContext(ctx, "outbox waits for the broker", slog.Any("error", err))
+				r.deps.Log.WarnContext(ctx, "outbox waits for the broker or the job store", slog.Any("error", err))
 			}
 			backoff = min(max(backoff*2, r.cfg.MinBackoff), r.cfg.MaxBackoff)
 			r.wait(ctx, backoff/2+time.Duration(r.deps.Random()%uint64(backoff/2+1)), nil)
@@ -115,23 +116,17 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // step moves one batch and returns its size.
 func (r *Relay) step(ctx context.Context) (int, error) {
-	pending, err := r.deps.Store.Pending(ctx, r.cfg.Batch)
-	if err != nil || len(pending) == 0 {
-		return 0, err
-	}
-	records, end := traced(ctx, pending)
-	publishCtx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
-	defer cancel()
-	err = r.deps.Publisher.Publish(publishCtx, records...)
-	end(err)
-	if err != nil {
-		return 0, fmt.Errorf("publishing %d records of the outbox: %w", len(records), err)
-	}
-	// The broker has them: removing them must not be cut short by a shutdown.
-	if err := r.deps.Store.Sent(context.WithoutCancel(ctx), pending); err != nil {
-		return 0, err
-	}
-	return len(pending), nil
+	return r.deps.Store.Relay(ctx, r.cfg.Batch, func(pending []store.Outgoing) error {
+		records, end := traced(ctx, pending)
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.PublishTimeout)
+		defer cancel()
+		err := r.deps.Publisher.Publish(ctx, records...)
+		end(err)
+		if err != nil {
+			return fmt.Errorf("publishing %d records of the outbox: %w", len(records), err)
+		}
+		return nil
+	})
 }
 
 // traced gives each record a span of its sending, in the trace that the record was stored with: the time before it is the time in the outbox. A send

@@ -52,7 +52,7 @@ func (b *broker) Publish(_ context.Context, recs ...event.Record) error {
 	return after
 }
 
-// table is an outbox in memory; Sent can be made to fail, as when the process dies.
+// table is an outbox in memory; the removal can be made to fail, as when the process dies.
 type table struct {
 	mu       sync.Mutex
 	rows     []store.Outgoing
@@ -68,22 +68,23 @@ func (s *table) add(keys ...string) {
 	}
 }
 
-func (s *table) Pending(_ context.Context, limit int) ([]store.Outgoing, error) {
+func (s *table) Relay(_ context.Context, limit int, publish func([]store.Outgoing) error) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
-	return slices.Clone(s.rows[:min(limit, len(s.rows))]), nil
-}
-
-func (s *table) Sent(_ context.Context, sent []store.Outgoing) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	pending := slices.Clone(s.rows[:min(limit, len(s.rows))])
+	if len(pending) == 0 {
+		return 0, nil
+	}
+	if err := publish(pending); err != nil {
+		return 0, err
+	}
 	if s.failSent > 0 {
 		s.failSent--
-		return errors.New("disk full")
+		return 0, errors.New("disk full")
 	}
-	s.rows = s.rows[len(sent):]
-	return nil
+	s.rows = s.rows[len(pending):]
+	return len(pending), nil
 }
 
 func start(t *testing.T, cfg outbox.Config, s outbox.Store, p outbox.Publisher) (*outbox.Relay, func()) {

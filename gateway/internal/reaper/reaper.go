@@ -15,11 +15,11 @@ import (
 
 // Store is the part of the job store that the reaper uses; *store.SQL is one.
 type Store interface {
-	Overdue(ctx context.Context, due, again time.Time, limit int) ([]string, error)
+	GiveUpOverdue(ctx context.Context, due, again time.Time, limit int) ([]string, error)
 	Idle(ctx context.Context, since time.Time, limit int) ([]store.Idle, error)
 	Get(ctx context.Context, id string) (store.Job, error)
 	GiveUp(ctx context.Context, id string) error
-	Republish(ctx context.Context, id string, rec event.Record) error
+	Republish(ctx context.Context, idle store.Idle, rec event.Record) (bool, error)
 	Backlog(ctx context.Context, due time.Time) (store.Backlog, error)
 }
 
@@ -136,7 +136,7 @@ func (r *Reaper) measure(ctx context.Context, now time.Time) error {
 
 func (r *Reaper) endOverdue(ctx context.Context, now time.Time) error {
 	due := now.Add(-r.cfg.Grace)
-	ids, err := r.deps.Store.Overdue(ctx, due, now.Add(-again), r.cfg.Batch)
+	ids, err := r.deps.Store.GiveUpOverdue(ctx, due, now.Add(-again), r.cfg.Batch)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (r *Reaper) republish(ctx context.Context, idle store.Idle) error {
 	if err != nil {
 		return err
 	}
-	if err := r.deps.Store.Republish(ctx, job.ID, rec); err != nil {
+	if done, err := r.deps.Store.Republish(ctx, idle, rec); err != nil || !done {
 		return err
 	}
 	r.deps.Metrics.Republished(ctx)

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/larkstream/larkstream/gateway/internal/batch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -32,6 +33,8 @@ const (
 type Store interface {
 	Record(ctx context.Context, entries []store.Entry) ([]store.Recorded, error)
 	Ledger(ctx context.Context) (store.Ledger, error)
+	// Audit counts the stored outcomes of jobs that were not audited since before, and returns how many jobs it took.
+	Audit(ctx context.Context, before time.Time, limit int) (int, error)
 	// Adopt writes a job unless it is known.
 	Adopt(ctx context.Context, job store.Job) (store.Adopted, error)
 }
@@ -63,7 +66,7 @@ type Deps struct {
 // Recorder handles records of lark.answers.v1. It is safe for concurrent use.
 type Recorder struct {
 	deps  Deps
-	batch *batcher
+	batch *batch.Batcher[store.Entry, store.Recorded]
 	waits waits
 
 	mu     sync.Mutex
@@ -78,7 +81,7 @@ func New(deps Deps) (*Recorder, error) {
 	if deps.Random == nil {
 		deps.Random = rand.Uint64
 	}
-	return &Recorder{deps: deps, batch: newBatcher(deps.Store)}, nil
+	return &Recorder{deps: deps, batch: newBatch(deps.Store)}, nil
 }
 
 // Handle is a stage.Handler: it returns once the plan or outcome is durable, with the events that
@@ -110,6 +113,17 @@ func (r *Recorder) Handle(ctx context.Context, rec event.Record, msg proto.Messa
 	return tell(res)
 }
 
+const (
+	maxBatch     = 256
+	writeTimeout = 30 * time.Second
+)
+
+func newBatch(s Store) *batch.Batcher[store.Entry, store.Recorded] {
+	return batch.New(batch.Config[store.Entry, store.Recorded]{
+		Max: maxBatch, Timeout: writeTimeout, Write: s.Record, Alone: func(err error) bool { return errors.Is(err, store.ErrRefused) },
+	})
+}
+
 func entryOf(msg proto.Message) (store.Entry, error) {
 	switch m := msg.(type) {
 	case *eventpb.JobPlan:
@@ -123,7 +137,7 @@ func entryOf(msg proto.Message) (store.Entry, error) {
 // write records the entry once the store can.
 func (r *Recorder) write(ctx context.Context, entry store.Entry) (res store.Recorded, err error) {
 	err = r.persist(ctx, func() (err error) {
-		res, err = r.batch.record(ctx, entry)
+		res, err = r.batch.Do(ctx, entry)
 		return err
 	})
 	return res, err
@@ -161,9 +175,26 @@ func (r *Recorder) addToLedger(ctx context.Context, res store.Recorded) {
 	r.deps.Metrics.Ledger(ctx, r.ledger.Expected, r.ledger.Recorded, r.ledger.Unbalanced)
 }
 
-// Audit reads the whole ledger from the store and publishes it as metrics. Between audits the
+const (
+	// auditEvery is how often the stored outcomes of a job are counted after its end, when they are counted for the first time.
+	auditEvery = 24 * time.Hour
+	// auditPortion is how many jobs one transaction audits, auditMost how many one round does: what is left is for the next.
+	auditPortion, auditMost = 200, 20_000
+)
+
+// Audit counts the outcomes of the jobs whose turn it is, reads the ledger from the store and publishes it as metrics. Between audits the
 // recorder adds each job that ends.
 func (r *Recorder) Audit(ctx context.Context) error {
+	before := time.Now().Add(-auditEvery)
+	for done := 0; done < auditMost; {
+		n, err := r.deps.Store.Audit(ctx, before, auditPortion)
+		if err != nil {
+			return err
+		}
+		if done += n; n < auditPortion {
+			break
+		}
+	}
 	l, err := r.deps.Store.Ledger(ctx)
 	if err != nil {
 		return err

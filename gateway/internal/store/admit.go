@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -16,67 +16,202 @@ const (
 	admitted = `ended_ms = 0 AND admitted_ms > 0 AND NOT adopted`
 )
 
-// guessedWindows is what a job with plan all counts for until it is planned: a track of five minutes in windows of 25 s.
-const guessedWindows = 12
-
-func expectedWindows(j Job) int {
-	switch j.Plan {
-	case event.PlanExplicit:
-		return max(1, len(j.Spans))
-	case event.PlanAll:
-		return guessedWindows
-	}
-	return 1
-}
-
-// laneOf is the lane of a job's options.
-func laneOf(j Job) string {
-	if j.Lane == event.LaneBulk {
-		return event.LaneBulk
-	}
-	return event.LaneInteractive
-}
+// quantum is how many seconds of audio a tenant of weight 1 may have admitted in one turn: a window. A larger job takes the turns of several circles.
+const quantum = windowSeconds
 
 // Admission says which jobs Admit may take.
 type Admission struct {
 	Lane string
-	// After is the submitter whose turn it was last.
-	After string
 	// MaxWindows is how many windows of the lane may be in Kafka, Limit how many jobs are taken at most.
 	MaxWindows, Limit int
+	// MaxTenantWindows is how many windows of one tenant may be in Kafka; nil or 0 = no bound of its own.
+	MaxTenantWindows func(tenant string) int
+	// Weight is a tenant's share beside the others', above 0; nil = all have 1.
+	Weight func(tenant string) float64
 	// Record makes the record of a job.
 	Record func(Job) (event.Record, error)
 }
 
-// Admit puts the records of jobs that wait in the lane into the outbox while the lane has room, one job of each submitter in turn, the
-// oldest first. It returns how many it took and whose turn it was last. A job past its deadline is passed over: the reaper ends it. A job of
-// which no record can be made is taken all the same, without a record: the reaper finds it idle and ends it.
-func (s *SQL) Admit(ctx context.Context, a Admission) (n int, last string, err error) {
-	last = a.After
+// Admit puts the records of jobs that wait in the lane into the outbox while the lane has room, and returns how many it took. Tenants take turns by
+// deficit round robin on seconds of audio (Shreedhar and Varghese, SIGCOMM 1995), each tenant's oldest job first; the state of the turns is in the
+// database, so that any number of gateways admit as one. A job past its deadline is passed over: the reaper ends it. A job of which no record can be
+// made is taken all the same, without a record: the reaper finds it idle and ends it.
+func (s *SQL) Admit(ctx context.Context, a Admission) (n int, err error) {
 	err = s.inTx(ctx, func(tx *tx) error {
-		used, err := windowsInKafka(ctx, tx, a.Lane)
+		lane, err := lockLane(ctx, tx, a.Lane)
 		if err != nil {
 			return err
 		}
-		for n < a.Limit && used < a.MaxWindows {
-			job, windows, submitter, err := nextWaiting(ctx, tx, a.Lane, last, s.now())
-			if errors.Is(err, sql.ErrNoRows) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if err := s.admit(ctx, tx, job, a.Record); err != nil {
-				return err
-			}
-			n, last, used = n+1, submitter, used+windows
+		if err := lane.load(ctx, tx); err != nil {
+			return err
 		}
+		r := &round{store: s, tx: tx, Admission: a, lane: lane}
+		if err := r.run(ctx); err != nil {
+			return err
+		}
+		n = r.taken
 		return nil
 	})
 	if err != nil {
-		return 0, a.After, fmt.Errorf("admitting %s jobs: %w", a.Lane, err)
+		return 0, fmt.Errorf("admitting %s jobs: %w", a.Lane, err)
 	}
-	return n, last, nil
+	return n, nil
+}
+
+// round is one transaction that admits jobs.
+type round struct {
+	Admission
+	store *SQL
+	tx    *tx
+	lane  *laneState
+	taken int
+}
+
+// turn is a tenant that has jobs that wait.
+type turn struct {
+	tenant  string
+	turn    int64
+	deficit float64
+	head    *head // its oldest job; nil until it is read
+	changed bool
+}
+
+// head is a job that is next.
+type head struct {
+	id      string
+	windows int
+	seconds float64
+}
+
+func (r *round) full() bool { return r.taken >= r.Limit || r.lane.used >= r.MaxWindows }
+
+// run gives turns until the lane is full or nobody waits who may have more in Kafka.
+func (r *round) run(ctx context.Context) error {
+	circle, err := r.turns(ctx)
+	if err != nil {
+		return err
+	}
+	all := circle
+	for len(circle) > 0 && !r.full() {
+		if circle, err = r.ready(ctx, circle); err != nil || len(circle) == 0 {
+			break
+		}
+		r.topUp(circle)
+		t := circle[0]
+		if err = r.serve(ctx, t); err != nil {
+			break
+		}
+		if cutShort := r.full() && t.head != nil && t.deficit >= t.head.seconds; !cutShort && t.head != nil {
+			t.turn, t.changed = circle[len(circle)-1].turn+1, true
+			circle = append(circle[1:], t)
+		}
+	}
+	for _, t := range all {
+		if err == nil && t.changed {
+			_, err = r.tx.exec(ctx, `UPDATE turns SET turn = ?, deficit = ? WHERE lane = ? AND tenant = ?`, t.turn, t.deficit, r.Lane, t.tenant)
+		}
+	}
+	return err
+}
+
+// turns are the tenants whose jobs wait, in the order of their turns.
+func (r *round) turns(ctx context.Context) (out []*turn, err error) {
+	err = r.tx.each(ctx, func(rows *sql.Rows) error {
+		t := &turn{}
+		out = append(out, t)
+		return rows.Scan(&t.tenant, &t.turn, &t.deficit)
+	}, `SELECT tenant, turn, deficit FROM turns WHERE lane = ? ORDER BY turn, tenant`, r.Lane)
+	return out, err
+}
+
+// ready drops those from the front of the circle who have no job that waits, or as much in Kafka as they may have.
+func (r *round) ready(ctx context.Context, circle []*turn) ([]*turn, error) {
+	for len(circle) > 0 {
+		t := circle[0]
+		if r.MaxTenantWindows != nil && !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows(t.tenant)) {
+			circle = circle[1:]
+			continue
+		}
+		if t.head == nil {
+			if err := r.next(ctx, t); err != nil {
+				return nil, err
+			}
+		}
+		if t.head != nil {
+			return circle, nil
+		}
+		circle = circle[1:]
+	}
+	return nil, nil
+}
+
+// next reads the tenant's oldest job that may be admitted. A tenant that has none leaves the circle.
+func (r *round) next(ctx context.Context, t *turn) error {
+	t.head = &head{}
+	now := r.store.now()
+	err := r.tx.row(ctx, nextWaiting+r.tx.dialect.claim, r.Lane, t.tenant, millis(now)).Scan(&t.head.id, &t.head.windows, &t.head.seconds)
+	if errors.Is(err, sql.ErrNoRows) {
+		t.head, t.deficit, t.changed = nil, 0, false
+		return r.leave(ctx, t.tenant)
+	}
+	return err
+}
+
+// The questions to the database that each admission asks.
+const (
+	nextWaiting = `SELECT job_id, expected_windows, expected_s FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + `
+		AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?) ORDER BY job_id LIMIT 1`
+	anyOfTenant = `SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + ` LIMIT 1) AS first`
+)
+
+// leave takes a tenant out of the circle; one whose jobs are only held back, by a deadline or another transaction, stays and gives up its deficit.
+func (r *round) leave(ctx context.Context, tenant string) error {
+	var left int
+	if err := r.tx.row(ctx, anyOfTenant, r.Lane, tenant).Scan(&left); err != nil {
+		return err
+	}
+	query := `DELETE FROM turns WHERE lane = ? AND tenant = ?`
+	if left > 0 {
+		query = `UPDATE turns SET deficit = 0 WHERE lane = ? AND tenant = ?`
+	}
+	_, err := r.tx.exec(ctx, query, r.Lane, tenant)
+	return err
+}
+
+// topUp begins the turn of the first of the circle, who gets a quantum. A circle of one whose job is larger gets as many as it takes.
+func (r *round) topUp(circle []*turn) {
+	t := circle[0]
+	if t.deficit >= t.head.seconds {
+		return // its turn was cut short when the lane was full
+	}
+	share := float64(quantum)
+	if r.Weight != nil {
+		share *= max(r.Weight(t.tenant), 1e-3)
+	}
+	rounds := 1.0
+	if len(circle) == 1 {
+		rounds = math.Ceil((t.head.seconds - t.deficit) / share)
+	}
+	t.deficit, t.changed = t.deficit+rounds*share, true
+}
+
+// serve admits jobs of a tenant for as long as its deficit and the lane allow.
+func (r *round) serve(ctx context.Context, t *turn) error {
+	for t.head != nil && t.deficit >= t.head.seconds && !r.full() {
+		if r.MaxTenantWindows != nil && !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows(t.tenant)) {
+			return nil
+		}
+		if err := r.store.admit(ctx, r.tx, t.head.id, r.Record); err != nil {
+			return err
+		}
+		t.deficit, t.changed = t.deficit-t.head.seconds, true
+		r.taken++
+		r.lane.take(t.tenant, t.head.windows)
+		if err := r.next(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *SQL) admit(ctx context.Context, tx *tx, id string, record func(Job) (event.Record, error)) error {
@@ -96,60 +231,13 @@ func (s *SQL) admit(ctx context.Context, tx *tx, id string, record func(Job) (ev
 }
 
 func questionsOf(ctx context.Context, tx *tx, id string) (texts []string, err error) {
-	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT text FROM questions WHERE job_id = ? ORDER BY idx`), id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells
-	for rows.Next() {
+	err = tx.each(ctx, func(rows *sql.Rows) error {
 		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&text)
 		texts = append(texts, text)
-	}
-	return texts, rows.Err()
-}
-
-// The questions to the database that each submission and each admission asks.
-const (
-	waitingAfter  = waitingOf + ` AND submitter > ?` + waitingOrder
-	waitingUpTo   = waitingOf + ` AND submitter <= ?` + waitingOrder
-	waitingOf     = `SELECT job_id, expected_windows, submitter FROM jobs WHERE lane = ? AND ` + waiting + ` AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?)`
-	waitingOrder  = ` ORDER BY submitter, job_id LIMIT 1`
-	anyWaiting    = `SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE lane = ? AND ` + waiting + ` LIMIT 1) AS first`
-	windowsInWork = `SELECT COALESCE(SUM(CASE WHEN planned_ms = 0 THEN expected_windows
-		ELSE windows - (answered + failed + cancelled) / questions END), 0) FROM jobs WHERE lane = ? AND ` + admitted
-)
-
-// nextWaiting is the oldest job of the submitter that comes after the one named, round and round.
-func nextWaiting(ctx context.Context, tx *tx, lane, after string, now time.Time) (id string, windows int, submitter string, err error) {
-	err = tx.row(ctx, waitingAfter, lane, millis(now), after).Scan(&id, &windows, &submitter)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = tx.row(ctx, waitingUpTo, lane, millis(now), after).Scan(&id, &windows, &submitter)
-	}
-	return id, windows, submitter, err
-}
-
-// windowsInKafka is how many windows the stages have not finished of the jobs that Create made and that do not wait here. A job that is not
-// planned yet counts for the windows that are expected of it.
-func windowsInKafka(ctx context.Context, tx *tx, lane string) (n int, err error) {
-	err = tx.row(ctx, windowsInWork, lane).Scan(&n)
-	return n, err
-}
-
-// hasRoom tells whether a new job of the lane need not wait: the lane has room, and nobody waits already.
-func hasRoom(ctx context.Context, tx *tx, lane string, maxWindows int) (bool, error) {
-	if maxWindows <= 0 {
-		return true, nil
-	}
-	var others int
-	err := tx.row(ctx, anyWaiting, lane).Scan(&others)
-	if err != nil || others > 0 {
-		return false, err
-	}
-	used, err := windowsInKafka(ctx, tx, lane)
-	return used < maxWindows, err
+		return err
+	}, `SELECT text FROM questions WHERE job_id = ? ORDER BY idx`, id)
+	return texts, err
 }
 
 // Waiting counts the jobs of a lane that wait.

@@ -48,13 +48,19 @@ func sent(t *testing.T, s *store.SQL) (keys []string) {
 }
 
 // admit admits jobs of the bulk lane and returns the keys of their records.
-func admit(t *testing.T, s *store.SQL, most, limit int, after string) (keys []string, last string) {
+func admit(t *testing.T, s *store.SQL, most, limit int) (keys []string) {
 	t.Helper()
-	n, last, err := s.Admit(t.Context(), store.Admission{Lane: event.LaneBulk, After: after, MaxWindows: most, Limit: limit, Record: recordOf})
+	return admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: most, Limit: limit})
+}
+
+func admitOn(t *testing.T, s *store.SQL, a store.Admission) (keys []string) {
+	t.Helper()
+	a.Record = recordOf
+	n, err := s.Admit(t.Context(), a)
 	require.NoError(t, err)
 	keys = sent(t, s)
 	require.Len(t, keys, n)
-	return keys, last
+	return keys
 }
 
 func TestJobsWaitWhileTheirLaneIsFull(t *testing.T) {
@@ -74,15 +80,15 @@ func TestJobsWaitWhileTheirLaneIsFull(t *testing.T) {
 		require.True(t, j.Waiting)
 		require.Equal(t, store.Queued, j.State)
 
-		keys, _ := admit(t, s, 2, 10, "")
+		keys := admit(t, s, 2, 10)
 		require.Empty(t, keys)
 		finish(t, s, "j1", 3, 1)
-		keys, _ = admit(t, s, 2, 10, "")
+		keys = admit(t, s, 2, 10)
 		require.Equal(t, []string{"j2 q"}, keys, "an ended job makes room")
 		record(t, s, all("j2", 4, 1, 1)[:3]...) // planned, and two of its four windows answered
-		keys, _ = admit(t, s, 4, 10, "")
+		keys = admit(t, s, 4, 10)
 		require.Equal(t, []string{"j3 q"}, keys, "one window of j0 and two of j2 leave room for one")
-		keys, _ = admit(t, s, 100, 10, "")
+		keys = admit(t, s, 100, 10)
 		require.Equal(t, []string{"j4 q"}, keys)
 		submit(t, s, bulkJob("last"), "", 100)
 		require.Equal(t, []string{"last q"}, sent(t, s))
@@ -99,7 +105,7 @@ func TestAJobCountsForTheWindowsThatAreExpected(t *testing.T) {
 		submit(t, s, bulkJob("waits"), "", 12)
 		require.Equal(t, []string{"whole q"}, sent(t, s), "a track has about twelve windows")
 		finish(t, s, "whole", 1, 1)
-		keys, _ := admit(t, s, 12, 10, "")
+		keys := admit(t, s, 12, 10)
 		require.Equal(t, []string{"waits q"}, keys)
 		submit(t, s, explicit, "", 2)
 		submit(t, s, bulkJob("also"), "", 5)
@@ -107,7 +113,7 @@ func TestAJobCountsForTheWindowsThatAreExpected(t *testing.T) {
 	})
 }
 
-func TestSubmittersTakeTurns(t *testing.T) {
+func TestTenantsTakeTurns(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
 		submit(t, s, bulkJob("a0"), "a", 1)
@@ -118,11 +124,79 @@ func TestSubmittersTakeTurns(t *testing.T) {
 		submit(t, s, bulkJob("b1"), "b", 1)
 		submit(t, s, bulkJob("b2"), "b", 1)
 		submit(t, s, bulkJob("c1"), "c", 1)
-		keys, last := admit(t, s, 100, 4, "a")
-		require.Equal(t, []string{"b1 q", "c1 q", "a1 q", "b2 q"}, keys)
-		require.Equal(t, "b", last)
-		keys, _ = admit(t, s, 100, 100, last)
-		require.Equal(t, []string{"a2 q", "a3 q", "a4 q", "a5 q"}, keys)
+		require.Equal(t, []string{"a1 q", "b1 q", "c1 q", "a2 q"}, admit(t, s, 100, 4))
+		require.Equal(t, []string{"b2 q", "a3 q", "a4 q", "a5 q"}, admit(t, s, 100, 100), "the turns go on where they were")
+		submit(t, s, bulkJob("b3"), "b", 1)
+		submit(t, s, bulkJob("a6"), "a", 1)
+		require.Equal(t, []string{"b3 q", "a6 q"}, admit(t, s, 100, 100))
+	})
+}
+
+// TestTurnsAreOfSeconds: who submits long tracks has fewer of them admitted than who submits short ones, whatever the moments at which there is room.
+func TestTurnsAreOfSeconds(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		submit(t, s, bulkJob("first"), "x", 1)
+		sent(t, s)
+		long := func(id string) store.Job {
+			j := bulkJob(id)
+			j.Plan, j.Spans = event.PlanExplicit, []event.Span{{EndS: 100}}
+			return j
+		}
+		for i := range 10 {
+			submit(t, s, long(fmt.Sprint("long", i)), "long", 1)
+		}
+		for i := range 40 {
+			submit(t, s, bulkJob(fmt.Sprintf("short%02d", i)), "short", 1)
+		}
+		counts := map[string]int{}
+		for range 20 { // one place at a time
+			for _, key := range admit(t, s, 100, 1) {
+				counts[key[:4]]++
+			}
+		}
+		require.Equal(t, map[string]int{"long": 4, "shor": 16}, counts)
+	})
+}
+
+func TestWeightsAndBoundsOfTenants(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		submit(t, s, bulkJob("first"), "x", 1)
+		sent(t, s)
+		for i := range 20 {
+			submit(t, s, bulkJob(fmt.Sprintf("a%02d", i)), "a", 1)
+			submit(t, s, bulkJob(fmt.Sprintf("b%02d", i)), "b", 1)
+		}
+		tenants := func(keys []string) string {
+			var out strings.Builder
+			for _, k := range keys {
+				out.WriteString(k[:1])
+			}
+			return out.String()
+		}
+		weight := func(tenant string) float64 { return map[string]float64{"a": 2, "b": 1}[tenant] }
+		got := tenants(admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 9, Weight: weight}))
+		require.Equal(t, "aabaabaab", got)
+		bound := func(tenant string) int { return map[string]int{"a": 7, "b": 5}[tenant] }
+		got = tenants(admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 50, MaxTenantWindows: bound}))
+		require.Equal(t, 1, strings.Count(got, "a"), "six are in Kafka")
+		require.Equal(t, 2, strings.Count(got, "b"))
+		require.Empty(t, admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 50, MaxTenantWindows: bound}))
+		finish(t, s, "a00", 1, 1)
+		require.Equal(t, []string{"a07 q"}, admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 50, MaxTenantWindows: bound}))
+	})
+}
+
+// TestATenantAtItsBoundWaits although its lane has room.
+func TestATenantAtItsBoundWaits(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		for i := range 3 {
+			job := bulkJob(fmt.Sprint("j", i))
+			require.NoError(t, s.Create(t.Context(), job, []event.Record{{Topic: "jobs", Key: job.ID}}, store.CreateOptions{MaxTenantWindows: 2, Submitter: "a"}))
+		}
+		require.Equal(t, []string{"j0", "j1"}, sent(t, s))
 	})
 }
 
@@ -139,7 +213,7 @@ func TestCancellingAJobThatWaitsCostsNothing(t *testing.T) {
 			require.Equal(t, store.Cancelling, j.State)
 			require.Equal(t, []string{want}, sent(t, s))
 		}
-		keys, _ := admit(t, s, 100, 100, "")
+		keys := admit(t, s, 100, 100)
 		require.Empty(t, keys, "no stage hears of it")
 	})
 }
@@ -160,8 +234,8 @@ func TestWhatCannotBeAdmittedHoldsNobodyUp(t *testing.T) {
 		now = created.Add(time.Hour)
 		idle, err := s.Idle(t.Context(), now, 10)
 		require.NoError(t, err)
-		require.Equal(t, []store.Idle{{ID: "first"}}, idle, "who waits is not idle")
-		n, _, err := s.Admit(t.Context(), store.Admission{
+		require.Equal(t, []store.Idle{{ID: "first", Since: created}}, idle, "who waits is not idle")
+		n, err := s.Admit(t.Context(), store.Admission{
 			Lane: event.LaneBulk, MaxWindows: 100, Limit: 100, Record: func(j store.Job) (event.Record, error) {
 				if j.ID == "odd" {
 					return event.Record{}, errors.New("no record can be made of it")
@@ -174,7 +248,7 @@ func TestWhatCannotBeAdmittedHoldsNobodyUp(t *testing.T) {
 		require.Equal(t, []string{"good q"}, sent(t, s))
 		idle, err = s.Idle(t.Context(), now.Add(time.Hour), 10)
 		require.NoError(t, err)
-		require.Contains(t, idle, store.Idle{ID: "odd"}, "the reaper ends it")
+		require.Contains(t, idle, store.Idle{ID: "odd", Since: now}, "the reaper ends it")
 	})
 }
 
@@ -230,7 +304,7 @@ func TestAJobThatEndsWhileItWaitsIsNeverPublished(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, j.Waiting)
 		require.NoError(t, s.Delete(t.Context(), "waits"))
-		keys, _ := admit(t, s, 100, 10, "")
+		keys := admit(t, s, 100, 10)
 		require.Empty(t, keys)
 	})
 }

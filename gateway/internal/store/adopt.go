@@ -24,13 +24,22 @@ func (s *SQL) Adopt(ctx context.Context, job Job) (Adopted, error) {
 	}
 	job.adopted = true
 	var out Adopted
+	row, err := jobRow(job, "", s.now())
+	if err != nil {
+		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, err)
+	}
 	err = s.inTx(ctx, func(tx *tx) error {
-		var found int
-		if err := tx.row(ctx, `SELECT COUNT(*) FROM jobs WHERE job_id = ?`, job.ID).Scan(&found); err != nil || found > 0 {
+		out = Adopted{}
+		n, err := tx.insert(ctx, insertJob, [][]any{row}, ` ON CONFLICT (job_id) DO NOTHING`) // another gateway may be as fast
+		if err != nil || n == 0 {
 			return err
 		}
 		out.New = true
-		return insertWithQuestions(ctx, tx, job, "", s.now())
+		if err := ownAudio(ctx, tx, job.Tenant, job.Audio.SHA256, s.now()); err != nil {
+			return err
+		}
+		_, err = tx.insert(ctx, insertQuestion, questionRows(job), "")
+		return err
 	})
 	if err != nil {
 		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, s.dialect.refused(err))

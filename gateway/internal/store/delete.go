@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 // ErrNotFound, and with ErrOpen for a job that has not ended: the outcomes to come would belong to nothing.
 func (s *SQL) Delete(ctx context.Context, id string) error {
 	err := s.inTx(ctx, func(tx *tx) error {
-		n, err := deleteEnded(ctx, tx, `job_id = ?`, id)
+		n, err := deleteEnded(ctx, tx, `job_id = ?`+tx.dialect.lock, id)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -31,22 +32,37 @@ func (s *SQL) Delete(ctx context.Context, id string) error {
 
 // DeleteEnded removes up to limit jobs that ended before a time, the oldest first, and returns how many there were.
 func (s *SQL) DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error) {
-	var n int64
+	var n int
 	err := s.inTx(ctx, func(tx *tx) (err error) {
-		n, err = deleteEnded(ctx, tx, `job_id IN (SELECT job_id FROM jobs WHERE ended_ms > 0 AND ended_ms < ? ORDER BY ended_ms LIMIT ?)`, millis(before), limit)
+		n, err = deleteEnded(ctx, tx, `ended_ms < ? ORDER BY ended_ms LIMIT ?`+tx.dialect.claim, millis(before), limit)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("deleting old jobs: %w", err)
 	}
-	return int(n), nil
+	return n, nil
 }
 
 // deleteEnded deletes the ended jobs of a condition. The rows that refer to them go with them.
-func deleteEnded(ctx context.Context, tx *tx, which string, args ...any) (int64, error) {
-	_, err := tx.exec(ctx, `DELETE FROM idempotency WHERE job_id IN (SELECT job_id FROM jobs WHERE ended_ms > 0 AND `+which+`)`, args...)
-	if err != nil {
+func deleteEnded(ctx context.Context, tx *tx, which string, args ...any) (int, error) {
+	var ids []any
+	var sum ledgerSum
+	err := tx.each(ctx, func(rows *sql.Rows) error {
+		var id string
+		var j Job
+		var off int
+		err := rows.Scan(&id, &j.WindowCount, &j.QuestionCount, &off)
+		ids = append(ids, id)
+		sum.count(-1, j, j.Expected()+off)
+		return err
+	}, `SELECT job_id, windows, questions, off_by FROM jobs WHERE ended_ms > 0 AND `+which, args...)
+	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	return tx.exec(ctx, `DELETE FROM jobs WHERE ended_ms > 0 AND `+which, args...)
+	for _, table := range []string{"idempotency", "jobs"} {
+		if _, err := tx.exec(ctx, `DELETE FROM `+table+` WHERE job_id IN (`+marks(len(ids))+`)`, ids...); err != nil {
+			return 0, err
+		}
+	}
+	return len(ids), sum.add(ctx, tx)
 }

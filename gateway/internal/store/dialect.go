@@ -14,6 +14,8 @@ type dialect struct {
 	goose goose.Dialect
 	// numbered: placeholders are $1, $2 rather than ?.
 	numbered bool
+	// lock ends a SELECT inside a transaction that holds the rows until its end.
+	lock string
 	// claim ends a SELECT inside a transaction whose rows no other gateway's claim may take meanwhile.
 	claim string
 	// txTimeout bounds a transaction; 0 leaves it to the caller's context.

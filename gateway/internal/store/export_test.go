@@ -28,5 +28,5 @@ func (s *SQL) Refused(err error) error { return s.dialect.refused(err) }
 
 // AdmissionQueries are the questions of admission, each with the index that answers it.
 func AdmissionQueries() map[string]string {
-	return map[string]string{waitingAfter: "jobs_waiting", waitingUpTo: "jobs_waiting", anyWaiting: "jobs_waiting", windowsInWork: "jobs_admitted"}
+	return map[string]string{nextWaiting: "jobs_waiting", anyOfTenant: "jobs_waiting", anyWaiting: "jobs_waiting", windowsInWork: "jobs_admitted"}
 }

@@ -23,6 +23,7 @@ func (s *SQL) Reserve(ctx context.Context, tenant, key string, lapse time.Time) 
 	claim := Claim{Tenant: tenant, Key: key, Owner: uuid.NewString()}
 	var used *Used
 	err := s.inTx(ctx, func(tx *tx) error {
+		used = nil
 		if _, err := tx.exec(ctx, `DELETE FROM idempotency WHERE tenant = ? AND idem_key = ? AND expires_ms <= ?`, tenant, key, millis(s.now())); err != nil {
 			return err
 		}
@@ -33,7 +34,7 @@ func (s *SQL) Reserve(ctx context.Context, tenant, key string, lapse time.Time) 
 		}
 		used = &Used{}
 		err = tx.row(ctx, `SELECT job_id, fingerprint FROM idempotency WHERE tenant = ? AND idem_key = ?`, tenant, key).Scan(&used.JobID, &used.Fingerprint)
-		if err == nil && used.JobID == "" {
+		if errors.Is(err, sql.ErrNoRows) || (err == nil && used.JobID == "") { // no row: another gateway has just released it
 			return ErrKeyInFlight
 		}
 		return err
@@ -92,12 +93,15 @@ func settleClaim(ctx context.Context, tx *tx, jobID string, opts CreateOptions) 
 	return err
 }
 
-// ForgetKeys removes the idempotency keys whose time is over and returns how many there were.
+// ForgetKeys removes the idempotency keys whose time is over and returns how many there were. Leases that have lapsed go too.
 func (s *SQL) ForgetKeys(ctx context.Context) (int, error) {
 	var n int64
 	err := s.inTx(ctx, func(tx *tx) error {
 		var err error
-		n, err = tx.exec(ctx, `DELETE FROM idempotency WHERE expires_ms <= ?`, millis(s.now()))
+		if n, err = tx.exec(ctx, `DELETE FROM idempotency WHERE expires_ms <= ?`, millis(s.now())); err != nil {
+			return err
+		}
+		_, err = tx.exec(ctx, `DELETE FROM leases WHERE until_ms <= ?`, millis(s.now()))
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ type Idle struct {
 	ID string
 	// Republished is how often the job was published again since it last came forward.
 	Republished int
+	// Since is when it last came forward.
+	Since time.Time
 }
 
 // Backlog sums up the open jobs.
@@ -28,17 +30,22 @@ type Backlog struct {
 // overdue selects the open jobs whose deadline, or whose cancel, lies before a time given twice.
 const overdue = `ended_ms = 0 AND ((deadline_ms > 0 AND deadline_ms < ?) OR (cancel_ms > 0 AND cancel_ms < ?))`
 
-// Overdue returns up to limit open jobs whose deadline or cancel lies before due and whose end GiveUp has not noted since again.
-func (s *SQL) Overdue(ctx context.Context, due, again time.Time, limit int) ([]string, error) {
-	var ids []string
-	err := s.queryRead(ctx, func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		ids = append(ids, id)
-		return err
-	}, `SELECT job_id FROM jobs WHERE `+overdue+` AND given_up_ms < ? LIMIT ?`, millis(due), millis(due), millis(again), limit)
+// GiveUpOverdue takes up to limit open jobs whose deadline or cancel lies before due, and which nobody has given up since again, and notes that
+// they are given up now. No two gateways are given the same job: whoever is must publish the outcomes that end it. If it dies before it has,
+// the job is overdue again.
+func (s *SQL) GiveUpOverdue(ctx context.Context, due, again time.Time, limit int) (ids []string, err error) {
+	err = s.inTx(ctx, func(tx *tx) error {
+		ids = nil
+		return tx.each(ctx, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}, `UPDATE jobs SET given_up_ms = ? WHERE job_id IN (SELECT job_id FROM jobs WHERE `+overdue+` AND given_up_ms < ? LIMIT ?`+tx.dialect.claim+`) RETURNING job_id`,
+			millis(s.now()), millis(due), millis(due), millis(again), limit)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("reading overdue jobs: %w", err)
+		return nil, fmt.Errorf("giving up overdue jobs: %w", err)
 	}
 	return ids, nil
 }
@@ -49,10 +56,12 @@ func (s *SQL) Idle(ctx context.Context, since time.Time, limit int) ([]Idle, err
 	var jobs []Idle
 	err := s.queryRead(ctx, func(rows *sql.Rows) error {
 		var j Idle
-		err := rows.Scan(&j.ID, &j.Republished)
+		var since int64
+		err := rows.Scan(&j.ID, &j.Republished, &since)
+		j.Since = fromMillis(since)
 		jobs = append(jobs, j)
 		return err
-	}, `SELECT job_id, republished FROM jobs WHERE ended_ms = 0 AND admitted_ms > 0 AND active_ms < ? AND given_up_ms < ?
+	}, `SELECT job_id, republished, active_ms FROM jobs WHERE ended_ms = 0 AND admitted_ms > 0 AND active_ms < ? AND given_up_ms < ?
 		AND NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.job_id = jobs.job_id) LIMIT ?`, millis(since), millis(since), limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading idle jobs: %w", err)
@@ -60,20 +69,22 @@ func (s *SQL) Idle(ctx context.Context, since time.Time, limit int) ([]Idle, err
 	return jobs, nil
 }
 
-// Republish puts an open job's record into the outbox once more. It does nothing for a job that has ended meanwhile.
-func (s *SQL) Republish(ctx context.Context, id string, rec event.Record) error {
-	err := s.inTx(ctx, func(tx *tx) error {
+// Republish puts an open job's record into the outbox once more, and tells whether it did: it does nothing for a job that has ended meanwhile, or
+// that another gateway has published again since idle was read.
+func (s *SQL) Republish(ctx context.Context, idle Idle, rec event.Record) (done bool, err error) {
+	err = s.inTx(ctx, func(tx *tx) error {
 		now := s.now()
-		n, err := tx.exec(ctx, `UPDATE jobs SET active_ms = ?, republished = republished + 1 WHERE job_id = ? AND ended_ms = 0`, millis(now), id)
-		if err != nil || n == 0 {
+		n, err := tx.exec(ctx, `UPDATE jobs SET active_ms = ?, republished = republished + 1 WHERE job_id = ? AND ended_ms = 0 AND republished = ? AND active_ms = ?`,
+			millis(now), idle.ID, idle.Republished, millis(idle.Since))
+		if done = err == nil && n > 0; !done {
 			return err
 		}
 		return enqueue(ctx, tx, []event.Record{rec}, now)
 	})
 	if err != nil {
-		return fmt.Errorf("publishing job %s again: %w", id, err)
+		return false, fmt.Errorf("publishing job %s again: %w", idle.ID, err)
 	}
-	return nil
+	return done, nil
 }
 
 // GiveUp notes that the outcomes which end the job were published now.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,20 @@ import (
 // jobs that they complete. Recording an entry again changes nothing: the first terminal outcome of a
 // question on a window stands. The result has one element for each entry, in order.
 func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
-	out := make([]Recorded, len(entries))
+	var out []Recorded
 	err := s.inTx(ctx, func(tx *tx) error {
-		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job)}
+		out = make([]Recorded, len(entries))
+		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int)}
+		if err := r.lockAll(ctx, entries); err != nil {
+			return err
+		}
 		for i, e := range entries {
 			var err error
 			if out[i], err = r.entry(ctx, e); err != nil {
 				return fmt.Errorf("recording for job %s: %w", e.jobID(), s.dialect.refused(err))
 			}
 		}
-		return nil
+		return r.count(ctx)
 	})
 	if err != nil {
 		return nil, err
@@ -36,22 +41,50 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 	return out, nil
 }
 
-// recording is one transaction's work; jobs holds the rows that it has locked.
+// recording is one transaction's work; jobs holds the rows that it has locked, nil for a job that is not known.
 type recording struct {
 	tx   *tx
 	now  time.Time
 	jobs map[string]*Job
+	// open and ended are what the transaction adds to the counters of open jobs, by lane, and to the ledger.
+	open  map[string]int
+	ended ledgerSum
+}
+
+// lockAll locks the jobs of the entries, in the order of their ids, so that two gateways never wait for each other.
+func (r *recording) lockAll(ctx context.Context, entries []Entry) error {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.jobID()
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if err := r.lock(ctx, id); err != nil {
+			return fmt.Errorf("recording for job %s: %w", id, r.tx.dialect.refused(err))
+		}
+	}
+	return nil
+}
+
+// count writes what has changed of the counters, which all jobs share, last, so that others wait for them as shortly as possible.
+func (r *recording) count(ctx context.Context) error {
+	for _, lane := range event.Lanes() {
+		if n := r.open[lane]; n != 0 {
+			if err := countOpen(ctx, r.tx, lane, n); err != nil {
+				return err
+			}
+		}
+	}
+	return r.ended.add(ctx, r.tx)
 }
 
 func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
-	job, err := r.lock(ctx, e.jobID())
-	if errors.Is(err, ErrNotFound) {
+	job := r.jobs[e.jobID()]
+	if job == nil {
 		return Recorded{Unknown: true}, nil
 	}
-	if err != nil {
-		return Recorded{}, err
-	}
 	var rec Recorded
+	var err error
 	if e.Plan != nil {
 		err = r.plan(ctx, job, e.Plan)
 	} else {
@@ -70,18 +103,16 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 	return rec, nil
 }
 
-// lock returns the job's row, held until the transaction ends: an update that changes nothing is the
+// lock reads the job's row and holds it until the transaction ends: an update that changes nothing is the
 // row lock that both databases have.
-func (r *recording) lock(ctx context.Context, id string) (*Job, error) {
-	if j, ok := r.jobs[id]; ok {
-		return j, nil
-	}
+func (r *recording) lock(ctx context.Context, id string) error {
 	j, err := scanJob(r.tx.row(ctx, `UPDATE jobs SET state = state WHERE job_id = ? RETURNING `+jobColumns, id))
-	if err != nil {
-		return nil, err
+	if errors.Is(err, ErrNotFound) {
+		r.jobs[id] = nil
+		return nil
 	}
 	r.jobs[id] = &j
-	return &j, nil
+	return err
 }
 
 // plan writes the job's windows. The first plan stands, unless the job is opened again.
@@ -91,12 +122,12 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 			return err
 		}
 	}
+	var rows [][]any
 	for i, w := range plan.GetWindows() {
-		_, err := r.tx.exec(ctx, `INSERT INTO plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ","))
-		if err != nil {
-			return err
-		}
+		rows = append(rows, []any{job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ",")})
+	}
+	if _, err := r.tx.insert(ctx, `plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings)`, rows, ""); err != nil {
+		return err
 	}
 	job.Faults = event.FaultsOf(plan.GetTrack())
 	faults, err := json.Marshal(job.Faults)
@@ -178,23 +209,19 @@ func (r *recording) everyQuestion(ctx context.Context, job *Job, o *eventpb.Outc
 			return nil, err
 		}
 	}
-	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(`SELECT idx, text FROM questions WHERE job_id = ? ORDER BY idx`), job.ID)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells
 	var out []*eventpb.Outcome
-	for rows.Next() {
+	err := r.tx.each(ctx, func(rows *sql.Rows) error {
 		var q eventpb.Question
 		if err := rows.Scan(&q.Index, &q.Text); err != nil {
-			return nil, err
+			return err
 		}
 		copied := proto.CloneOf(o)
 		copied.Question = &eventpb.Question{Index: q.GetIndex(), Text: q.GetText()}
 		copied.OutcomeId = event.OutcomeID(job.ID, q.GetIndex(), o.GetWindow().GetIndex())
 		out = append(out, copied)
-	}
-	return out, rows.Err()
+		return nil
+	}, `SELECT idx, text FROM questions WHERE job_id = ? ORDER BY idx`, job.ID)
+	return out, err
 }
 
 // spread turns the outcome of a job that was given up as a whole (its window names no audio) into
@@ -266,6 +293,7 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 
 // settle ends the job if every outcome is in, and writes its row.
 func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
+	offBy := 0
 	if job.Ended.IsZero() && !job.Planned.IsZero() {
 		if err := r.dropStrays(ctx, job); err != nil {
 			return err
@@ -276,22 +304,22 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 			if err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ?`, job.ID).Scan(&found); err != nil {
 				return err
 			}
-			rec.Missing = max(job.Expected()-found, found-job.Expected())
+			offBy = found - job.Expected()
+			rec.Missing = max(offBy, -offBy)
+			r.ended.count(1, *job, found)
 		}
 	}
 	if rec.JustEnded && !job.adopted {
-		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n - 1 WHERE name = ?`, openJobs(laneOf(*job))); err != nil {
-			return err
-		}
+		r.open[laneOf(*job)]--
 	}
 	// What is planned or ended waits no more: Admit must not publish it, not even when it is opened again.
 	known := job.Waiting && !job.Planned.IsZero()
 	forward := rec.New > 0 || job.Planned.Equal(r.now)
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
-		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?,
+		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?, off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
 		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, admitted_ms = CASE WHEN ? THEN ? ELSE admitted_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
-		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq,
+		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, rec.JustEnded, offBy, rec.JustEnded, millis(r.now),
 		forward, millis(r.now), known, millis(r.now), forward, job.ID)
 	return err
 }

@@ -186,7 +186,7 @@ func outcomeOf(r Run) RunState {
 // UnchangedSince returns the item of an earlier run with the same place and content if it succeeded there or was skipped, and whether there is one.
 func (s *SQL) UnchangedSince(ctx context.Context, runID, uri, sha256 string) (bool, error) {
 	var n int
-	err := s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM run_items WHERE run_id = ? AND uri = ? AND sha256 = ? AND state IN ('succeeded', 'skipped')`),
+	err := s.rowRead(ctx, `SELECT COUNT(*) FROM run_items WHERE run_id = ? AND uri = ? AND sha256 = ? AND state IN ('succeeded', 'skipped')`,
 		runID, uri, sha256).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("looking for an item of run %.64q: %w", runID, err)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // LeadRuns takes the lead of open runs that nobody leads, up to limit, keeps the lead of those that owner leads already, and returns all of them.
@@ -61,11 +63,9 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 		if err != nil || run.State != RunRunning {
 			return err
 		}
-		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
-		for _, st := range starts {
-			if err := w.start(ctx, st); err != nil {
-				return err
-			}
+		w := itemWork{tx: tx, run: runID, tenant: run.Tenant, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		if err := w.startAll(ctx, starts); err != nil {
+			return err
 		}
 		for _, e := range ends {
 			if err := w.end(ctx, e); err != nil {
@@ -84,6 +84,7 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 type itemWork struct {
 	tx     *tx
 	run    string
+	tenant string
 	now    time.Time
 	counts map[ItemState]int // change by state
 	codes  map[string]int    // change of failures by code
@@ -92,19 +93,54 @@ type itemWork struct {
 	windows, encoded, answers int
 }
 
-func (w *itemWork) start(ctx context.Context, st ItemStart) error {
+// startAll makes the jobs of items. They wait for admission as all jobs of the tenant do.
+func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
+	if len(starts) == 0 {
+		return nil
+	}
+	lane, err := lockLane(ctx, w.tx, event.LaneBulk)
+	if err != nil {
+		return err
+	}
+	for _, st := range starts {
+		made, err := w.start(ctx, st)
+		if err != nil {
+			return err
+		}
+		lane.added += made
+	}
+	if lane.added == 0 {
+		return nil
+	}
+	if err := lane.wait(ctx, w.tx, w.tenant); err != nil {
+		return err
+	}
+	return countOpen(ctx, w.tx, event.LaneBulk, lane.added)
+}
+
+func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error) {
 	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, job_id = ?, sha256 = ?, bytes = ?, attempt = attempt + 1, code = '', message = '' WHERE run_id = ? AND n = ? AND state = ?`,
 		string(ItemRunning), st.Job.ID, st.SHA256, st.Bytes, w.run, st.N, string(ItemPending))
 	if err != nil || n == 0 {
-		return err
+		return 0, err
 	}
 	st.Job.Waiting = true
-	if err := insertWithQuestions(ctx, w.tx, st.Job, "run:"+w.run, w.now); err != nil {
-		return err
+	row, err := jobRow(st.Job, w.tenant, w.now)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := w.tx.insert(ctx, insertJob, [][]any{row}, ""); err != nil {
+		return 0, err
+	}
+	if err := ownAudio(ctx, w.tx, st.Job.Tenant, st.Job.Audio.SHA256, w.now); err != nil {
+		return 0, err
+	}
+	if _, err := w.tx.insert(ctx, insertQuestion, questionRows(st.Job), ""); err != nil {
+		return 0, err
 	}
 	w.counts[ItemPending]--
 	w.counts[ItemRunning]++
-	return nil
+	return 1, nil
 }
 
 func (w *itemWork) end(ctx context.Context, e ItemEnd) error {

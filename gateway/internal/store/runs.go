@@ -81,8 +81,8 @@ type Run struct {
 	// Tenant owns the run.
 	Tenant string
 	State  RunState
-	Reason   string
-	Spec     RunSpec
+	Reason string
+	Spec   RunSpec
 
 	Created, Sealed, Ended time.Time
 
@@ -210,7 +210,7 @@ func lockRun(ctx context.Context, tx *tx, id string) (Run, error) {
 
 // GetRun returns a run, or ErrRunNotFound.
 func (s *SQL) GetRun(ctx context.Context, id string) (Run, error) {
-	r, err := scanRun(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+runColumns+` FROM runs WHERE run_id = ?`), id))
+	r, err := scanRun(s.rowRead(ctx, `SELECT `+runColumns+` FROM runs WHERE run_id = ?`, id))
 	if err != nil {
 		return Run{}, fmt.Errorf("reading run %.64q: %w", id, err)
 	}

@@ -5,7 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/larkstream/larkstream/gateway/internal/batch"
 )
 
 // SQL is the job store on a database, SQLite or PostgreSQL. It is safe for concurrent use, and on PostgreSQL any number of gateways may have
@@ -18,6 +22,7 @@ type SQL struct {
 	write   *sql.DB
 	read    *sql.DB
 	now     func() time.Time
+	creates *batch.Batcher[creation, error]
 }
 
 // Close closes the database.
@@ -67,6 +72,27 @@ func (t *tx) each(ctx context.Context, scan func(*sql.Rows) error, query string,
 	rows, err := t.QueryContext(ctx, t.dialect.rebind(query), args...)
 	return eachRow(rows, err, scan)
 }
+
+// maxParams is how many placeholders one statement may have: SQLite takes 32,766.
+const maxParams = 30_000
+
+// insert inserts rows into a table, given with its columns, and returns how many were new. suffix ends each statement.
+func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix string) (int64, error) {
+	var total int64
+	for len(rows) > 0 {
+		n := min(len(rows), max(1, maxParams/len(rows[0])))
+		row := "(" + marks(len(rows[0])) + ")"
+		added, err := t.exec(ctx, `INSERT INTO `+into+` VALUES `+row+strings.Repeat(", "+row, n-1)+suffix, slices.Concat(rows[:n]...)...)
+		if err != nil {
+			return total, err
+		}
+		total, rows = total+added, rows[n:]
+	}
+	return total, nil
+}
+
+// marks are n placeholders.
+func marks(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
 // inTx runs fn in a write transaction; an error rolls it back. fn may run several times, so it must set what it reports afresh each time.
 func (s *SQL) inTx(ctx context.Context, fn func(*tx) error) error {

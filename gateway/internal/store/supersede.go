@@ -119,8 +119,9 @@ func (r *recording) reopen(ctx context.Context, job *Job, plan *eventpb.JobPlan)
 	if ok, err := r.allowed(ctx, job); err != nil || !ok {
 		return false, err
 	}
-	if _, err := r.tx.exec(ctx, `INSERT INTO superseded (outcome_id, seq, job_id, superseded_by, record, recorded_ms, superseded_ms)
-		SELECT outcome_id, seq, job_id, 0, record, recorded_ms, ? FROM outcomes WHERE job_id = ?`, millis(r.now), job.ID); err != nil {
+	replaced, err := r.tx.exec(ctx, `INSERT INTO superseded (outcome_id, seq, job_id, superseded_by, record, recorded_ms, superseded_ms)
+		SELECT outcome_id, seq, job_id, 0, record, recorded_ms, ? FROM outcomes WHERE job_id = ?`, millis(r.now), job.ID)
+	if err != nil {
 		return false, err
 	}
 	for _, table := range []string{"outcomes", "plan_windows"} {
@@ -128,9 +129,10 @@ func (r *recording) reopen(ctx context.Context, job *Job, plan *eventpb.JobPlan)
 			return false, err
 		}
 	}
-	if !job.Ended.IsZero() && !job.adopted {
-		if _, err := r.tx.exec(ctx, `UPDATE counters SET n = n + 1 WHERE name = ?`, openJobs(laneOf(*job))); err != nil {
-			return false, err
+	if !job.Ended.IsZero() {
+		r.ended.count(-1, *job, int(replaced))
+		if !job.adopted {
+			r.open[laneOf(*job)]++
 		}
 	}
 	job.Failed, job.Cancelled, job.Ended, job.State = 0, 0, time.Time{}, Running

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/larkstream/larkstream/gateway/internal/batch"
+	"github.com/larkstream/larkstream/shared/event"
+)
+
+const (
+	// createBatch is how many jobs one transaction creates at most.
+	createBatch   = 256
+	createTimeout = 30 * time.Second
+)
+
+// CreateOptions are the conditions under which a job is accepted.
+type CreateOptions struct {
+	// Claim is the hold on the request's idempotency key; it becomes the key's permanent answer.
+	Claim       Claim
+	Fingerprint string
+	// KeepUntil is when the key may be forgotten.
+	KeepUntil time.Time
+	// MaxOpen refuses the job with ErrTooManyJobs when that many jobs of its lane made by Create are open; 0 = no limit. Adopted jobs do not count:
+	// a catalogue fed by another producer must not shut people out.
+	MaxOpen int
+	// MaxWindows is how many windows of the job's lane may be in Kafka; 0 = no bound. With more, the job waits until Admit takes it.
+	MaxWindows int
+	// MaxTenantWindows is the same for the windows of its tenant in that lane.
+	MaxTenantWindows int
+	// Submitter is the tenant: who takes turns with other tenants while jobs wait.
+	Submitter string
+}
+
+// creation is one call of Create.
+type creation struct {
+	job    Job
+	outbox []event.Record
+	opts   CreateOptions
+}
+
+func (s *SQL) newCreates() *batch.Batcher[creation, error] {
+	return batch.New(batch.Config[creation, error]{
+		Max: createBatch, Timeout: createTimeout, Write: s.createTogether,
+		Alone: func(err error) bool { return s.dialect.kind(err) == refusedRow },
+	})
+}
+
+// Create writes the job, its questions and the outbox records in one transaction, so that neither
+// the job nor its publication can exist without the other. Calls at the same time share a transaction. A job for which the lane has no room waits,
+// and its records are not written.
+func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts CreateOptions) error {
+	refusal, err := s.creates.Do(ctx, creation{job: job, outbox: outbox, opts: opts})
+	if err = errors.Join(refusal, err); err != nil {
+		return fmt.Errorf("creating job %s: %w", job.ID, err)
+	}
+	return nil
+}
+
+// createTogether returns why each job was not made, nil if it was. An error means that none was.
+func (s *SQL) createTogether(ctx context.Context, calls []creation) (refusals []error, err error) {
+	err = s.inTx(ctx, func(tx *tx) error {
+		refusals = make([]error, len(calls))
+		c := &creating{tx: tx, now: s.now(), lanes: make(map[string]*laneState)}
+		for _, lane := range lanesOf(calls) {
+			state, err := lockLane(ctx, tx, lane)
+			if err != nil {
+				return err
+			}
+			c.lanes[lane] = state
+		}
+		for i, call := range calls {
+			var err error
+			if refusals[i], err = c.add(ctx, call); err != nil {
+				return err
+			}
+		}
+		return c.write(ctx)
+	})
+	return refusals, err
+}
+
+// lanesOf are the lanes of the jobs, always in the same order, in which their rows are locked.
+func lanesOf(calls []creation) (lanes []string) {
+	found := make(map[string]bool)
+	for _, call := range calls {
+		found[laneOf(call.job)] = true
+	}
+	for _, lane := range event.Lanes() {
+		if found[lane] {
+			lanes = append(lanes, lane)
+		}
+	}
+	return lanes
+}
+
+// creating is one transaction that creates jobs.
+type creating struct {
+	tx    *tx
+	now   time.Time
+	lanes map[string]*laneState
+
+	jobs, questions, outbox [][]any
+}
+
+// add takes a job into the transaction, or says why it is refused.
+func (c *creating) add(ctx context.Context, call creation) (refusal, err error) {
+	job, opts, lane := call.job, call.opts, c.lanes[laneOf(call.job)]
+	if opts.MaxOpen > 0 && lane.open >= opts.MaxOpen {
+		return ErrTooManyJobs, nil
+	}
+	if err := settleClaim(ctx, c.tx, job.ID, opts); errors.Is(err, ErrClaimExpired) {
+		return err, nil
+	} else if err != nil {
+		return nil, err
+	}
+	room, err := lane.hasRoom(ctx, c.tx, opts)
+	if err != nil {
+		return nil, err
+	}
+	job.Waiting = !room
+	if err := ownAudio(ctx, c.tx, job.Tenant, job.Audio.SHA256, c.now); err != nil {
+		return nil, err
+	}
+	row, err := jobRow(job, opts.Submitter, c.now)
+	if err != nil {
+		return nil, err
+	}
+	lane.open++
+	lane.added++
+	c.jobs = append(c.jobs, row)
+	c.questions = append(c.questions, questionRows(job)...)
+	if !room {
+		return nil, lane.wait(ctx, c.tx, opts.Submitter)
+	}
+	lane.take(opts.Submitter, expectedWindows(job))
+	rows, err := outboxRows(call.outbox, job.Created)
+	c.outbox = append(c.outbox, rows...)
+	return nil, err
+}
+
+func (c *creating) write(ctx context.Context) error {
+	if _, err := c.tx.insert(ctx, insertJob, c.jobs, ""); err != nil {
+		return err
+	}
+	if _, err := c.tx.insert(ctx, insertQuestion, c.questions, ""); err != nil {
+		return err
+	}
+	if _, err := c.tx.insert(ctx, insertOutbox, c.outbox, ""); err != nil {
+		return err
+	}
+	for _, lane := range event.Lanes() {
+		if state := c.lanes[lane]; state != nil && state.added > 0 {
+			if err := countOpen(ctx, c.tx, lane, state.added); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openJobs names the counter of a lane's open jobs that Create made. It is kept with each job's first and last write, because counting the rows
+// would take longer the more jobs are open. Its row is also the lock of the lane.
+func openJobs(lane string) string {
+	if lane == event.LaneBulk {
+		return "open_jobs.bulk"
+	}
+	return "open_jobs"
+}
+
+func countOpen(ctx context.Context, tx *tx, lane string, n int) error {
+	_, err := tx.exec(ctx, `UPDATE counters SET n = n + ? WHERE name = ?`, n, openJobs(lane))
+	return err
+}
+
+const (
+	insertJob      = `jobs (` + jobColumns + `, active_ms, lane, submitter, expected_windows, expected_s)`
+	insertQuestion = `questions (job_id, idx, text)`
+)
+
+func jobRow(j Job, submitter string, now time.Time) ([]any, error) {
+	spans, err := json.Marshal(j.Spans)
+	if err != nil {
+		return nil, err
+	}
+	decode, err := json.Marshal(j.Decode)
+	if err != nil {
+		return nil, err
+	}
+	options, err := json.Marshal(j.Options)
+	if err != nil {
+		return nil, err
+	}
+	at := now
+	if j.Waiting {
+		at = time.Time{}
+	}
+	return []any{
+		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
+		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant,
+		millis(now), laneOf(j), submitter, expectedWindows(j), expectedSeconds(j),
+	}, nil
+}
+
+func questionRows(j Job) (rows [][]any) {
+	for i, text := range j.Questions {
+		rows = append(rows, []any{j.ID, i, text})
+	}
+	return rows
+}
