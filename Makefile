@@ -116,8 +116,8 @@ test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries o
 	go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: chaos
-chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; FOR=1h at most; KAFKA=real for Apache Kafka)
-	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_CHAOS_TIME=$(FOR) LARK_E2E_KAFKA=$(KAFKA) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
+chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; FOR=1h at most; KAFKA=real for Apache Kafka, DB=postgres for PostgreSQL)
+	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_CHAOS_TIME=$(FOR) LARK_E2E_KAFKA=$(KAFKA) LARK_E2E_DB=$(DB) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
 
 .PHONY: bin/lark-sim
 bin/lark-sim: ## build lark with the simulator, see docs/reliability.md
@@ -141,7 +141,7 @@ test-training: ## run the trainer's tests
 test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
 	@.ci/deps ffmpeg redis postgres java maven
 	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
-	LARK_E2E_KAFKA=real go test $(E2E_FLAGS) $(E2E)
+	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: lint
 lint: generate-check tidy-check standalone $(GOLANGCI_LINT) ## run the linters and check generated code and modules

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/pgtest"
 	"github.com/larkstream/larkstream/lark/internal/supervise"
 )
 
@@ -27,6 +28,10 @@ type environment struct {
 	kafka *kafkaServer
 	// redis is nil in the embedded environment of a machine without redis-server.
 	redis *redisServer
+	// postgres is nil where no test needs it.
+	postgres *pgtest.Server
+	// databases are the databases on postgres, by the data folder of their installation.
+	databases map[string]string
 	// tester is nil while it does not run.
 	tester *stack
 }
@@ -73,7 +78,24 @@ func (w *environment) open(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	if onKafka || os.Getenv("LARK_E2E_DB") == "postgres" {
+		if w.postgres, err = pgtest.Start(ctx, pgtest.Config{Durable: true}); err != nil {
+			return err
+		}
+		w.databases = make(map[string]string)
+	}
 	return nil
+}
+
+// database is the DATABASE_URL of the installation in a data folder: SQLite, or PostgreSQL with LARK_E2E_DB=postgres.
+func (w *environment) database(ctx context.Context, data string) (url string, err error) {
+	if os.Getenv("LARK_E2E_DB") != "postgres" {
+		return "sqlite://" + filepath.Join(data, "lark.db"), nil
+	}
+	if w.databases[data] == "" {
+		w.databases[data], err = w.postgres.NewDatabase(ctx)
+	}
+	return w.databases[data], err
 }
 
 func (w *environment) close(dir string) {
@@ -83,6 +105,9 @@ func (w *environment) close(dir string) {
 	}
 	if w.redis != nil {
 		w.redis.stop()
+	}
+	if w.postgres != nil {
+		_ = w.postgres.Close()
 	}
 	_ = os.RemoveAll(dir)
 }

@@ -39,6 +39,18 @@ type options struct {
 	data string
 	// env is added to the environment of every stage.
 	env []string
+	// database is the DATABASE_URL; empty: one that belongs to data.
+	database string
+	// gateways is how many of them there are in the real environment; 0 is 1.
+	gateways int
+}
+
+// gatewayName is the name of one of several gateways, from 0.
+func gatewayName(n int) string {
+	if n == 0 {
+		return up.Gateway
+	}
+	return fmt.Sprint(up.Gateway, "-", n+1)
 }
 
 // testEngines makes the stages run their test engines, slow enough to be met in the middle of their work.
@@ -84,6 +96,12 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 	if world.kafka != nil {
 		run = s.runServices
 	}
+	if s.opts.database == "" {
+		var err error
+		if s.opts.database, err = world.database(ctx, opts.data); err != nil {
+			return nil, err
+		}
+	}
 	if err := run(ctx); err != nil {
 		s.halt()
 		return nil, err
@@ -99,7 +117,7 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 
 // environ is what every stage gets: nothing of this machine but where programs and files are.
 func (s *stack) environ() []string {
-	env := []string{"LARK_MODEL_DIR=" + modelDir()}
+	env := []string{"LARK_MODEL_DIR=" + modelDir(), "DATABASE_URL=" + s.opts.database}
 	if key := adminKey(); key != "" {
 		env = append(env, "LARK_GATEWAY_AUTH=keys", "LARK_ADMIN_KEY="+key, client.EnvToken+"="+key)
 	}
@@ -133,23 +151,28 @@ func (s *stack) runUp(ctx context.Context) error {
 }
 
 func (s *stack) runServices(ctx context.Context) error {
-	for _, stage := range append(workStages(), up.Gateway) {
+	stages := workStages()
+	for n := range max(1, s.opts.gateways) {
+		stages = append(stages, gatewayName(n))
+	}
+	for _, stage := range stages {
 		addr, admin, err := twoFreeAddrs()
 		if err != nil {
 			return err
 		}
 		s.addrs[stage] = addr
-		binary := stage
-		if stage == up.Gateway {
+		binary := stage + "-svc"
+		if strings.HasPrefix(stage, up.Gateway) {
+			binary = up.Gateway
 			s.admin = admin
 		} else {
-			binary, admin = stage+"-svc", ""
+			admin = ""
 		}
 		if err := s.spawn(stage, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(world.bin, binary))
 			cmd.Env = append([]string{ // a test's own environment comes later and wins
 				"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + addr, "LARK_ADMIN_ADDR=" + admin,
-				"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"), "DATABASE_URL=sqlite://" + filepath.Join(s.opts.data, "lark.db"),
+				"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"),
 			}, s.environ()...)
 			return cmd, nil
 		}, func(ctx context.Context) error { return readyAt(ctx, addr) }); err != nil {
@@ -181,7 +204,7 @@ func (s *stack) spawn(name string, command func() (*exec.Cmd, error), ready func
 func (s *stack) halt() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, name := range append([]string{"up", up.Gateway}, workStages()...) {
+	for _, name := range append([]string{"up", up.Gateway, gatewayName(1)}, workStages()...) {
 		if child := s.children[name]; child != nil {
 			child.Stop(ctx)
 		}

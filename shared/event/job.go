@@ -110,6 +110,9 @@ type Options struct {
 	Combine bool `json:"combine,omitempty" doc:"One more outcome for each question, of the whole track: facts are combined by rule, descriptions by the model, which reads the windows' answers. combined tells from which windows it comes. A track of one window has none"`
 	// History is nil for questions without one: a pointer, so that options can be compared with none.
 	History *[]Turn `json:"history,omitempty" doc:"What was said before the questions, which follow it: the user's turns and the assistant's by turns, and in front of them a system text if wanted. Models without a form for conversations refuse it (history_unsupported)"`
+	// StartWithinS bounds the wait for the chunker, not the work.
+	StartWithinS float64 `json:"start_within_s,omitempty" doc:"Ends the job as expired, at no cost, if no work on it has begun so many seconds after it was accepted; left out = it waits" minimum:"0" maximum:"604800"`
+	NoRetry      bool    `json:"no_retry,omitempty" doc:"A question that a stage cannot answer at the first attempt fails, in place of being tried again"`
 }
 
 // Turn is what was said in a conversation.
@@ -162,6 +165,17 @@ func checkHistory(turns []Turn) error {
 	return nil
 }
 
+// maxStartWithinS is a week, like the retention of the work topics.
+const maxStartWithinS = 7 * 24 * 3600
+
+// StartBy is when the work on a job made at a time must have begun; zero for a job without a bound.
+func (o Options) StartBy(created time.Time) time.Time {
+	if o.StartWithinS <= 0 {
+		return time.Time{}
+	}
+	return created.Add(time.Duration(o.StartWithinS * float64(time.Second)))
+}
+
 // OptionError says why an option's value cannot be used.
 type OptionError struct {
 	// Code is stable for users, Option the name in JSON.
@@ -181,6 +195,9 @@ func (o Options) Validate() error {
 	if o.Lane != "" && !slices.Contains(Lanes(), o.Lane) {
 		return &OptionError{Code: "lane_unknown", Option: "lane", Detail: fmt.Sprintf("%.40q is not known; it is %s or %s", o.Lane, LaneInteractive, LaneBulk)}
 	}
+	if !(o.StartWithinS >= 0 && o.StartWithinS <= maxStartWithinS) { // NaN neither
+		return &OptionError{Code: "start_within_invalid", Option: "start_within_s", Detail: fmt.Sprintf("must be 0 to %d seconds", maxStartWithinS)}
+	}
 	if o.History != nil {
 		return checkHistory(*o.History)
 	}
@@ -191,7 +208,10 @@ func (o Options) Validate() error {
 func optionsOf(m interface{ GetResponseSchema() string }) Options {
 	o := Options{ResponseSchema: m.GetResponseSchema()}
 	if job, ok := m.(*eventpb.Job); ok {
-		o.Strict, o.Combine = job.GetStrict(), job.GetCombine()
+		o.Strict, o.Combine, o.StartWithinS = job.GetStrict(), job.GetCombine(), job.GetStartWithinS()
+	}
+	if m, ok := m.(interface{ GetNoRetry() bool }); ok {
+		o.NoRetry = m.GetNoRetry()
 	}
 	if said, ok := m.(interface{ GetHistory() []*eventpb.Turn }); ok && len(said.GetHistory()) > 0 {
 		o.History = new([]Turn)
@@ -217,6 +237,8 @@ func NewJob(s JobSpec) *eventpb.Job {
 		Strict:         s.Strict,
 		Lane:           s.Lane,
 		Combine:        s.Combine,
+		StartWithinS:   s.StartWithinS,
+		NoRetry:        s.NoRetry,
 		CreatedUnixMs:  s.Created.UnixMilli(),
 	}
 	for i, text := range s.Questions {
@@ -278,7 +300,7 @@ func planName(p eventpb.PlanMode) string {
 func NewTask(job *eventpb.Job, track *eventpb.Track, window *eventpb.Window) *eventpb.Task {
 	return &eventpb.Task{
 		JobId: job.GetJobId(), Track: track, Window: window, Questions: job.GetQuestions(), Decode: job.GetDecode(),
-		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(), Lane: job.GetLane(), History: job.GetHistory(),
+		ModelDigest: job.GetModelDigest(), ResponseSchema: job.GetResponseSchema(), Lane: job.GetLane(), NoRetry: job.GetNoRetry(), History: job.GetHistory(),
 		CreatedUnixMs: job.GetCreatedUnixMs(), DeadlineUnixMs: job.GetDeadlineUnixMs(),
 	}
 }

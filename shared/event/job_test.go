@@ -22,7 +22,7 @@ func spec() event.JobSpec {
 		Decode:      event.Decoding{MaxTokens: 64, Temperature: new(float32(0.5)), TopP: 0.9, Seed: 7, TopK: 20, RepetitionPenalty: 1.1},
 		ModelDigest: "d1", Created: time.UnixMilli(1_790_000_000_000).UTC(), Deadline: time.UnixMilli(1_790_000_060_000).UTC(),
 	}
-	s.Options = event.Options{ResponseSchema: event.SchemaTags, Strict: true, Lane: event.LaneBulk, Combine: true}
+	s.Options = event.Options{ResponseSchema: event.SchemaTags, Strict: true, Lane: event.LaneBulk, Combine: true, StartWithinS: 1.5, NoRetry: true}
 	s.History = &[]event.Turn{{Role: event.RoleSystem, Text: "Be short."}, {Role: event.RoleUser, Text: "Metre?"}, {Role: event.RoleAssistant, Text: "4/4."}}
 	return s
 }

@@ -98,7 +98,9 @@ func (p *processor) spanOptions(t *task, now time.Time) []trace.SpanStartOption 
 func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 	handlerCtx, cancel := p.handlerContext(ctx, t)
 	defer cancel()
-	probe, release, ok := p.slot(handlerCtx, t)
+	waitCtx, begun := p.startContext(handlerCtx, t, n)
+	probe, release, ok := p.slot(waitCtx, t)
+	begun()
 	if !ok {
 		return verdict{}
 	}
@@ -114,7 +116,12 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 		release()
 		return p.settler.refuse(ctx, t, t.meta.err)
 	}
-	if t.part.guard.crashed(t.rec.Offset) {
+	if waitCtx != handlerCtx && errors.Is(context.Cause(waitCtx), ErrExpired) {
+		p.breaker.report(ctx, probe, ErrExpired)
+		release()
+		return p.settler.endJob(ctx, t, event.CodeExpired, ErrExpired)
+	}
+	if t.part.guard.crashed(t.rec.Offset) || (t.meta.noRetry && t.part.guard.alone(t.rec.Offset)) {
 		p.breaker.report(ctx, probe, errCrashed)
 		release()
 		return p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
@@ -159,6 +166,15 @@ func (p *processor) handlerContext(ctx context.Context, t *task) (context.Contex
 		stopTimer()
 		cancel(nil)
 	}
+}
+
+// startContext ends with ErrExpired as its cause when the job must have begun, for as long as the record waits for its first attempt. begun ends the wait.
+func (p *processor) startContext(ctx context.Context, t *task, n int) (waitCtx context.Context, begun func()) {
+	if t.meta.startBy.IsZero() || p.late || n > 1 || t.meta.attempt > 0 {
+		return ctx, func() {}
+	}
+	waitCtx, cancel := context.WithDeadlineCause(ctx, t.meta.startBy, ErrExpired)
+	return waitCtx, cancel
 }
 
 // guarded calls the handler between the marks that tell after a death what was in hand.

@@ -58,6 +58,8 @@ func (s *settler) settle(ctx, handlerCtx context.Context, t *task, n int, output
 		return s.bury(ctx, t, permanent.code, err)
 	case errors.As(err, &later):
 		return s.putBack(ctx, t, later)
+	case t.meta.noRetry:
+		return s.bury(ctx, t, codeOf(err), err)
 	case n < s.attempts:
 		return verdict{again: true, err: err}
 	case unavailable(err) && t.downs < maxDowns:

@@ -46,6 +46,8 @@ type meta struct {
 	msg      proto.Message // of rec, until a handler takes it
 	job      string
 	deadline time.Time // zero for none
+	startBy  time.Time // when work on it must have begun; zero for none
+	noRetry  bool      // what fails at the first attempt is not tried again
 	attempt  int       // delayed retries counted so far
 	due      time.Time // when a record of a retry topic may be handled
 	err      error     // why it cannot be decoded
@@ -88,6 +90,7 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 	}
 	if m.msg, m.err = event.Decode(m.rec); m.err == nil {
 		m.job, m.deadline = jobOf(m.msg)
+		m.startBy, m.noRetry = termsOf(m.msg)
 	}
 	return m
 }
@@ -122,6 +125,18 @@ func jobOf(msg proto.Message) (job string, deadline time.Time) {
 		return w.GetTask().GetJobId(), deadlineAt(w.GetTask().GetDeadlineUnixMs())
 	}
 	return "", time.Time{}
+}
+
+// termsOf are the job's own terms beside its deadline. Work on a job begins with its own record; a window's has begun.
+func termsOf(msg proto.Message) (startBy time.Time, noRetry bool) {
+	if j, ok := msg.(*eventpb.Job); ok {
+		o := event.Options{StartWithinS: j.GetStartWithinS()}
+		return o.StartBy(time.UnixMilli(j.GetCreatedUnixMs())), j.GetNoRetry()
+	}
+	if w, ok := msg.(interface{ GetTask() *eventpb.Task }); ok {
+		return time.Time{}, w.GetTask().GetNoRetry()
+	}
+	return time.Time{}, false
 }
 
 func deadlineAt(unixMs int64) time.Time {

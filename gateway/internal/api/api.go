@@ -36,6 +36,7 @@ type Store interface {
 	OwnsAudio(ctx context.Context, tenant, sha256 string) (bool, error)
 	Reserve(ctx context.Context, tenant, key string, lapse time.Time) (store.Claim, *store.Used, error)
 	KeyJob(ctx context.Context, tenant, key string) (string, error)
+	Extend(ctx context.Context, claim store.Claim, lapse time.Time) error
 	Release(ctx context.Context, claim store.Claim) error
 }
 

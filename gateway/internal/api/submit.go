@@ -105,6 +105,7 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
+	defer a.hold(ctx, claim)()
 	out, err := a.submitClaimed(ctx, in.raw, claim, used)
 	if err != nil {
 		a.release(ctx, claim)
@@ -120,7 +121,41 @@ func (a *API) claim(ctx context.Context, key string) (store.Claim, *store.Used, 
 	if !idempotencyPattern.MatchString(key) {
 		return store.Claim{}, nil, problem(http.StatusBadRequest, codeIdempotencyInvalid, "Idempotency-Key must be 1 to 200 printable characters without spaces")
 	}
-	return a.deps.Store.Reserve(ctx, tenantOf(ctx), key, a.now().Add(a.limits.UploadTimeout+time.Minute))
+	return a.deps.Store.Reserve(ctx, tenantOf(ctx), key, a.now().Add(claimLapse))
+}
+
+const (
+	// claimLapse is how long a gateway that dies blocks the idempotency keys of its requests in flight; it renews its claims every claimRenewal.
+	claimLapse   = 30 * time.Second
+	claimRenewal = 10 * time.Second
+)
+
+// hold keeps a claim until the function that it returns is called. A claim that cannot be renewed lapses: the transaction that makes the job finds out.
+func (a *API) hold(ctx context.Context, claim store.Claim) (done func()) {
+	if claim.Key == "" {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(claimRenewal)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if err := a.deps.Store.Extend(ctx, claim, a.now().Add(claimLapse)); err != nil && ctx.Err() == nil {
+					a.deps.Log.WarnContext(ctx, "the hold on an idempotency key is not renewed", slog.Any("error", err))
+				}
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // release gives the key back after a request that made no job, also when its caller has gone.

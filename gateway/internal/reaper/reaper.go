@@ -16,6 +16,7 @@ import (
 // Store is the part of the job store that the reaper uses; *store.SQL is one.
 type Store interface {
 	GiveUpOverdue(ctx context.Context, due, again time.Time, limit int) ([]string, error)
+	GiveUpUnbegun(ctx context.Context, due, again time.Time, limit int) ([]string, error)
 	Idle(ctx context.Context, since time.Time, limit int) ([]store.Idle, error)
 	Get(ctx context.Context, id string) (store.Job, error)
 	GiveUp(ctx context.Context, id string) error
@@ -78,6 +79,8 @@ type Deps struct {
 	Publisher Publisher
 	// Drained tells whether the stages and the recorder have finished every record that was there when it was called.
 	Drained func(ctx context.Context) (bool, error)
+	// Begun tells whether a stage is known to have begun a job; nil = of none.
+	Begun func(id string) bool
 	// Wake is called when the outbox has new records.
 	Wake    func()
 	Metrics Metrics
@@ -118,7 +121,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 // Once does one round: it measures the open jobs, ends the overdue ones and publishes the lost ones again.
 func (r *Reaper) Once(ctx context.Context) error {
 	now := time.Now()
-	return errors.Join(r.measure(ctx, now), r.endOverdue(ctx, now), r.reviveIdle(ctx, now))
+	return errors.Join(r.measure(ctx, now), r.endOverdue(ctx, now), r.endUnbegun(ctx, now), r.reviveIdle(ctx, now))
 }
 
 func (r *Reaper) measure(ctx context.Context, now time.Time) error {
@@ -152,6 +155,24 @@ func (r *Reaper) endOverdue(ctx context.Context, now time.Time) error {
 	return errors.Join(faults...)
 }
 
+// endUnbegun ends the jobs on which no work has begun in time. The chunker does so itself when it is given such a job.
+func (r *Reaper) endUnbegun(ctx context.Context, now time.Time) error {
+	ids, err := r.deps.Store.GiveUpUnbegun(ctx, now.Add(-r.cfg.Grace), now.Add(-again), r.cfg.Batch)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, id := range ids {
+		if r.deps.Begun != nil && r.deps.Begun(id) {
+			continue
+		}
+		faults = append(faults, r.end(ctx, id, func(store.Job) event.Failure {
+			return event.Failure{Code: event.CodeExpired, Message: "no work on the job had begun within start_within_s"}
+		}))
+	}
+	return errors.Join(faults...)
+}
+
 // reviveIdle publishes again the jobs that stand still although no stage has anything left to do: their records are lost. A job waits in
 // a backlog for as long as there is one.
 func (r *Reaper) reviveIdle(ctx context.Context, now time.Time) error {
@@ -164,22 +185,22 @@ func (r *Reaper) reviveIdle(ctx context.Context, now time.Time) error {
 	}
 	var faults []error
 	for _, j := range jobs {
-		if j.Republished < r.cfg.Republish {
-			faults = append(faults, r.republish(ctx, j))
-			continue
-		}
-		faults = append(faults, r.end(ctx, j.ID, func(store.Job) event.Failure {
-			return event.Failure{Code: event.CodeInternal, Message: fmt.Sprintf("no stage ended the question although its job was published %d times", j.Republished+1)}
-		}))
+		faults = append(faults, r.revive(ctx, j))
 	}
 	r.deps.Wake()
 	return errors.Join(faults...)
 }
 
-func (r *Reaper) republish(ctx context.Context, idle store.Idle) error {
+// revive publishes a job again, or ends it: one that was published too often, or whose owner wants nothing to be tried again.
+func (r *Reaper) revive(ctx context.Context, idle store.Idle) error {
 	job, err := r.deps.Store.Get(ctx, idle.ID)
 	if err != nil {
 		return err
+	}
+	if job.NoRetry || idle.Republished >= r.cfg.Republish {
+		return r.end(ctx, idle.ID, func(store.Job) event.Failure {
+			return event.Failure{Code: event.CodeInternal, Message: fmt.Sprintf("no stage ended the question although its job was published %d times", idle.Republished+1)}
+		})
 	}
 	rec, err := outbox.JobRecord(ctx, job)
 	if err != nil {

@@ -225,6 +225,26 @@ func TestPublishesLostJobsAgain(t *testing.T) {
 	})
 }
 
+// TestEndsJobsThatNobodyBegins: with every stage down, start_within_s holds.
+func TestEndsJobsThatNobodyBegins(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for _, id := range []string{"waits", "begun"} {
+			spec := event.JobSpec{
+				ID: id, Audio: event.AudioFile{SHA256: strings.Repeat("ab", 32), Bytes: 7}, Questions: []string{"q"}, Plan: event.PlanAll,
+				Created: time.Now().UTC().Truncate(time.Millisecond), Options: event.Options{StartWithinS: 10},
+			}
+			require.NoError(t, r.jobs.Create(t.Context(), store.NewJob(event.TenantDefault, spec, traceID), nil, store.CreateOptions{}))
+		}
+		r.plan("begun", 2, 1)
+		r.pass(24 * time.Second)
+		require.Equal(t, store.Queued, r.job("waits").State, "the chunker still has time")
+		r.pass(10 * time.Second)
+		require.Equal(t, store.Failed, r.job("waits").State)
+		require.Equal(t, []string{event.CodeExpired}, r.codes("waits"))
+		require.Equal(t, store.Running, r.job("begun").State)
+	})
+}
+
 // TestBuriedAnswersEndTheirJob: a plan or an outcome that the recorder could not take would leave its questions open.
 func TestBuriedAnswersEndTheirJob(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {

@@ -34,7 +34,7 @@ type Admission struct {
 
 // Admit puts the records of jobs that wait in the lane into the outbox while the lane has room, and returns how many it took. Tenants take turns by
 // deficit round robin on seconds of audio (Shreedhar and Varghese, SIGCOMM 1995), each tenant's oldest job first; the state of the turns is in the
-// database, so that any number of gateways admit as one. A job past its deadline is passed over: the reaper ends it. A job of which no record can be
+// database, so that any number of gateways admit as one. A job past its deadline, or too late to begin, is passed over: the reaper ends it. A job of which no record can be
 // made is taken all the same, without a record: the reaper finds it idle and ends it.
 func (s *SQL) Admit(ctx context.Context, a Admission) (n int, err error) {
 	err = s.inTx(ctx, func(tx *tx) error {
@@ -149,7 +149,7 @@ func (r *round) ready(ctx context.Context, circle []*turn) ([]*turn, error) {
 func (r *round) next(ctx context.Context, t *turn) error {
 	t.head = &head{}
 	now := r.store.now()
-	err := r.tx.row(ctx, nextWaiting+r.tx.dialect.claim, r.Lane, t.tenant, millis(now)).Scan(&t.head.id, &t.head.windows, &t.head.seconds)
+	err := r.tx.row(ctx, nextWaiting+r.tx.dialect.claim, r.Lane, t.tenant, millis(now), millis(now)).Scan(&t.head.id, &t.head.windows, &t.head.seconds)
 	if errors.Is(err, sql.ErrNoRows) {
 		t.head, t.deficit, t.changed = nil, 0, false
 		return r.leave(ctx, t.tenant)
@@ -160,7 +160,7 @@ func (r *round) next(ctx context.Context, t *turn) error {
 // The questions to the database that each admission asks.
 const (
 	nextWaiting = `SELECT job_id, expected_windows, expected_s FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + `
-		AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?) ORDER BY job_id LIMIT 1`
+		AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?) AND (start_by_ms = 0 OR start_by_ms > ?) ORDER BY job_id LIMIT 1`
 	anyOfTenant = `SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + ` LIMIT 1) AS first`
 )
 

@@ -177,7 +177,7 @@ func countOpen(ctx context.Context, tx *tx, lane string, n int) error {
 }
 
 const (
-	insertJob      = `jobs (` + jobColumns + `, active_ms, lane, submitter, expected_windows, expected_s)`
+	insertJob      = `jobs (` + jobColumns + `, active_ms, lane, submitter, expected_windows, expected_s, start_by_ms)`
 	insertQuestion = `questions (job_id, idx, text)`
 )
 
@@ -202,7 +202,7 @@ func jobRow(j Job, submitter string, now time.Time) ([]any, error) {
 		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
 		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant,
-		millis(now), laneOf(j), submitter, expectedWindows(j), expectedSeconds(j),
+		millis(now), laneOf(j), submitter, expectedWindows(j), expectedSeconds(j), millis(j.StartBy(j.Created)),
 	}, nil
 }
 

@@ -65,6 +65,18 @@ func (s *SQL) KeyJob(ctx context.Context, tenant, key string) (string, error) {
 	return id, nil
 }
 
+// Extend lets a claim lapse later. It does nothing to a claim that became a job, or that somebody else holds.
+func (s *SQL) Extend(ctx context.Context, claim Claim, lapse time.Time) error {
+	err := s.inTx(ctx, func(tx *tx) error {
+		_, err := tx.exec(ctx, `UPDATE idempotency SET expires_ms = ? WHERE tenant = ? AND idem_key = ? AND owner = ? AND job_id = ''`, millis(lapse), claim.Tenant, claim.Key, claim.Owner)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("extending the hold on an idempotency key: %w", err)
+	}
+	return nil
+}
+
 // Release gives a claim up after a request that made no job, so that the key may be tried again.
 // A claim that became a job, or that somebody else holds, is left alone.
 func (s *SQL) Release(ctx context.Context, claim Claim) error {

@@ -33,7 +33,18 @@ const overdue = `ended_ms = 0 AND ((deadline_ms > 0 AND deadline_ms < ?) OR (can
 // GiveUpOverdue takes up to limit open jobs whose deadline or cancel lies before due, and which nobody has given up since again, and notes that
 // they are given up now. No two gateways are given the same job: whoever is must publish the outcomes that end it. If it dies before it has,
 // the job is overdue again.
-func (s *SQL) GiveUpOverdue(ctx context.Context, due, again time.Time, limit int) (ids []string, err error) {
+func (s *SQL) GiveUpOverdue(ctx context.Context, due, again time.Time, limit int) ([]string, error) {
+	return s.giveUp(ctx, overdue, again, limit, millis(due), millis(due))
+}
+
+// GiveUpUnbegun does the same with jobs that are not planned and must have begun before now, if they wait to be admitted, or before due.
+func (s *SQL) GiveUpUnbegun(ctx context.Context, due, again time.Time, limit int) ([]string, error) {
+	return s.giveUp(ctx, `ended_ms = 0 AND planned_ms = 0 AND start_by_ms > 0 AND (start_by_ms < ? OR (admitted_ms = 0 AND start_by_ms < ?))`, again, limit,
+		millis(due), millis(s.now()))
+}
+
+func (s *SQL) giveUp(ctx context.Context, which string, again time.Time, limit int, args ...any) (ids []string, err error) {
+	args = append(append([]any{millis(s.now())}, args...), millis(again), limit)
 	err = s.inTx(ctx, func(tx *tx) error {
 		ids = nil
 		return tx.each(ctx, func(rows *sql.Rows) error {
@@ -41,8 +52,7 @@ func (s *SQL) GiveUpOverdue(ctx context.Context, due, again time.Time, limit int
 			err := rows.Scan(&id)
 			ids = append(ids, id)
 			return err
-		}, `UPDATE jobs SET given_up_ms = ? WHERE job_id IN (SELECT job_id FROM jobs WHERE `+overdue+` AND given_up_ms < ? LIMIT ?`+tx.dialect.claim+`) RETURNING job_id`,
-			millis(s.now()), millis(due), millis(due), millis(again), limit)
+		}, `UPDATE jobs SET given_up_ms = ? WHERE job_id IN (SELECT job_id FROM jobs WHERE `+which+` AND given_up_ms < ? LIMIT ?`+tx.dialect.claim+`) RETURNING job_id`, args...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("giving up overdue jobs: %w", err)

@@ -104,3 +104,34 @@ func TestIdleJobs(t *testing.T) {
 		require.Zero(t, n)
 	})
 }
+
+// TestUnbegunJobs: a job with start_within_s that waits is given up when its time is over, one that is in Kafka some time later, and one that is
+// planned not at all.
+func TestUnbegunJobs(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		now := created
+		s.SetNow(func() time.Time { return now })
+		for _, id := range []string{"planned", "sent", "waits", "patient"} {
+			job := bulkJob(id)
+			if id != "patient" {
+				job.StartWithinS = 10
+			}
+			most := 2
+			submit(t, s, job, "a", most)
+		}
+		require.Len(t, sent(t, s), 2)
+		record(t, s, store.Entry{Plan: plan("planned", 1, 1)})
+		unbegun := func(due time.Time) []string {
+			ids, err := s.GiveUpUnbegun(t.Context(), due, now, 10)
+			require.NoError(t, err)
+			return ids
+		}
+		require.Empty(t, unbegun(now))
+		now = created.Add(11 * time.Second)
+		require.Equal(t, []string{"waits"}, unbegun(now.Add(-15*time.Second)))
+		require.Equal(t, []string{"patient q"}, admit(t, s, 100, 10), "it is never admitted then")
+		now = created.Add(26 * time.Second)
+		require.ElementsMatch(t, []string{"sent", "waits"}, unbegun(now.Add(-15*time.Second)))
+	})
+}

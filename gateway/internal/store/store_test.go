@@ -245,6 +245,11 @@ func TestIdempotency(t *testing.T) {
 		claim, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
 		require.NoError(t, err, "released")
 
+		now = now.Add(50 * time.Second)
+		require.NoError(t, s.Extend(t.Context(), claim, now.Add(time.Minute)))
+		now = now.Add(50 * time.Second)
+		_, _, err = s.Reserve(t.Context(), event.TenantDefault, "k", lapse)
+		require.ErrorIs(t, err, store.ErrKeyInFlight, "its request goes on")
 		now = now.Add(2 * time.Minute)
 		second, _, err := s.Reserve(t.Context(), event.TenantDefault, "k", now.Add(time.Minute))
 		require.NoError(t, err, "lapsed")

@@ -52,6 +52,9 @@ const maxWindows = 4096
 // windowBytes estimates what one remembered window costs.
 const windowBytes = 16
 
+// Begun tells whether any stage has begun work on the job.
+func (p Progress) Begun() bool { return len(p.stages) > 0 }
+
 // add returns by how many bytes the counts have grown.
 func (p *Progress) add(ev *eventpb.Progress) int {
 	st := statusOf(ev.GetStatus())

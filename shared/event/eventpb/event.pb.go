@@ -480,7 +480,11 @@ type Job struct {
 	// One answer more for each question, of the whole track, made of the windows' answers by the recorder.
 	Combine bool `protobuf:"varint,13,opt,name=combine,proto3" json:"combine,omitempty"`
 	// What was said before the questions, which all follow it. It may begin with a system text.
-	History       []*Turn `protobuf:"bytes,14,rep,name=history,proto3" json:"history,omitempty"`
+	History []*Turn `protobuf:"bytes,14,rep,name=history,proto3" json:"history,omitempty"`
+	// The chunker ends the job as expired if it has not begun it so many seconds after created_unix_ms; 0 = no bound.
+	StartWithinS float64 `protobuf:"fixed64,15,opt,name=start_within_s,json=startWithinS,proto3" json:"start_within_s,omitempty"`
+	// A question that a stage cannot answer at the first attempt fails: it is tried again neither in place nor later.
+	NoRetry       bool `protobuf:"varint,16,opt,name=no_retry,json=noRetry,proto3" json:"no_retry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,6 +615,20 @@ func (x *Job) GetHistory() []*Turn {
 		return x.History
 	}
 	return nil
+}
+
+func (x *Job) GetStartWithinS() float64 {
+	if x != nil {
+		return x.StartWithinS
+	}
+	return 0
+}
+
+func (x *Job) GetNoRetry() bool {
+	if x != nil {
+		return x.NoRetry
+	}
+	return false
 }
 
 // What was said in a conversation.
@@ -1196,6 +1214,7 @@ type Task struct {
 	ResponseSchema string  `protobuf:"bytes,11,opt,name=response_schema,json=responseSchema,proto3" json:"response_schema,omitempty"`
 	Lane           string  `protobuf:"bytes,12,opt,name=lane,proto3" json:"lane,omitempty"`
 	History        []*Turn `protobuf:"bytes,13,rep,name=history,proto3" json:"history,omitempty"`
+	NoRetry        bool    `protobuf:"varint,14,opt,name=no_retry,json=noRetry,proto3" json:"no_retry,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1319,6 +1338,13 @@ func (x *Task) GetHistory() []*Turn {
 		return x.History
 	}
 	return nil
+}
+
+func (x *Task) GetNoRetry() bool {
+	if x != nil {
+		return x.NoRetry
+	}
+	return false
 }
 
 // lark.windows.v1, lark.windows.bulk.v1: a window to encode.
@@ -2399,7 +2425,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x04seed\x18\x04 \x01(\x04R\x04seed\x12\x13\n" +
 	"\x05top_k\x18\x05 \x01(\rR\x04topK\x12-\n" +
 	"\x12repetition_penalty\x18\x06 \x01(\x02R\x11repetitionPenaltyB\x0e\n" +
-	"\f_temperature\"\xbd\x04\n" +
+	"\f_temperature\"\xfe\x04\n" +
 	"\x03Job\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05audio\x18\x02 \x01(\v2\x1a.larkstream.event.v1.AudioR\x05audio\x12;\n" +
@@ -2415,7 +2441,9 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\x06strict\x18\v \x01(\bR\x06strict\x12\x12\n" +
 	"\x04lane\x18\f \x01(\tR\x04lane\x12\x18\n" +
 	"\acombine\x18\r \x01(\bR\acombine\x123\n" +
-	"\ahistory\x18\x0e \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\".\n" +
+	"\ahistory\x18\x0e \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\x12$\n" +
+	"\x0estart_within_s\x18\x0f \x01(\x01R\fstartWithinS\x12\x19\n" +
+	"\bno_retry\x18\x10 \x01(\bR\anoRetry\".\n" +
 	"\x04Turn\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"J\n" +
@@ -2463,7 +2491,7 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"prefill_ms\x18\x05 \x01(\x01R\tprefillMs\x12\x1b\n" +
 	"\tdecode_ms\x18\x06 \x01(\x01R\bdecodeMs\x12\x19\n" +
-	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xc7\x04\n" +
+	"\btotal_ms\x18\a \x01(\x01R\atotalMs\"\xe2\x04\n" +
 	"\x04Task\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x120\n" +
 	"\x05track\x18\x02 \x01(\v2\x1a.larkstream.event.v1.TrackR\x05track\x123\n" +
@@ -2478,7 +2506,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	" \x01(\v2\x1c.larkstream.event.v1.TimingsR\atimings\x12'\n" +
 	"\x0fresponse_schema\x18\v \x01(\tR\x0eresponseSchema\x12\x12\n" +
 	"\x04lane\x18\f \x01(\tR\x04lane\x123\n" +
-	"\ahistory\x18\r \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\"<\n" +
+	"\ahistory\x18\r \x03(\v2\x19.larkstream.event.v1.TurnR\ahistory\x12\x19\n" +
+	"\bno_retry\x18\x0e \x01(\bR\anoRetry\"<\n" +
 	"\vWindowReady\x12-\n" +
 	"\x04task\x18\x01 \x01(\v2\x19.larkstream.event.v1.TaskR\x04task\"\x7f\n" +
 	"\x0eEmbeddingReady\x12-\n" +
