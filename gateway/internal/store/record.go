@@ -122,8 +122,12 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 			return err
 		}
 	}
+	windows, err := r.windowsOf(ctx, job, plan)
+	if err != nil {
+		return err
+	}
 	var rows [][]any
-	for i, w := range plan.GetWindows() {
+	for i, w := range windows {
 		rows = append(rows, []any{job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ",")})
 	}
 	if _, err := r.tx.insert(ctx, `plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings)`, rows, ""); err != nil {
@@ -137,7 +141,7 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	if _, err := r.tx.exec(ctx, `UPDATE jobs SET faults = ? WHERE job_id = ?`, string(faults), job.ID); err != nil {
 		return err
 	}
-	job.WindowCount, job.DurationS, job.Planned = len(plan.GetWindows()), plan.GetTrack().GetDurationS(), r.now
+	job.WindowCount, job.DurationS, job.Planned = len(windows), plan.GetTrack().GetDurationS(), r.now
 	if n := job.WindowCount; job.Combine && n > 1 && n < event.MaxWindows {
 		job.WindowCount++ // the whole track
 	}
@@ -145,6 +149,34 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 		job.State = Running
 	}
 	return nil
+}
+
+// windowsOf are the windows that a plan means. Who gives a job up before it knows of a plan names one window without audio. Windows whose plan
+// was late or lost may have outcomes by then: they belong to the job, or what its streams have told would be taken back.
+func (r *recording) windowsOf(ctx context.Context, job *Job, plan *eventpb.JobPlan) ([]*eventpb.Window, error) {
+	windows := plan.GetWindows()
+	if len(windows) != 1 || windows[0].GetHash() != "" {
+		return windows, nil
+	}
+	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(
+		`SELECT record FROM outcomes WHERE job_id = ? AND window_idx < ? ORDER BY window_idx`), job.ID, event.MaxWindows)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // rows.Err tells
+	known := slices.Clone(windows)
+	for rows.Next() {
+		o, err := scanOutcome(rows)
+		if err != nil {
+			return nil, err
+		}
+		w := o.GetWindow()
+		for len(known) <= int(w.GetIndex()) {
+			known = append(known, &eventpb.Window{Index: uint32(len(known))})
+		}
+		known[w.GetIndex()] = w
+	}
+	return known, rows.Err()
 }
 
 // outcome writes one outcome, or one for each question and window for which it stands.
@@ -242,11 +274,10 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 		if err := rows.Scan(&index, &hash, &span.StartS, &span.EndS); err != nil {
 			return nil, err
 		}
-		if hash == "" { // the plan itself says that the job was given up
-			return []*eventpb.Outcome{o}, nil
-		}
 		copied := proto.CloneOf(o)
-		copied.Window = &eventpb.Window{Index: index, Hash: hash, Span: &eventpb.Span{StartS: span.StartS, EndS: span.EndS}}
+		if copied.Window = (&eventpb.Window{Index: index, Hash: hash}); hash != "" {
+			copied.Window.Span = &eventpb.Span{StartS: span.StartS, EndS: span.EndS}
+		}
 		copied.OutcomeId = event.OutcomeID(job.ID, o.GetQuestion().GetIndex(), index)
 		out = append(out, copied)
 	}

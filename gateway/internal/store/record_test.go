@@ -254,6 +254,25 @@ func TestNumbersAreNotGivenAgain(t *testing.T) {
 	})
 }
 
+// TestAGivenUpJobKeepsTheOutcomesOfWindowsWithoutAPlan: the plan is late or lost, but windows are answered, and their answers are told.
+func TestAGivenUpJobKeepsTheOutcomesOfWindowsWithoutAPlan(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		create(t, s, newJob("lost", "a", "b"))
+		record(t, s, store.Entry{Outcome: outcome("lost", 0, 2, eventpb.State_STATE_ANSWERED)})
+		fallback := &eventpb.JobPlan{JobId: "lost", Questions: 2, Windows: []*eventpb.Window{{}}}
+		res := record(t, s, store.Entry{Plan: fallback}, store.Entry{Outcome: givenUp("lost", 0)}, store.Entry{Outcome: givenUp("lost", 1)})
+		require.False(t, res[1].JustEnded)
+		require.True(t, res[2].JustEnded)
+		require.Equal(t, 6, res[2].Job.Expected())
+		require.Zero(t, res[2].Missing)
+		found, _, err := s.Outcomes(t.Context(), "lost", 0, 10)
+		require.NoError(t, err)
+		require.Len(t, found, 6)
+		require.Equal(t, eventpb.State_STATE_ANSWERED, found[0].GetState())
+	})
+}
+
 // TestJobGivenUp: a chunker that gives a job up ends every question of it, planned or not.
 func TestJobGivenUp(t *testing.T) {
 	t.Parallel()
