@@ -151,9 +151,9 @@ func (w *world) broke(n nemesis) (mend func()) {
 }
 
 // lose loses what lies on the topics of one kind, as a broker does that loses its power before its disks have what it has acknowledged. A fed
-// job that nobody has adopted yet has no other trace, so its topic is spared where jobs are fed. Answers are spared too: see docs/reliability.md.
+// job that nobody has adopted yet has no other trace, so its topic is spared where jobs are fed.
 func (w *world) lose(n nemesis) {
-	topics := []string{event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts}
+	topics := []string{event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers}
 	if !w.fed {
 		topics = append(topics, event.TopicJobs)
 	}
