@@ -45,6 +45,7 @@ func (v *verdict) check(settled bool) {
 		v.job(c)
 	}
 	v.unknown()
+	v.givenUp()
 	v.offsets()
 	v.encoderRuns()
 	v.cancels()

@@ -76,6 +76,29 @@ func (v *verdict) unknown() {
 	}
 }
 
+// givenUp: what a stage gives up ends its questions, where the record names a job: whoever wrote the dead letter wrote outcomes too.
+func (v *verdict) givenUp() {
+	answered := make(map[string]bool)  // process and job
+	ended := make(map[string]bool)     // letter
+	letters := make(map[string]string) // letter -> job
+	v.w.history.each(published, func(e entry) {
+		if strings.HasPrefix(e.id, event.TopicAnswers+"/") {
+			answered[e.who+" "+e.job] = true
+		}
+	})
+	v.w.history.each(published, func(e entry) {
+		if strings.HasPrefix(e.id, event.TopicDead+"/") && e.job != "" && !strings.HasPrefix(e.who, "gateway") {
+			letters[e.id] = e.job
+			ended[e.id] = ended[e.id] || answered[e.who+" "+e.job]
+		}
+	})
+	for id, job := range letters {
+		if !ended[id] {
+			v.breach("%s of job %s is written, but no outcome with it", id, job)
+		}
+	}
+}
+
 // offsets: a group commits an offset only once every record before it is settled: handled, and its outputs acknowledged.
 func (v *verdict) offsets() {
 	written := make(map[string]time.Duration) // record -> when it was first acknowledged

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"net/http"
 	"os"
 	"reflect"
 	"runtime"
@@ -104,4 +105,24 @@ func TestTheCheckerBites(t *testing.T) {
 	w.history.entries = []entry{stored, {at: 2, what: struck, id: evict}, again}
 	v.encoderRuns()
 	require.Empty(t, v.found)
+
+	letter := entry{at: 1, who: "encoder1.1", what: published, id: event.TopicDead + "/r", job: "j"}
+	other := entry{at: 1, who: "llm1.1", what: published, id: event.TopicAnswers + "/o", job: "j"}
+	w.history.entries = []entry{letter, other}
+	v.givenUp()
+	require.Len(t, v.found, 1, "the stage that gave it up told nobody")
+	v.found = nil
+	other.who = letter.who
+	w.history.entries = []entry{letter, other}
+	v.givenUp()
+	require.Empty(t, v.found)
+}
+
+// TestARequestWhoseReaderIsGoneEndsAlone: what net/http lets pass, the simulated network does, too.
+func TestARequestWhoseReaderIsGoneEndsAlone(t *testing.T) {
+	t.Parallel()
+	abort := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	require.False(t, serve(abort, nil, nil))
+	require.True(t, serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil, nil))
+	require.Panics(t, func() { serve(nil, nil, nil) }, "other faults are told")
 }

@@ -35,10 +35,11 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		at.Body = http.NoBody
 	}
 	t.slot.w.wait.Go(func() {
+		defer w.Close() // a pipe's close never fails
 		p.awake()
-		(*p.api.Load()).ServeHTTP(answer, at)
-		answer.WriteHeader(http.StatusOK)
-		_ = w.Close() // a pipe's close never fails
+		if serve(*p.api.Load(), answer, at) {
+			answer.WriteHeader(http.StatusOK)
+		}
 	})
 	t.slot.w.wait.Go(func() {
 		select {
@@ -58,6 +59,17 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: answer.status, Header: answer.sent, Body: &body{ReadCloser: r, done: cancel}, Request: req, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
 	}, nil
+}
+
+// serve calls the handler; false if it ends without an answer, as net/http lets it where nobody listens any more.
+func serve(h http.Handler, w http.ResponseWriter, req *http.Request) (ended bool) {
+	defer func() {
+		if fault := recover(); fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // this very value
+			panic(fault)
+		}
+	}()
+	h.ServeHTTP(w, req)
+	return true
 }
 
 // body ends the request when it is closed.
