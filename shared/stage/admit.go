@@ -44,9 +44,18 @@ func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, wo
 	return a
 }
 
-// places is how many records of one partition may be queued or in flight. With more, a partition would have nothing to gain:
-// all of its records could be in flight at once.
-func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(a.maxRecords) }
+// queueBytes is how much of one partition may be queued or in flight, in bytes on the wire; decoded it is about twice that. A stage has dozens of
+// partitions, and a catalogue lies in all of a topic's.
+const queueBytes = 1 << 20
+
+// places is the room for the records of one partition that are queued or in flight: queueBytes, and maxRecords at most. With more records a
+// partition would have nothing to gain: all of them could be in flight at once.
+func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(queueBytes) }
+
+// share is the part of its partition's places that a record takes.
+func (a *admitter) share(t *task) int64 {
+	return min(queueBytes, max(queueBytes/a.maxRecords, int64(recordBytes(t.rec)), 1))
+}
 
 // admit waits until the task is due and has a place, and queues it; false when its partition stops first. It blocks the
 // partition's later records meanwhile: on a retry topic they are due later anyway.
@@ -55,7 +64,7 @@ func (a *admitter) admit(t *task) bool {
 	if t.part.lane == event.LaneBulk {
 		t.cost = min(t.cost, a.bulkBytes)
 	}
-	if !a.waitDue(t) || t.part.places.Acquire(t.part.stop, 1) != nil {
+	if !a.waitDue(t) || t.part.places.Acquire(t.part.stop, a.share(t)) != nil {
 		return false
 	}
 	if a.unordered || t.meta.rec.Key == "" {
@@ -68,7 +77,7 @@ func (a *admitter) admit(t *task) bool {
 
 // run has the task processed once there is room, and gives place and room back.
 func (a *admitter) run(t *task) {
-	defer t.part.places.Release(1)
+	defer t.part.places.Release(a.share(t))
 	if a.acquire(t) {
 		defer a.release(t)
 		a.process(t)

@@ -92,6 +92,29 @@ func TestAdmitterBoundsRecordsAndThePlacesOfAPartition(t *testing.T) {
 	})
 }
 
+// Large records of one partition are not taken up by the hundred: each of them holds its bytes, and as many again once it is decoded.
+func TestThePlacesOfAPartitionAreBytesToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(100, 1<<20, nil)
+		p := a.partition(0)
+		tasks := []*task{a.task(p, "a", 1), a.task(p, "b", 1), a.task(p, "c", 1)}
+		for i, bytes := range []int{queueBytes - 20<<10, 10, 2 * queueBytes} {
+			tasks[i].rec.Value = make([]byte, bytes)
+		}
+		require.True(t, <-a.offer(tasks[0]))
+		require.True(t, <-a.offer(tasks[1]), "there is room for a small one")
+		answer := a.offer(tasks[2])
+		require.Empty(t, answer)
+		a.letGo(tasks[0])
+		require.Empty(t, answer, "what is larger than the bound waits until it is alone")
+		a.letGo(tasks[1])
+		require.True(t, <-answer)
+		a.letGo(tasks[2])
+		a.work.Wait()
+	})
+}
+
 func TestAdmitterBoundsBytesAndLetsAnOversizedRecordRunAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
