@@ -29,6 +29,25 @@ func TestRatesWeighRoundsByTheirLength(t *testing.T) {
 	require.Zero(t, Report{}.processes())
 }
 
+// The processor time of all processes counts, for one answer: each window has two.
+func TestProcessorTimeOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	r := Report{
+		Plain: []Plain{{Windows: 100, Seconds: 10, Processor: 15}, {Windows: 100, Seconds: 10, Processor: 17}},
+		Pipeline: []Pipeline{{Windows: 100, Seconds: 20, Processor: map[string]float64{"llm": 10, "encoder": 8}}, {
+			Windows: 100, Seconds: 20, Processor: since(map[string]float64{"llm": 5}, map[string]float64{"llm": 17, "encoder": 10}),
+		}},
+	}
+	var text strings.Builder
+	r.Write(&text)
+	require.Contains(t, text.String(), "| processor time of an answer, plain loop | 80.0 ms |")
+	require.Contains(t, text.String(), "| processor time of an answer, pipeline | 100.0 ms: encoder 45.0, llm 55.0 |")
+	require.Contains(t, text.String(), "| plain loop : pipeline in processor time | 0.80 |")
+	require.InDelta(t, 0.75, parseProcessor("7 (a ) b) R 1 2 3 4 5 6 7 8 9 10 50 25 0 0 20 0"), 1e-9)
+	require.Zero(t, parseProcessor("7 (lark) R 1"))
+	require.Zero(t, parseProcessor(""))
+}
+
 // More layers multiply every part but the VQ-VAE, which runs once.
 func TestExtrapolationLeavesTheVQVAEAsItIs(t *testing.T) {
 	t.Parallel()

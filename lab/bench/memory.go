@@ -47,6 +47,32 @@ func parseMemory(status string) Memory {
 	return m
 }
 
+// processorOf is the processor time that a process has used, in seconds; 0 where there is no /proc.
+func processorOf(pid string) float64 {
+	text, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0
+	}
+	return parseProcessor(string(text))
+}
+
+// parseProcessor adds the user and the system time of proc(5), which are the 14th and the 15th field. The second field is a name in brackets
+// that may hold anything.
+func parseProcessor(stat string) float64 {
+	const ticksPerSecond = 100 // of Linux on every processor that Go knows
+	_, rest, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return float64(user+system) / ticksPerSecond
+}
+
 // loadAverage is the system's, over the last minute; 0 where there is no /proc.
 func loadAverage() float64 {
 	text, err := os.ReadFile("/proc/loadavg")

@@ -111,11 +111,14 @@ func (r *Report) pipeline(ctx context.Context, cfg Config, data string, paths []
 		return err
 	}
 	gw = gw.WithToken(os.Getenv(client.EnvToken))
+	worked := stackProcessor(stack)
 	seconds, refs, err := throughput(ctx, gw, paths, cfg.Windows)
 	if err != nil {
 		return err
 	}
-	r.Pipeline = append(r.Pipeline, Pipeline{Windows: cfg.Windows, Seconds: seconds, PeakRSS: stackMemory(stack)})
+	r.Pipeline = append(r.Pipeline, Pipeline{
+		Windows: cfg.Windows, Seconds: seconds, PeakRSS: stackMemory(stack), Processor: since(worked, stackProcessor(stack)),
+	})
 	if !last {
 		return nil
 	}
@@ -169,6 +172,26 @@ func submit(ctx context.Context, gw *client.Client, path string) (client.Job, er
 	defer file.Close()
 	sub := client.Submission{Questions: Questions(), Plan: client.PlanAll}
 	return gw.Submit(ctx, sub, &client.Upload{Name: filepath.Base(path), Reader: file}, client.SubmitOptions{})
+}
+
+// stackProcessor is the processor time of every process so far, in seconds.
+func stackProcessor(stack Stack) map[string]float64 {
+	times := map[string]float64{}
+	for stage, pid := range stack.Processes() {
+		if seconds := processorOf(strconv.Itoa(pid)); seconds > 0 {
+			times[stage] = seconds
+		}
+	}
+	return times
+}
+
+// since is what was used between two readings.
+func since(before, after map[string]float64) map[string]float64 {
+	used := map[string]float64{}
+	for stage, seconds := range after {
+		used[stage] = seconds - before[stage]
+	}
+	return used
 }
 
 // stackMemory is the peak resident size of every process.

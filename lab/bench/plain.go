@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/mir/check"
 	"github.com/larkstream/larkstream/lab/engines"
 )
 
@@ -26,22 +28,27 @@ type Plain struct {
 	Seconds float64 `json:"seconds"`
 	// PeakRSS is in bytes; 0 where the system does not tell.
 	PeakRSS int64 `json:"peak_rss"`
+	// Processor is the processor time of these windows, in seconds; 0 where the system does not tell.
+	Processor float64 `json:"processor_s"`
 }
 
-// RunPlain cuts, encodes, projects and answers every window of the tracks in this process: as many windows are encoded at
-// once as there are processors, and as many answered as llm-svc does.
+// RunPlain cuts, measures, encodes, projects and answers every window of the tracks in this process, and compares the answers with what was
+// measured: all the work that the pipeline does by default. As many windows are measured and encoded at once as there are processors, and as many answered as
+// llm-svc does.
 func RunPlain(ctx context.Context, modelDir string, paths, questions []string) (_ Plain, err error) {
 	set, err := engines.Open(ctx, modelDir)
 	if err != nil {
 		return Plain{}, err
 	}
 	defer func() { err = errors.Join(err, set.Close()) }()
-	began := time.Now()
+	began, worked := time.Now(), processorOf("self")
 	l := &loop{set: set, questions: questions, encoding: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	if err := l.run(ctx, paths); err != nil {
 		return Plain{}, err
 	}
-	return Plain{Windows: int(l.windows.Load()), Seconds: time.Since(began).Seconds(), PeakRSS: peakRSS("self")}, nil
+	return Plain{
+		Windows: int(l.windows.Load()), Seconds: time.Since(began).Seconds(), PeakRSS: peakRSS("self"), Processor: processorOf("self") - worked,
+	}, nil
 }
 
 type loop struct {
@@ -68,13 +75,18 @@ func (l *loop) run(ctx context.Context, paths []string) error {
 
 func (l *loop) window(ctx context.Context, pcm []int16) error {
 	l.encoding <- struct{}{}
+	measured := check.Window(audio.Resample(pcm, l.set.Bundle.Encoder.Rate(), audio.SampleRate))
 	prompt, err := l.set.Prompt(ctx, pcm)
 	<-l.encoding
 	if err != nil {
 		return err
 	}
-	if _, err := l.set.Answer(ctx, prompt, l.questions); err != nil {
+	answers, err := l.set.Answer(ctx, prompt, l.questions)
+	if err != nil {
 		return err
+	}
+	for _, a := range answers {
+		check.Text(a.Text, measured)
 	}
 	l.windows.Add(1)
 	return nil

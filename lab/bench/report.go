@@ -20,6 +20,8 @@ type Pipeline struct {
 	Seconds float64 `json:"seconds"`
 	// PeakRSS is in bytes, by stage; empty where the system does not tell.
 	PeakRSS map[string]int64 `json:"peak_rss"`
+	// Processor is the processor time of these windows, in seconds, by stage; empty where the system does not tell.
+	Processor map[string]float64 `json:"processor_s"`
 }
 
 // Report is the result of a measurement.
@@ -100,6 +102,7 @@ func (r Report) Write(w io.Writer) {
 	fmt.Fprintf(w, "| pipeline, %d processes | %.2f windows/s (rounds: %s) |\n", r.processes(), pipeline,
 		rounds(r.Pipeline, func(p Pipeline) float64 { return float64(p.Windows) / p.Seconds }))
 	fmt.Fprintf(w, "| pipeline : plain loop | %.2f |\n", pipeline/plain)
+	r.writeProcessor(w)
 	for _, h := range r.Hops {
 		fmt.Fprintf(w, "| hop %s, added time | median %.1f ms, 95 %% below %.1f ms (n = %d) |\n", h.Name, h.MedianMS, h.P95MS, h.N)
 	}
@@ -107,6 +110,35 @@ func (r Report) Write(w io.Writer) {
 		r.Repeat.MedianMS, r.Repeat.P95MS, r.Repeat.N)
 	fmt.Fprintf(w, "| of which the decoder | median %.1f ms |\n", r.Repeat.LLMMedianMS)
 	r.writeMemory(w)
+}
+
+// writeProcessor tells the processor time of an answer. Unlike the time on the clock it hardly depends on what else the machine does.
+func (r Report) writeProcessor(w io.Writer) {
+	var plain, plainWindows, pipeline, windows float64
+	for _, p := range r.Plain {
+		plain, plainWindows = plain+p.Processor, plainWindows+float64(p.Windows)
+	}
+	stages := map[string]float64{}
+	for _, p := range r.Pipeline {
+		windows += float64(p.Windows)
+		for stage, seconds := range p.Processor {
+			stages[stage] += seconds
+			pipeline += seconds
+		}
+	}
+	if plain == 0 || pipeline == 0 {
+		fmt.Fprintf(w, "| processor time | not told by this system |\n")
+		return
+	}
+	answers := float64(len(Questions()))
+	perAnswer := func(seconds, windows float64) float64 { return seconds / windows / answers * 1000 }
+	var parts []string
+	for _, stage := range slices.Sorted(maps.Keys(stages)) {
+		parts = append(parts, fmt.Sprintf("%s %.1f", stage, perAnswer(stages[stage], windows)))
+	}
+	fmt.Fprintf(w, "| processor time of an answer, plain loop | %.1f ms |\n", perAnswer(plain, plainWindows))
+	fmt.Fprintf(w, "| processor time of an answer, pipeline | %.1f ms: %s |\n", perAnswer(pipeline, windows), strings.Join(parts, ", "))
+	fmt.Fprintf(w, "| plain loop : pipeline in processor time | %.2f |\n", perAnswer(plain, plainWindows)/perAnswer(pipeline, windows))
 }
 
 func (r Report) writeMemory(w io.Writer) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -34,6 +35,10 @@ type spooled struct {
 // Close gives the file's space back.
 func (s *spooled) Close() error { return s.file.Close() }
 
+// uploadBuffer is how much of an upload is read, and written, at once: the forms' own reader asks for 4 KiB at a time, which would be two calls of the
+// system for every one of them.
+const uploadBuffer = 64 << 10
+
 // spool copies audio to disk while hashing it; memory use does not depend on its size.
 func (a *API) spool(r io.Reader) (*spooled, error) {
 	f, err := os.CreateTemp(a.deps.SpoolDir, "lark-audio-*")
@@ -44,7 +49,11 @@ func (a *API) spool(r io.Reader) (*spooled, error) {
 		return nil, errors.Join(fmt.Errorf("unlinking spool file: %w", err), f.Close())
 	}
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), &roomy{Reader: r, room: a.room})
+	w := bufio.NewWriterSize(io.MultiWriter(f, h), uploadBuffer)
+	n, err := io.Copy(w, &roomy{Reader: r, room: a.room})
+	if err == nil {
+		err = w.Flush()
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -71,7 +80,7 @@ func (a *API) readRequest(ctx context.Context, raw *rawRequest) (*request, error
 	case "multipart/form-data":
 		// What the form holds beside the audio is bounded again where it is read.
 		body := http.MaxBytesReader(raw.w, sent, a.limits.MaxAudioBytes+2*maxFormBytes)
-		return a.readForm(multipart.NewReader(body, params["boundary"]))
+		return a.readForm(multipart.NewReader(bufio.NewReaderSize(body, uploadBuffer), params["boundary"]))
 	}
 	return nil, errMedia()
 }

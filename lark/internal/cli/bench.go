@@ -30,7 +30,7 @@ func (a *app) benchPipeline() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pipeline", Short: "Measure the pipeline against a plain loop over the same engines", Args: cobra.NoArgs,
 		Long: `Sends the same windows of music, in turns, through a plain loop over the engines in one process and through the real
-processes on an empty data folder, and prints the throughput of both; then, with single jobs on the idle pipeline, the time
+processes on an empty data folder, and prints the throughput and the processor time of both; then, with single jobs on the idle pipeline, the time
 that every hop adds and the latency of a new question about a known window; and the peak memory of every process.`,
 		Example: "  lark bench pipeline --write docs/benchmarks/pipeline.md",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -91,8 +91,9 @@ func (a *app) writeBench(report bench.Report, asJSON bool, write string) error {
 	var text bytes.Buffer
 	report.Write(&text)
 	if write != "" {
-		page := "# What the pipeline costs\n\nWritten by `lark bench pipeline --write`; absolute figures hold for the machine named, the ratio compares\n" +
-			"both in one run, in turns.\n\n" + text.String()
+		page := "# What the pipeline costs\n\nWritten by `lark bench pipeline --write`; absolute figures hold for the machine named, the ratios compare\n" +
+			"both in one run, in turns. Both do the same work on each window: cut, measure by signal processing, encode, project, answer two questions, and\n" +
+			"compare the answers with what was measured.\n\n" + text.String()
 		if err := os.WriteFile(write, []byte(page), 0o644); err != nil { //nolint:gosec // a page of the documentation, for everybody
 			return fmt.Errorf("writing the table: %w", err)
 		}
