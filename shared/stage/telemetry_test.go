@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/shared/event"
@@ -23,7 +24,7 @@ import (
 )
 
 // A record's spans hang together over retries, outputs and dead letters: each is the child of the
-// span that wrote the record.
+// span that sent the record.
 func TestOneTraceThroughRetriesAndDeadLetter(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1)
@@ -56,16 +57,22 @@ func TestOneTraceThroughRetriesAndDeadLetter(t *testing.T) {
 				byName[s.Name] = s
 			}
 		}
-		return len(byName) == 3
+		return len(byName) == 6
 	}, patience, tick)
 	first := byName["process "+event.TopicWindows]
 	second := byName["process "+event.RetryTopic("test", testDelays[0])]
 	require.Equal(t, root.SpanContext().SpanID(), first.Parent.SpanID())
-	require.Equal(t, first.SpanContext.SpanID(), second.Parent.SpanID())
 	require.Equal(t, codes.Error, second.Status.Code)
 	require.Contains(t, second.Attributes, telemetry.AttrJobID.String("job"))
-	require.Contains(t, dead.Get("traceparent"), second.SpanContext.SpanID().String())
-	require.Contains(t, answerRecord(t, c).Get("traceparent"), second.SpanContext.SpanID().String())
+	retry := byName["send "+event.RetryTopic("test", testDelays[0])]
+	require.Equal(t, first.SpanContext.SpanID(), retry.Parent.SpanID())
+	require.Equal(t, retry.SpanContext.SpanID(), second.Parent.SpanID())
+	for topic, rec := range map[string]event.Record{event.TopicDead: dead, event.TopicAnswers: answerRecord(t, c)} {
+		sent := byName["send "+topic]
+		require.Equal(t, second.SpanContext.SpanID(), sent.Parent.SpanID())
+		require.Equal(t, trace.SpanKindProducer, sent.SpanKind)
+		require.Contains(t, rec.Get("traceparent"), sent.SpanContext.SpanID().String())
+	}
 }
 
 func answerRecord(t *testing.T, c *cluster) event.Record {
