@@ -53,6 +53,28 @@ func (g *gate) acquire(ctx context.Context, lane string, places int64) error {
 	q.waiting = append(q.waiting, w)
 	g.letIn()
 	g.mu.Unlock()
+	return g.wait(ctx, lane, w)
+}
+
+// yield gives a bulk record's places to an interactive record that waits for them, and takes places again before all bulk records that wait. An error is
+// that of ctx, which ended first: then the places are gone.
+func (g *gate) yield(ctx context.Context, lane string, places int64) error {
+	w := &waiter{places: places, in: make(chan struct{})}
+	g.mu.Lock()
+	if len(g.interactive.waiting) == 0 || g.interactive.held {
+		g.mu.Unlock()
+		return nil
+	}
+	q := g.queue(lane)
+	q.waiting = slices.Insert(q.waiting, 0, w)
+	g.give(lane, places)
+	g.letIn()
+	g.mu.Unlock()
+	return g.wait(ctx, lane, w)
+}
+
+// wait returns once the places of w are taken, or ctx ends.
+func (g *gate) wait(ctx context.Context, lane string, w *waiter) error {
 	select {
 	case <-w.in:
 		return nil
@@ -60,10 +82,11 @@ func (g *gate) acquire(ctx context.Context, lane string, places int64) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	q := g.queue(lane)
 	if i := slices.Index(q.waiting, w); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 	} else {
-		g.give(lane, places)
+		g.give(lane, w.places)
 	}
 	g.letIn()
 	return ctx.Err()

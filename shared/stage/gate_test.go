@@ -107,6 +107,65 @@ func TestBulkLeavesPlacesToPeople(t *testing.T) {
 	})
 }
 
+// A bulk record that yields lets a person in and is the next of its lane; nobody else of its lane passes it.
+func TestABulkRecordYieldsToPeopleAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(1, 1)
+		running := &place{gate: l.gate, lane: bulk, places: 1}
+		require.NoError(t, l.acquire(t.Context(), bulk, 1))
+		ctx := context.WithValue(t.Context(), placeKey{}, running)
+		l.ask(t.Context(), bulk, 1)
+		require.NoError(t, Yield(ctx), "nobody but bulk waits")
+		require.Empty(t, l.came)
+
+		l.ask(t.Context(), people, 1)
+		back := make(chan error, 1)
+		go func() { back <- Yield(ctx) }()
+		synctest.Wait()
+		require.Equal(t, people, <-l.came)
+		require.Empty(t, back)
+		require.Empty(t, l.let(people, 1), "the place is for the record that has begun")
+		require.NoError(t, <-back)
+		require.Equal(t, []string{bulk}, l.releaseOf(running))
+		require.Empty(t, l.releaseOf(running), "a place is given back once")
+		require.NoError(t, Yield(ctx), "nothing is left to give")
+	})
+}
+
+func (l *line) releaseOf(p *place) []string {
+	p.release()
+	return l.let(people, 0)
+}
+
+// A record that is stopped while it waits for its place has none, and gives none back.
+func TestARecordThatIsStoppedWhileItYieldsHasNoPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(1, 1)
+		running := &place{gate: l.gate, lane: bulk, places: 1}
+		require.NoError(t, l.acquire(t.Context(), bulk, 1))
+		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), placeKey{}, running))
+		l.ask(t.Context(), people, 1)
+		back := make(chan error, 1)
+		go func() { back <- Yield(ctx) }()
+		synctest.Wait()
+		require.Equal(t, people, <-l.came)
+		cancel(ErrStopping)
+		require.ErrorIs(t, <-back, ErrStopping)
+		l.ask(t.Context(), people, 1)
+		require.Empty(t, l.releaseOf(running), "the place is the person's")
+		require.Equal(t, []string{people}, l.let(people, 1))
+		require.NoError(t, Yield(t.Context()), "without a record")
+
+		alone := &place{gate: l.gate, lane: bulk, places: 1, alone: true}
+		l.ask(t.Context(), people, 1)
+		require.NoError(t, Yield(context.WithValue(t.Context(), placeKey{}, alone)), "nothing may run beside it")
+		require.Empty(t, l.came)
+		require.Equal(t, []string{people}, l.let(people, 1))
+	})
+}
+
 func TestARecordThatNeedsManyPlacesIsNotPassedOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -99,12 +98,12 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 	handlerCtx, cancel := p.handlerContext(ctx, t)
 	defer cancel()
 	waitCtx, begun := p.startContext(handlerCtx, t, n)
-	probe, release, ok := p.slot(waitCtx, t)
+	probe, slot, ok := p.slot(waitCtx, t)
 	begun()
 	if !ok {
 		return verdict{}
 	}
-	defer release()
+	defer slot.release()
 	if !t.part.begin() {
 		p.breaker.report(ctx, probe, ErrRevoked)
 		return verdict{}
@@ -113,44 +112,45 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 
 	if t.meta.err != nil {
 		p.breaker.report(ctx, probe, t.meta.err)
-		release()
+		slot.release()
 		return p.settler.refuse(ctx, t, t.meta.err)
 	}
 	if waitCtx != handlerCtx && errors.Is(context.Cause(waitCtx), ErrExpired) {
 		p.breaker.report(ctx, probe, ErrExpired)
-		release()
+		slot.release()
 		return p.settler.endJob(ctx, t, event.CodeExpired, ErrExpired)
 	}
 	if t.part.guard.crashed(t.rec.Offset) || (t.meta.noRetry && t.part.guard.alone(t.rec.Offset)) {
 		p.breaker.report(ctx, probe, errCrashed)
-		release()
+		slot.release()
 		return p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
 	}
-	outputs, err := p.guarded(handlerCtx, t)
+	outputs, err := p.guarded(context.WithValue(handlerCtx, placeKey{}, slot), t)
 	p.breaker.report(ctx, probe, err)
-	release() // publishing one record may overlap the work on the next
+	slot.release() // publishing one record may overlap the work on the next
 	return p.settler.settle(ctx, handlerCtx, t, n, outputs, err)
 }
 
 // slot waits until the stage is not paused and has a free handler; false when the partition stops first. A record whose job has
 // ended needs neither: its outcome must not wait for other records' work.
-func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, release func(), ok bool) {
+func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, slot *place, ok bool) {
 	ctx, cancel := context.WithCancel(handlerCtx)
 	defer cancel()
 	defer context.AfterFunc(t.part.stop, cancel)() //nolint:contextcheck // a second life to watch beside handlerCtx
 	probe, ok = p.breaker.pass(ctx)
-	n := int64(1)
+	slot = &place{gate: p.slots, lane: t.part.lane, places: 1}
 	if t.part.guard.alone(t.rec.Offset) { // it may have killed the stage: nothing else shall die with it
-		n = p.concurrency
+		slot.places, slot.alone = p.concurrency, true
 	}
-	if ok && p.slots.acquire(ctx, t.part.lane, n) == nil {
-		return probe, sync.OnceFunc(func() { p.slots.release(t.part.lane, n) }), true
+	if ok && p.slots.acquire(ctx, slot.lane, slot.places) == nil {
+		return probe, slot, true
 	}
+	slot.given = true
 	if ok {
 		p.breaker.report(ctx, probe, context.Cause(ctx))
 	}
 	_, ended := endOf(context.Cause(handlerCtx))
-	return false, func() {}, ended && t.part.stop.Err() == nil
+	return false, slot, ended && t.part.stop.Err() == nil
 }
 
 // handlerContext ends with ErrCancelled or ErrExpired as its cause when the job does.
