@@ -82,3 +82,44 @@ func TestWorkEndsWithItsCallersAndWithTheQueue(t *testing.T) {
 		require.ErrorIs(t, err, batch.ErrClosed)
 	})
 }
+
+// A batch goes on while anybody waits for any of it.
+func TestABatchGoesOnForThoseWhoWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun, hold := make(chan int), make(chan struct{})
+		q := batch.New(batch.Config[int, int]{
+			Most: 2, Release: func() {},
+			Run: func(in []int, gone func() bool) ([]int, error) {
+				begun <- len(in)
+				<-hold
+				if gone() {
+					return nil, context.Canceled
+				}
+				return in, nil
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ends := make(chan error, 3)
+		ask := func(ctx context.Context, in int) {
+			out, err := q.Do(ctx, in)
+			if err == nil && out != in {
+				err = errors.New("another's result")
+			}
+			ends <- err
+		}
+		go ask(t.Context(), 1)
+		require.Equal(t, 1, <-begun)
+		go ask(ctx, 2)
+		go ask(t.Context(), 3)
+		synctest.Wait()
+		hold <- struct{}{}
+		require.NoError(t, <-ends)
+		require.Equal(t, 2, <-begun)
+		cancel()
+		require.ErrorIs(t, <-ends, context.Canceled)
+		hold <- struct{}{}
+		require.NoError(t, <-ends)
+		q.Close()
+	})
+}

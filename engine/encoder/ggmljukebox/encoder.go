@@ -9,20 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 
+	"github.com/larkstream/larkstream/engine/encoder/batch"
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox"
 	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
-var (
-	// ErrClosed is returned for windows that come after Close.
-	ErrClosed = errors.New("the encoder is closed")
-	// errNotFinite reports overflow, which weights of sane size do not cause.
-	errNotFinite = errors.New("activations are not finite")
-)
+// errNotFinite reports overflow, which weights of sane size do not cause.
+var errNotFinite = errors.New("activations are not finite")
 
 // Options are the choices of whoever opens an encoder.
 type Options struct {
@@ -37,23 +34,20 @@ type Options struct {
 
 // Encoder may be used by several goroutines. Windows that wait while the device is busy run together.
 type Encoder struct {
-	front   *jukebox.Encoder
-	config  jukebox.Config
-	library *ggml.Library
-	device  ggml.Device
-	windows int
-	threads int
-	arithmetic
+	front      *jukebox.Encoder
+	config     jukebox.Config
+	library    *ggml.Library
+	device     ggml.Device
+	windows    int
+	threads    int
+	arithmetic ggmlgraph.Arithmetic
 
 	backend *ggml.Backend
 	weights *weights
 	state   *state
 	plan    *ggml.Plan // memory of intermediate values
 
-	jobs    chan *job
-	stop    chan struct{}
-	stopped chan struct{}
-	once    sync.Once
+	queue *batch.Queue[[]int32, []float32]
 	// after is called with the number of a block when it has run, -1 for the embeddings. Tests set it.
 	after func(block int)
 }
@@ -66,8 +60,8 @@ func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.De
 	}
 	e := &Encoder{
 		front: front, config: front.Config(), library: l, device: d, windows: max(o.Windows, 1), threads: cmp.Or(o.Threads, runtime.GOMAXPROCS(0)),
-		arithmetic: arithmetic{split: d.Kind != ggml.CPU, rounded: front.Block(0).Attn.Weight.Precision == tensor.BF16},
-		jobs:       make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), after: func(int) {},
+		arithmetic: ggmlgraph.Arithmetic{Split: d.Kind != ggml.CPU, Rounded: front.Block(0).Attn.Weight.Precision == tensor.BF16},
+		after:      func(int) {},
 	}
 	for _, step := range []func() error{
 		e.describe, e.open, e.fit,
@@ -79,14 +73,14 @@ func New(ctx context.Context, front *jukebox.Encoder, l *ggml.Library, d ggml.De
 			return nil, fmt.Errorf("opening the encoder on %s: %w", d.Name, err)
 		}
 	}
-	go e.loop()
+	e.queue = batch.New(batch.Config[[]int32, []float32]{Most: e.windows, Run: e.run, Release: e.release})
 	return e, nil
 }
 
 // describe lists the weights' tensors.
 func (e *Encoder) describe() (err error) {
 	matrices := ggml.F16
-	if !e.split {
+	if !e.arithmetic.Split {
 		// With halves, ggml's CPU backend rounds the other operand to halves too, and on some processors sums in them.
 		matrices = ggml.F32
 	}
@@ -132,7 +126,7 @@ func (e *Encoder) with(l layout, write writer, do func(*ggml.Graph) error) error
 		return err
 	}
 	defer x.Close()
-	operations, err := x.Graph(size, write(&graph{Context: x, config: e.config, state: e.state, layout: l, arithmetic: e.arithmetic})...)
+	operations, err := x.Graph(size, write(&graph{Graph: ggmlgraph.Graph{Context: x, Arithmetic: e.arithmetic}, config: e.config, state: e.state, layout: l})...)
 	if err != nil {
 		return err
 	}
@@ -256,33 +250,18 @@ func (e *Encoder) Encode(ctx context.Context, pcm []int16) (frames []float32, n 
 	if err != nil {
 		return nil, 0, err
 	}
-	j := newJob(codes, ctx.Done())
-	select {
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	case <-e.stop:
-		return nil, 0, ErrClosed
-	case e.jobs <- j:
+	frames, err = e.queue.Do(ctx, codes)
+	if err == nil && !tensor.Finite(frames) {
+		err = errNotFinite
 	}
-	select {
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	case o := <-j.done:
-		if o.err == nil && !tensor.Finite(o.frames) {
-			o.err = errNotFinite
-		}
-		if o.err != nil {
-			return nil, 0, fmt.Errorf("encoding a clip on %s: %w", e.device.Name, o.err)
-		}
-		return o.frames, n, nil
+	if err != nil {
+		return nil, 0, fmt.Errorf("encoding a clip on %s: %w", e.device.Name, err)
 	}
+	return frames, n, nil
 }
 
-// Close ends the encoder after the block in hand, and frees the device's memory. Windows in hand end with ErrClosed.
-func (e *Encoder) Close() {
-	e.once.Do(func() { close(e.stop) })
-	<-e.stopped
-}
+// Close ends the encoder after the block in hand, and frees the device's memory. Windows in hand end with batch.ErrClosed.
+func (e *Encoder) Close() { e.queue.Close() }
 
 // release frees what the encoder holds on the device, last taken first.
 func (e *Encoder) release() {

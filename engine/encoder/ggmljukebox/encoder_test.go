@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/larkstream/larkstream/engine/encoder/batch"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox/jukeboxtest"
 	"github.com/larkstream/larkstream/engine/model"
@@ -96,55 +96,21 @@ func TestAWindowEndsWithItsContext(t *testing.T) { //nolint:paralleltest // one 
 
 func TestABatchEndsWhenNobodyWaitsForIt(t *testing.T) { //nolint:paralleltest // one device
 	e := golden(t, jukebox.Options{Windows: 2})
-	ended := make(chan struct{})
-	gone, waiting := newJob(kept(t, "short", 1), ended), newJob(kept(t, "edge", 1), nil)
 	parts := 0
-	e.after = func(part int) {
-		if parts++; part == 1 {
-			close(ended)
-		}
-	}
-	e.serve([]*job{gone, waiting})
-	require.Equal(t, 8, parts)
-	jukeboxtest.Near(t, jukeboxtest.Array[float32](t, "edge_pooled"), (<-waiting.done).frames, pooledTolerance, "the window that is waited for")
-
-	parts = 0
 	e.after = func(int) { parts++ }
-	alone := newJob(kept(t, "short", 1), ended)
-	e.serve([]*job{alone})
-	require.Zero(t, parts)
-	require.ErrorIs(t, (<-alone.done).err, context.Canceled)
+	_, err := e.run([][]int32{kept(t, "short", 1), kept(t, "edge", 1)}, func() bool { return parts == 3 })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 3, parts)
+	frames := e.now(t, kept(t, "edge", 1))[0]
+	jukeboxtest.Near(t, jukeboxtest.Array[float32](t, "edge_pooled"), frames, pooledTolerance, "the encoder goes on")
 }
 
-func TestCloseEndsWindowsInHand(t *testing.T) { //nolint:paralleltest // one device
+func TestAClosedEncoderEncodesNothing(t *testing.T) { //nolint:paralleltest // one device
 	e := golden(t, jukebox.Options{})
-	parts := 0
-	e.after = func(int) {
-		parts++
-		e.once.Do(func() { close(e.stop) }) // what Close does before it waits
-	}
+	e.Close()
+	e.Close()
 	_, _, err := e.Encode(t.Context(), jukeboxtest.Clip(t, "edge"))
-	require.ErrorIs(t, err, ErrClosed)
-	e.Close()
-	e.Close()
-	require.Equal(t, 1, parts)
-	_, _, err = e.Encode(t.Context(), jukeboxtest.Clip(t, "edge"))
-	require.ErrorIs(t, err, ErrClosed)
-}
-
-// Windows that wait while the device is busy run together, as many as there is memory for; nobody waits for more.
-func TestWindowsThatWaitRunTogether(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		e := &Encoder{windows: 3, jobs: make(chan *job)}
-		for range 3 {
-			go func() { e.jobs <- &job{} }()
-		}
-		synctest.Wait()
-		require.Len(t, e.collect(&job{}), 3)
-		require.Len(t, e.collect(&job{}), 2)
-		require.Len(t, e.collect(&job{}), 1)
-	})
+	require.ErrorIs(t, err, batch.ErrClosed)
 }
 
 // A device with room for fewer windows than asked for runs fewer at once. A buffer of lavapipe's holds 128 MiB, the weights of a
@@ -164,7 +130,7 @@ func TestADeviceThatLacksAnOperationIsRefused(t *testing.T) { //nolint:parallelt
 	e := golden(t, jukebox.Options{})
 	const codebookFormat = ggml.Type(16) // IQ2_XXS, which nothing converts to without a table
 	err := e.supports(func(g *graph) []ggml.Tensor {
-		return []ggml.Tensor{g.Cast(g.rows(g.state.x, 256, 0, 1), codebookFormat)}
+		return []ggml.Tensor{g.Cast(g.Rows(g.state.x, 256, 0, 1), codebookFormat)}
 	})
 	require.ErrorContains(t, err, "the device cannot run CPY of shape [256 1 1 1]")
 }

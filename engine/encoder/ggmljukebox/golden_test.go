@@ -63,7 +63,7 @@ func TestEveryStepIsTheReferences(t *testing.T) { //nolint:paralleltest // one d
 // With products in bfloat16 allowed, what the golden data's manifest allows for them: 0.1 and, on average, 0.02.
 func TestFramesInBfloat16AreNearTheReferences(t *testing.T) { //nolint:paralleltest // one device
 	e := golden(t, jukebox.Options{Precision: tensor.BF16})
-	require.True(t, e.rounded)
+	require.True(t, e.arithmetic.Rounded)
 	want := jukeboxtest.Array[float32](t, "silence_pooled")
 	frames := e.now(t, kept(t, "silence", 20))[0]
 	jukeboxtest.Near(t, want, frames, 0.1, "silence")

@@ -3,6 +3,7 @@ package ggmljukebox
 import (
 	"math"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox"
 	"github.com/larkstream/larkstream/engine/model/jukeboxbundle"
 	"github.com/larkstream/larkstream/engine/native/ggml"
@@ -11,68 +12,10 @@ import (
 // graph writes a part of the prior down as operations on tensors. Shapes are ggml's, the innermost dimension first: activations of
 // n positions are [width, n].
 type graph struct {
-	*ggml.Context
+	ggmlgraph.Graph
 	config jukebox.Config
 	state  *state
 	layout layout
-	arithmetic
-}
-
-// arithmetic is how products are computed.
-type arithmetic struct {
-	// split says that the device rounds operands, so that products take them apart, see product.
-	split bool
-	// rounded says that products with weights need not be better than bfloat16.
-	rounded bool
-}
-
-const floatBytes = 4
-
-// The low part of a split operand is scaled up by splitScale, 2¹¹, so that it is as large as the high part and loses nothing to the short
-// exponents of half precision.
-const splitScale = 2048
-
-// takeApart gives high + low/splitScale = x to 22 bits: high is a half, and of low as many bits count.
-func (g *graph) takeApart(x ggml.Tensor) (high, low ggml.Tensor) {
-	high = g.Cast(g.Cast(x, ggml.F16), ggml.F32)
-	return high, g.Scale(g.Sub(x, high), splitScale)
-}
-
-// product is x·w for weights w [in, out] and activations x [in, n]. Devices round float32 operands to half precision or TF32, 11 bits,
-// before they multiply; the weights lose nothing by it, for they are halves. Activations are taken apart into two operands that lose
-// nothing either, so that the result is as exact as one in float32. Where bfloat16 is enough they are not.
-func (g *graph) product(w, x ggml.Tensor) ggml.Tensor {
-	if !g.split || g.rounded {
-		return g.multiply(w, x)
-	}
-	high, low := g.takeApart(x)
-	return g.Add(g.multiply(w, high), g.Scale(g.multiply(w, low), 1.0/splitScale))
-}
-
-// multiply is a product summed in float32.
-func (g *graph) multiply(a, b ggml.Tensor) ggml.Tensor {
-	t := g.MulMat(a, b)
-	t.Accumulate32()
-	return t
-}
-
-// productOf is product for two activations; the product of the low parts is below what float32 holds.
-func (g *graph) productOf(a, b ggml.Tensor) ggml.Tensor {
-	if !g.split {
-		return g.multiply(a, b)
-	}
-	aHigh, aLow := g.takeApart(a)
-	bHigh, bLow := g.takeApart(b)
-	low := g.Add(g.multiply(aHigh, bLow), g.multiply(aLow, bHigh))
-	return g.Add(g.multiply(aHigh, bHigh), g.Scale(low, 1.0/splitScale))
-}
-
-func (g *graph) linear(w linear, x ggml.Tensor) ggml.Tensor {
-	return g.Add(g.product(w.weight, x), w.bias)
-}
-
-func (g *graph) norm(w norm, x ggml.Tensor) ggml.Tensor {
-	return g.Add(g.Mul(g.Norm(x, jukebox.NormEpsilon), w.weight), w.bias)
 }
 
 // quickGELU is x·sigmoid(1.702 x). ggml has it as one operation too, which its CPU backend looks up in a table of halves.
@@ -87,20 +30,15 @@ func (g *graph) embed() ggml.Tensor {
 
 // activations is the residual stream [width, positions], which stays on the device from block to block.
 func (g *graph) activations() ggml.Tensor {
-	return g.rows(g.state.x, g.config.Width, 0, g.layout.positions())
-}
-
-// rows is n rows of a flat tensor of float32.
-func (g *graph) rows(t ggml.Tensor, width, first, n int) ggml.Tensor {
-	return g.View(t, []int64{int64(width), int64(n)}, nil, int64(first)*int64(floatBytes*width))
+	return g.Rows(g.state.x, g.config.Width, 0, g.layout.positions())
 }
 
 // block adds one block's attention and hidden layer to the activations.
 func (g *graph) block(d int, w block) ggml.Tensor {
 	x := g.activations()
-	qkv := g.linear(w.attn, g.norm(w.norm0, x))
-	h := g.Add(x, g.linear(w.attnOut, g.attention(pattern(d%int(patterns)), qkv)))
-	m := g.linear(w.mlpOut, g.quickGELU(g.linear(w.mlpIn, g.norm(w.norm1, h))))
+	qkv := g.Linear(w.attn, g.Standardised(w.norm0, x, jukebox.NormEpsilon))
+	h := g.Add(x, g.Linear(w.attnOut, g.attention(pattern(d%int(patterns)), qkv)))
+	m := g.Linear(w.mlpOut, g.quickGELU(g.Linear(w.mlpIn, g.Standardised(w.norm1, h, jukebox.NormEpsilon))))
 	return g.Copy(g.Add(h, m), x)
 }
 
@@ -108,9 +46,9 @@ func (g *graph) block(d int, w block) ggml.Tensor {
 func (g *graph) pool() (stored []ggml.Tensor) {
 	width, first := g.config.Width, 0
 	for _, s := range g.layout {
-		groups := g.Reshape(g.rows(g.state.x, width, s.first, s.frames*jukeboxbundle.PoolFrames), int64(width), jukeboxbundle.PoolFrames, int64(s.frames))
+		groups := g.Reshape(g.Rows(g.state.x, width, s.first, s.frames*jukeboxbundle.PoolFrames), int64(width), jukeboxbundle.PoolFrames, int64(s.frames))
 		means := g.Mean(g.Cont(g.Permute(groups, [4]int{1, 0, 2, 3}))) // [1, width, frames]
-		stored = append(stored, g.Copy(g.Reshape(means, int64(width), int64(s.frames)), g.rows(g.state.frames, width, first, s.frames)))
+		stored = append(stored, g.Copy(g.Reshape(means, int64(width), int64(s.frames)), g.Rows(g.state.frames, width, first, s.frames)))
 		first += s.frames
 	}
 	return stored
@@ -140,12 +78,12 @@ func (g *graph) attention(kind pattern, qkv ggml.Tensor) ggml.Tensor {
 		blocks := s.positions / block
 		if kind == across {
 			columns := groups{first: s.first, count: block, size: blocks, step: block, next: 1}
-			visible := g.rows(g.state.acrossMasks, 1, mask, blocks*blocks)
+			visible := g.Rows(g.state.acrossMasks, 1, mask, blocks*blocks)
 			mask += maskRoom(blocks)
 			parts = append(parts, g.inOrder(g.heads(qkv, columns, columns, g.Reshape(visible, int64(blocks), int64(blocks))), columns))
 			continue
 		}
-		parts = append(parts, g.rows(g.state.zeros, g.config.State, 0, block)) // keys and values of zeros give zeros
+		parts = append(parts, g.Rows(g.state.zeros, g.config.State, 0, block)) // keys and values of zeros give zeros
 		if blocks > 1 {
 			keys := groups{first: s.first, count: blocks - 1, size: block, step: 1, next: block}
 			queries := keys
@@ -153,7 +91,7 @@ func (g *graph) attention(kind pattern, qkv ggml.Tensor) ggml.Tensor {
 			parts = append(parts, g.inOrder(g.heads(qkv, queries, keys, ggml.Tensor{}), queries))
 		}
 	}
-	return g.join(parts)
+	return g.Join(parts)
 }
 
 // groups are the positions first + i·next + j·step, for i in count groups and j below their size.
@@ -163,16 +101,16 @@ type groups struct{ first, count, size, step, next int }
 func (g *graph) heads(qkv ggml.Tensor, queries, keys groups, mask ggml.Tensor) ggml.Tensor {
 	c := g.config
 	head := c.State / c.Heads
-	row := int64(3 * c.State * floatBytes)
+	row := int64(3 * c.State * ggmlgraph.FloatBytes)
 	part := func(o groups, which int) ggml.Tensor { // [head, heads, size, count]
 		return g.View(qkv, []int64{int64(head), int64(c.Heads), int64(o.size), int64(o.count)},
-			[]int64{int64(head * floatBytes), int64(o.step) * row, int64(o.next) * row}, int64(o.first)*row+int64(which*c.State*floatBytes))
+			[]int64{int64(head * ggmlgraph.FloatBytes), int64(o.step) * row, int64(o.next) * row}, int64(o.first)*row+int64(which*c.State*ggmlgraph.FloatBytes))
 	}
 	byHead := [4]int{0, 2, 1, 3}
 	q, k := g.Cont(g.Permute(part(queries, 0), byHead)), g.Cont(g.Permute(part(keys, 1), byHead)) // [head, size, heads, count]
 	v := g.Cont(g.Permute(part(keys, 2), [4]int{1, 2, 0, 3}))                                     // [size, head, heads, count]
-	weights := g.SoftMax(g.productOf(k, q), mask, float32(1/math.Sqrt(float64(head))))
-	return g.productOf(v, weights)
+	weights := g.SoftMax(g.ProductOf(k, q), mask, float32(1/math.Sqrt(float64(head))))
+	return g.ProductOf(v, weights)
 }
 
 // inOrder puts what heads gave in the order of positions, [state, count·size].
@@ -183,13 +121,4 @@ func (g *graph) inOrder(o ggml.Tensor, from groups) ggml.Tensor {
 		o = g.Permute(o, [4]int{0, 3, 1, 2}) // [head, heads, count, size]
 	}
 	return g.ContShape(o, int64(g.config.State), int64(from.count*from.size))
-}
-
-// join puts parts [state, n] one behind the other.
-func (g *graph) join(parts []ggml.Tensor) ggml.Tensor {
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	half := len(parts) / 2
-	return g.Concat(g.join(parts[:half]), g.join(parts[half:]), 1)
 }

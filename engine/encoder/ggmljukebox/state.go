@@ -3,6 +3,7 @@ package ggmljukebox
 import (
 	"errors"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 )
@@ -53,7 +54,7 @@ func (s *state) load(c jukebox.Config, l layout, codes [][]int32) error {
 			positions[span.first+i] = int32(i)
 		}
 		blocks := span.positions / (c.Context / c.Blocks)
-		if err := ggml.SetAt(s.acrossMasks, mask*floatBytes, causal(blocks)); err != nil {
+		if err := ggml.SetAt(s.acrossMasks, mask*ggmlgraph.FloatBytes, causal(blocks)); err != nil {
 			return err
 		}
 		mask += maskRoom(blocks)
@@ -67,7 +68,7 @@ func (s *state) read(c jukebox.Config, l layout) ([][]float32, error) {
 	first := 0
 	for w, span := range l {
 		all[w] = make([]float32, span.frames*c.Width)
-		if err := ggml.GetAt(s.frames, first*c.Width*floatBytes, all[w]); err != nil {
+		if err := ggml.GetAt(s.frames, first*c.Width*ggmlgraph.FloatBytes, all[w]); err != nil {
 			return nil, err
 		}
 		first += span.frames

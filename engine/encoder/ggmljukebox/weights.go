@@ -6,19 +6,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/jukebox"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
 
-type norm struct{ weight, bias ggml.Tensor }
-
-type linear struct{ weight, bias ggml.Tensor }
-
 // block is the weights of a block on the device. Matrices are [in, out] in ggml's order, rows of the transposed matrix.
 type block struct {
-	norm0, norm1                 norm
-	attn, attnOut, mlpIn, mlpOut linear
+	norm0, norm1                 ggmlgraph.Norm
+	attn, attnOut, mlpIn, mlpOut ggmlgraph.Linear
 }
 
 // weights are all that the device holds of the model.
@@ -38,10 +35,13 @@ func describe(l *ggml.Library, c jukebox.Config, matrices ggml.Type) (*weights, 
 	}
 	w := &weights{Context: x}
 	vector := func(n int) ggml.Tensor { return w.Tensor(ggml.F32, int64(n)) }
-	line := func(in, out int) linear { return linear{w.Tensor(matrices, int64(in), int64(out)), vector(out)} }
+	line := func(in, out int) ggmlgraph.Linear {
+		return ggmlgraph.Linear{Weight: w.Tensor(matrices, int64(in), int64(out)), Bias: vector(out)}
+	}
+	norm := func() ggmlgraph.Norm { return ggmlgraph.Norm{Weight: vector(c.Width), Bias: vector(c.Width)} }
 	for range c.Layers {
 		w.blocks = append(w.blocks, block{
-			norm0: norm{vector(c.Width), vector(c.Width)}, norm1: norm{vector(c.Width), vector(c.Width)},
+			norm0: norm(), norm1: norm(),
 			attn: line(c.Width, 3*c.State), attnOut: line(c.State, c.Width), mlpIn: line(c.Width, c.MLP), mlpOut: line(c.MLP, c.Width),
 		})
 	}
@@ -68,29 +68,29 @@ func (w *weights) upload(ctx context.Context, from *jukebox.Encoder, progress fu
 
 func (b *block) upload(from jukebox.Block) error {
 	return errors.Join(
-		b.norm0.upload(from.Norm0), b.norm1.upload(from.Norm1),
-		b.attn.upload(from.Attn), b.attnOut.upload(from.AttnOut), b.mlpIn.upload(from.MLPIn), b.mlpOut.upload(from.MLPOut),
+		uploadNorm(b.norm0, from.Norm0), uploadNorm(b.norm1, from.Norm1),
+		uploadLinear(b.attn, from.Attn), uploadLinear(b.attnOut, from.AttnOut), uploadLinear(b.mlpIn, from.MLPIn), uploadLinear(b.mlpOut, from.MLPOut),
 	)
 }
 
-func (n norm) upload(from jukebox.Norm) error {
-	return errors.Join(ggml.Set(n.weight, from.Weight), ggml.Set(n.bias, from.Bias))
+func uploadNorm(n ggmlgraph.Norm, from jukebox.Norm) error {
+	return errors.Join(ggml.Set(n.Weight, from.Weight), ggml.Set(n.Bias, from.Bias))
 }
 
-func (l linear) upload(from jukebox.Linear) error {
-	if err := ggml.Set(l.bias, from.Bias); err != nil {
+func uploadLinear(l ggmlgraph.Linear, from jukebox.Linear) error {
+	if err := ggml.Set(l.Bias, from.Bias); err != nil {
 		return err
 	}
-	if l.weight.Type() == ggml.F16 {
-		return transpose(l.weight, from.Weight, func(h uint16) uint16 { return h })
+	if l.Weight.Type() == ggml.F16 {
+		return transpose(l.Weight, from.Weight, func(h uint16) uint16 { return h })
 	}
-	return transpose(l.weight, from.Weight, tensor.F16ToF32)
+	return transpose(l.Weight, from.Weight, tensor.F16ToF32)
 }
 
 // tables uploads what the embeddings are looked up in.
 func (w *weights) tables(from *jukebox.Encoder) error {
 	c := from.Config()
-	size := c.Width * floatBytes
+	size := c.Width * ggmlgraph.FloatBytes
 	row := make([]float32, c.Width)
 	for i := range c.Bins {
 		from.CodeEmbedding(row, i)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 
 	"github.com/larkstream/larkstream/engine/encoder/batch"
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/whisper"
 	"github.com/larkstream/larkstream/engine/model/audiobundle"
 	"github.com/larkstream/larkstream/engine/model/gguf"
@@ -35,11 +36,11 @@ type Options struct {
 
 // Encoder may be used by several goroutines. Windows that wait while the device is busy run together.
 type Encoder struct {
-	config  audiobundle.Config
-	library *ggml.Library
-	device  ggml.Device
-	windows int
-	arithmetic
+	config     audiobundle.Config
+	library    *ggml.Library
+	device     ggml.Device
+	windows    int
+	arithmetic ggmlgraph.Arithmetic
 
 	backend *ggml.Backend
 	weights *weights
@@ -64,7 +65,7 @@ func New(ctx context.Context, c audiobundle.Config, file *gguf.File, l *ggml.Lib
 		o.Progress = func(int, int) {}
 	}
 	exact := o.Precision != tensor.BF16
-	e := &Encoder{config: c, library: l, device: d, windows: max(o.Windows, 1), arithmetic: arithmetic{split: exact && d.Kind != ggml.CPU}}
+	e := &Encoder{config: c, library: l, device: d, windows: max(o.Windows, 1), arithmetic: ggmlgraph.Arithmetic{Split: exact && d.Kind != ggml.CPU}}
 	for _, step := range []func() error{
 		func() (err error) { e.weights, err = describe(ctx, l, c, file, e.types(exact)); return err },
 		func() error { return e.open(cmp.Or(o.Threads, runtime.GOMAXPROCS(0))) },
@@ -130,7 +131,7 @@ func (e *Encoder) with(l layout, write writer, do func(*ggml.Graph) error) error
 		return err
 	}
 	defer x.Close()
-	operations, err := x.Graph(size, write(&graph{Context: x, config: e.config, state: e.state, layout: l, arithmetic: e.arithmetic})...)
+	operations, err := x.Graph(size, write(&graph{Graph: ggmlgraph.Graph{Context: x, Arithmetic: e.arithmetic}, config: e.config, state: e.state, layout: l})...)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package ggmlwhisper
 import (
 	"errors"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/whisper"
 	"github.com/larkstream/larkstream/engine/model/audiobundle"
 	"github.com/larkstream/larkstream/engine/native/ggml"
@@ -57,7 +58,7 @@ func (s *state) read(c audiobundle.Config, chunks []whisper.Chunk) ([][]float32,
 		if len(all[i]) == 0 {
 			continue
 		}
-		if err := ggml.GetAt(s.frames, first*floatBytes, all[i]); err != nil {
+		if err := ggml.GetAt(s.frames, first*ggmlgraph.FloatBytes, all[i]); err != nil {
 			return nil, err
 		}
 		first += len(all[i])

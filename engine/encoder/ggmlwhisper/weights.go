@@ -5,29 +5,26 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/larkstream/larkstream/engine/encoder/ggmlgraph"
 	"github.com/larkstream/larkstream/engine/encoder/whisper"
 	"github.com/larkstream/larkstream/engine/model/audiobundle"
 	"github.com/larkstream/larkstream/engine/model/gguf"
 	"github.com/larkstream/larkstream/engine/native/ggml"
 )
 
-type norm struct{ weight, bias ggml.Tensor }
-
-type linear struct{ weight, bias ggml.Tensor }
-
 type layer struct {
-	norm1, norm2       norm
-	qkv, out, up, down linear
+	norm1, norm2       ggmlgraph.Norm
+	qkv, out, up, down ggmlgraph.Linear
 }
 
 // weights are all that the device holds of the model. Matrices are [in, out] in ggml's order.
 type weights struct {
 	*ggml.Context
 	buffer       *ggml.Buffer
-	conv1, conv2 linear
+	conv1, conv2 ggmlgraph.Linear
 	positions    ggml.Tensor
 	layers       []layer
-	last         norm
+	last         ggmlgraph.Norm
 	// fill fills each tensor.
 	fill []func(ctx context.Context) error
 	read *whisper.Weights
@@ -52,9 +49,9 @@ func describe(ctx context.Context, l *ggml.Library, c audiobundle.Config, file *
 		name := fmt.Sprintf("a.blk.%d.", i)
 		w.layers = append(w.layers, layer{
 			norm1: w.norm(name+"ln1", c.Width), norm2: w.norm(name+"ln2", c.Width),
-			qkv: linear{
-				w.matrix(matrices, []string{name + "attn_q.weight", name + "attn_k.weight", name + "attn_v.weight"}, c.Width, 3*c.Width),
-				w.vector(func() []float32 { return w.read.QKVBias(i, c.Width) }, 3*c.Width),
+			qkv: ggmlgraph.Linear{
+				Weight: w.matrix(matrices, []string{name + "attn_q.weight", name + "attn_k.weight", name + "attn_v.weight"}, c.Width, 3*c.Width),
+				Bias:   w.vector(func() []float32 { return w.read.QKVBias(i, c.Width) }, 3*c.Width),
 			},
 			out: w.linear(matrices, name+"attn_out", c.Width, c.Width), up: w.linear(matrices, name+"ffn_up", c.Width, c.FFN),
 			down: w.linear(matrices, name+"ffn_down", c.FFN, c.Width),
@@ -84,15 +81,15 @@ func (w *weights) vector(values func() []float32, shape ...int) ggml.Tensor {
 	return t
 }
 
-func (w *weights) norm(name string, width int) norm {
+func (w *weights) norm(name string, width int) ggmlgraph.Norm {
 	of := func(end string) ggml.Tensor {
 		return w.vector(func() []float32 { return w.read.Values(name + end) }, width)
 	}
-	return norm{of(".weight"), of(".bias")}
+	return ggmlgraph.Norm{Weight: of(".weight"), Bias: of(".bias")}
 }
 
-func (w *weights) linear(matrices typeOf, name string, in, out int) linear {
-	return linear{w.matrix(matrices, []string{name + ".weight"}, in, out), w.vector(func() []float32 { return w.read.Values(name + ".bias") }, out)}
+func (w *weights) linear(matrices typeOf, name string, in, out int) ggmlgraph.Linear {
+	return ggmlgraph.Linear{Weight: w.matrix(matrices, []string{name + ".weight"}, in, out), Bias: w.vector(func() []float32 { return w.read.Values(name + ".bias") }, out)}
 }
 
 // matrix is one or more matrices of the file, one behind the other. Their bytes go up as they are if the device holds that type.
@@ -143,7 +140,7 @@ func converted(raw []byte, from gguf.Type, to ggml.Type) ([]byte, error) {
 }
 
 // conv is a convolution as a product with three frames that follow each other.
-func (w *weights) conv(matrices typeOf, number, in, out int) linear {
+func (w *weights) conv(matrices typeOf, number, in, out int) ggmlgraph.Linear {
 	name := fmt.Sprintf("a.conv1d.%d", number)
 	t, _ := w.file.Tensor(name + ".weight")
 	kind := matrices(t.Type)
@@ -159,7 +156,7 @@ func (w *weights) conv(matrices typeOf, number, in, out int) linear {
 		}
 		return ggml.Set(to, raw)
 	})
-	return linear{to, w.vector(func() []float32 { return w.read.Values(name + ".bias") }, out)}
+	return ggmlgraph.Linear{Weight: to, Bias: w.vector(func() []float32 { return w.read.Values(name + ".bias") }, out)}
 }
 
 // upload fills the weights. progress is called with the tensors that are done.
