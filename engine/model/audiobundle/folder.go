@@ -65,6 +65,15 @@ type ropeParameters struct {
 	Type  string  `json:"rope_type"`
 }
 
+// textDefaults are what a configuration leaves out: transformers saves the values that differ from those of the class (5.24.0: Qwen2Config, and for Omni
+// Qwen2_5OmniTextConfig).
+func textDefaults(family string) textConfig {
+	if family == "qwen2.5-omni" {
+		return textConfig{Hidden: 3584, Layers: 28, Heads: 28, KVHeads: 4, FFN: 18944, Vocab: 152064, Positions: 32768, NormEps: 1e-6, Theta: 1e6}
+	}
+	return textConfig{Hidden: 4096, Layers: 32, Heads: 32, KVHeads: 32, FFN: 22016, Vocab: 151936, Positions: 32768, NormEps: 1e-6, Theta: 1e4}
+}
+
 // audioConfig is the encoder's configuration, under Whisper's names or those of Audio Flamingo.
 type audioConfig struct {
 	Width     int `json:"d_model"`
@@ -135,7 +144,7 @@ func (f *folder) readConfig(family string) error {
 		known.skipped = []string{"visual.", "audio_tower.audio_bos_eos_token."}
 		known.nested = false
 	}
-	f.layout = known
+	f.layout, f.text = known, textDefaults(known.family)
 	if known.nested {
 		if c.Thinker == nil {
 			return fmt.Errorf("checking config.json of %s: it has no thinker_config", f.dir)
@@ -169,8 +178,8 @@ func (f *folder) encoderConfig() error {
 	}
 	a := f.audio
 	f.config = Config{
-		Layers: cmp.Or(a.Layers, a.Layers2), Heads: cmp.Or(a.Heads, a.Heads2), Width: cmp.Or(a.Width, a.Width2), FFN: cmp.Or(a.FFN, a.FFN2),
-		Mels: cmp.Or(a.Mels, 128), Block: family.Block,
+		Layers: cmp.Or(a.Layers, a.Layers2, large.Layers), Heads: cmp.Or(a.Heads, a.Heads2, large.Heads), Width: cmp.Or(a.Width, a.Width2, large.Width),
+		FFN: cmp.Or(a.FFN, a.FFN2, large.FFN), Mels: cmp.Or(a.Mels, large.Mels), Block: family.Block, // large: the defaults of all the classes
 	}
 	f.config.Positions = f.config.rows()
 	if family.Block == 0 {
@@ -237,12 +246,12 @@ func ropeType(r *ropeParameters) string {
 
 func (t textConfig) llm() model.LLM {
 	theta := t.Theta
-	if t.Rope != nil {
-		theta = cmp.Or(theta, t.Rope.Theta)
+	if t.Rope != nil && t.Rope.Theta > 0 {
+		theta = t.Rope.Theta
 	}
 	return model.LLM{
 		Layers: t.Layers, Hidden: t.Hidden, Heads: t.Heads, KVHeads: cmp.Or(t.KVHeads, t.Heads), FFN: t.FFN, Vocab: t.Vocab,
-		RopeBase: cmp.Or(theta, 10000), NormEps: cmp.Or(t.NormEps, 1e-6), Context: cmp.Or(t.Positions, 32768),
+		RopeBase: theta, NormEps: t.NormEps, Context: t.Positions,
 	}
 }
 

@@ -58,6 +58,11 @@ func openPair(cfg ImportConfig) (p pair, err error) {
 	if p.mmproj, err = gguf.Open(cfg.MMProj); err != nil {
 		return p, errors.Join(err, p.llm.Close())
 	}
+	for _, f := range []*gguf.File{p.llm, p.mmproj} {
+		if parts, err := f.Int("split.count"); err == nil && parts > 1 {
+			return p, errors.Join(fmt.Errorf("checking %s: it is one of %d parts of a model: join them with llama.cpp's llama-gguf-split --merge", f.Path(), parts), p.close())
+		}
+	}
 	return p, nil
 }
 

@@ -117,6 +117,7 @@ func TestPairsThatCannotBeServedAreRefused(t *testing.T) {
 		},
 		"a decoder without the tokens":     {llm("audioflamingo3"), mmproj(omni), "", "no token <|AUDIO|>"},
 		"Audio Flamingo as Music Flamingo": {llm("audioflamingo3"), mmproj("audioflamingo3"), "music-flamingo", "no token <|sound_bos|>"},
+		"a part of a model":                {extended(t, llm(omni), []gguf.KV{{Key: "split.count", Value: uint16(3)}}), mmproj(omni), "", "it is one of 3 parts"},
 		"top-p of 2":                       {extended(t, llm(omni), []gguf.KV{{Key: "general.sampling.top_p", Value: float32(2)}}), mmproj(omni), "", "top_p 2"},
 		"another architecture": {edited(t, llm(flamingo), map[string]any{
 			"general.architecture": "llama",
@@ -209,19 +210,24 @@ func TestFoldersThatCannotBeServedAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		dir, want string
 	}{
-		"another model":     {folder(t, flamingo, "config.json", func(v map[string]any) { v["model_type"] = "whisper" }), `model_type is "whisper"`},
-		"no audio":          {folder(t, flamingo, "config.json", func(v map[string]any) { delete(v, "audio_config") }), "audio_config is missing"},
-		"sliding window":    {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["use_sliding_window"] = true }), "use_sliding_window"},
-		"yarn":              {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["rope_scaling"] = map[string]any{"rope_type": "yarn"} }), `type "yarn"`},
-		"more layers":       {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "audio_config")["num_hidden_layers"] = 4 }), `"audio_tower.layers.3.self_attn_layer_norm.weight"`},
-		"fewer layers":      {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "audio_config")["num_hidden_layers"] = 2 }), "is unknown to music-flamingo models"},
-		"another decoder":   {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["hidden_size"] = 128 }), "do not belong together"},
-		"another rate":      {folder(t, flamingo, "preprocessor_config.json", func(v map[string]any) { v["sampling_rate"] = 22050 }), "sampling_rate is 22050"},
-		"80 mel bands":      {folder(t, flamingo, "preprocessor_config.json", func(v map[string]any) { v["feature_size"] = 80 }), "feature_size is 80"},
-		"other blocks":      {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { part(part(v, "thinker_config"), "audio_config")["n_window"] = 50 }), "n_window is 50"},
-		"no thinker":        {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { delete(v, "thinker_config") }), "no thinker_config"},
-		"too hot":           {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["do_sample"], v["temperature"] = true, 11 }), "temperature 11"},
-		"a negative limit":  {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["max_new_tokens"] = -1 }), "max_new_tokens -1"},
+		"another model":    {folder(t, flamingo, "config.json", func(v map[string]any) { v["model_type"] = "whisper" }), `model_type is "whisper"`},
+		"no audio":         {folder(t, flamingo, "config.json", func(v map[string]any) { delete(v, "audio_config") }), "audio_config is missing"},
+		"sliding window":   {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["use_sliding_window"] = true }), "use_sliding_window"},
+		"yarn":             {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["rope_scaling"] = map[string]any{"rope_type": "yarn"} }), `type "yarn"`},
+		"more layers":      {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "audio_config")["num_hidden_layers"] = 4 }), `"audio_tower.layers.3.self_attn_layer_norm.weight"`},
+		"fewer layers":     {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "audio_config")["num_hidden_layers"] = 2 }), "is unknown to music-flamingo models"},
+		"another decoder":  {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["hidden_size"] = 128 }), "do not belong together"},
+		"another rate":     {folder(t, flamingo, "preprocessor_config.json", func(v map[string]any) { v["sampling_rate"] = 22050 }), "sampling_rate is 22050"},
+		"80 mel bands":     {folder(t, flamingo, "preprocessor_config.json", func(v map[string]any) { v["feature_size"] = 80 }), "feature_size is 80"},
+		"other blocks":     {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { part(part(v, "thinker_config"), "audio_config")["n_window"] = 50 }), "n_window is 50"},
+		"no thinker":       {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { delete(v, "thinker_config") }), "no thinker_config"},
+		"too hot":          {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["do_sample"], v["temperature"] = true, 11 }), "temperature 11"},
+		"a negative limit": {folder(t, flamingo, "generation_config.json", func(v map[string]any) { v["max_new_tokens"] = -1 }), "max_new_tokens -1"},
+		"a negative size":  {folder(t, flamingo, "config.json", func(v map[string]any) { part(v, "text_config")["num_hidden_layers"] = -1 }), "a size is missing"},
+		// What is left out has the value of the class, here 4096 and 32; the tensors tell that it is not theirs.
+		"a default width":   {folder(t, "qwen2_audio", "config.json", func(v map[string]any) { delete(part(v, "text_config"), "hidden_size") }), "where 80 and 4096 are expected"},
+		"default layers":    {folder(t, "audioflamingo3", "config.json", func(v map[string]any) { delete(part(v, "audio_config"), "num_hidden_layers") }), `"audio_tower.layers.3.`},
+		"a default of Omni": {folder(t, "qwen2_5_omni", "config.json", func(v map[string]any) { delete(part(part(v, "thinker_config"), "text_config"), "num_hidden_layers") }), `"thinker.model.layers.2.`},
 		"another tokenizer": {folder(t, flamingo, "tokenizer.json", func(v map[string]any) { part(v, "model")["type"] = "Unigram" }), `"Unigram"`},
 	} {
 		out := filepath.Join(t.TempDir(), "out")
