@@ -112,6 +112,7 @@ func (r *AudioLLMReport) measureEncoder(ctx context.Context, cfg AudioLLMConfig)
 				if err != nil {
 					return err
 				}
+				cfg.Progress(fmt.Sprintf("%s %s: %.2f core-seconds in %.2f s", run.System, run.Precision, run.CoreSeconds, run.WallSeconds))
 				var got result
 				if got.frames, err = readValues[float32](frames); err != nil {
 					return err

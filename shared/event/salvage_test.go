@@ -62,7 +62,7 @@ func TestEveryRefusedRecordThatNamesAJobEndsItsQuestions(t *testing.T) {
 		},
 		"window out of range": {
 			change: func(task *eventpb.Task, rec *event.Record) {
-				task.Window.Index = event.MaxWindows
+				task.Window.Index = event.MaxWindows + 1
 				revalue(t, task, rec)
 			},
 			err: event.ErrInvalid, questions: 2,

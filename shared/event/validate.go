@@ -148,8 +148,8 @@ func validateWindow(w *eventpb.Window) error {
 	if err := validateMeasured(w.GetMeasured()); err != nil {
 		return err
 	}
-	if w.GetIndex() >= MaxWindows {
-		return fmt.Errorf("window.index %d is over %d", w.GetIndex(), MaxWindows-1)
+	if w.GetIndex() > MaxWindows { // the index behind a plan's last window is that of the whole track
+		return fmt.Errorf("window.index %d is over %d", w.GetIndex(), MaxWindows)
 	}
 	if w.GetSpan() == nil {
 		return nil // the window of a track that could not be cut

@@ -10,8 +10,12 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
-// maxQuestion bounds a question about the windows' answers, in bytes: about 2000 tokens, which leave room beside a window's frames.
-const maxQuestion = 8 << 10
+// maxQuestion bounds a question about the windows' answers, in bytes: about 2000 tokens, which leave room beside a window's frames. maxAsk bounds all
+// questions of a task, which is one record.
+const (
+	maxQuestion = 8 << 10
+	maxAsk      = 256 << 10
+)
 
 // combine writes the outcomes of the whole track once every window has its own: those of facts by rule, and those of a job in which nothing was
 // answered. For what no rule combines it leaves a task for the model (docs/adr/0065-answers-of-the-whole-track.md). came is the outcome just
@@ -183,7 +187,7 @@ func taskOf(job *Job, windows []*eventpb.Outcome) *eventpb.Task {
 	task.Questions, task.ModelDigest = nil, middle.GetModelDigest()
 	for _, q := range order {
 		_, parts := answered(byQuestion[q])
-		text := combine.Question(byQuestion[q][0].GetQuestion().GetText(), parts, maxQuestion)
+		text := combine.Question(byQuestion[q][0].GetQuestion().GetText(), parts, min(maxQuestion, maxAsk/len(order)))
 		task.Questions = append(task.Questions, &eventpb.Question{Index: q, Text: text})
 	}
 	return task

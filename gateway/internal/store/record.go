@@ -142,7 +142,7 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 		return err
 	}
 	job.WindowCount, job.DurationS, job.Planned = len(windows), plan.GetTrack().GetDurationS(), r.now
-	if n := job.WindowCount; job.Combine && n > 1 && n < event.MaxWindows {
+	if job.Combine && job.WindowCount > 1 {
 		job.WindowCount++ // the whole track
 	}
 	if job.State == Queued {
