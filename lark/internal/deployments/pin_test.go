@@ -22,7 +22,7 @@ esac
 func TestPinImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte(standIn), 0o700)) //nolint:gosec // it is a program
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte(standIn), 0o700))
 	script, err := filepath.Abs("../../../.ci/pin-images")
 	require.NoError(t, err)
 	file := filepath.Join(dir, "Dockerfile")
