@@ -126,7 +126,7 @@ bin/lark-sim: ## build lark with the simulator, see docs/reliability.md
 .PHONY: test-sim test-sim-bites
 test-sim: bin/lark-sim ## simulate SEEDS=1-150 and test the simulator
 	go test -vet=off -tags synctests -count=1 ./lab/sim
-	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-150) --parallel 2
+	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-150)
 
 test-sim-bites: ## put known defects back, one by one, and look for the seed that finds each (LAST_SEED=200)
 	GOGC=400 lab/sim/bites.sh $(or $(LAST_SEED),200)

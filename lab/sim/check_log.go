@@ -5,6 +5,8 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,9 +94,9 @@ func (v *verdict) givenUp() {
 			ended[e.id] = ended[e.id] || answered[e.who+" "+e.job]
 		}
 	})
-	for id, job := range letters {
+	for _, id := range slices.Sorted(maps.Keys(letters)) {
 		if !ended[id] {
-			v.breach("%s of job %s is written, but no outcome with it", id, job)
+			v.breach("%s of job %s is written, but no outcome with it", id, letters[id])
 		}
 	}
 }

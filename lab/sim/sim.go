@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -69,11 +71,24 @@ func warm() error {
 func simulate(t *testing.T, seed uint64, s scratch, o Options) (r Result, err error) {
 	defer func() {
 		if fault := recover(); fault != nil { // goroutines that do not end
-			err = fmt.Errorf("simulating seed %d: %v", seed, fault)
+			err = fmt.Errorf("simulating seed %d: %v\n%s", seed, fault, bubbled())
 		}
 	}()
 	synctest.Test(t, func(*testing.T) { r, err = inBubble(seed, s, o) })
 	return r, err
+}
+
+// bubbled is where the goroutines of bubbles are.
+func bubbled() string {
+	all := make([]byte, 1<<20)
+	all = all[:runtime.Stack(all, true)]
+	var out []string
+	for _, g := range strings.Split(string(all), "\n\n") {
+		if first, _, _ := strings.Cut(g, "\n"); strings.Contains(first, "synctest bubble") {
+			out = append(out, g)
+		}
+	}
+	return strings.Join(out, "\n\n")
 }
 
 func inBubble(seed uint64, s scratch, o Options) (Result, error) {

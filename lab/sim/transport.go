@@ -35,7 +35,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		at.Body = http.NoBody
 	}
 	t.slot.w.wait.Go(func() {
-		defer w.Close() // a pipe's close never fails
+		defer func() { _ = w.Close() }() // a pipe's close never fails
 		p.awake()
 		if serve(*p.api.Load(), answer, at) {
 			answer.WriteHeader(http.StatusOK)
@@ -64,7 +64,8 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // serve calls the handler; false if it ends without an answer, as net/http lets it where nobody listens any more.
 func serve(h http.Handler, w http.ResponseWriter, req *http.Request) (ended bool) {
 	defer func() {
-		if fault := recover(); fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // this very value
+		fault := recover()
+		if err, _ := fault.(error); fault != nil && !errors.Is(err, http.ErrAbortHandler) {
 			panic(fault)
 		}
 	}()

@@ -15,18 +15,23 @@ import (
 
 func main() {
 	runtime.GOMAXPROCS(1) // as `lark sim --seed` does, so that both do the same
-	for _, arg := range os.Args[1:] {
-		found, err := bite(arg)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bite:", err)
-			os.Exit(2)
-		}
-		if found != "" {
-			fmt.Println(found)
-			return
+	found, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bite:", err)
+	}
+	if found == "" {
+		os.Exit(1)
+	}
+	fmt.Fprintln(os.Stdout, found)
+}
+
+func run(seeds []string) (found string, err error) {
+	for _, s := range seeds {
+		if found, err = bite(s); found != "" || err != nil {
+			break
 		}
 	}
-	os.Exit(1)
+	return found, err
 }
 
 // bite tells the first breach of the law that a seed of the range finds; "" if there is none.
