@@ -56,7 +56,7 @@ func TestDeadLettersAreSentBack(t *testing.T) {
 		now, err := s.Get(t.Context(), job.ID)
 		return err == nil && now.State == client.StateSucceeded
 	}, patience, poll)
-	job, outcomes = s.finish(t, job.ID)
+	job, _ = s.finish(t, job.ID)
 	require.Equal(t, lostWindows, job.Counts.Answered)
 	replaced, err := s.Superseded(t.Context(), job.ID)
 	require.NoError(t, err)

@@ -90,7 +90,7 @@ func (p *persistentPublisher) traced(ctx context.Context, recs []event.Record) (
 	sends := map[string]context.Context{}
 	traced = make([]event.Record, len(recs))
 	for i, rec := range recs {
-		sendCtx, begun := sends[rec.Topic]
+		sendCtx, begun := sends[rec.Topic] //nolint:contextcheck // each of them is made of ctx
 		if !begun {
 			sendCtx, _ = telemetry.Send(ctx, rec.Topic, count[rec.Topic], telemetry.AttrStage.String(p.stage))
 			sends[rec.Topic] = sendCtx
