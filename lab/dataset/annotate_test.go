@@ -94,8 +94,8 @@ func TestAnnotate(t *testing.T) {
 	require.Equal(t, stateFailed, got["songs/bad"].State)
 
 	a, b := got["songs/a"], got["songs/b"]
-	require.Equal(t, 12.0, a.Seconds)
-	require.Equal(t, 8.0, b.Seconds)
+	require.InDelta(t, 12, a.Seconds, 1e-9)
+	require.InDelta(t, 8, b.Seconds, 1e-9)
 	for _, field := range []string{facts.Tempo + facts.Ours, facts.Beats + facts.Ours, facts.Chords, facts.Key, facts.Loudness} {
 		require.Contains(t, a.Fields, field)
 	}
@@ -104,7 +104,7 @@ func TestAnnotate(t *testing.T) {
 	require.Less(t, beats[0].Time, 2.0, "times are from the start of the clip, not of the track")
 	var chords []facts.Chord
 	require.NoError(t, json.Unmarshal(a.Fields[facts.Chords], &chords))
-	require.Equal(t, 12.0, chords[len(chords)-1].End)
+	require.InDelta(t, 12, chords[len(chords)-1].End, 1e-9)
 	for _, c := range chords {
 		require.Regexp(t, `^([A-G][b#]?:(maj|min)|N)$`, c.Chord)
 	}

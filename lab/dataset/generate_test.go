@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func labelled(t testing.TB, n int) *Set {
 	require.NoError(t, err)
 	keys, drums := []string{"C major", "F# minor", "Bb major", "E minor"}, []bool{true, false}
 	for i := range n + 1 {
-		c := Clip{ID: fmt.Sprintf("songs/%06d", i), Dataset: "songs", Track: fmt.Sprint(i), Artist: fmt.Sprint(i / 3), Audio: "x.wav", Span: Span{0, 25}, Licence: "CC-BY-4.0"}
+		c := Clip{ID: fmt.Sprintf("songs/%06d", i), Dataset: "songs", Track: strconv.Itoa(i), Artist: strconv.Itoa(i / 3), Audio: "x.wav", Span: Span{0, 25}, Licence: "CC-BY-4.0"}
 		c.Labels = facts.Labels{TempoBPM: 60 + float64(i%120), Key: keys[i%4], Metre: "4/4", Drums: &drums[i%2], Captions: []string{"A calm song that goes on and on."}}
 		a := annotation{outcome: outcome{Clip: c.ID, State: stateDone}, Seconds: 25}
 		if i == n {
@@ -246,7 +247,7 @@ func TestPromptsOfOnesOwn(t *testing.T) {
 	messages, err := conversation(got, json.RawMessage(`{}`))
 	require.NoError(t, err)
 	require.Len(t, messages, 4)
-	require.Equal(t, `[{"question":"Which key?","answer":"C major."}]`, messages[2].Content)
+	require.JSONEq(t, `[{"question":"Which key?","answer":"C major."}]`, messages[2].Content)
 	other, err := p.For(rules.Understanding, "fma")
 	require.NoError(t, err)
 	require.NotEqual(t, got.Digest, other.Digest)

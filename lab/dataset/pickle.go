@@ -16,15 +16,15 @@ func writePickle(w *bytes.Buffer, frames tensor.Matrix) {
 	global := func(module, name string) { w.WriteString("c" + module + "\n" + name + "\n") }
 	integer := func(v int) {
 		w.WriteByte('J')
-		_ = binary.Write(w, binary.LittleEndian, int32(v)) //nolint:gosec // a size below 2^31; a buffer takes it
+		_ = binary.Write(w, binary.LittleEndian, int32(v)) // a buffer takes it
 	}
 	w.WriteString(proto)
 	global("torch", "from_numpy")
 	global("numpy", "reshape")
 	global("numpy", "frombuffer")
 	global("builtins", "bytearray")
-	w.WriteByte('B')                                                     // bytes with a length of four bytes
-	_ = binary.Write(w, binary.LittleEndian, uint32(4*len(frames.Data))) //nolint:gosec // megabytes
+	w.WriteByte('B') // bytes with a length of four bytes
+	_ = binary.Write(w, binary.LittleEndian, uint32(4*len(frames.Data)))
 	for _, v := range frames.Data {
 		_ = binary.Write(w, binary.LittleEndian, math.Float32bits(v))
 	}

@@ -90,7 +90,7 @@ type ledger struct {
 
 // openLedger opens a file at its end; a torn last line is cut off.
 func openLedger(path string) (*ledger, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func writeWhole(path string, write func(io.Writer) error) (err error) {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	w := bufio.NewWriterSize(file, 1<<16)
-	if err = errors.Join(write(w), w.Flush(), file.Chmod(0o644), file.Sync(), file.Close()); err == nil {
+	if err = errors.Join(write(w), w.Flush(), file.Chmod(0o600), file.Sync(), file.Close()); err == nil {
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {

@@ -275,7 +275,7 @@ func (p *parquetSink) add(x sample, frames tensor.Matrix) error {
 		c := x.clip
 		records[i] = pairRecord{
 			c.ID, c.Dataset, c.Track, c.Artist, c.Audio, c.Span.Start, c.Span.End, c.Licence, pair.Family, pair.Maker, pair.Question, pair.Answer,
-			int32(frames.Rows), int32(frames.Cols), nil, //nolint:gosec // thousands at most
+			int32(frames.Rows), int32(frames.Cols), nil,
 		}
 	}
 	records[0].Frames = raw

@@ -31,7 +31,7 @@ type toolRequest struct {
 
 func startTool(ctx context.Context, command []string) (*tool, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &tool{cmd: exec.CommandContext(ctx, command[0], command[1:]...), cancel: cancel} //nolint:gosec // the user's own command
+	t := &tool{cmd: exec.CommandContext(ctx, command[0], command[1:]...), cancel: cancel}
 	t.cmd.Stderr = os.Stderr
 	var err error
 	if t.in, err = t.cmd.StdinPipe(); err == nil {
