@@ -144,6 +144,17 @@ func TestTokenizerJSONEqualsTheSentencePieceModel(t *testing.T) {
 	}
 }
 
+// Files of transformers are laid out over many lines.
+func TestTokenizerJSONMayBeIndented(t *testing.T) {
+	t.Parallel()
+	v, err := synthetic(400)
+	require.NoError(t, err)
+	raw, err := json.MarshalIndent(fast(t, v, 396, false), "", "  ")
+	require.NoError(t, err)
+	_, err = parseTokenizerJSON(raw)
+	require.NoError(t, err)
+}
+
 func TestTokenizerJSONNamesItsFaults(t *testing.T) {
 	t.Parallel()
 	v, err := synthetic(700)

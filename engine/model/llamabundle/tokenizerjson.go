@@ -1,6 +1,7 @@
 package llamabundle
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +70,12 @@ type step struct {
 	Normalizers []step          `json:"normalizers"`
 }
 
+// spacePattern tells whether a step replaces single spaces, however the file is laid out.
+func (s step) spacePattern() bool {
+	var compact bytes.Buffer
+	return json.Compact(&compact, s.Pattern) == nil && compact.String() == `{"String":" "}`
+}
+
 // spaces demands that spaces become ▁ and nothing else changes, and tells whether one is put before a text. Llama-2's files have
 // a sequence of normalizers, or the pre-tokenizer Metaspace.
 func (f *tokenizerJSON) spaces() (prefix bool, err error) {
@@ -77,7 +84,7 @@ func (f *tokenizerJSON) spaces() (prefix bool, err error) {
 		switch {
 		case s.Type == "Prepend" && s.Prepend == space:
 			prefix = true
-		case s.Type == "Replace" && s.Content == space && string(s.Pattern) == `{"String":" "}`:
+		case s.Type == "Replace" && s.Content == space && s.spacePattern():
 			replaced = true
 		default:
 			return false, fmt.Errorf("its normalizer has a step %q, which Llama-2's has not: %s", s.Type, ready)
