@@ -43,6 +43,11 @@ build: ## build every binary into bin/
 	@# Built as the tests are, so that both share the build cache; images are built with -trimpath.
 	@.ci/build bin '$(LDFLAGS)' $(MAINS)
 
+.PHONY: demo-llark
+demo-llark: deps-ffmpeg build native ## the whole way to a toy LLark: dataset, training, evaluation, an answer (DEMO_CLIPS, DEMO_STEPS)
+	training/peers/venv
+	training/demo-llark.sh
+
 .PHONY: demo
 demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
 	bin/lark demo
@@ -132,10 +137,11 @@ test-sim-bites: ## put known defects back, one by one, and look for the seed tha
 	GOGC=400 lab/sim/bites.sh $(or $(LAST_SEED),200)
 
 .PHONY: test-training
-test-training: ## run the trainer's tests
+test-training: ## run the trainers' tests
 	@.ci/deps python
 	cd training && { test -x build/venv/bin/python || python3 -m venv build/venv; } \
 		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
+	cd training && peers/venv && build/torch/bin/python -m pytest -q --show-capture=no llark/tests
 
 .PHONY: test-integration
 test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
