@@ -170,8 +170,8 @@ func open(b *model.Bundle, o Options) (Engine, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	name := o.EngineName(b)
-	if b.LLM.Notes != "" && (name == VLLMServer || name == LlamaCPP) {
-		return nil, fmt.Errorf("opening the decoder: the bundle %s takes notes before it answers, which engine %q cannot; use %s", b.Name, name, Reference)
+	if b.LLM.Notes != "" && name == VLLMServer {
+		return nil, fmt.Errorf("opening the decoder: the bundle %s takes notes before it answers, which engine %q cannot; use %s or %s", b.Name, name, Reference, LlamaCPP)
 	}
 	switch name {
 	case Test:

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"github.com/larkstream/larkstream/engine/decoder/notes"
 	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
@@ -64,7 +65,11 @@ func Open(b *model.Bundle, cfg Config, deps Deps) (*schedule.Engine, error) {
 		return nil, fmt.Errorf("opening the decoder %s: %w", b.LLMPath(), err)
 	}
 	d.Backend = backend
-	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt, OwnThread: true}, d)
+	sheet, err := notes.Of(b)
+	if err != nil {
+		return nil, fmt.Errorf("opening the decoder %s: %w", b.LLMPath(), errors.Join(err, backend.Close()))
+	}
+	return schedule.New(schedule.Config{MaxBatch: cfg.MaxBatch, Prompt: b.Prompt, Notes: sheet, OwnThread: true}, d)
 }
 
 // open gives the backend and its vocabulary: the GGUF's vocabulary, which can be constrained, unless the

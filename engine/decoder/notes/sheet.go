@@ -14,6 +14,8 @@ import (
 	"io"
 	"os"
 	"slices"
+
+	"github.com/larkstream/larkstream/engine/model"
 )
 
 const (
@@ -48,6 +50,14 @@ type Sheet struct {
 	MostSentences int        `json:"most_sentences"`
 	Slots         []Slot     `json:"slots"`
 	Sentences     []Sentence `json:"sentences"`
+}
+
+// Of reads the sheet of a bundle; nil where the bundle has none.
+func Of(b *model.Bundle) (*Sheet, error) {
+	if b.LLM.Notes == "" {
+		return nil, nil //nolint:nilnil // no notes are a choice of the bundle
+	}
+	return Open(b.NotesPath())
 }
 
 // Open reads a sheet.

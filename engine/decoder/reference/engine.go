@@ -42,10 +42,7 @@ func Open(b *model.Bundle, cfg Config) (*schedule.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", err)
 	}
-	var sheet *notes.Sheet
-	if b.LLM.Notes != "" {
-		sheet, err = notes.Open(b.NotesPath())
-	}
+	sheet, err := notes.Of(b)
 	if err != nil {
 		return nil, fmt.Errorf("opening the decoder: %w", errors.Join(err, backend.Close()))
 	}

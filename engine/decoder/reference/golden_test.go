@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ type golden struct {
 
 func loadGolden(t *testing.T) (*model.Bundle, golden, *model.Safetensors) {
 	t.Helper()
-	dir := filepath.Join("..", "..", "..", "models", "lark-nano")
+	dir := cmp.Or(os.Getenv("LARK_NANO_BUNDLE"), filepath.Join("..", "..", "..", "models", "lark-nano")) // the other is set by training/smoke.sh
 	b, err := model.Load(dir)
 	require.NoError(t, err)
 	raw, err := os.ReadFile(filepath.Join(dir, "golden", "golden.json"))

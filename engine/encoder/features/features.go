@@ -5,6 +5,7 @@ package features
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"gonum.org/v1/gonum/dsp/fourier"
 )
@@ -33,7 +34,7 @@ const (
 	largeOffset   = 3277 // of 32768: 0.1 of full scale
 	targetPeak    = 0.9
 	compression   = 1000.0
-	lowestHz      = 46.249302838954 // F#1
+	lowestHz      = 46.249302838954 // F#1, at A = 440 Hz
 	melLowestHz   = 30.0
 	melHighestHz  = 10500.0
 	bandsPerGroup = MelBands / Groups
@@ -74,7 +75,7 @@ func Frames(samples int) int { return samples / 2 / frameHop }
 
 // Extractor computes features. It holds tables only and may be used from several goroutines.
 type Extractor struct {
-	semitoneBands, melBands   []band
+	melBands                  []band
 	semitoneWindow, melWindow []float64
 	lagTable                  []lag
 }
@@ -82,7 +83,6 @@ type Extractor struct {
 // New returns an Extractor.
 func New() *Extractor {
 	return &Extractor{
-		semitoneBands:  semitoneBank(),
 		melBands:       melBank(),
 		semitoneWindow: hann(semitoneFFT),
 		melWindow:      hann(melFFT),
@@ -103,7 +103,7 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 	audio := halve(pcm, level, scale(pcm, level))
 	mel := e.spectrogram(audio, frames*melPerFrame, melHop, e.melWindow, e.melBands)
 	return &Features{
-		Semitones:  e.spectrogram(audio, frames, frameHop, e.semitoneWindow, e.semitoneBands),
+		Semitones:  e.semitones(audio, frames),
 		Mel:        poolMel(mel, frames),
 		Tempograms: tempograms(onsets(mel), e.lagTable, frames),
 	}, nil
@@ -111,7 +111,41 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 
 // spectrogram returns log(1+1000m) of the banded magnitude spectrum, a sine of amplitude 1 having m = 1 in its bin.
 func (e *Extractor) spectrogram(audio []float64, rows, hop int, window []float64, bands []band) Matrix {
-	out, size := NewMatrix(rows, len(bands)), len(window)
+	out := NewMatrix(rows, len(bands))
+	spectra(audio, rows, hop, window, func(r int, magnitude []float64) { level(out.Row(r), bands, magnitude) })
+	return out
+}
+
+// semitones returns the spectrogram in bands that lie where the music's own semitones lie.
+func (e *Extractor) semitones(audio []float64, rows int) Matrix {
+	reach := int(math.Ceil(lowestHz*math.Exp2((Semitones+1.0)/12)*semitoneFFT/halfRate)) + 1
+	kept, tuned := NewMatrix(rows, reach), tuning{}
+	spectra(audio, rows, frameHop, e.semitoneWindow, func(r int, magnitude []float64) {
+		tuned.add(magnitude)
+		for i := range kept.Row(r) {
+			kept.Row(r)[i] = float32(magnitude[i])
+		}
+	})
+	bands, out, magnitude := semitoneBank(tuned.semitones()), NewMatrix(rows, Semitones), make([]float64, reach)
+	for r := range rows {
+		for i, m := range kept.Row(r) {
+			magnitude[i] = float64(m)
+		}
+		level(out.Row(r), bands, magnitude)
+	}
+	return out
+}
+
+// level fills a row with the levels of the bands.
+func level(row []float32, bands []band, magnitude []float64) {
+	for b, weights := range bands {
+		row[b] = weights.level(magnitude)
+	}
+}
+
+// spectra calls use with the magnitudes of each row's window, which lies about the middle of its hop. The magnitudes are overwritten by the next row.
+func spectra(audio []float64, rows, hop int, window []float64, use func(row int, magnitude []float64)) {
+	size := len(window)
 	fft, in := fourier.NewFFT(size), make([]float64, size)
 	spectrum, magnitude := make([]complex128, size/2+1), make([]float64, size/2+1)
 	for r := range rows {
@@ -124,11 +158,8 @@ func (e *Extractor) spectrogram(audio []float64, rows, hop int, window []float64
 			}
 		}
 		absolute(fft.Coefficients(spectrum, in), magnitude)
-		for b, weights := range bands {
-			out.Data[r*out.Cols+b] = weights.level(magnitude)
-		}
+		use(r, magnitude)
 	}
-	return out
 }
 
 // poolMel joins each four mel frames into one row: means of the levels, then means of their positive differences.

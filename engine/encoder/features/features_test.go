@@ -81,6 +81,43 @@ func TestAToneShowsInItsSemitone(t *testing.T) {
 	}
 }
 
+// A choir that sings a third of a semitone sharp is read in its own semitones, and so gives nearly what it gives in tune.
+func TestMusicBesideTheUsualTuningIsReadInItsOwn(t *testing.T) {
+	t.Parallel()
+	chord := func(cents float64) []int16 {
+		out := make([]int16, 3*SampleRate)
+		for _, hz := range []float64{220, 277.183, 329.628, 440} {
+			for i, v := range tone(len(out), hz*math.Exp2(cents/1200), 0.2) {
+				out[i] += v
+			}
+		}
+		return out
+	}
+	want := extract(t, chord(0)).Semitones
+	for _, cents := range []float64{-45, -30, -10, 15, 35, 45} {
+		got := extract(t, chord(cents)).Semitones
+		for i, v := range want.Row(15) {
+			if v < 2.5 {
+				continue // not the chord but the sides of its partials
+			}
+			require.InDelta(t, v, got.Row(15)[i], 0.35, "%v cents, semitone %d", cents, i)
+		}
+	}
+}
+
+func TestNoiseHasNoTuning(t *testing.T) {
+	t.Parallel()
+	r, tuned := rand.New(rand.NewPCG(5, 6)), tuning{}
+	spectrum := make([]float64, semitoneFFT/2+1)
+	for range 200 {
+		for i := range spectrum {
+			spectrum[i] = r.ExpFloat64() * 0.01
+		}
+		tuned.add(spectrum)
+	}
+	require.Zero(t, tuned.semitones())
+}
+
 func TestSpectrogramAgreesWithADirectTransform(t *testing.T) {
 	t.Parallel()
 	e, audio := New(), make([]float64, 4*melHop)

@@ -119,9 +119,10 @@ func triangle(low, centre, high float64, size int) band {
 	return b
 }
 
-func semitoneBank() []band {
+// semitoneBank spaces bands by semitones, the lowest at F#1 moved by the tuning in semitones.
+func semitoneBank(tuned float64) []band {
 	bands := make([]band, Semitones)
-	hz := func(i int) float64 { return lowestHz * math.Exp2(float64(i)/12) }
+	hz := func(i int) float64 { return lowestHz * math.Exp2((float64(i)+tuned)/12) }
 	for i := range bands {
 		bands[i] = triangle(hz(i-1), hz(i), hz(i+1), semitoneFFT)
 	}

@@ -1,6 +1,8 @@
 package nano
 
 import (
+	"context"
+	"math"
 	"slices"
 
 	"github.com/larkstream/larkstream/engine/encoder/features"
@@ -123,6 +125,54 @@ func (e *Encoder) harmony(semitones features.Matrix) (chords features.Matrix, ke
 	return chords, append(logits, probabilities...)
 }
 
+// highest returns the maximum of groups of four rows; the last group may be shorter.
+func highest(x features.Matrix) features.Matrix {
+	out := features.NewMatrix((x.Rows+stepFrames-1)/stepFrames, x.Cols)
+	for r := range out.Rows {
+		copy(out.Row(r), x.Row(r*stepFrames))
+		for i := r*stepFrames + 1; i < min((r+1)*stepFrames, x.Rows); i++ {
+			for c, v := range x.Row(i) {
+				out.Row(r)[c] = max(out.Row(r)[c], v)
+			}
+		}
+	}
+	return out
+}
+
+// colour returns rows [R, 96] and a pooled vector [96]: what lies above a tone, read by the same weights wherever the tone lies.
+func (e *Encoder) colour(ctx context.Context, semitones features.Matrix) (rows features.Matrix, pooled []float32, err error) {
+	mean, high := steps(semitones), highest(semitones)
+	joined, view := features.NewMatrix(mean.Rows, 2*colourWidth), features.NewMatrix(places, 2*reach)
+	for r := range mean.Rows {
+		if err := ctx.Err(); err != nil {
+			return rows, nil, err
+		}
+		for c := range places {
+			copy(view.Row(c), mean.Row(r)[c:c+reach])
+			copy(view.Row(c)[reach:], high.Row(r)[c:c+reach])
+		}
+		a := e.layers["colour.hidden"].activate(e.layers["colour.conv"].activate(view.Data, places), places)
+		copy(joined.Row(r), meanMax(features.Matrix{Rows: places, Cols: colourWidth, Data: a}))
+	}
+	rows = features.Matrix{Rows: mean.Rows, Cols: tintWidth, Data: e.layers["colour.row"].activate(joined.Data, joined.Rows)}
+	return rows, e.layers["colour.pool"].activate(meanMax(rows), 1), nil
+}
+
+// families returns the probability of each instrument family at each step [R, 12], and logits [12] that it is there at all.
+func (e *Encoder) families(rows, local features.Matrix, pooled, tint []float32) (active features.Matrix, there []float32) {
+	slow := steps(local)
+	joined := features.NewMatrix(rows.Rows, rows.Cols+slow.Cols)
+	for r := range rows.Rows {
+		copy(joined.Row(r), rows.Row(r))
+		copy(joined.Row(r)[rows.Cols:], slow.Row(r))
+	}
+	active = features.Matrix{Rows: rows.Rows, Cols: families, Data: e.layers["family.active"].apply(joined.Data, joined.Rows)}
+	for i, v := range active.Data {
+		active.Data[i] = float32(1 / (1 + math.Exp(-float64(v))))
+	}
+	return active, e.layers["family.pool"].apply(slices.Concat(pooled, tint, meanMax(active)), 1)
+}
+
 // rhythm returns the rhythm vector [192].
 func (e *Encoder) rhythm(tempograms features.Matrix) []float32 {
 	count := tempograms.Rows / features.Lags
@@ -141,12 +191,14 @@ func (e *Encoder) rhythm(tempograms features.Matrix) []float32 {
 	return e.layers["rhythm.dense"].activate(mean, 1)
 }
 
-// mix joins what each frame holds with what the whole window holds.
-func (e *Encoder) mix(local, chords features.Matrix, global []float32, rows int) []float32 {
-	joined := features.NewMatrix(rows, timbreWidth+chords.Cols)
+// mix joins what each frame holds, and what its step holds (slow), with what the whole window holds.
+func (e *Encoder) mix(local features.Matrix, slow []features.Matrix, global []float32, rows int) []float32 {
+	joined := features.NewMatrix(rows, e.layers["mix.local"].in)
 	for r := range rows {
-		copy(joined.Row(r), local.Row(r))
-		copy(joined.Row(r)[timbreWidth:], chords.Row(r/stepFrames))
+		at := copy(joined.Row(r), local.Row(r))
+		for _, m := range slow {
+			at += copy(joined.Row(r)[at:], m.Row(r/stepFrames))
+		}
 	}
 	x := e.layers["mix.local"].apply(joined.Data, rows)
 	tensor.AddBias(x, e.layers["mix.spread"].apply(e.layers["mix.global"].activate(global, 1), 1), rows)

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/larkstream/larkstream/engine/encoder/features"
 	"github.com/larkstream/larkstream/engine/model"
@@ -35,19 +37,37 @@ const (
 	rhythmOut     = 192
 	pooledWidth   = 128
 	keyWidth      = 2 * 2 * pitchClasses
+	reach         = 36 // semitones that the colour branch sees from each place
+	places        = features.Semitones - reach + 1
+	colourWidth   = 64
+	tintWidth     = 96 // of the colour branch's rows and of its pooled vector
+	families      = 12 // of instruments
 	globalWidth   = 256
 	hiddenWidth   = 256
 )
 
-// layers lists every linear layer: its inputs and outputs.
+// layers lists the linear layers of every version: their inputs and outputs.
 var layers = map[string][2]int{
 	"timbre.conv": {3 * timbreIn, timbreWidth}, "timbre.hidden": {timbreWidth, timbreWidth}, "timbre.pool": {2 * timbreWidth, pooledWidth},
 	"harmony.conv": {3 * seen, harmonyWidth}, "harmony.chord": {harmonyWidth, qualities}, "harmony.hidden": {harmonyWidth, harmonyWidth},
 	"harmony.pool": {2 * harmonyWidth, harmonyWidth}, "harmony.key": {harmonyWidth, 2},
 	"rhythm.conv1": {7 * features.Groups, rhythmWidth1}, "rhythm.conv2": {7 * rhythmWidth1, rhythmWidth2}, "rhythm.dense": {rhythmRows * rhythmWidth2, rhythmOut},
-	"mix.global": {pooledWidth + keyWidth + rhythmOut, globalWidth}, "mix.local": {timbreWidth + qualities*pitchClasses, Width},
 	"mix.spread": {globalWidth, Width}, "mix.up": {Width, hiddenWidth}, "mix.down": {hiddenWidth, Width},
 }
+
+// Version 0 has no branch of colour and families, so that less is mixed.
+var (
+	layers0 = map[string][2]int{
+		"mix.global": {pooledWidth + keyWidth + rhythmOut, globalWidth}, "mix.local": {timbreWidth + qualities*pitchClasses, Width},
+	}
+	layers1 = map[string][2]int{
+		"colour.conv": {2 * reach, colourWidth}, "colour.hidden": {colourWidth, colourWidth}, "colour.row": {2 * colourWidth, tintWidth},
+		"colour.pool": {2 * tintWidth, tintWidth}, "family.active": {tintWidth + timbreWidth, families},
+		"family.pool": {pooledWidth + tintWidth + 2*families, families},
+		"mix.global":  {pooledWidth + keyWidth + rhythmOut + tintWidth + families, globalWidth},
+		"mix.local":   {timbreWidth + qualities*pitchClasses + tintWidth + families, Width},
+	}
+)
 
 // layer is y = x Wᵀ + b.
 type layer struct {
@@ -74,6 +94,7 @@ func (l layer) activate(x []float32, rows int) []float32 {
 type Encoder struct {
 	extractor *features.Extractor
 	layers    map[string]layer
+	coloured  bool      // has the branch of colour and families
 	norm, out []float32 // weights of the two RMS norms
 }
 
@@ -95,7 +116,12 @@ func Load(dir string) (*Encoder, error) {
 		}
 		return values
 	}
-	for name, size := range layers {
+	sizes, own := maps.Clone(layers), layers0
+	if _, e.coloured = file.Info("colour.conv.weight"); e.coloured {
+		own = layers1
+	}
+	maps.Copy(sizes, own)
+	for name, size := range sizes {
 		e.layers[name] = layer{in: size[0], out: size[1], weight: read(name+".weight", size[1], size[0]), bias: read(name+".bias", size[1])}
 	}
 	e.norm, e.out = read("mix.norm.weight", Width), read("mix.out.weight", Width)
@@ -140,8 +166,16 @@ func (e *Encoder) forward(ctx context.Context, f *features.Features) ([]float32,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	global := append(append(pooled, keys...), rhythm...)
-	frames := e.mix(local, chords, global, f.Semitones.Rows)
+	global, slow := slices.Concat(pooled, keys, rhythm), []features.Matrix{chords}
+	if e.coloured {
+		rows, tint, err := e.colour(ctx, semitones)
+		if err != nil {
+			return nil, err
+		}
+		active, there := e.families(rows, local, pooled, tint)
+		global, slow = slices.Concat(global, tint, there), append(slow, rows, active)
+	}
+	frames := e.mix(local, slow, global, f.Semitones.Rows)
 	if !tensor.Finite(frames) {
 		return nil, errNotFinite
 	}

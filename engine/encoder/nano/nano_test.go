@@ -1,6 +1,7 @@
 package nano
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,7 +18,8 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 )
 
-const bundle = "../../../models/lark-nano"
+// bundle is the bundle in the repository, or one that the trainer has just made (training/smoke.sh).
+var bundle = cmp.Or(os.Getenv("LARK_NANO_BUNDLE"), "../../../models/lark-nano")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

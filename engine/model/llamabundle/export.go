@@ -23,7 +23,7 @@ type ExportConfig struct {
 	Out string
 }
 
-// Export writes a bundle whose decoder is the same, as GGUF. Encoder, projector, tokenizer and prompt stay as they are in the first bundle. The
+// Export writes a bundle whose decoder is the same, as GGUF. Encoder, projector, tokenizer, notes and prompt stay as they are in the first bundle. The
 // GGUF holds the tokenizer's pieces too, but llama.cpp would cut a text into others: the bundle's tokenizer decides.
 func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.Manifest, err error) {
 	if err := checkQuant(cfg.Quant, cfg.Quantize); err != nil {
@@ -63,6 +63,12 @@ func Export(ctx context.Context, cfg ExportConfig, progress Progress) (m model.M
 	b.manifest.Projector.File = ProjectorFile
 	if err := errors.Join(copyFile(from.TokenizerPath(), filepath.Join(cfg.Out, llm.Tokenizer)), copyFile(from.ProjectorPath(), filepath.Join(cfg.Out, ProjectorFile))); err != nil {
 		return m, err
+	}
+	if l.Notes != "" {
+		llm.Notes, llm.NotesSHA256 = filepath.Base(l.Notes), l.NotesSHA256
+		if err := copyFile(from.NotesPath(), filepath.Join(cfg.Out, llm.Notes)); err != nil {
+			return m, err
+		}
 	}
 	return b.seal(name, llm, from.Prompt)
 }
