@@ -141,6 +141,10 @@ test-training: ## run the trainers' tests
 	@.ci/deps python
 	cd training && { test -x build/venv/bin/python || python3 -m venv build/venv; } \
 		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
+
+.PHONY: test-llark
+test-llark: ## run the tests of the trainer of training/llark; installs PyTorch (5.5 GB)
+	@.ci/deps python
 	cd training && peers/venv && build/torch/bin/python -m pytest -q --show-capture=no llark/tests
 
 .PHONY: test-integration

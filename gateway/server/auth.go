@@ -129,7 +129,7 @@ func firstKey(ctx context.Context, jobs *store.SQL, text string, hasToken bool, 
 	}
 	before, err := jobs.Key(ctx, key.ID)
 	if err == nil && before.SecretHash != stored.SecretHash {
-		err = fmt.Errorf("admin_key: there is a key %s with another secret; give LARK_ADMIN_KEY another id, such as lk_admin2_...", key.ID)
+		err = fmt.Errorf("admin_key: there is a key %s with another secret; give LARK_ADMIN_KEY another id, such as admin2", key.ID)
 	}
 	return err
 }

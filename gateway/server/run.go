@@ -177,7 +177,7 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	topics := &provisioner{cfg: g.kafka(), topics: event.WithPartitions(event.Topics(), int32(g.cfg.KafkaPartitions)), log: g.tel.Log, done: make(chan struct{})}
 	parts := []service.Part{
 		{Name: "topics", Run: topics.run, Ready: topics.ready},
-		{Name: "database", Ready: func() error { return g.jobs.Ping(context.Background()) }},
+		{Name: "database", Ready: func() error { return g.jobs.Ping(context.WithoutCancel(ctx)) }},
 		{Name: "events", Run: g.followEvents},
 		{Name: "outbox", Run: relay.Run},
 		{Name: "admission", Run: admitter.Run},

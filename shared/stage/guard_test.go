@@ -103,7 +103,7 @@ func TestARecordThatKillsItsStageIsGivenUpAfterTheThirdDeath(t *testing.T) {
 		require.Equal(t, []int64{0, 1, 2, 3, 4}, l.client.marked)
 
 		// Another partition's record may kill the process before anything of that is committed.
-		l, died = live(t, store, 5, 2)
+		_, died = live(t, store, 5, 2)
 		require.False(t, died, "what was given up once is given up again")
 	})
 }
