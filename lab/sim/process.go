@@ -178,7 +178,9 @@ func (p *process) hang(d time.Duration) {
 
 // awake waits while the process hangs.
 func (p *process) awake() {
-	rest(context.Background(), time.Duration(p.wakes.Load())-time.Since(p.slot.w.history.start))
+	if d := time.Duration(p.wakes.Load()) - time.Since(p.slot.w.history.start); d > 0 {
+		<-time.After(d)
+	}
 }
 
 // note adds to the history, unless the process is dead.

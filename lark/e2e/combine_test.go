@@ -19,7 +19,7 @@ func TestAnswersOfTheWholeTrack(t *testing.T) {
 	const windows = 3
 	require.Len(t, job.Windows, windows)
 	require.Equal(t, windows, job.Counts.WindowsDone)
-	require.Equal(t, (windows+1)*len(sub.Questions), job.Counts.Expected)
+	require.Equal(t, job.Counts.Expected, (windows+1)*len(sub.Questions))
 	require.Equal(t, windows, s.encoderRuns(t), "the question about the whole track never reaches the encoder")
 	rules := map[int]string{}
 	for _, o := range outcomes {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,8 @@ func (a *app) printTenant(t client.Tenant, asJSON bool) error {
 }
 
 // limitsText names the limits that are set.
-func limitsText(l client.TenantLimits) (text string) {
+func limitsText(l client.TenantLimits) string {
+	var text strings.Builder
 	for _, one := range []struct {
 		name  string
 		value float64
@@ -85,13 +87,13 @@ func limitsText(l client.TenantLimits) (text string) {
 		{"open jobs", float64(l.OpenJobs)},
 	} {
 		if one.value > 0 {
-			text += fmt.Sprintf("  %s %s", strconv.FormatFloat(one.value, 'f', -1, 64), one.name)
+			fmt.Fprintf(&text, "  %s %s", strconv.FormatFloat(one.value, 'f', -1, 64), one.name)
 		}
 	}
-	if text == "" {
-		text = "  no limits"
+	if text.Len() == 0 {
+		return "  no limits"
 	}
-	return text
+	return text.String()
 }
 
 func (a *app) tenantsList(server *serverFlags) *cobra.Command {
