@@ -22,6 +22,8 @@ const (
 	exitFailed = 1
 	// exitUsage: the command line was wrong; nothing was done.
 	exitUsage = 2
+	// exitPartial: a run over a catalogue has ended, and some of its items have not succeeded.
+	exitPartial = 3
 	// exitInterrupted: a signal has ended the command before its goal, as shells tell it for Ctrl-C.
 	exitInterrupted = 130
 )
@@ -62,6 +64,8 @@ func Main(ctx context.Context, args []string, streams Streams) int {
 		return exitOK
 	case errors.Is(err, errSilent):
 		return failedOr(ctx)
+	case errors.Is(err, errPartial):
+		return exitPartial
 	case errors.Is(err, errUsage):
 		_, _ = fmt.Fprintf(streams.Err, "lark: %v\nTry lark --help.\n", err)
 		return exitUsage
@@ -109,7 +113,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.PersistentFlags().StringVar(&a.dataDir, "data", os.Getenv("LARK_DATA_DIR"),
 		"data `folder` (default $XDG_DATA_HOME/larkstream or ~/.local/share/larkstream; env LARK_DATA_DIR)")
-	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.deadCommand(), a.keysCommand(), a.tenantsCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.datasetCommand(), a.benchCommand(), a.simCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.deadCommand(), a.keysCommand(), a.tenantsCommand(), a.indexCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.datasetCommand(), a.benchCommand(), a.simCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
 	completeDefaults(root)
 	markUsage(root)
 	return root

@@ -36,17 +36,17 @@ type failures struct {
 
 // report is what the page shows.
 type report struct {
-	Run        client.Run
-	Made       time.Time
-	Took       time.Duration
-	PerSecond  float64
-	States     []bar
-	Failures   []failures
-	Fields     []distribution
-	OverTime   []bar
-	Models     []string
-	Licences   []string
-	HeardS     float64
+	Run       client.Run
+	Made      time.Time
+	Took      time.Duration
+	PerSecond float64
+	States    []bar
+	Failures  []failures
+	Fields    []distribution
+	OverTime  []bar
+	Models    []string
+	Licences  []string
+	HeardS    float64
 }
 
 type distribution struct {

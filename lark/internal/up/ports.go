@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/larkstream/larkstream/gateway/client"
 )
 
 // envAdminAddr names the gateway's admin address; the stages serve on one address only.
@@ -179,6 +181,9 @@ func (s *Stack) env(stage string) []string {
 	}
 	env = orenv(env, "BLOB_URL", s.cfg.Data.BlobURL())
 	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))
+	if s.onlyOurs() {
+		env = orenv(env, "LARK_SOURCES", "/")
+	}
 	if stage == Broker {
 		env = setenv(env, "LARK_BROKER_ADDR", s.ports.place(Broker).KafkaAddr)
 		env = setenv(env, "LARK_BROKER_DIR", s.cfg.Data.path("broker"))
@@ -239,4 +244,19 @@ func orenv(env []string, key, value string) []string {
 		return env
 	}
 	return setenv(env, key, value)
+}
+
+// onlyOurs tells whether nobody but the users of this machine reaches the gateway, and it asks them for no key. Then runs may read every file that its
+// own user can read: whoever asks could as well.
+func (s *Stack) onlyOurs() bool {
+	at, err := netip.ParseAddrPort(s.ports.place(Gateway).HTTPAddr)
+	if err != nil || !at.Addr().IsLoopback() {
+		return false
+	}
+	for _, key := range []string{client.EnvToken, "LARK_ADMIN_KEY", "LARK_GATEWAY_AUTH"} {
+		if v := getenv(s.cfg.Env, key); v != "" && v != "none" {
+			return false
+		}
+	}
+	return true
 }
