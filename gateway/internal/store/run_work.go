@@ -214,7 +214,7 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled
 }
 
 func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []ended, err error) {
-	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), COALESCE(j.windows, 0), COALESCE(j.answered, 0)
+	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0)
 		FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
 		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) ORDER BY i.n LIMIT ?`),
 		string(ItemFailed), runID, string(ItemRunning), limit)
@@ -237,9 +237,11 @@ func (w *itemWork) settle(ctx context.Context, e ended) error {
 	state := ItemState(e.state)
 	var code, message string
 	var encoded int
-	err := w.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ? AND question_idx = 0 AND cache = 'miss'`, e.job).Scan(&encoded)
-	if err != nil {
-		return err
+	if e.windows > 0 { // a track that could not be cut has no windows, though its questions have outcomes
+		err := w.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ? AND question_idx = 0 AND cache = 'miss'`, e.job).Scan(&encoded)
+		if err != nil {
+			return err
+		}
 	}
 	if state != ItemSucceeded {
 		err := w.tx.row(ctx, `SELECT error_code FROM outcomes WHERE job_id = ? AND error_code <> '' GROUP BY error_code ORDER BY COUNT(*) DESC, error_code LIMIT 1`, e.job).Scan(&code)
