@@ -145,10 +145,11 @@ test-sim-bites: ## put known defects back, one by one, and look for the seed tha
 	GOGC=400 lab/sim/bites.sh $(or $(LAST_SEED),200)
 
 .PHONY: test-training
-test-training: ## run the trainers' tests
+test-training: ## run the trainers' tests, and train a toy that Go must load
 	@.ci/deps python
 	cd training && { test -x build/venv/bin/python || python3 -m venv build/venv; } \
-		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q
+		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q \
+		&& ./smoke.sh build/venv/bin/python
 
 .PHONY: test-llark
 test-llark: ## run the tests of the trainer of training/llark; installs PyTorch (5.5 GB)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Train lark-nano from nothing: ./train.sh [STEP...]. Without steps, all of them in order:
-#   deps generate features encoder decoder export golden eval
+#   deps generate features encoder words decoder judge export golden eval
 # Every step can be run again: finished clips and features are kept, and weights are written whole or not at all.
 #
 # LARK_TRAIN_DIR  where data and weights go (default training/build)
-# TRAIN_CLIPS, TEST_CLIPS, NOISE_CLIPS, ENCODER_MINUTES, DECODER_MINUTES  sizes and times
+# TRAIN_CLIPS, DEV_CLIPS, TEST_CLIPS, NOISE_CLIPS, ENCODER_MINUTES, WORDS_MINUTES, DECODER_MINUTES  sizes and times
 # BUNDLE          where the bundle goes (default models/lark-nano)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -15,12 +15,12 @@ python=$dir/venv/bin/python
 export JAX_COMPILATION_CACHE_DIR=$dir/jax-cache
 
 deps() {
-    local tools=(mma fluidsynth fluid-soundfont-gm timgm6mb-soundfont musescore-general-soundfont-small opl3-soundfont ffmpeg)
-    if ! command -v mma >/dev/null || ! command -v fluidsynth >/dev/null; then
+    local tools=(mma fluidsynth fluid-soundfont-gm timgm6mb-soundfont musescore-general-soundfont-small opl3-soundfont ffmpeg espeak-ng)
+    if ! command -v mma >/dev/null || ! command -v fluidsynth >/dev/null || ! command -v espeak-ng >/dev/null; then
         if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
             apt-get install -y --no-install-recommends "${tools[@]}"
         else
-            echo "missing: mma and fluidsynth. On Debian: apt-get install ${tools[*]}" >&2
+            echo "missing: mma, fluidsynth or espeak-ng. On Debian: apt-get install ${tools[*]}" >&2
             exit 1
         fi
     fi
@@ -29,7 +29,8 @@ deps() {
 }
 
 generate() {
-    "$python" -m nano.generate "$dir/data/noise" --split noise --count "${NOISE_CLIPS:-100}" --seed 1
+    "$python" -m nano.generate "$dir/data/noise" --split noise --count "${NOISE_CLIPS:-220}" --seed 1
+    "$python" -m nano.generate "$dir/data/dev" --split train --start 20000 --count "${DEV_CLIPS:-130}" --seed 9
     "$python" -m nano.generate "$dir/data/test" --split test --count "${TEST_CLIPS:-300}" --seed 1
     "$python" -m nano.generate "$dir/data/train" --split train --count "${TRAIN_CLIPS:-2000}" --seed 1
 }
@@ -37,7 +38,7 @@ generate() {
 features() {
     (cd ../engine && go build -o "$dir/features" ./encoder/features/cmd/features)
     local split
-    for split in noise train; do "$dir/features" -remove -jobs 2 "$dir/data/$split"; done
+    for split in noise dev train; do "$dir/features" -remove -jobs 2 "$dir/data/$split"; done
     "$dir/features" -jobs 2 "$dir/data/test" # the audio stays: the evaluation hears it
 }
 
@@ -45,21 +46,30 @@ encoder() {
     "$python" -u -m nano.train_encoder --data "$dir/data" --out "$dir/encoder.npz" --minutes "${ENCODER_MINUTES:-30}" --seed 1
 }
 
-decoder() {
+words() { # questions and answers from invented notes, without audio
     "$python" -m nano.make_tokenizer "$bundle/tokenizer.json" testdata/tokenizer.json
+    "$python" -u -m nano.train_decoder --data "$dir/data" --tokenizer "$bundle/tokenizer.json" --slots 8 --batch 8 \
+        --out "$dir/words.npz" --minutes "${WORDS_MINUTES:-30}" --seed 3
+}
+
+decoder() {
     "$python" -u -m nano.train_decoder --data "$dir/data" --encoder "$dir/encoder.npz" --tokenizer "$bundle/tokenizer.json" \
-        --out "$dir/decoder.npz" --minutes "${DECODER_MINUTES:-30}" --seed 2
+        --resume "$dir/words.npz" --carry --out "$dir/decoder.npz" --minutes "${DECODER_MINUTES:-30}" --seed 2
+}
+
+judge() { # confidences and thresholds, on clips that no training saw
+    "$python" -m nano.judge --data "$dir/data" --encoder "$dir/encoder.npz" --decoder "$dir/decoder.npz" \
+        --tokenizer "$bundle/tokenizer.json" --out "$dir/judged.json"
 }
 
 export_() {
     local quality=()
     [ -f "$dir/quality.json" ] && quality=(--quality "$dir/quality.json")
-    "$python" -m nano.export --encoder "$dir/encoder.npz" --decoder "$dir/decoder.npz" --data "$dir/data" --bundle "$bundle" "${quality[@]}"
+    "$python" -m nano.export --encoder "$dir/encoder.npz" --decoder "$dir/decoder.npz" --data "$dir/data" --judged "$dir/judged.json" --bundle "$bundle" "${quality[@]}"
 }
 
 golden() { # the Go code must agree with what the trainer exported
-    (cd ../services/encoder-svc && go test -count=1 ./internal/nano/)
-    (cd ../services/llm-svc && go test -count=1 ./internal/...)
+    (cd ../engine && go test -count=1 -run WithTheTrainer ./encoder/nano ./decoder/reference)
 }
 
 eval_() { # through the Go path, free generation; the figures go into model.yaml, whose digest does not cover them
@@ -72,8 +82,8 @@ eval_() { # through the Go path, free generation; the figures go into model.yaml
 
 for step in "${@:-all}"; do
     case $step in
-        all) deps; generate; features; encoder; decoder; export_; golden; eval_ ;;
-        deps | generate | features | encoder | decoder | golden) "$step" ;;
+        all) deps; generate; features; encoder; words; decoder; judge; export_; golden; eval_ ;;
+        deps | generate | features | encoder | words | decoder | judge | golden) "$step" ;;
         export | eval) "${step}_" ;;
         *) echo "unknown step $step" >&2; exit 2 ;;
     esac

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .labels import FAMILIES, METRES, MODES, TEMPO_MAX, TEMPO_MIN, TONICS
+from .labels import FAMILIES, METRES, MODES, SOUNDS, TEMPO_MAX, TEMPO_MIN, TONICS
 
 FRAMES, SEMITONES, MEL, MEL_BANDS = 269, 84, 80, 40
 LAGS, GROUPS, PER_TEMPOGRAM, LAGS_PER_OCTAVE = 104, 4, 16, 24
@@ -30,11 +30,13 @@ class Batch:
     tempograms: np.ndarray  # [B, T/16, 104, 4]
     tempo: np.ndarray  # [B] beats a minute, 0 where there is no music
     key: np.ndarray  # [B] 2 * pitch class + mode
-    metre: np.ndarray  # [B] 0 = 4/4
+    metre: np.ndarray  # [B] place in METRES
     drums: np.ndarray  # [B] 0 or 1
     families: np.ndarray  # [B, 12] 0 or 1
     music: np.ndarray  # [B] 0 or 1
+    sound: np.ndarray  # [B] place in SOUNDS
     chords: np.ndarray  # [B, T/4] 3 * pitch class + quality
+    active: np.ndarray  # [B, T/4, 12] the families that sound in each harmony step
 
 
 def key_index(tonic: int, mode: int) -> int:
@@ -56,6 +58,12 @@ def chord_steps(chords: list[list]) -> np.ndarray:
     return steps
 
 
+def active_steps(label: dict) -> np.ndarray:
+    """Return the families that sound at each harmony step, [68, 12]."""
+    bits = np.array(label.get("steps", [0] * -(-FRAMES // PER_CHORD)), np.int64)
+    return (bits[:, None] >> np.arange(len(FAMILIES)) & 1).astype(np.float32)
+
+
 def _fill(x: np.ndarray, rows: int) -> np.ndarray:
     return x if len(x) >= rows else np.concatenate([x] * (rows // len(x) + 1))[:rows]
 
@@ -71,6 +79,7 @@ class Clips:
         self.tempograms: list[np.ndarray] = []
         self.labels: list[dict] = []
         self.chords: list[np.ndarray] = []
+        self.active: list[np.ndarray] = []
         self.refresh()
 
     def __len__(self) -> int:
@@ -89,6 +98,7 @@ class Clips:
             label = json.load(f)
         self.labels.append(label)
         self.chords.append(chord_steps(label.get("chords", [])))
+        self.active.append(active_steps(label))
         tempograms = -(-FRAMES // PER_TEMPOGRAM)
         self.semitones.append(_fill(np.load(base + ".semitones.npy"), FRAMES).astype(np.float16))
         self.mel.append(_fill(np.load(base + ".mel.npy"), FRAMES).astype(np.float16))
@@ -143,7 +153,7 @@ def make_batch(clips: Clips, which: np.ndarray, frames: int, rng: np.random.Gene
         np.zeros((n, frames, SEMITONES), np.float32), np.zeros((n, frames, MEL), np.float32),
         np.zeros((n, grams, LAGS, GROUPS), np.float32), np.zeros(n, np.float32), np.full(n, -1, np.int32),
         np.full(n, -1, np.int32), np.zeros(n, np.float32), np.zeros((n, len(FAMILIES)), np.float32),
-        np.zeros(n, np.float32), np.full((n, steps), NO_CHORD, np.int32),
+        np.zeros(n, np.float32), np.zeros(n, np.int32), np.full((n, steps), NO_CHORD, np.int32), np.zeros((n, steps, len(FAMILIES)), np.float32),
     )  # fmt: skip
     for row, i in enumerate(which):
         _fill_row(b, row, clips, int(i), frames, rng)
@@ -171,7 +181,9 @@ def _fill_row(b: Batch, row: int, clips: Clips, i: int, frames: int, rng: np.ran
         tempograms = tempograms + rng.normal(0, 0.02, tempograms.shape).astype(np.float32)
     b.semitones[row], b.mel[row], b.tempograms[row] = semitones, mel, tempograms
     if not label.get("music", True):
+        b.sound[row] = SOUNDS.index(label["sound"])
         return
+    b.active[row] = clips.active[i][first // PER_CHORD : first // PER_CHORD + b.chords.shape[1]]
     b.music[row], b.drums[row] = 1, label["drums"]
     b.tempo[row] = np.clip(label["tempo_bpm"] * factor, TEMPO_MIN, TEMPO_MAX)
     b.key[row] = key_index(TONICS.index(label["key"]) + shift, MODES.index(label["mode"]))

@@ -7,18 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from .data import GROUPS, LAGS, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, SEMITONES
-from .labels import FAMILIES, TEMPO_MAX, TEMPO_MIN
+from .labels import FAMILIES, METRES, SOUNDS, TEMPO_MAX, TEMPO_MIN
 
 WIDTH = 192
 SEEN = 72  # semitones that each pitch class sees
+REACH = 36  # semitones that the colour branch sees from each place: a fundamental and what sounds above it
 LINEARS = {  # name: (inputs, outputs)
     "timbre.conv": (3 * (SEMITONES + MEL), 192), "timbre.hidden": (192, 192), "timbre.pool": (384, 128),
     "harmony.conv": (3 * SEEN, 64), "harmony.chord": (64, 3), "harmony.hidden": (64, 64), "harmony.pool": (128, 64), "harmony.key": (64, 2),
+    "colour.conv": (2 * REACH, 64), "colour.hidden": (64, 64), "colour.row": (128, 96), "colour.pool": (192, 96),
+    "family.active": (96 + 192, len(FAMILIES)), "family.pool": (128 + 96 + 2 * len(FAMILIES), len(FAMILIES)),
     "rhythm.conv1": (7 * GROUPS, 32), "rhythm.conv2": (7 * 32, 48), "rhythm.dense": (LAGS // 2 * 48, 192),
-    "mix.global": (128 + 48 + 192, 256), "mix.local": (192 + 36, WIDTH), "mix.spread": (256, WIDTH),
+    "mix.global": (128 + 48 + 192 + 96 + len(FAMILIES), 256), "mix.local": (192 + 36 + 96 + len(FAMILIES), WIDTH), "mix.spread": (256, WIDTH),
     "mix.up": (WIDTH, 256), "mix.down": (256, WIDTH),
-    "head.tempo": (WIDTH, TEMPO_MAX - TEMPO_MIN + 1), "head.key": (WIDTH, 24), "head.metre": (WIDTH, 2), "head.drums": (WIDTH, 1),
-    "head.families": (WIDTH, len(FAMILIES)), "head.music": (WIDTH, 1),
+    "head.tempo": (WIDTH, TEMPO_MAX - TEMPO_MIN + 1), "head.key": (WIDTH, 24), "head.metre": (WIDTH, len(METRES)), "head.drums": (WIDTH, 1),
+    "head.families": (WIDTH, len(FAMILIES)), "head.active": (WIDTH, len(FAMILIES)), "head.sound": (WIDTH, len(SOUNDS)),
 }  # fmt: skip
 NORMS = ["mix.norm", "mix.out"]
 DROPOUT = 0.2
@@ -64,6 +67,14 @@ def mean_max(x, axis: int):
     return jnp.concatenate([x.mean(axis), x.max(axis)], -1)
 
 
+def _highest(x, size: int):
+    """Return the maximum of groups of `size` rows of [B, T, ...]; the last group may be shorter."""
+    rows = x.shape[1]
+    whole = rows // size * size
+    out = x[:, :whole].reshape(x.shape[0], -1, size, *x.shape[2:]).max(2)
+    return out if whole == rows else jnp.concatenate([out, x[:, whole:].max(1, keepdims=True)], 1)
+
+
 def _chunks(x, size: int):
     """Average groups of `size` rows of [B, T, ...]; the last group may be shorter."""
     rows = x.shape[1]
@@ -90,6 +101,23 @@ def harmony(p, semitones):
     return chord.reshape(*chord.shape[:2], 36), linear(p, "harmony.key", q).reshape(-1, 24)
 
 
+def colour(p, semitones):
+    """Return rows [B, R, 96] and a pooled vector [B, 96]. What lies above a tone is read by the same weights wherever the tone lies."""
+    mean, high = _chunks(semitones, PER_CHORD), _highest(semitones, PER_CHORD)
+    places = range(SEMITONES - REACH + 1)
+    seen = jnp.stack([jnp.concatenate([mean[..., c : c + REACH], high[..., c : c + REACH]], -1) for c in places], 2)
+    a = gelu(linear(p, "colour.hidden", gelu(linear(p, "colour.conv", seen))))
+    rows = gelu(linear(p, "colour.row", mean_max(a, 2)))
+    return rows, gelu(linear(p, "colour.pool", mean_max(rows, 1)))
+
+
+def families(p, rows, v, pooled, tint):
+    """Return logits of the families that sound at each harmony step [B, R, 12], and of those that are there at all [B, 12]."""
+    active = linear(p, "family.active", jnp.concatenate([rows, _chunks(v, PER_CHORD)], -1))
+    seen = mean_max(jax.nn.sigmoid(active), 1)
+    return active, linear(p, "family.pool", jnp.concatenate([pooled, tint, seen], -1))
+
+
 def rhythm(p, tempograms):
     """Return the rhythm vector [B, 192]."""
     x = gelu(linear(p, "rhythm.conv1", taps(4.0 * tempograms, 7, 2)))
@@ -107,23 +135,27 @@ def _drop(x, key):
 
 
 def frames(p, semitones, mel, tempograms, key=None):
-    """Return frames [B, T, 192], chord logits and key logits. With a random key, the pooled vectors are dropped out."""
-    keys = [None] * 3 if key is None else jax.random.split(key, 3)
+    """Return frames [B, T, 192], and the logits of chords, keys and families inside. With a random key, the branches are dropped out."""
+    keys = [None] * 5 if key is None else jax.random.split(key, 5)
     s = (semitones - 1.0) / 0.9
     v, pooled = timbre(p, s, scale_mel(mel))
     chord, tonal = harmony(p, s)
-    w = rhythm(p, tempograms)
+    rows, tint = colour(p, s)
+    v, pooled, rows, tint = (_drop(x, k) for x, k in zip((v, pooled, rows, tint), keys[:4], strict=True))
+    active, there = families(p, rows, v, pooled, tint)
+    w = _drop(rhythm(p, tempograms), keys[4])
     k = jnp.concatenate([tonal, jax.nn.softmax(tonal)], -1)
-    g = gelu(linear(p, "mix.global", jnp.concatenate([_drop(pooled, keys[0]), k, _drop(w, keys[1])], -1)))
-    local = jnp.repeat(jax.nn.softmax(chord), PER_CHORD, 1)[:, : v.shape[1]]
-    x = linear(p, "mix.local", jnp.concatenate([_drop(v, keys[2]), local], -1)) + linear(p, "mix.spread", g)[:, None]
+    g = gelu(linear(p, "mix.global", jnp.concatenate([pooled, k, w, tint, there], -1)))
+    slow = jnp.concatenate([jax.nn.softmax(chord), rows, jax.nn.sigmoid(active)], -1)
+    local = jnp.repeat(slow, PER_CHORD, 1)[:, : v.shape[1]]
+    x = linear(p, "mix.local", jnp.concatenate([v, local], -1)) + linear(p, "mix.spread", g)[:, None]
     y = x + linear(p, "mix.down", gelu(linear(p, "mix.up", rms(p, "mix.norm", x))))
-    return rms(p, "mix.out", y), chord, tonal
+    return rms(p, "mix.out", y), {"chord": chord, "tonal": tonal, "active": active, "there": there}
 
 
 def heads(p, y):
     """Return the linear read-outs of frames as a dict of logits."""
-    return {n: linear(p, f"head.{n}", y) for n in ("tempo", "key", "metre", "drums", "families", "music")}
+    return {n: linear(p, f"head.{n}", y) for n in ("tempo", "key", "metre", "drums", "families", "active", "sound")}
 
 
 def tempograms_for(count: int) -> int:

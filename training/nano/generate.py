@@ -1,6 +1,7 @@
-"""Generate labelled clips: python -m nano.generate OUT --split train|test --count N --seed S.
+"""Generate labelled clips: python -m nano.generate OUT --split train|test|noise --count N --seed S.
 
-Clip i depends on the seed, the split and i alone, so that a stopped run goes on where it was.
+Clip i depends on the seed, the split and i alone, so that a stopped run goes on where it was. Two processes may share the work with --start.
+A clip is composed by `arrange` or by a groove of MMA, sounds through a soundfont or through `wavetable`, and then goes through `effects`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import math
 import os
 import random
 import subprocess
@@ -16,15 +18,21 @@ import tempfile
 import time
 
 import numpy as np
+from scipy import signal
 
-from . import compose, midi
-from .labels import FAMILIES, METRES, family, programs_of
+from . import arrange as pieces
+from . import compose, effects, midi, nomusic, wavetable
+from .labels import FAMILIES, METRES, TONICS, family, programs_of
 from .synth import RATE, Synth, write_wav
 
 SPAN = 25.0
 SPLIT_SOUNDFONTS = {"train": ["fluidr3", "musescore", "opl3"], "test": ["timgm6mb"]}
 SOUNDFONT_WEIGHTS = {"train": [45, 35, 20], "test": [1]}
+ROOM = 1.035  # a clip that is played sharp is this much longer before
+STEPS, STEP_SECONDS = 68, 4 * 2048 / 22050  # the encoder's harmony steps
 MIN_NOTES = 5
+GROOVES = {"train": 0.25, "test": 0.5}  # share of clips that MMA writes
+WAVETABLES = {"train": 0.2, "test": 0.0}
 
 
 def run_mma(source: str, folder: str) -> bytes | None:
@@ -58,31 +66,35 @@ def arrange(rng: random.Random, score: midi.Score) -> None:
     midi.reprogram(score, mapping)
 
 
-def heard(score: midi.Score, start: float, seconds: float) -> tuple[list[str], bool]:
-    """Return the instrument families and whether drums are heard between start and start + seconds."""
-    count: collections.Counter[str] = collections.Counter()
-    for n in midi.notes(score):
-        if start <= n.seconds < start + seconds and n.velocity >= 20:
-            name = "drums" if n.channel == midi.DRUM_CHANNEL else family(n.program)
-            if name:
-                count[name] += 1
-    return [f for f in FAMILIES if count[f] >= MIN_NOTES], count["drums"] >= MIN_NOTES
+def heard(sounding: list[midi.Sounding]) -> tuple[list[str], bool, list[int]]:
+    """Return the families heard, whether drums are, and for each harmony step the families that sound in it as bits."""
+    count, steps = collections.Counter(), [0] * STEPS
+    for n in sounding:
+        if n.velocity < 20 or n.end <= 0 or n.start >= SPAN or n.family is None:
+            continue
+        count[n.family] += n.start >= 0
+        if n.family in FAMILIES:
+            for k in range(max(0, int(n.start / STEP_SECONDS)), min(STEPS, int(max(n.end, n.start + 0.2) / STEP_SECONDS) + 1)):
+                steps[k] |= 1 << FAMILIES.index(n.family)
+    there = [f for f in FAMILIES if count[f] >= MIN_NOTES]
+    mask = sum(1 << FAMILIES.index(f) for f in there)
+    return there, count["drums"] >= MIN_NOTES, [s & mask for s in steps]
 
 
-def chord_times(piece: compose.Piece, start: float) -> list[list]:
-    """Return [from, to, root, suffix] in seconds of the clip for each chord."""
-    bar, out = piece.beats * 60 / piece.tempo, []
-    for i, chord in enumerate(piece.chords):
+def chord_times(chords: list[compose.Chord], bar: float, start: float) -> list[list]:
+    """Return [from, to, root, suffix] in seconds of the clip for each chord, one a bar of `bar` seconds."""
+    out = []
+    for i, chord in enumerate(chords):
         a, b = max(i * bar - start, 0.0), min((i + 1) * bar - start, SPAN)
         if b > a:
             out.append([round(a, 3), round(b, 3), chord.root, chord.suffix])
     return out
 
 
-def make_clip(rng: random.Random, split: str, grooves: list[compose.Groove], synths: dict[str, Synth], folder: str):
-    """Compose and render one clip; returns (pcm, label), or None where this draw cannot be used."""
+def groove_clip(rng: random.Random, split: str, grooves: list[compose.Groove], synths: dict[str, Synth], folder: str):
+    """Have MMA write a piece; returns (samples, label), or None where this draw cannot be used."""
     start = rng.uniform(0, 3.5)
-    piece = compose.compose(rng, split, grooves, SPAN + start)
+    piece = compose.compose(rng, split, grooves, SPAN * ROOM + start)
     raw = run_mma(piece.source, folder)
     if raw is None:
         return None
@@ -90,45 +102,83 @@ def make_clip(rng: random.Random, split: str, grooves: list[compose.Groove], syn
     if len({round(t, 1) for t in midi.tempi(score)}) != 1:
         return None
     arrange(rng, score)
-    families, drums = heard(score, start, SPAN)
-    if not families:
-        return None
+    families, drums, steps = heard(midi.sounding(score, start))
     font = rng.choices(SPLIT_SOUNDFONTS[split], SOUNDFONT_WEIGHTS[split])[0]
-    pcm = synths[font].render(bytes(score.raw), start, SPAN)
-    if not pcm.any():
-        return None
-    label = {
+    pcm = synths[font].render(bytes(score.raw), start, SPAN * ROOM)
+    return pcm, {
         "tempo_bpm": piece.tempo, "key": compose.key_name(piece), "mode": piece.mode,
-        "metre": METRES[0] if piece.beats == 4 else METRES[1], "families": families, "drums": drums,
-        "chords": chord_times(piece, start), "groove": piece.groove.name, "soundfont": font,
+        "metre": METRES[0] if piece.beats == 4 else METRES[1], "families": families, "drums": drums, "steps": steps,
+        "chords": chord_times(piece.chords, piece.beats * 60 / piece.tempo, start), "groove": piece.groove.name, "soundfont": font,
     }  # fmt: skip
-    return pcm, label
 
 
-NOISES = ["silence", "white", "brown", "hum", "clicks"]
+def humanise(rng: random.Random, piece: pieces.Piece) -> None:
+    """Swing the eighths now and then, let the tempo breathe, and let notes fall a little beside the grid."""
+    swing = rng.choice([0.6, 0.66]) if piece.metre in ("4/4", "2/4", "3/4") and rng.random() < 0.15 else 0.5
+    breath, wave = (rng.uniform(0, 0.35), rng.uniform(16, 48)) if rng.random() < 0.2 else (0.0, 1.0)
+    loose = rng.choice([0.0, 0.004, 0.01, 0.02]) / piece.quarter_seconds
+
+    def moved(q: float) -> float:
+        whole, part = divmod(q, 1.0)
+        part = part * swing / 0.5 if part < 0.5 else swing + (part - 0.5) * (1 - swing) / 0.5
+        return whole + part + breath * math.sin(2 * math.pi * q / wave)
+
+    for part in piece.parts:
+        for n in part.notes:
+            end = moved(n.at + n.length)
+            n.at = max(0.0, moved(n.at) + rng.gauss(0, loose))
+            n.length = max(0.05, end - n.at)
 
 
-def make_noise(rng: random.Random) -> tuple[np.ndarray, dict]:
-    """Make a clip without music: silence, noise, mains hum or a few clicks, 3 to 25 s."""
-    kind, n = rng.choice(NOISES), int(rng.uniform(3, SPAN) * RATE)
-    gen = np.random.default_rng(rng.randrange(2**32))
-    white, t = gen.standard_normal(n), np.arange(n) / RATE
-    if kind == "white":
-        x = white
-    elif kind == "brown":
-        x = np.cumsum(white)
-        x -= np.convolve(x, np.ones(2205) / 2205, "same")
-    elif kind == "hum":
-        f = rng.choice([50, 60])
-        x = sum(np.sin(2 * np.pi * f * k * t) / k**rng.uniform(0.5, 2) for k in (1, 2, 3, 5)) + 0.01 * white
-    elif kind == "clicks":
-        x = 0.002 * white
-        x[gen.integers(0, n, rng.randint(1, 6))] = 1
+def own_clip(rng: random.Random, split: str, synths: dict[str, Synth]):
+    """Write a piece note by note; returns (samples, label)."""
+    start = rng.uniform(0, 3.0)
+    piece = pieces.write_piece(rng, split, SPAN * ROOM + start + 1)
+    humanise(rng, piece)
+    quarter = piece.quarter_seconds
+    found = [
+        midi.Sounding(n.at * quarter - start, (n.at + n.length) * quarter - start, p.family, n.velocity)
+        for p in piece.parts for n in p.notes
+    ]  # fmt: skip
+    families, drums, steps = heard(found)
+    if rng.random() < WAVETABLES[split]:
+        font, gen = "wavetable", np.random.default_rng(rng.randrange(2**32))
+        half = wavetable.render(piece.parts, quarter, start + SPAN * ROOM, gen, 0.0)[int(start * wavetable.RATE) :]
+        pcm = signal.resample_poly(half, 2, 1)
     else:
-        x = np.zeros(n)
-    peak = np.abs(x).max()
-    pcm = np.zeros(n) if peak == 0 else x / peak * rng.uniform(0.02, 0.8) * 32767
-    return pcm.astype(np.int16), {"music": False, "noise": kind}
+        font = rng.choices(SPLIT_SOUNDFONTS[split], SOUNDFONT_WEIGHTS[split])[0]
+        pcm = synths[font].render(midi.write(piece.parts, quarter), start, SPAN * ROOM)
+    bar = pieces.BARS[piece.metre][0] * quarter
+    return pcm, {
+        "tempo_bpm": piece.tempo, "key": TONICS[piece.tonic], "mode": piece.mode, "metre": piece.metre, "families": families,
+        "drums": drums, "steps": steps, "chords": chord_times(piece.chords, bar, start), "soundfont": font,
+    }  # fmt: skip
+
+
+def make_clip(rng: random.Random, split: str, grooves: list[compose.Groove], synths: dict[str, Synth], folder: str):
+    """Make one clip; returns (pcm, label), or None where this draw cannot be used."""
+    clip = groove_clip(rng, split, grooves, synths, folder) if rng.random() < GROOVES[split] else own_clip(rng, split, synths)
+    if clip is None or not clip[1]["families"] or not clip[0].any():
+        return None
+    x, label = clip
+    x = x / (np.abs(x).max() + 1e-9)
+    cents = rng.uniform(-50, 50) if rng.random() < 0.45 else 0.0
+    if cents:
+        x, label = effects.retune(x, cents), sped_up(label, 2 ** (cents / 1200))
+    gen = np.random.default_rng(rng.randrange(2**32))
+    if rng.random() < 0.7:
+        voice = nomusic.speak(rng, 8.0) if rng.random() < 0.08 else None
+        x = effects.process(x, rng, gen, voice)
+    else:
+        x = x * rng.uniform(0.3, 0.95)
+    x = np.resize(x, int(SPAN * RATE)) if len(x) < SPAN * RATE else x[: int(SPAN * RATE)]
+    return (np.clip(x, -1, 1) * 32767).astype(np.int16), label | {"cents": round(cents, 1)}
+
+
+def sped_up(label: dict, factor: float) -> dict:
+    """Return the label of a clip that is played `factor` times as fast."""
+    chords = [[round(a / factor, 3), round(min(b / factor, SPAN), 3), *rest] for a, b, *rest in label["chords"] if a / factor < SPAN]
+    return label | {"tempo_bpm": round(label["tempo_bpm"] * factor, 2), "chords": chords}
 
 
 def write_clip(base: str, pcm: np.ndarray, label: dict) -> None:
@@ -167,7 +217,7 @@ def main() -> int:
             if os.path.exists(base + ".json"):
                 continue
             rng = random.Random(f"{a.seed}-{a.split}-{i}")
-            while (clip := make_noise(rng) if a.split == "noise" else make_clip(rng, a.split, grooves, synths, folder)) is None:
+            while (clip := nomusic.make(rng, SPAN) if a.split == "noise" else make_clip(rng, a.split, grooves, synths, folder)) is None:
                 refused += 1
             write_clip(base, *clip)
             made += 1

@@ -22,9 +22,9 @@ NOUNS = {
     "drums": "drums|percussion|a drum kit|drum kit|drumming|cymbals|a drummer|snare drums|a drum set|drum parts",
 }  # fmt: skip
 OWN = {
-    "tempo": "how fast is {s}|how quick is {s}|how slow is {s}|how fast does {s} go|how many beats per minute does {s} have|how many bpm is {s}|how fast should i clap to {s}|at what speed does {s} run|is {s} fast|is {s} slow|what do i set my metronome to",
-    "key": "is {s} in major or minor|is {s} major|is {s} minor|is {s} in a minor key|in which key is {s}|in what key is {s} played|what key should i sing {s} in|which scale fits {s}|what note is the home of {s}",
-    "metre": "is {s} in 3/4|is {s} in 4/4|is {s} a waltz|is {s} in three or four|how many beats are in a bar of {s}|how do you count {s}|does {s} have three beats per bar|could i dance a waltz to {s}|is {s} in triple or duple metre",
+    "tempo": "how fast is {s}|how quick is {s}|how slow is {s}|how fast does {s} go|how many beats per minute does {s} have|how many bpm is {s}|how fast should i clap to {s}|at what speed does {s} run|what do i set my metronome to",
+    "key": "is {s} in major or minor|in which key is {s}|in what key is {s} played|what key should i sing {s} in|which scale fits {s}|what note is the home of {s}",
+    "metre": "is {s} in three or four|how many beats are in a bar of {s}|how do you count {s}|is {s} in triple or duple metre",
     "instruments": "which instruments play in {s}|what plays in {s}|what instruments are heard in {s}|list all instruments in {s}|name all the instruments|what is {s} played on|which instruments make {s}|what can you hear playing in {s}",
     "describe": "describe {s}|summarise {s}|summarize {s}|characterise {s}|caption {s}|tell me about {s}|what is {s} like|describe {s} in a sentence|what can you say about {s}|sum up {s}|describe how {s} sounds",
     "tempo_key": "how fast is {s} and in what key|in what key and how fast is {s}|how fast and in which key is {s}",

@@ -5,8 +5,11 @@ from __future__ import annotations
 # Pitch classes, index 0 = C. These spellings are the only ones that labels and answers use.
 TONICS = ["C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 MODES = ["major", "minor"]
-METRES = ["4/4", "3/4"]
+METRES = ["4/4", "3/4", "2/4", "6/8", "5/4", "7/8"]
 FAMILIES = ["piano", "mallets", "organ", "guitar", "bass", "strings", "choir", "brass", "reeds", "flutes", "synth", "folk"]
+
+# What a window holds: music, or what it is instead.
+SOUNDS = ["music", "silence", "noise", "speech", "tone"]
 
 TEMPO_MIN, TEMPO_MAX = 40, 220
 CHORD_QUALITIES = ["major", "minor", "diminished"]

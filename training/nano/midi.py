@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from .labels import family
+
 DRUM_CHANNEL = 9
 _META, _TEMPO = 0xFF, 0x51
 
@@ -107,6 +109,62 @@ def notes(score: Score) -> list[Note]:
         elif e.kind == 0x90 and e.data[1] > 0:
             out.append(Note(e.tick * per_tick, e.channel, e.data[0], e.data[1], program[e.channel]))
     return out
+
+
+@dataclass
+class Sounding:
+    """A sounding note: start and end in seconds, instrument family ("drums" for drums, None for effects), velocity."""
+
+    start: float
+    end: float
+    family: str | None
+    velocity: int
+
+
+def sounding(score: Score, start: float) -> list[Sounding]:
+    """Return every note of a file with its end, in seconds from `start`. The times assume the file's first tempo throughout."""
+    per_tick = 60.0 / (tempi(score) or [120.0])[0] / score.division
+    program, open_notes, out = [0] * 16, {}, []
+    for e in score.events:
+        at = e.tick * per_tick - start
+        if e.kind == 0xC0:
+            program[e.channel] = e.data[0]
+        elif e.kind in (0x80, 0x90):
+            place = (e.channel, e.data[0])
+            if place in open_notes:
+                open_notes.pop(place).end = at
+            if e.kind == 0x90 and e.data[1] > 0:
+                name = "drums" if e.channel == DRUM_CHANNEL else family(program[e.channel])
+                open_notes[place] = Sounding(at, at + 1, name, e.data[1])
+                out.append(open_notes[place])
+    return out
+
+
+def _variable(value: int) -> bytes:
+    out = [value & 0x7F]
+    while value := value >> 7:
+        out.append(value & 0x7F | 0x80)
+    return bytes(reversed(out))
+
+
+def write(parts: list, quarter: float) -> bytes:
+    """Return a MIDI file of the parts of `arrange`, a quarter lasting `quarter` seconds."""
+    division, events, channel = 960, [], 0
+    for part in parts:
+        on = DRUM_CHANNEL if part.family == "drums" else channel
+        if on == channel:
+            channel += 2 if channel == DRUM_CHANNEL - 1 else 1
+            events.append((0, 0, bytes([0xC0 | on, part.program])))
+        for n in part.notes:
+            events.append((round(n.at * division), 2, bytes([0x90 | on, n.key & 127, n.velocity & 127])))
+            events.append((round((n.at + n.length) * division), 1, bytes([0x80 | on, n.key & 127, 0])))
+    track, tick = b"\0\xff\x51\3" + round(quarter * 1e6).to_bytes(3, "big"), 0
+    for at, _, data in sorted(events, key=lambda e: e[:2]):
+        track += _variable(at - tick) + data
+        tick = at
+    track += b"\0\xff\x2f\0"
+    head = b"MThd" + struct.pack(">IHHH", 6, 0, 1, division)
+    return head + b"MTrk" + struct.pack(">I", len(track)) + track
 
 
 def silence(score: Score, channel: int) -> None:

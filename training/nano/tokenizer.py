@@ -6,7 +6,7 @@ import json
 import re
 import string
 
-from .labels import TEMPO_MAX, TEMPO_MIN, TONICS
+from .labels import MODES, TEMPO_MAX, TEMPO_MIN, TONICS
 
 MARK = "▁"
 SPECIAL = ["<pad>", "<s>", "</s>", "<audio_start>", "<audio_end>", "<q>", "<a>"]
@@ -72,6 +72,7 @@ def make_vocab(texts: list[str]) -> list[str]:
     pieces = list(string.printable[:94]) + [MARK]
     pieces += [MARK + c for c in string.ascii_lowercase + string.digits]
     pieces += [MARK + t for t in TONICS] + [MARK + t.lower() for t in TONICS]
+    pieces += [f"{MARK}{t}{MARK}{m}" for t in TONICS for m in MODES] + [f"{MARK}{t.lower()}{MARK}{m}" for t in TONICS for m in MODES]
     pieces += [f"{MARK}{n}" for n in range(TEMPO_MIN, TEMPO_MAX + 1)]
     pieces += FRAGMENTS + [MARK + f for f in FRAGMENTS] + ["bpm", "'s", "'t", "'m", "/4"]
     pieces += words_of(texts)

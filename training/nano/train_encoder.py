@@ -16,11 +16,12 @@ import numpy as np
 import optax
 
 from . import encoder
-from .data import FRAMES, Batch, Clips, key_of, make_batch
+from .data import FRAMES, PER_CHORD, Batch, Clips, key_of, make_batch
 from .labels import TEMPO_MAX, TEMPO_MIN
 
 BATCH = 32
-READ_EVERY = 8  # the heads read every eighth frame
+READ_EVERY = 8  # the heads read every eighth frame: every second harmony step
+QUIET = 3  # windows of a batch that are not music
 TEMPI = np.arange(TEMPO_MIN, TEMPO_MAX + 1)
 PRESENT = 0.6  # extra weight of a family that is there: F1 gains more from finding it than from staying silent
 TEMPO_WIDTH = 0.015  # standard deviation of the tempo target, in natural log
@@ -39,8 +40,9 @@ def tempo_target(tempo):
 
 def losses(p, b, key):
     """Return the loss terms of a batch."""
-    y, chord, tonal = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], key)
+    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], key)
     h = encoder.heads(p, y[:, ::READ_EVERY])
+    active = b["active"][:, :: READ_EVERY // PER_CHORD]
     music, count = b["music"], jnp.maximum(b["music"].sum(), 1)
 
     def classes(logits, target):
@@ -55,16 +57,27 @@ def losses(p, b, key):
 
     soft = tempo_target(b["tempo"])[:, None]
     steps = (b["chords"] >= 0).sum()
+    present = lambda target: 1 + PRESENT * target  # noqa: E731
     return {
         "tempo": over(-(soft * jax.nn.log_softmax(h["tempo"])).sum(-1)),
         "key": over(classes(h["key"], spread(b["key"]))),
-        "tonal": over(classes(tonal, b["key"])[:, None]),
-        "chord": 0.5 * classes(chord, b["chords"]).sum() / jnp.maximum(steps, 1),
+        "tonal": over(classes(inner["tonal"], b["key"])[:, None]),
+        "chord": 0.5 * classes(inner["chord"], b["chords"]).sum() / jnp.maximum(steps, 1),
         "metre": over(classes(h["metre"], spread(b["metre"]))),
         "drums": over(optax.sigmoid_binary_cross_entropy(h["drums"][..., 0], spread(b["drums"]))),
-        "families": 6 * over(optax.sigmoid_binary_cross_entropy(h["families"], b["families"][:, None]) * (1 + PRESENT * b["families"][:, None])),
-        "music": 0.3 * optax.sigmoid_binary_cross_entropy(h["music"][..., 0], spread(music)).mean(),
+        "families": 6 * over(optax.sigmoid_binary_cross_entropy(h["families"], b["families"][:, None]) * present(b["families"][:, None])),
+        "active": 4 * over(optax.sigmoid_binary_cross_entropy(h["active"], active) * present(active)),
+        "inner active": 4 * over(optax.sigmoid_binary_cross_entropy(inner["active"], b["active"]) * present(b["active"])),
+        "inner families": 6 * over(optax.sigmoid_binary_cross_entropy(inner["there"], b["families"]) * present(b["families"])),
+        "sound": classes(h["sound"], spread(b["sound"])).mean(),
     }
+
+
+def auc(score: np.ndarray, true: np.ndarray) -> float:
+    """Return how often a clip that has it scores above one that has it not."""
+    rank = score.argsort().argsort() + 1
+    n = true.sum()
+    return (rank[true].sum() - n * (n + 1) / 2) / (n * (len(true) - n))
 
 
 def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
@@ -75,20 +88,24 @@ def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
     ratio = TEMPI[out["tempo"].argmax(1)] / labels.tempo
     octaves = [abs(ratio / f - 1) < 0.04 for f in (1, 2, 0.5, 3, 1 / 3)]
     pred, true = out["families"] > 0, labels.families > 0
+    hits = 2 * (pred & true).sum(0) / np.maximum(1, pred.sum(0) + true.sum(0))
+    metre = out["metre"].argmax(1) == labels.metre
     return {
         "tempo1": octaves[0].mean(), "tempo2": np.any(octaves, 0).mean(), "key": (out["key"].argmax(1) == labels.key).mean(),
         "tonal": (out["tonal"].argmax(1) == labels.key).mean(),
         "mode": np.mean([key_of(a)[1] == key_of(b)[1] for a, b in zip(out["key"].argmax(1), labels.key, strict=True)]),
-        "metre": (out["metre"].argmax(1) == labels.metre).mean(), "drums": ((out["drums"][:, 0] > 0) == labels.drums).mean(),
-        "f1": 2 * (pred & true).sum() / (pred.sum() + true.sum()),
+        "metre": metre.mean(), "metre balanced": np.mean([metre[labels.metre == m].mean() for m in set(labels.metre)]), "drums": ((out["drums"][:, 0] > 0) == labels.drums).mean(),
+        "f1": 2 * (pred & true).sum() / (pred.sum() + true.sum()), "macro f1": hits[true.any(0)].mean(),
+        "inner auc": np.mean([auc(out["there"][:, f], true[:, f]) for f in range(true.shape[1]) if 0 < true[:, f].sum() < len(true)]),
+        "auc": np.mean([auc(out["families"][:, f], true[:, f]) for f in range(true.shape[1]) if 0 < true[:, f].sum() < len(true)]),
     }  # fmt: skip
 
 
 @jax.jit
 def predict_heads(p, b):
     """Return the heads' logits averaged over the frames."""
-    y, _, tonal = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])
-    return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {"tonal": tonal}
+    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])
+    return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {"tonal": inner["tonal"], "there": inner["there"]}
 
 
 def save(path: str, params) -> None:
@@ -102,12 +119,27 @@ def load(path: str) -> dict[str, jax.Array]:
     return {k: jnp.asarray(v) for k, v in np.load(path).items()}
 
 
+def grown(fresh: dict, old: dict) -> dict:
+    """Return fresh weights with the old ones in place: a matrix that has grown keeps what it had, and new columns start at 0."""
+    out = {}
+    for name, value in fresh.items():
+        have = old.get(name)
+        if have is None or have.ndim != value.ndim or any(h > v for h, v in zip(have.shape, value.shape, strict=True)):
+            out[name] = value
+            continue
+        grew = jnp.pad(have, [(0, v - h) for h, v in zip(have.shape, value.shape, strict=True)])
+        out[name] = grew.at[have.shape[0] :].set(value[have.shape[0] :]) if value.shape[0] > have.shape[0] else grew
+    return out
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("--data", required=True, help="folder with train/, noise/ and, for progress, test/")
     args.add_argument("--out", required=True)
     args.add_argument("--resume", help="start from these weights")
-    args.add_argument("--minutes", type=float, required=True)
+    args.add_argument("--minutes", type=float, default=1e9)
+    args.add_argument("--steps", type=int, default=10**9, help="stop after so many, if the minutes are not over before")
+    args.add_argument("--must-fall", action="store_true", help="fail unless the loss has fallen")
     args.add_argument("--rate", type=float, default=1.5e-3)
     args.add_argument("--seed", type=int, default=1)
     a = args.parse_args()
@@ -115,7 +147,7 @@ def main() -> None:
     clips, noise = Clips(os.path.join(a.data, "train")), Clips(os.path.join(a.data, "noise"))
     held = np.arange(min(60, len(clips) // 2))  # the first training clips watch for overfitting
     watched = Clips(os.path.join(a.data, "test"))
-    params = load(a.resume) if a.resume else encoder.init(a.seed)
+    params = grown(encoder.init(a.seed), load(a.resume)) if a.resume else encoder.init(a.seed)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=a.rate, b2=0.98, weight_decay=0.05)
     )
@@ -132,18 +164,20 @@ def main() -> None:
         return optax.apply_updates(params, updates), state, terms
 
     began, done, shown, smooth = time.monotonic(), 0, time.monotonic(), {}
-    while (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
+    first = None
+    while done < a.steps and (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
         frames = 160 if rng.random() < 0.8 else 64
-        which = rng.integers(len(held), len(clips), BATCH - 1)
+        which = rng.integers(len(held), len(clips), BATCH - QUIET)
         b = as_dict(make_batch(clips, which, frames, rng))
-        n = as_dict(make_batch(noise, rng.integers(0, len(noise), 1), frames, rng))
+        n = as_dict(make_batch(noise, rng.integers(0, len(noise), QUIET), frames, rng))
         b = {k: np.concatenate([b[k], n[k]]) for k in b}
         state[1].hyperparams["learning_rate"] = jnp.asarray(a.rate * min(1, (done + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * part)) + 1e-5)
         key, use = jax.random.split(key)
         params, state, terms = step(params, state, b, use)
+        first = first or sum(map(float, terms.values()))
         smooth = {k: 0.98 * smooth.get(k, float(v)) + 0.02 * float(v) for k, v in terms.items()}
         done += 1
-        if time.monotonic() - shown > 150:
+        if time.monotonic() - shown > 200:
             shown = time.monotonic()
             clips.refresh()
             watched.refresh()
@@ -153,6 +187,10 @@ def main() -> None:
                 if len(which):
                     print("  ", name, {k: round(float(v), 3) for k, v in measure(params, c, which, predict_heads).items()}, flush=True)
     save(a.out, params)
+    last = sum(map(float, terms.values()))
+    print(f"loss {first:.3f} -> {last:.3f} in {done} steps")
+    if a.must_fall and not last < first:
+        raise SystemExit("the encoder's loss has not fallen")
 
 
 if __name__ == "__main__":

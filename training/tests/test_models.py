@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nano import data, decoder, encoder, packing, questions, train_decoder, train_encoder
+from nano import data, decoder, encoder, export, facts, packing, questions, train_decoder, train_encoder
 from nano.tokenizer import Tokenizer, make_vocab
 
 
@@ -27,7 +27,8 @@ def batch(rng, frames=20):
         "semitones": rng.random((2, frames, data.SEMITONES)), "mel": rng.random((2, frames, data.MEL)),
         "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
         "metre": np.array([1, -1]), "drums": np.array([1.0, 0]), "families": rng.integers(0, 2, (2, 12)).astype(float),
-        "music": np.array([1.0, 0]), "chords": np.full((2, steps), 7),
+        "music": np.array([1.0, 0]), "sound": np.array([0, 3]), "chords": np.full((2, steps), 7),
+        "active": rng.integers(0, 2, (2, steps, 12)).astype(float),
     }  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def small():
 LABEL = {"tempo_bpm": 90, "key": "C", "mode": "major", "metre": "4/4", "families": ["piano"], "drums": True}
 
 
-def test_packed_questions_see_only_the_audio_and_themselves(small):
+def test_packed_questions_see_only_the_audio_the_notes_and_themselves(small):
     tok, shape, params = small
     rng = np.random.default_rng(5)
     frames = jnp.asarray(rng.normal(size=(1, data.FRAMES, encoder.WIDTH)), jnp.float32)
@@ -72,9 +73,35 @@ def test_packed_questions_see_only_the_audio_and_themselves(small):
     for s in range(row["segment"].max() + 1):
         mine = row["segment"][0] == s
         prefix = [table[jnp.array([packing.BOS, packing.AUDIO_START])], decoder.project(params, frames[0]), table[jnp.array([packing.AUDIO_END])]]
-        x = jnp.concatenate([*prefix, table[row["ids"][0][mine]]])[None]
+        x = jnp.concatenate([*prefix, table[row["notes"][0]], table[row["ids"][0][mine]]])[None]
         alone = decoder.logits(params, decoder.run(params, shape, x, jnp.arange(x.shape[1])[None], decoder.causal(x.shape[1])))
-        np.testing.assert_allclose(got[mine], np.asarray(alone[0, -mine.sum() :]), atol=2e-4)
+        np.testing.assert_allclose(got[packing.NOTES :][mine], np.asarray(alone[0, -mine.sum() :]), atol=2e-4)
+        before = slice(2 + data.FRAMES, 2 + data.FRAMES + packing.NOTES)  # <audio_end> and all notes but the last
+        np.testing.assert_allclose(got[: packing.NOTES], np.asarray(alone[0, before]), atol=2e-4)
+
+
+def test_notes_that_are_invented_are_no_targets(small):
+    tok, _, _ = small
+    rows = train_decoder.make_rows(np.random.default_rng(1), tok, packing.token_weights(tok), [LABEL, None], 8, False, length=60)
+    assert (rows["noted"][0] > 0).sum() == len(facts.SLOTS)
+    assert not rows["noted"][1].any()
+    quiet = {"music": False, "sound": "noise"}
+    rows = train_decoder.make_rows(np.random.default_rng(1), tok, packing.token_weights(tok), [quiet], 8, False, length=60)
+    assert (rows["noted"][0] > 0).sum() == 1
+
+
+def test_the_greedy_decoder_keeps_to_the_notes(small):
+    tok, shape, params = small
+    rng = np.random.default_rng(9)
+    judged = {s: {"sure": 0.5} for s in facts.SURE}
+    frames = rng.normal(size=(12, encoder.WIDTH)).astype(np.float32)
+    reader = export.Reader(params, shape, frames)
+    notes, line = export.take_notes(reader, tok, judged)
+    assert len(line) == packing.NOTES
+    ids, rows = export.greedy(reader, tok, notes, "is it faster than 100?")
+    assert len(ids) == len(rows)
+    allowed = [facts.say(n, notes) for n in facts.allowed(notes, "is it faster than 100?")]
+    assert any(tok.decode(ids).startswith(a) for a in allowed)
 
 
 def test_decoder_gradient(small):
@@ -85,17 +112,15 @@ def test_decoder_gradient(small):
         p64 = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
         frames = jnp.asarray(rng.normal(size=(1, data.FRAMES, encoder.WIDTH)))
 
-        @jax.jit
-        def loss(p):
-            logp = jax.nn.log_softmax(train_decoder.predict(p, shape, row, frames))
-            return -jnp.take_along_axis(logp, row["target"][..., None], -1)[..., 0] @ row["weight"][0]
-
-        assert slope_error(lambda p: loss(p)[0], p64) < 1e-5
+        soft = packing.near_tempi(tok)
+        loss = jax.jit(lambda p: sum(train_decoder.losses(p, shape, row, frames, soft)))
+        assert slope_error(loss, p64) < 1e-5
 
 
 def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
     clips = data.Clips(str(tmp_path))
     clips.labels.append({**LABEL, "music": True})
+    clips.active.append(np.zeros((68, 12), np.float32))
     clips.chords.append(np.full(68, 3 * ((0 - data.FIRST_PITCH_CLASS) % 12), np.int32))
     semitones = np.zeros((data.FRAMES, data.SEMITONES), np.float16)
     semitones[:, 42] = 3
