@@ -19,10 +19,12 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -52,21 +54,26 @@ func startGateway(t *testing.T) *gateway {
 	t.Cleanup(func() { require.NoError(t, blobs.Close()) })
 	fetcher, err := fetch.New(fetch.Config{MaxBytes: 1 << 20, Timeout: time.Minute}, fetch.Deps{})
 	require.NoError(t, err)
+	log := slog.New(slog.DiscardHandler)
 	handler, err := api.New(api.Limits{
 		MaxAudioBytes: 1 << 20, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxAnswers: 100, MaxOpenJobs: 100,
 		MaxUploads: 8, MaxUploadsPerClient: 32, MaxStreams: 8, MaxStreamsPerClient: 32, MinUploadRate: 1, UploadWindow: time.Minute,
 		UploadTimeout: time.Hour, RequestTimeout: time.Hour, StreamTimeout: time.Hour, Heartbeat: time.Hour, IdempotencyTTL: time.Hour,
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, Runs: g.jobs, WakeRuns: func() {},
+		Admin: g.jobs, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
 	})
 	require.NoError(t, err)
+	callers, err := auth.New(auth.Config{Mode: auth.ModeNone}, g.jobs)
+	require.NoError(t, err)
+	guarded := callers.Guard(log, web.WriteProblem)(handler.Handler())
 	g.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.refuse.Add(-1) >= 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		handler.Handler().ServeHTTP(w, r)
+		guarded.ServeHTTP(w, r)
 	}))
 	t.Cleanup(g.srv.Close)
 	t.Cleanup(handler.Close)
