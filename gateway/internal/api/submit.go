@@ -193,7 +193,6 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	opts := store.CreateOptions{
 		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL),
 		MaxOpen: a.limits.MaxOpenJobs, MaxWindows: a.limits.InteractiveWindows, MaxTenantWindows: a.limits.TenantWindows,
-		Submitter: tenantOf(ctx),
 	}
 	if req.Lane == event.LaneBulk {
 		opts.MaxOpen, opts.MaxWindows = a.limits.MaxOpenBulkJobs, a.limits.BulkWindows

@@ -27,12 +27,13 @@ func recordOf(j store.Job) (event.Record, error) {
 	return event.Record{Topic: "jobs", Key: j.ID + " " + strings.Join(j.Questions, ",")}, nil
 }
 
-// submit creates a job of the submitter where the lane may have so many windows in Kafka.
-func submit(t *testing.T, s *store.SQL, job store.Job, submitter string, most int) {
+// submit creates a job of the tenant where the lane may have so many windows in Kafka.
+func submit(t *testing.T, s *store.SQL, job store.Job, tenant string, most int) {
 	t.Helper()
+	job.Tenant = tenant
 	rec, err := recordOf(job)
 	require.NoError(t, err)
-	require.NoError(t, s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{MaxWindows: most, Submitter: submitter}))
+	require.NoError(t, s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{MaxWindows: most}))
 }
 
 // sent are the keys of what is in the outbox, which it empties.
@@ -194,7 +195,7 @@ func TestATenantAtItsBoundWaits(t *testing.T) {
 	each(t, func(t *testing.T, s *store.SQL) {
 		for i := range 3 {
 			job := bulkJob(fmt.Sprint("j", i))
-			require.NoError(t, s.Create(t.Context(), job, []event.Record{{Topic: "jobs", Key: job.ID}}, store.CreateOptions{MaxTenantWindows: 2, Submitter: "a"}))
+			require.NoError(t, s.Create(t.Context(), job, []event.Record{{Topic: "jobs", Key: job.ID}}, store.CreateOptions{MaxTenantWindows: 2}))
 		}
 		require.Equal(t, []string{"j0", "j1"}, sent(t, s))
 	})

@@ -24,7 +24,7 @@ func (s *SQL) Adopt(ctx context.Context, job Job) (Adopted, error) {
 	}
 	job.adopted = true
 	var out Adopted
-	row, err := jobRow(job, "", s.now())
+	row, err := jobRow(job, s.now())
 	if err != nil {
 		return Adopted{}, fmt.Errorf("adopting job %s: %w", job.ID, err)
 	}

@@ -53,7 +53,7 @@ func scanKey(row scanner) (Key, error) {
 
 // Key returns a key, or ErrNoKey.
 func (s *SQL) Key(ctx context.Context, id string) (Key, error) {
-	k, err := scanKey(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+keyColumns+` FROM api_keys WHERE key_id = ?`), id))
+	k, err := scanKey(s.rowRead(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE key_id = ?`, id))
 	if err != nil {
 		return Key{}, fmt.Errorf("reading key %.40q: %w", id, err)
 	}

@@ -31,9 +31,10 @@ type CreateOptions struct {
 	MaxWindows int
 	// MaxTenantWindows is the same for the windows of its tenant in that lane.
 	MaxTenantWindows int
-	// Submitter is the tenant: who takes turns with other tenants while jobs wait.
-	Submitter string
 }
+
+// turnOf is who takes turns with others while the job waits; the column submitter holds it.
+func turnOf(j Job) string { return j.Tenant }
 
 // creation is one call of Create.
 type creation struct {
@@ -64,7 +65,7 @@ func (s *SQL) Create(ctx context.Context, job Job, outbox []event.Record, opts C
 func (s *SQL) createTogether(ctx context.Context, calls []creation) (refusals []error, err error) {
 	err = s.inTx(ctx, func(tx *tx) error {
 		refusals = make([]error, len(calls))
-		c := &creating{tx: tx, now: s.now(), lanes: make(map[string]*laneState)}
+		c := &creating{tx: tx, now: s.now(), lanes: make(map[string]*laneState), audio: make(map[[2]string]bool)}
 		for _, lane := range lanesOf(calls) {
 			state, err := lockLane(ctx, tx, lane)
 			if err != nil {
@@ -104,6 +105,7 @@ type creating struct {
 	lanes map[string]*laneState
 
 	jobs, questions, outbox [][]any
+	audio                   map[[2]string]bool // noted whose it is, by tenant and digest
 }
 
 // add takes a job into the transaction, or says why it is refused.
@@ -117,26 +119,29 @@ func (c *creating) add(ctx context.Context, call creation) (refusal, err error) 
 	} else if err != nil {
 		return nil, err
 	}
-	room, err := lane.hasRoom(ctx, c.tx, opts)
+	room, err := lane.hasRoom(ctx, c.tx, turnOf(job), opts)
 	if err != nil {
 		return nil, err
 	}
 	job.Waiting = !room
-	if err := ownAudio(ctx, c.tx, job.Tenant, job.Audio.SHA256, c.now); err != nil {
-		return nil, err
-	}
-	row, err := jobRow(job, opts.Submitter, c.now)
+	row, err := jobRow(job, c.now)
 	if err != nil {
 		return nil, err
+	}
+	if owner := [2]string{job.Tenant, job.Audio.SHA256}; !c.audio[owner] {
+		c.audio[owner] = true
+		if err := ownAudio(ctx, c.tx, job.Tenant, job.Audio.SHA256, c.now); err != nil {
+			return nil, err
+		}
 	}
 	lane.open++
 	lane.added++
 	c.jobs = append(c.jobs, row)
 	c.questions = append(c.questions, questionRows(job)...)
 	if !room {
-		return nil, lane.wait(ctx, c.tx, opts.Submitter)
+		return nil, lane.wait(ctx, c.tx, turnOf(job))
 	}
-	lane.take(opts.Submitter, expectedWindows(job))
+	lane.take(turnOf(job), expectedWindows(job))
 	rows, err := outboxRows(call.outbox, job.Created)
 	c.outbox = append(c.outbox, rows...)
 	return nil, err
@@ -181,7 +186,7 @@ const (
 	insertQuestion = `questions (job_id, idx, text)`
 )
 
-func jobRow(j Job, submitter string, now time.Time) ([]any, error) {
+func jobRow(j Job, now time.Time) ([]any, error) {
 	spans, err := json.Marshal(j.Spans)
 	if err != nil {
 		return nil, err
@@ -202,7 +207,7 @@ func jobRow(j Job, submitter string, now time.Time) ([]any, error) {
 		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
 		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant,
-		millis(now), laneOf(j), submitter, expectedWindows(j), expectedSeconds(j), millis(j.StartBy(j.Created)),
+		millis(now), laneOf(j), turnOf(j), expectedWindows(j), expectedSeconds(j), millis(j.StartBy(j.Created)),
 	}, nil
 }
 

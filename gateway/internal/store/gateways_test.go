@@ -101,7 +101,7 @@ func TestTwoGatewaysKeepTheLimits(t *testing.T) {
 			mu.Unlock()
 			rec, err := recordOf(job)
 			require.NoError(t, err)
-			err = s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{MaxOpen: 30, MaxWindows: 10, Submitter: "a"})
+			err = s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{MaxOpen: 30, MaxWindows: 10})
 			mu.Lock()
 			if err == nil {
 				made++

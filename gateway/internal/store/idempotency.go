@@ -52,8 +52,7 @@ func (s *SQL) Reserve(ctx context.Context, tenant, key string, lapse time.Time) 
 // ErrNotFound where there is neither.
 func (s *SQL) KeyJob(ctx context.Context, tenant, key string) (string, error) {
 	var id string
-	query := s.dialect.rebind(`SELECT job_id FROM idempotency WHERE tenant = ? AND idem_key = ? AND expires_ms > ?`)
-	err := s.read.QueryRowContext(ctx, query, tenant, key, millis(s.now())).Scan(&id)
+	err := s.rowRead(ctx, `SELECT job_id FROM idempotency WHERE tenant = ? AND idem_key = ? AND expires_ms > ?`, tenant, key, millis(s.now())).Scan(&id)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return "", ErrNotFound

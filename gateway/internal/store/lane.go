@@ -97,14 +97,14 @@ func (l *laneState) take(tenant string, windows int) {
 }
 
 // hasRoom tells whether a new job of the lane need not wait: the lane and its tenant have room, and nobody waits already.
-func (l *laneState) hasRoom(ctx context.Context, tx *tx, opts CreateOptions) (bool, error) {
+func (l *laneState) hasRoom(ctx context.Context, tx *tx, tenant string, opts CreateOptions) (bool, error) {
 	if opts.MaxWindows <= 0 && opts.MaxTenantWindows <= 0 {
 		return true, nil
 	}
 	if err := l.load(ctx, tx); err != nil {
 		return false, err
 	}
-	return !l.waiting && below(l.used, opts.MaxWindows) && below(l.inKafka[opts.Submitter], opts.MaxTenantWindows), nil
+	return !l.waiting && below(l.used, opts.MaxWindows) && below(l.inKafka[tenant], opts.MaxTenantWindows), nil
 }
 
 // below tells whether n is below a limit; 0 = no limit.

@@ -63,7 +63,7 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 		if err != nil || run.State != RunRunning {
 			return err
 		}
-		w := itemWork{tx: tx, run: runID, tenant: run.Tenant, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
 		if err := w.startAll(ctx, starts); err != nil {
 			return err
 		}
@@ -84,7 +84,6 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 type itemWork struct {
 	tx     *tx
 	run    string
-	tenant string
 	now    time.Time
 	counts map[ItemState]int // change by state
 	codes  map[string]int    // change of failures by code
@@ -93,7 +92,7 @@ type itemWork struct {
 	windows, encoded, answers int
 }
 
-// startAll makes the jobs of items. They wait for admission as all jobs of the tenant do.
+// startAll makes the jobs of items, which are of one tenant. They wait for admission.
 func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
 	if len(starts) == 0 {
 		return nil
@@ -112,7 +111,7 @@ func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
 	if lane.added == 0 {
 		return nil
 	}
-	if err := lane.wait(ctx, w.tx, w.tenant); err != nil {
+	if err := lane.wait(ctx, w.tx, turnOf(starts[0].Job)); err != nil {
 		return err
 	}
 	return countOpen(ctx, w.tx, event.LaneBulk, lane.added)
@@ -125,7 +124,7 @@ func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error
 		return 0, err
 	}
 	st.Job.Waiting = true
-	row, err := jobRow(st.Job, w.tenant, w.now)
+	row, err := jobRow(st.Job, w.now)
 	if err != nil {
 		return 0, err
 	}

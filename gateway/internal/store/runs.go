@@ -219,7 +219,7 @@ func (s *SQL) GetRun(ctx context.Context, id string) (Run, error) {
 
 // FindRun returns a tenant's newest run of a name, or ErrRunNotFound.
 func (s *SQL) FindRun(ctx context.Context, tenant, name string) (Run, error) {
-	r, err := scanRun(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+runColumns+` FROM runs WHERE tenant = ? AND name = ? ORDER BY created_ms DESC, run_id DESC LIMIT 1`), tenant, name))
+	r, err := scanRun(s.rowRead(ctx, `SELECT `+runColumns+` FROM runs WHERE tenant = ? AND name = ? ORDER BY created_ms DESC, run_id DESC LIMIT 1`, tenant, name))
 	if err != nil {
 		return Run{}, fmt.Errorf("reading run %.64q: %w", name, err)
 	}

@@ -45,7 +45,7 @@ func scanTenant(row scanner) (Tenant, error) {
 
 // Tenant returns a tenant, or ErrNoTenant.
 func (s *SQL) Tenant(ctx context.Context, name string) (Tenant, error) {
-	t, err := scanTenant(s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT `+tenantColumns+` FROM tenants WHERE tenant = ?`), name))
+	t, err := scanTenant(s.rowRead(ctx, `SELECT `+tenantColumns+` FROM tenants WHERE tenant = ?`, name))
 	if err != nil {
 		return Tenant{}, fmt.Errorf("reading tenant %.64q: %w", name, err)
 	}
@@ -105,7 +105,7 @@ func (s *SQL) SetTenant(ctx context.Context, name string, isolated bool, limits 
 // OwnsAudio tells whether a tenant has sent audio with this hash.
 func (s *SQL) OwnsAudio(ctx context.Context, tenant, sha256 string) (bool, error) {
 	var n int
-	err := s.read.QueryRowContext(ctx, s.dialect.rebind(`SELECT COUNT(*) FROM tenant_audio WHERE tenant = ? AND sha256 = ?`), tenant, sha256).Scan(&n)
+	err := s.rowRead(ctx, `SELECT COUNT(*) FROM tenant_audio WHERE tenant = ? AND sha256 = ?`, tenant, sha256).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("reading whose audio it is: %w", err)
 	}
