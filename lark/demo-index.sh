@@ -22,7 +22,9 @@ killed() {
   echo "== kill -9 of every process, with $(ended) items ended"
   kill -9 -- "-$group"
   wait "$group" 2>/dev/null || true
+  while "$lark" index list --data "$data" >/dev/null 2>&1; do sleep 0.1; done # the children end with their parent, a moment later
 }
+# ended counts the items that have succeeded or failed.
 ended() { "$lark" index status demo --data "$data" --json | sed 's/.*"succeeded":\([0-9]*\),"partial":[0-9]*,"failed":\([0-9]*\).*/\1+\2/' | tr -d '\n' | { read -r sum; echo $((sum)); }; }
 trap 'kill -- "-$group" 2>/dev/null || true; rm -rf "$data"' EXIT
 

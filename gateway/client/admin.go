@@ -156,3 +156,63 @@ func (c *Client) RotateKey(ctx context.Context, id string, overlap time.Duration
 	}
 	return made, nil
 }
+
+// TenantUsage is what a tenant has used of its limits.
+type TenantUsage struct {
+	AudioSToday      float64 `json:"audio_s_today" doc:"Seconds of audio that jobs hear, planned since midnight (UTC)"`
+	UploadBytesToday int64   `json:"upload_bytes_today" doc:"Bytes of audio taken in since midnight (UTC)"`
+	WindowsInFlight  int     `json:"windows_in_flight"`
+	OpenJobs         int     `json:"open_jobs"`
+}
+
+// LimitsStatus are the limits of the caller's tenant and what is used of them.
+type LimitsStatus struct {
+	Tenant string       `json:"tenant"`
+	Limits TenantLimits `json:"limits"`
+	Used   TenantUsage  `json:"used"`
+}
+
+// AuditEntry says who did what, when and from where.
+type AuditEntry struct {
+	At      time.Time `json:"at"`
+	Tenant  string    `json:"tenant" doc:"The caller's"`
+	Who     string    `json:"who" doc:"key:ID, oidc:SUBJECT, token, or nobody with auth none"`
+	Action  string    `json:"action" doc:"The operationId"`
+	Target  string    `json:"target" doc:"Path of what it was done to"`
+	Source  string    `json:"source" doc:"Address of the client"`
+	TraceID string    `json:"trace_id,omitempty"`
+}
+
+// AuditList is a page of the audit log, the newest entry first.
+type AuditList struct {
+	Entries []AuditEntry `json:"entries"`
+	Next    *string      `json:"next" doc:"Cursor of the next page; null at the end"`
+}
+
+// AuditOptions select entries of the audit log; zero values mean all.
+type AuditOptions struct {
+	Tenant, Who, Action string
+	Since, Until        time.Time
+	Cursor              string
+	Limit               int
+}
+
+// Limits returns the limits of the caller's tenant.
+func (c *Client) Limits(ctx context.Context) (status LimitsStatus, err error) {
+	if err := c.get(ctx, c.base.JoinPath("/v1/limits"), &status); err != nil {
+		return LimitsStatus{}, fmt.Errorf("reading limits: %w", err)
+	}
+	return status, nil
+}
+
+// Audit returns a page of the audit log.
+func (c *Client) Audit(ctx context.Context, o AuditOptions) (list AuditList, err error) {
+	u := c.base.JoinPath("/v1/audit")
+	u.RawQuery = query(map[string]string{
+		"tenant": o.Tenant, "who": o.Who, "action": o.Action, "since": moment(o.Since), "until": moment(o.Until), "cursor": o.Cursor, "limit": number(o.Limit),
+	})
+	if err := c.get(ctx, u, &list); err != nil {
+		return AuditList{}, fmt.Errorf("reading audit log: %w", err)
+	}
+	return list, nil
+}

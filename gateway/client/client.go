@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // EnvToken is the variable of the environment that holds the token of a gateway, for programs that take it from there. The client does not read
@@ -141,9 +142,13 @@ func (c *Client) Get(ctx context.Context, jobID string) (Job, error) {
 
 // ListOptions select jobs; zero values mean all, from the newest, 20 a page.
 type ListOptions struct {
-	State  string
-	Cursor string
-	Limit  int
+	State string
+	// Lane is interactive or bulk; Label is name=value.
+	Lane, Label string
+	// Since and Until bound the time of creation.
+	Since, Until time.Time
+	Cursor       string
+	Limit        int
 	// IdempotencyKey asks for the job that a submission with this key made, and no other. While such a submission is being handled, listing is a
 	// Problem that is Retryable.
 	IdempotencyKey string
@@ -152,7 +157,10 @@ type ListOptions struct {
 // List returns a page of jobs.
 func (c *Client) List(ctx context.Context, opts ListOptions) (JobList, error) {
 	u := c.base.JoinPath("/v1/jobs")
-	u.RawQuery = query(map[string]string{"state": opts.State, "cursor": opts.Cursor, "limit": number(opts.Limit), "idempotency_key": opts.IdempotencyKey})
+	u.RawQuery = query(map[string]string{
+		"state": opts.State, "lane": opts.Lane, "label": opts.Label, "since": moment(opts.Since), "until": moment(opts.Until), "cursor": opts.Cursor, "limit": number(opts.Limit),
+		"idempotency_key": opts.IdempotencyKey,
+	})
 	var list JobList
 	if err := c.get(ctx, u, &list); err != nil {
 		return JobList{}, fmt.Errorf("listing jobs: %w", err)

@@ -20,6 +20,9 @@ const (
 	StateCancelled  = event.JobCancelled
 )
 
+// CodeJobEnded is the code of the problem that cancelling a job gives which has ended by itself.
+const CodeJobEnded = "job_ended"
+
 // Terminal tells whether a job in this state has ended.
 func Terminal(state string) bool { return event.Terminal(state) }
 
@@ -58,6 +61,9 @@ type Submission struct {
 	Spans     []Span  `json:"spans,omitempty" doc:"The windows of plan explicit"`
 	Decode    *Decode `json:"decode,omitempty"`
 	DeadlineS float64 `json:"deadline_s,omitempty" doc:"Seconds until unanswered questions end as expired; 0 = none" minimum:"0"`
+	// Labels select jobs in lists and come back with each outcome; Metadata comes back with the job.
+	Labels   map[string]string `json:"labels,omitempty" doc:"Up to 16 labels, names of 1 to 64 letters, digits, . _ / and -, values of up to 128 characters. Jobs are listed by them, and each outcome has them"`
+	Metadata map[string]string `json:"metadata,omitempty" doc:"Up to 16 texts of the caller's own, keys of up to 64 characters, values of up to 512; the job has them"`
 }
 
 // Job is the state of a job.
@@ -74,14 +80,18 @@ type Job struct {
 	Options
 	Questions []Question `json:"questions,omitempty" doc:"Not in lists"`
 	Faults
-	Windows         []Window   `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
-	Counts          Counts     `json:"counts"`
-	Coverage        *Coverage  `json:"coverage,omitempty" doc:"Known once the track is cut; not in lists"`
-	Stages          []Stage    `json:"stages,omitempty" doc:"Windows by stage, as last heard; not in lists"`
-	Timings         JobTimings `json:"timings_ms"`
-	TraceID         string     `json:"trace_id,omitempty" doc:"See /debug/traces/{trace_id}"`
-	Links           Links      `json:"links"`
-	IdempotentReply bool       `json:"idempotent_reply,omitempty" doc:"The job was made by an earlier request with the same Idempotency-Key"`
+	Windows         []Window          `json:"windows,omitempty" doc:"Known once the track is cut; not in lists"`
+	Counts          Counts            `json:"counts"`
+	Coverage        *Coverage         `json:"coverage,omitempty" doc:"Known once the track is cut; not in lists"`
+	Stages          []Stage           `json:"stages,omitempty" doc:"Windows by stage, as last heard; not in lists"`
+	Timings         JobTimings        `json:"timings_ms"`
+	Labels          map[string]string `json:"labels,omitempty"`
+	Metadata        map[string]string `json:"metadata,omitempty"`
+	Cost            Cost              `json:"cost" doc:"Sum over the outcomes that the job has so far, whatever their states"`
+	ExpiresAt       *time.Time        `json:"expires_at,omitempty" doc:"When the job is deleted with its outcomes; known once it has ended, absent where jobs stay for ever"`
+	TraceID         string            `json:"trace_id,omitempty" doc:"Leads whoever runs the gateway to the job's trace"`
+	Links           Links             `json:"links"`
+	IdempotentReply bool              `json:"idempotent_reply,omitempty" doc:"The job was made by an earlier request with the same Idempotency-Key"`
 }
 
 // Audio is a submitted file.
@@ -188,18 +198,20 @@ type Outcome struct {
 	// Combined is nil of an answer about one window.
 	Combined *Combined `json:"combined,omitempty" doc:"Of an answer about the whole track, with combine: how it was made of the windows' answers. Its window has the index behind the last one"`
 	// Confidence is 0 where the answer names no tempo, key or metre, or the model does not tell.
-	Confidence  float64       `json:"confidence,omitempty" doc:"How probable the model itself finds the tempo, key or metre that its answer names, calibrated: of answers with 0.8, four in five are right. Left out where it does not tell" minimum:"0" maximum:"1"`
-	Error       *OutcomeError `json:"error,omitempty"`
-	Track       Track         `json:"track"`
-	Window      Window        `json:"window"`
-	Model       string        `json:"model"`
-	ModelDigest string        `json:"model_digest,omitempty"`
-	Cache       string        `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
-	AnswerCache string        `json:"answer_cache,omitempty" doc:"hit: the decoder was skipped, tokens are counted as when the answer was decoded; absent where nothing was looked up" enum:"hit,miss,"`
-	Timings     Timings       `json:"timings_ms"`
-	Tokens      Tokens        `json:"tokens"`
-	TraceID     string        `json:"trace_id,omitempty"`
-	EndedAt     time.Time     `json:"ended_at"`
+	Confidence  float64           `json:"confidence,omitempty" doc:"How probable the model itself finds the tempo, key or metre that its answer names, calibrated: of answers with 0.8, four in five are right. Left out where it does not tell" minimum:"0" maximum:"1"`
+	Error       *OutcomeError     `json:"error,omitempty"`
+	Track       Track             `json:"track"`
+	Window      Window            `json:"window"`
+	Model       string            `json:"model"`
+	ModelDigest string            `json:"model_digest,omitempty"`
+	Cache       string            `json:"cache,omitempty" doc:"hit: the encoder was skipped" enum:"hit,miss,"`
+	AnswerCache string            `json:"answer_cache,omitempty" doc:"hit: the decoder was skipped, tokens are counted as when the answer was decoded; absent where nothing was looked up" enum:"hit,miss,"`
+	Timings     Timings           `json:"timings_ms"`
+	Tokens      Tokens            `json:"tokens"`
+	Cost        Cost              `json:"cost"`
+	Labels      map[string]string `json:"labels,omitempty" doc:"Of the job"`
+	TraceID     string            `json:"trace_id,omitempty"`
+	EndedAt     time.Time         `json:"ended_at"`
 }
 
 // Check says whether an answer agrees with what signal processing measures in the same window, without any model.

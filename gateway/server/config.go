@@ -49,6 +49,7 @@ type Config struct {
 	Reaper  ReaperConfig `yaml:"reaper"`
 	// Retention is how long jobs stay after their end.
 	Retention time.Duration `yaml:"retention" flag:"retention" default:"2160h" help:"time after which an ended job is deleted with its outcomes; 0: never"`
+	Prices    PricesConfig  `yaml:"prices"`
 	// SpoolDir holds uploads until their hash is known.
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
 	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
@@ -61,6 +62,15 @@ type OIDCConfig struct {
 	Audience    string `yaml:"audience" help:"audience that tokens must be for"`
 	TenantClaim string `yaml:"tenant_claim" default:"tenant" help:"claim that holds the name of the tenant, which must exist"`
 	ScopeClaim  string `yaml:"scope_claim" default:"scope" help:"claim that holds the scopes, as a text with spaces or as a list"`
+}
+
+// PricesConfig makes an amount of what jobs cost.
+type PricesConfig struct {
+	Currency      string  `yaml:"currency" help:"currency of amounts in costs, such as EUR; empty: costs have no amounts"`
+	AudioSecond   float64 `yaml:"audio_second" default:"0" help:"price of a second of audio heard"`
+	EncoderSecond float64 `yaml:"encoder_second" default:"0" help:"price of a second of the encoder's work"`
+	PromptToken   float64 `yaml:"prompt_token" default:"0" help:"price of a token of a prompt"`
+	OutputToken   float64 `yaml:"output_token" default:"0" help:"price of a token of an answer"`
 }
 
 // LimitsConfig bounds requests.

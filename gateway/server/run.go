@@ -233,7 +233,7 @@ func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, Admin: g.jobs, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, Admin: g.jobs, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

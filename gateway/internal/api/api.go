@@ -107,6 +107,9 @@ type Deps struct {
 	// Admin keeps tenants and keys, and Forget makes changes of them hold at once.
 	Admin  AdminStore
 	Forget func()
+	// Prices of what jobs cost, and Retention of ended jobs; 0 = for ever.
+	Prices    Prices
+	Retention time.Duration
 	// NewID gives a new job id; nil takes event.NewJobID.
 	NewID func() string
 	// SpoolDir is where uploads lie until their hash is known; "" = the system's temporary folder.
@@ -122,6 +125,7 @@ type API struct {
 	huma    huma.API
 	options map[string]*huma.Schema // of a job, by name
 	uploads *slots
+	rates   *rates
 	streams *slots
 	now     func() time.Time
 
@@ -157,7 +161,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 		deps.NewID = event.NewJobID
 	}
 	a := &API{
-		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now,
+		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now, rates: newRates(),
 		uploads: newSlots(limits.MaxUploads, limits.MaxUploadsPerClient), streams: newSlots(limits.MaxStreams, limits.MaxStreamsPerClient),
 		closing: make(chan struct{}),
 	}
@@ -209,6 +213,8 @@ func (a *API) register() {
 	a.registerRuns()
 	a.registerTenants()
 	a.registerKeys()
+	a.registerLimits()
+	a.registerAudit()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()
 	delete(schemas, "ErrorModel")
@@ -235,7 +241,7 @@ func (a *API) operation(id, method, path, summary, description string) huma.Oper
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 		}},
 		Security:    secured(id),
-		Middlewares: huma.Middlewares{a.allowed, a.bounded},
+		Middlewares: huma.Middlewares{a.allowed, a.limited, a.audited, a.bounded},
 	}
 }
 

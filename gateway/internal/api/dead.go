@@ -157,7 +157,7 @@ func (a *API) allowSupersede(ctx context.Context, in *supersedeInput) (*jobOutpu
 		return nil, a.fail(ctx, err)
 	}
 	a.deps.Log.InfoContext(ctx, "outcomes of a job may be replaced", "job_id", j.ID, "who", in.who)
-	return &jobOutput{Body: jobSummary(j)}, nil
+	return &jobOutput{Body: a.jobSummary(j)}, nil
 }
 
 func (a *API) superseded(ctx context.Context, in *jobInput) (*supersededOutput, error) {
@@ -171,13 +171,13 @@ func (a *API) superseded(ctx context.Context, in *jobInput) (*supersededOutput, 
 	}
 	out := &supersededOutput{Body: client.SupersededList{Superseded: []client.SupersededOutcome{}}}
 	for _, s := range found {
-		out.Body.Superseded = append(out.Body.Superseded, supersededView(s))
+		out.Body.Superseded = append(out.Body.Superseded, a.supersededView(j, s))
 	}
 	return out, nil
 }
 
-func supersededView(s store.Superseded) client.SupersededOutcome {
-	return client.SupersededOutcome{Outcome: outcomeView(s.Outcome), Seq: s.Seq, SupersededBy: s.By, SupersededAt: s.At}
+func (a *API) supersededView(j store.Job, s store.Superseded) client.SupersededOutcome {
+	return client.SupersededOutcome{Outcome: a.outcomeView(askedOf(j), s.Outcome), Seq: s.Seq, SupersededBy: s.By, SupersededAt: s.At}
 }
 
 // deadCursor is the place that a cursor stands for.

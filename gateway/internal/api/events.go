@@ -57,7 +57,7 @@ func (a *API) registerEvents() {
 			"the stream closes. `dropped` says why a stream closes before that. An event's id is its number in the log; connect again with it in "+
 			"Last-Event-ID to go on. Outcomes that the log does not hold, not yet or no longer, are told from the job store, without an id; an id without an event may "+
 			"follow, to go on from. An outcome may come twice after a reconnection; its `id` tells. Comments keep idle connections open.")
-	op.Middlewares = huma.Middlewares{a.allowed} // a stream outlives other requests
+	op.Middlewares = huma.Middlewares{a.allowed, a.limited} // a stream outlives other requests
 	schemas := a.huma.OpenAPI().Components.Schemas
 	kinds := []*huma.Schema{
 		schemas.Schema(typeOf[client.ProgressEvent](), true, ""), schemas.Schema(typeOf[client.TokenEvent](), true, ""),
@@ -96,12 +96,12 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 			defer a.deps.Watching(ctx, j.ID)()
 		}
 		_, w := humago.Unwrap(hctx)
-		a.stream(ctx, w, j.ID, after)
+		a.stream(ctx, w, j, after)
 	}}, nil
 }
 
 // stream tells a job's events until its end, or until the watcher or the gateway goes.
-func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, after int64) {
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, j store.Job, after int64) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, a.limits.StreamTimeout, errStreamTimeout)
@@ -113,7 +113,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, a
 		case <-ctx.Done():
 		}
 	}()
-	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: jobID, told: make(map[string]bool)}
+	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: j.ID, of: askedOf(j), told: make(map[string]bool)}
 	err := t.run(ctx, after)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever call it was that ctx's end cut short
@@ -123,7 +123,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, jobID string, a
 	}
 	t.out.close()
 	if err != nil && ctx.Err() == nil {
-		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String("job_id", jobID), slog.Any("error", err))
+		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String("job_id", j.ID), slog.Any("error", err))
 	}
 }
 
@@ -145,6 +145,7 @@ type teller struct {
 	api   *API
 	out   *sse
 	jobID string
+	of    asked
 	// told are the ids of the outcomes that the watcher has been given.
 	told map[string]bool
 }
@@ -257,7 +258,7 @@ func (t *teller) outcome(id string, o *eventpb.Outcome) error {
 		return t.out.place(id)
 	}
 	t.told[o.GetOutcomeId()] = true
-	return t.out.event(id, client.EventOutcome, outcomeView(o))
+	return t.out.event(id, client.EventOutcome, t.api.outcomeView(t.of, o))
 }
 
 // stored tells the outcomes of the store that have not been told and are not held for later.

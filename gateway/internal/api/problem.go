@@ -52,6 +52,11 @@ const (
 	codeTooManyStreams      = "too_many_streams"
 	codeJobNotFound         = "job_not_found"
 	codeJobOpen             = "job_open"
+	codeJobEnded            = client.CodeJobEnded
+	codeLabelsInvalid       = "labels_invalid"
+	codeMetadataInvalid     = "metadata_invalid"
+	codeTenantLimit         = "tenant_limit"
+	codeRateLimited         = "rate_limited"
 	codeCursorInvalid       = "cursor_invalid"
 	codeTenantNotFound      = "tenant_not_found"
 	codeTenantExists        = "tenant_exists"
@@ -128,6 +133,9 @@ func toProblem(ctx huma.Context, _ string, v any) (any, error) {
 
 // fail turns an error from below into a problem. What the caller cannot act on is logged and hidden.
 func (a *API) fail(ctx context.Context, err error) error {
+	if refusal := a.limitProblem(err); refusal != nil {
+		return refusal
+	}
 	var p *client.Problem
 	var maxBytes *http.MaxBytesError
 	switch {

@@ -34,10 +34,14 @@ type jobOutput struct {
 }
 
 type listInput struct {
-	State  string `query:"state" doc:"Only jobs in this state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
-	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"200"`
-	Limit  int    `query:"limit" doc:"Jobs per page" minimum:"1" maximum:"100" default:"20"`
-	Key    string `query:"idempotency_key" doc:"Only the job that a submission with this Idempotency-Key made; 409 while one is being handled" maxLength:"200"`
+	State  string    `query:"state" doc:"Only jobs in this state" enum:"queued,running,cancelling,succeeded,partial,failed,cancelled"`
+	Lane   string    `query:"lane" doc:"Only jobs of this lane" enum:"interactive,bulk"`
+	Since  time.Time `query:"since" doc:"Only jobs made at this time or later"`
+	Until  time.Time `query:"until" doc:"Only jobs made before this time"`
+	Label  string    `query:"label" doc:"Only jobs with this label: name=value" maxLength:"200" pattern:"^[A-Za-z0-9._/-]{1,64}=" example:"album=blue"`
+	Cursor string    `query:"cursor" doc:"next of the page before" maxLength:"200"`
+	Limit  int       `query:"limit" doc:"Jobs per page" minimum:"1" maximum:"100" default:"20"`
+	Key    string    `query:"idempotency_key" doc:"Only the job that a submission with this Idempotency-Key made; 409 while one is being handled" maxLength:"200"`
 }
 
 type listOutput struct {
@@ -77,7 +81,7 @@ func (a *API) get(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &jobOutput{Body: jobView(j, a.deps.Hub.Progress(j.ID))}, nil
+	return &jobOutput{Body: a.jobView(j, a.deps.Hub.Progress(j.ID))}, nil
 }
 
 // job reads a job, with a problem as its error.
@@ -109,7 +113,8 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := a.deps.Store.List(ctx, store.ListQuery{Tenant: tenantOf(ctx), State: store.State(in.State), After: after, Limit: in.Limit + 1})
+	label, value, _ := strings.Cut(in.Label, "=")
+	jobs, err := a.deps.Store.List(ctx, store.ListQuery{Tenant: tenantOf(ctx), Lane: in.Lane, Since: in.Since, Until: in.Until, Label: label, LabelValue: value, State: store.State(in.State), After: after, Limit: in.Limit + 1})
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
@@ -119,7 +124,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		out.Body.Next = makePlace(jobs[in.Limit-1])
 	}
 	for _, j := range jobs {
-		out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
+		out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(j))
 	}
 	return out, nil
 }
@@ -138,7 +143,7 @@ func (a *API) jobOfKey(ctx context.Context, key string) (*listOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Body.Jobs = append(out.Body.Jobs, jobSummary(j))
+	out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(j))
 	return out, nil
 }
 
@@ -171,7 +176,7 @@ func (a *API) outcomes(ctx context.Context, in *outcomesInput) (*outcomesOutput,
 	}
 	out := &outcomesOutput{Body: client.OutcomeList{Outcomes: []client.Outcome{}}}
 	for _, o := range found {
-		out.Body.Outcomes = append(out.Body.Outcomes, outcomeView(o))
+		out.Body.Outcomes = append(out.Body.Outcomes, a.outcomeView(askedOf(j), o))
 	}
 	if more {
 		out.Body.Next = makeCursor("o", strconv.Itoa(last))
@@ -189,8 +194,8 @@ func (a *API) peek(ctx context.Context, id string) (store.Job, error) {
 
 func (a *API) registerCancel() {
 	op := a.operation("cancel-job", http.MethodPost, "/v1/jobs/{id}/cancel", "Cancel a job",
-		"Work not yet started is never done; its questions end as cancelled. A job that still waits for its turn ends at once, and no stage hears of it. Cancelling again, or cancelling a job that has ended, changes nothing. "+
-			"The state in the answer tells which it was.")
+		"Work not yet started is never done; its questions end as cancelled. A job that still waits for its turn ends at once, and no stage hears of it. Cancelling again changes nothing. "+
+			"A job that has ended by itself is 409 `job_ended`, with its state.")
 	op.DefaultStatus = http.StatusAccepted
 	huma.Register(a.huma, op, a.cancel)
 }
@@ -198,6 +203,9 @@ func (a *API) registerCancel() {
 func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	j, err := a.peek(ctx, in.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := cancellable(j); err != nil {
 		return nil, err
 	}
 	rec, err := a.encode(ctx, &eventpb.Control{JobId: j.ID, Kind: event.ControlCancel, AtUnixMs: a.now().UnixMilli()})
@@ -211,25 +219,52 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if j, err = a.deps.Store.Cancel(ctx, j.ID, []event.Record{rec}, ends); err != nil {
 		return nil, a.fail(ctx, err)
 	}
+	if err := cancellable(j); err != nil { // it has ended in between
+		return nil, err
+	}
 	a.deps.Wake()
-	return &jobOutput{Body: jobSummary(j)}, nil
+	return &jobOutput{Body: a.jobSummary(j)}, nil
+}
+
+// cancellable refuses a job that has ended without having been cancelled. Cancelling one that was cancelled changes nothing.
+func cancellable(j store.Job) error {
+	if !j.State.Terminal() || !j.CancelAsked.IsZero() {
+		return nil
+	}
+	return problem(http.StatusConflict, codeJobEnded, "the job has ended: its state is %s", j.State)
 }
 
 func (a *API) registerDelete() {
 	op := a.operation("delete-job", http.MethodDelete, "/v1/jobs/{id}", "Delete a job",
-		"Deletes a job that has ended, with its outcomes. Its audio and embeddings stay until the object store needs the space. Jobs go by themselves "+
+		"Deletes a job that has ended, with its outcomes. Deleting it again changes nothing. Its audio and embeddings stay until the object store needs the space. Jobs go by themselves "+
 			"after the gateway's `retention`.")
 	op.DefaultStatus = http.StatusNoContent
 	huma.Register(a.huma, op, func(ctx context.Context, in *jobInput) (*struct{}, error) {
 		j, err := a.peek(ctx, in.ID)
 		if err != nil {
-			return nil, err
+			return nil, a.unlessDeleted(ctx, in.ID, err)
 		}
 		if err := a.deps.Store.Delete(ctx, j.ID); err != nil {
 			return nil, a.fail(ctx, err)
 		}
 		return nil, nil
 	})
+}
+
+// unlessDeleted is err, or nil for a job that the tenant has deleted before: deleting again changes nothing.
+func (a *API) unlessDeleted(ctx context.Context, id string, err error) error {
+	var p *client.Problem
+	if !errors.As(err, &p) || p.Code != codeJobNotFound {
+		return err
+	}
+	before, fault := a.deps.Admin.Deleted(ctx, tenantOf(ctx), "delete-job", "/v1/jobs/"+id)
+	switch {
+	case fault != nil:
+		return a.fail(ctx, fault)
+	case before:
+		return nil
+	}
+	return err
 }
 
 // ends are the outcomes of a cancelled job that no stage knows of, so that none will write them.

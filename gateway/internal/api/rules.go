@@ -48,6 +48,8 @@ var rules = map[string]string{
 	"get-dead-letter":      auth.ScopeAdmin,
 	"redrive-dead-letters": auth.ScopeAdmin,
 	"purge-dead-letters":   auth.ScopeAdmin,
+	"get-limits":           anyScope,
+	"list-audit":           auth.ScopeAdmin,
 	"list-tenants":         auth.ScopeAdmin,
 	"get-tenant":           auth.ScopeAdmin,
 	"create-tenant":        auth.ScopeAdmin,

@@ -276,7 +276,7 @@ func (a *API) runItems(ctx context.Context, in *runItemsInput) (*runItemsOutput,
 	for _, it := range items {
 		v := itemView(it)
 		for _, o := range outcomes[it.JobID] {
-			v.Outcomes = append(v.Outcomes, outcomeView(o))
+			v.Outcomes = append(v.Outcomes, a.outcomeView(asked{questions: len(r.Spec.Questions)}, o))
 		}
 		out.Body.Items = append(out.Body.Items, v)
 	}

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
@@ -64,7 +65,7 @@ func (a *API) registerSubmit() {
 		"Either multipart/form-data with the file in part `audio` and the rest in a JSON part `request` (or in simple fields "+
 			"`questions`, repeated, `plan`, `spans` and the options), or JSON that names audio by `audio_ref` or `audio_url`.")
 	op.DefaultStatus = http.StatusAccepted
-	op.Middlewares = huma.Middlewares{a.allowed} // submit sets its own time limit
+	op.Middlewares = huma.Middlewares{a.allowed, a.limited} // submit sets its own time limit
 	huma.Register(a.huma, op, a.submit)
 	// After registration, or huma would want to read the body itself.
 	a.huma.OpenAPI().Paths[op.Path].Post.RequestBody = a.submitBody()
@@ -97,6 +98,9 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error
 	}
 	defer a.uploads.give(from)
 	if err := a.room(max(0, in.raw.r.ContentLength)); err != nil { // before the body, which a refusal need not take
+		return nil, a.fail(ctx, err)
+	}
+	if err := a.withinLimits(ctx, in.raw.r.ContentLength); err != nil {
 		return nil, a.fail(ctx, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.limits.UploadTimeout)
@@ -190,9 +194,14 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	if err != nil {
 		return nil, err
 	}
+	submitted := entry(ctx, "submit-job", "", raw.r.RemoteAddr)
 	opts := store.CreateOptions{
 		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL),
 		MaxOpen: a.limits.MaxOpenJobs, MaxWindows: a.limits.InteractiveWindows, MaxTenantWindows: a.limits.TenantWindows,
+		Limits: auth.From(ctx).Tenant.Limits, Audit: &submitted,
+	}
+	if req.AudioRef == "" {
+		opts.UploadBytes = audio.Bytes
 	}
 	if req.Lane == event.LaneBulk {
 		opts.MaxOpen, opts.MaxWindows = a.limits.MaxOpenBulkJobs, a.limits.BulkWindows
@@ -206,7 +215,7 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	case err != nil:
 		return nil, err
 	}
-	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: jobView(job, a.deps.Hub.Progress(job.ID))}, nil
+	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(job, a.deps.Hub.Progress(job.ID))}, nil
 }
 
 // replay answers a request whose idempotency key has made a job before.
@@ -218,7 +227,7 @@ func (a *API) replay(ctx context.Context, used store.Used, fingerprint string) (
 	if err != nil {
 		return nil, err
 	}
-	view := jobView(j, a.deps.Hub.Progress(j.ID))
+	view := a.jobView(j, a.deps.Hub.Progress(j.ID))
 	view.IdempotentReply = true
 	return &submitOutput{Status: http.StatusOK, Location: "/v1/jobs/" + j.ID, RetryAfter: 1, Body: view}, nil
 }
@@ -335,6 +344,7 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
 	}
 	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
+	job.Labels, job.Metadata = sub.Labels, sub.Metadata
 	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
 	rec, err := a.encode(ctx, event.NewJob(spec))
 	if err != nil {

@@ -24,6 +24,11 @@ type AdminStore interface {
 	CreateKey(ctx context.Context, k store.Key) (store.Key, error)
 	RevokeKey(ctx context.Context, id string) (store.Key, error)
 	RotateKey(ctx context.Context, id string, fresh store.Key, overlap time.Duration) (store.Key, error)
+	Usage(ctx context.Context, tenant string, at time.Time) (store.Usage, error)
+	NoteAudit(ctx context.Context, a store.Audit) error
+	AuditLog(ctx context.Context, q store.AuditQuery) ([]store.Audit, error)
+	// Deleted tells whether a tenant has deleted the thing of a path.
+	Deleted(ctx context.Context, tenant, action, target string) (bool, error)
 }
 
 var _ AdminStore = (*store.SQL)(nil)

@@ -11,9 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 // setupKeys is a rig whose callers need keys.
@@ -69,6 +71,8 @@ var walks = map[string]struct {
 	"resume-run":           {status: 404},
 	"cancel-run":           {status: 404},
 	"retry-run":            {status: 404},
+	"get-limits":           {status: 200},
+	"list-audit":           {status: 403},
 	"list-tenants":         {status: 403},
 	"get-tenant":           {status: 403},
 	"create-tenant":        {status: 403, body: `{"name":"third"}`},
@@ -236,4 +240,236 @@ func TestAdminsMakeTenantsAndKeys(t *testing.T) {
 	require.NotContains(t, string(raw), strings.Split(rotated.Secret, "_")[2], "secrets are shown once")
 	page := r.do(http.MethodGet, "/v1/keys?limit=1", nil, "Authorization", "Bearer "+r.key(event.TenantDefault, auth.ScopeAdmin))
 	require.Contains(t, string(page.body), `"next":"`)
+}
+
+func TestLimitsOfATenant(t *testing.T) {
+	t.Parallel()
+	r := setupKeys(t)
+	limit := func(l client.TenantLimits) {
+		_, err := r.jobs.SetTenant(t.Context(), "acme", false, l)
+		require.NoError(t, err)
+		r.callers.Forget()
+	}
+	key := r.key("acme", auth.ScopeJobsRead, auth.ScopeJobsWrite)
+	acme := r.client.WithToken(key)
+	submit := func(content string) (client.Job, error) {
+		return acme.Submit(t.Context(), client.Submission{Questions: []string{"q"}}, &client.Upload{Name: "a.wav", Reader: strings.NewReader(content)}, client.SubmitOptions{})
+	}
+	refused := func(limit string) {
+		t.Helper()
+		a := r.formAs(key, part{"audio", "a.wav", "RIFF"}, part{"questions", "", "q"})
+		p := a.problem(t)
+		require.Equal(t, "tenant_limit", p.Code, "%s", a.body)
+		require.Equal(t, http.StatusTooManyRequests, p.Status)
+		require.True(t, p.Retryable)
+		require.Contains(t, p.Detail, limit)
+		require.NotEmpty(t, a.header.Get("Retry-After"))
+		require.Contains(t, a.header.Get("RateLimit"), `"`+limit+`";r=0;t=`)
+		require.Contains(t, a.header.Get("RateLimit-Policy"), `"`+limit+`";q=`)
+	}
+	first, err := submit("RIFF1")
+	require.NoError(t, err, "without limits")
+	limit(client.TenantLimits{OpenJobs: 1})
+	refused("open_jobs")
+	r.record(false, planOf(first.ID, 2, 1), answerOf(first.ID, 0, 0))
+	limit(client.TenantLimits{WindowsInFlight: 1})
+	refused("windows_in_flight")
+	r.record(false, answerOf(first.ID, 0, 1))
+	limit(client.TenantLimits{OpenJobs: 1, WindowsInFlight: 1})
+	_, err = submit("RIFF2")
+	require.NoError(t, err, "the first job has ended")
+	limit(client.TenantLimits{AudioSPerDay: 50})
+	refused("audio_s_per_day")
+	limit(client.TenantLimits{UploadBytesPerDay: 10})
+	refused("upload_bytes_per_day")
+	_, err = r.as("other", auth.ScopeJobsWrite).Submit(t.Context(), client.Submission{Questions: []string{"q"}}, &client.Upload{Name: "a.wav", Reader: strings.NewReader("R")}, client.SubmitOptions{})
+	require.NoError(t, err, "limits are each tenant's own")
+
+	status, err := acme.Limits(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, client.LimitsStatus{
+		Tenant: "acme", Limits: client.TenantLimits{UploadBytesPerDay: 10},
+		Used: client.TenantUsage{AudioSToday: 50, UploadBytesToday: 10, WindowsInFlight: 1, OpenJobs: 1},
+	}, status)
+
+	limit(client.TenantLimits{RequestsPerS: 0.001})
+	first1 := r.do(http.MethodGet, "/v1/jobs", nil, "Authorization", "Bearer "+key)
+	require.Equal(t, http.StatusOK, first1.status)
+	require.Contains(t, first1.header.Get("RateLimit"), `"requests";r=0`)
+	second := r.do(http.MethodGet, "/v1/jobs", nil, "Authorization", "Bearer "+key)
+	require.Equal(t, "rate_limited", second.problem(t).Code)
+	require.NotEmpty(t, second.header.Get("Retry-After"))
+	require.Equal(t, http.StatusOK, r.do(http.MethodGet, "/v1/jobs", nil, "Authorization", "Bearer "+r.key("other", auth.ScopeJobsRead)).status)
+}
+
+// formAs submits a form with a key.
+func (r *rig) formAs(key string, parts ...part) answer {
+	r.t.Helper()
+	body, contentType := form(r.t, parts...)
+	return r.do(http.MethodPost, "/v1/jobs", body, "Content-Type", contentType, "Authorization", "Bearer "+key)
+}
+
+func TestTheAuditLogSaysWhoDidWhat(t *testing.T) {
+	t.Parallel()
+	r := setupKeys(t)
+	key := r.key("acme", auth.ScopeJobsRead, auth.ScopeJobsWrite)
+	acme, admin := r.client.WithToken(key), r.as(event.TenantDefault, auth.ScopeAdmin)
+	job, err := acme.Submit(t.Context(), client.Submission{Questions: []string{"q"}}, &client.Upload{Name: "a.wav", Reader: strings.NewReader("R")}, client.SubmitOptions{})
+	require.NoError(t, err)
+	_, err = acme.Get(t.Context(), job.ID)
+	require.NoError(t, err)
+	_, err = acme.Cancel(t.Context(), job.ID)
+	require.NoError(t, err)
+	_, err = acme.Cancel(t.Context(), "nothing")
+	require.Error(t, err)
+	_, err = admin.CreateKey(t.Context(), client.NewKey{Tenant: "acme", Scopes: []string{auth.ScopeRuns}})
+	require.NoError(t, err)
+
+	log, err := admin.Audit(t.Context(), client.AuditOptions{})
+	require.NoError(t, err)
+	var actions []string
+	for _, e := range log.Entries {
+		actions = append(actions, e.Action)
+		require.Equal(t, "127.0.0.1", e.Source)
+		require.WithinDuration(t, time.Now(), e.At, patience)
+	}
+	require.Equal(t, []string{"create-key", "cancel-job", "submit-job"}, actions, "changes that were made, the newest first; no reads, no refusals")
+	require.Equal(t, "/v1/jobs/"+job.ID, log.Entries[2].Target)
+	require.Equal(t, "acme", log.Entries[2].Tenant)
+	require.Equal(t, "key:"+strings.Split(key, "_")[1], log.Entries[2].Who)
+	page, err := admin.Audit(t.Context(), client.AuditOptions{Tenant: "acme", Limit: 1})
+	require.NoError(t, err)
+	require.Len(t, page.Entries, 1)
+	require.NotNil(t, page.Next)
+	page, err = admin.Audit(t.Context(), client.AuditOptions{Tenant: "acme", Limit: 1, Cursor: *page.Next})
+	require.NoError(t, err)
+	require.Equal(t, "submit-job", page.Entries[0].Action)
+	require.Nil(t, page.Next)
+}
+
+// TestJobsEndOnce: cancel and delete may be repeated, and cancelling what has ended says so.
+func TestJobsEndOnce(t *testing.T) {
+	t.Parallel()
+	r := setupKeys(t)
+	acme := r.as("acme", auth.ScopeJobsRead, auth.ScopeJobsWrite)
+	submit := func(content string) client.Job {
+		job, err := acme.Submit(t.Context(), client.Submission{Questions: []string{"q"}}, &client.Upload{Name: "a.wav", Reader: strings.NewReader(content)}, client.SubmitOptions{})
+		require.NoError(t, err)
+		return job
+	}
+	code := func(err error) string {
+		p, ok := client.AsProblem(err)
+		require.True(t, ok, "%v", err)
+		return p.Code
+	}
+	done := submit("1")
+	r.record(false, planOf(done.ID, 1, 1), answerOf(done.ID, 0, 0))
+	_, err := acme.Cancel(t.Context(), done.ID)
+	require.Equal(t, "job_ended", code(err))
+	require.ErrorContains(t, err, "succeeded")
+	cancelled := submit("2")
+	for range 2 {
+		_, err = acme.Cancel(t.Context(), cancelled.ID)
+		require.NoError(t, err)
+	}
+	r.record(false, planOf(cancelled.ID, 1, 1), answerOf(cancelled.ID, 0, 0))
+	_, err = acme.Cancel(t.Context(), cancelled.ID)
+	require.NoError(t, err, "it was cancelled, and cancelling again changes nothing")
+
+	for range 2 {
+		require.NoError(t, acme.Delete(t.Context(), done.ID))
+	}
+	require.Equal(t, "job_not_found", code(r.as("other", auth.ScopeJobsWrite).Delete(t.Context(), done.ID)))
+	require.Equal(t, "job_not_found", code(acme.Delete(t.Context(), "nothing")))
+}
+
+func TestLabelsMetadataAndCost(t *testing.T) {
+	t.Parallel()
+	r := setupRig(t, &rig{mode: auth.ModeNone}, func(d *api.Deps) {
+		d.Retention = time.Hour
+		d.Prices = api.Prices{Currency: "EUR", AudioSecond: 0.01, EncoderSecond: 1, PromptToken: 0.5, OutputToken: 2}
+	})
+	blue := client.Submission{Questions: []string{"a", "b"}, Labels: map[string]string{"album": "blue=ish"}, Metadata: map[string]string{"id": "17"}}
+	job, err := r.client.Submit(t.Context(), blue, &client.Upload{Name: "a.wav", Reader: strings.NewReader("R")}, client.SubmitOptions{})
+	require.NoError(t, err)
+	require.Equal(t, blue.Labels, job.Labels)
+	require.Equal(t, blue.Metadata, job.Metadata)
+	require.Nil(t, job.ExpiresAt)
+	r.submit("c")
+	ids := func(o client.ListOptions) (ids []string) {
+		list, err := r.client.List(t.Context(), o)
+		require.NoError(t, err)
+		for _, j := range list.Jobs {
+			ids = append(ids, j.ID)
+		}
+		return ids
+	}
+	require.Equal(t, []string{job.ID}, ids(client.ListOptions{Label: "album=blue=ish"}))
+	require.Empty(t, ids(client.ListOptions{Label: "album=red"}))
+	require.Len(t, ids(client.ListOptions{Lane: "interactive"}), 2)
+	require.Empty(t, ids(client.ListOptions{Lane: "bulk"}))
+	require.Empty(t, ids(client.ListOptions{Until: job.CreatedAt}))
+	require.Len(t, ids(client.ListOptions{Since: job.CreatedAt}), 2)
+
+	for q, cache := range []eventpb.Cache{eventpb.Cache_CACHE_MISS, eventpb.Cache_CACHE_MISS} {
+		e := answerOf(job.ID, q, 0)
+		e.Outcome.Cache, e.Outcome.Timings, e.Outcome.Tokens = cache, &eventpb.Timings{EncodeMs: 3000}, &eventpb.Tokens{Prompt: 10, Output: 3}
+		if q == 1 {
+			e.Outcome.State = eventpb.State_STATE_FAILED
+		}
+		r.record(false, planOf(job.ID, 1, 2), e)
+	}
+	job, err = r.client.Get(t.Context(), job.ID)
+	require.NoError(t, err)
+	amount := 0.01*25 + 3 + 0.5*20 + 2*6
+	require.InDelta(t, 25, job.Cost.AudioS, 1e-9)
+	require.InDelta(t, 3, job.Cost.EncoderS, 1e-9)
+	require.Equal(t, int64(20), job.Cost.PromptTokens)
+	require.Equal(t, int64(6), job.Cost.OutputTokens)
+	require.InDelta(t, amount, *job.Cost.Amount, 1e-9)
+	require.Equal(t, job.EndedAt.Add(time.Hour), *job.ExpiresAt)
+	outcomes, err := r.client.Outcomes(t.Context(), job.ID)
+	require.NoError(t, err)
+	require.Len(t, outcomes, 2)
+	for _, o := range outcomes {
+		require.Equal(t, blue.Labels, o.Labels)
+		require.InDelta(t, 12.5, o.Cost.AudioS, 1e-9, "a failed outcome says too what it cost")
+		require.InDelta(t, amount/2, *o.Cost.Amount, 1e-9)
+	}
+	many := map[string]string{}
+	for i := range 17 {
+		many[strings.Repeat("x", i+1)] = ""
+	}
+	for code, sub := range map[string]string{
+		"labels_invalid": `"labels":{"a b":"c"}`, "metadata_invalid": `"metadata":{"a":"` + strings.Repeat("x", 513) + `"}`,
+	} {
+		require.Equal(t, code, r.json(`{"questions":["q"],"audio_ref":"`+job.Audio.SHA256+`",`+sub+`}`).problem(t).Code)
+	}
+	_, err = r.client.Submit(t.Context(), client.Submission{Questions: []string{"q"}, AudioRef: job.Audio.SHA256, Metadata: many}, nil, client.SubmitOptions{})
+	require.ErrorContains(t, err, "the limit is 16")
+}
+
+// TestAHitThatAnotherTenantPaidForIsToldAsAMiss: whoever asks first learns nothing of who asked before.
+func TestAHitThatAnotherTenantPaidForIsToldAsAMiss(t *testing.T) {
+	t.Parallel()
+	r := setupKeys(t)
+	ask := func(tenant, question string) client.Outcome {
+		c := r.as(tenant, auth.ScopeJobsRead, auth.ScopeJobsWrite)
+		job, err := c.Submit(t.Context(), client.Submission{Questions: []string{question}}, &client.Upload{Name: "a.wav", Reader: strings.NewReader("same")}, client.SubmitOptions{})
+		require.NoError(t, err)
+		e := answerOf(job.ID, 0, 0)
+		e.Outcome.AnswerCache, e.Outcome.Question.Text = eventpb.Cache_CACHE_HIT, question
+		r.record(false, planOf(job.ID, 1, 1), e)
+		outcomes, err := c.Outcomes(t.Context(), job.ID)
+		require.NoError(t, err)
+		require.Len(t, outcomes, 1)
+		return outcomes[0]
+	}
+	first := ask("acme", "key?")
+	require.Equal(t, []string{"miss", "miss"}, []string{first.Cache, first.AnswerCache}, "somebody else paid")
+	again := ask("acme", "key?")
+	require.Equal(t, []string{"hit", "hit"}, []string{again.Cache, again.AnswerCache}, "its own earlier job did")
+	more := ask("acme", "tempo?")
+	require.Equal(t, []string{"hit", "miss"}, []string{more.Cache, more.AnswerCache}, "the window is its own, the answer is not")
+	require.Equal(t, "miss", ask("other", "key?").Cache)
 }

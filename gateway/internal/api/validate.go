@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,7 +26,7 @@ const (
 // validate checks a request and brings it into its normal form: trimmed questions, a named plan.
 func (a *API) validate(req *request) error {
 	for _, check := range []func(*request) error{
-		validateAudio, validateOptions, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName,
+		validateAudio, validateOptions, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName, validateLabels,
 	} {
 		if err := check(req); err != nil {
 			return err
@@ -156,6 +157,45 @@ func validateDeadline(req *request) error {
 func validateName(req *request) error {
 	if len(req.AudioName) > maxNameBytes || req.AudioName != cleanName(req.AudioName) {
 		return invalid(codeNameInvalid, "audio_name must be at most %d bytes of text without slashes and control characters", maxNameBytes)
+	}
+	return nil
+}
+
+const (
+	maxTexts         = 16
+	maxTextName      = 64
+	maxLabelValue    = 128
+	maxMetadataValue = 512
+)
+
+var labelPattern = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
+
+// validateLabels checks labels and metadata.
+func validateLabels(req *request) error {
+	for name := range req.Labels {
+		if !labelPattern.MatchString(name) {
+			return invalid(codeLabelsInvalid, "label %.80q: a name has 1 to %d letters, digits, dots, underscores, slashes and hyphens", name, maxTextName)
+		}
+	}
+	if err := validateTexts(codeLabelsInvalid, "labels", req.Labels, maxLabelValue); err != nil {
+		return err
+	}
+	return validateTexts(codeMetadataInvalid, "metadata", req.Metadata, maxMetadataValue)
+}
+
+func validateTexts(code, what string, texts map[string]string, maxValue int) error {
+	if len(texts) > maxTexts {
+		return invalid(code, "there are %d %s, the limit is %d", len(texts), what, maxTexts)
+	}
+	for name, value := range texts {
+		for text, limit := range map[string]int{name: maxTextName, value: maxValue} {
+			if utf8.RuneCountInString(text) > limit || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+				return invalid(code, "%s %.80q: a name has at most %d characters and a value %d, without zero bytes", what, name, maxTextName, maxValue)
+			}
+		}
+		if name == "" {
+			return invalid(code, "%s have a name that is empty", what)
+		}
 	}
 	return nil
 }

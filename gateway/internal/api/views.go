@@ -14,7 +14,7 @@ import (
 )
 
 // jobSummary is a job as it stands in lists.
-func jobSummary(j store.Job) client.Job {
+func (a *API) jobSummary(j store.Job) client.Job {
 	self := "/v1/jobs/" + j.ID
 	return client.Job{
 		ID: j.ID, State: string(j.State), CreatedAt: j.Created,
@@ -29,14 +29,14 @@ func jobSummary(j store.Job) client.Job {
 		Timings: client.JobTimings{
 			Planned: since(j.Created, j.Planned), FirstOutcome: since(j.Created, j.FirstOutcome), Total: since(j.Created, j.Ended),
 		},
-		TraceID: j.TraceID,
-		Links:   client.Links{Self: self, Outcomes: self + "/outcomes", Events: self + "/events", Cancel: self + "/cancel"},
+		Labels: j.Labels, Metadata: j.Metadata, Cost: a.deps.Prices.of(j.Cost), ExpiresAt: a.expires(j), TraceID: j.TraceID,
+		Links: client.Links{Self: self, Outcomes: self + "/outcomes", Events: self + "/events", Cancel: self + "/cancel"},
 	}
 }
 
 // jobView is a job with all that is known of it.
-func jobView(j store.Job, p stream.Progress) client.Job {
-	v := jobSummary(j)
+func (a *API) jobView(j store.Job, p stream.Progress) client.Job {
+	v := a.jobSummary(j)
 	for i, text := range j.Questions {
 		v.Questions = append(v.Questions, client.Question{Index: i, Text: text})
 	}
@@ -55,6 +55,14 @@ func jobView(j store.Job, p stream.Progress) client.Job {
 	return v
 }
 
+// expires is when the gateway deletes a job; nil for a job that has not ended and where jobs stay for ever.
+func (a *API) expires(j store.Job) *time.Time {
+	if j.Ended.IsZero() || a.deps.Retention <= 0 {
+		return nil
+	}
+	return timePtr(j.Ended.Add(a.deps.Retention))
+}
+
 // coverage measures what the windows hear of the track, overlaps counted once.
 func coverage(j store.Job) *client.Coverage {
 	heard := make([]event.Span, 0, len(j.Windows))
@@ -71,7 +79,15 @@ func coverage(j store.Job) *client.Coverage {
 	return &client.Coverage{HeardS: total, TrackS: track, Ratio: min(1, total/track)}
 }
 
-func outcomeView(o *eventpb.Outcome) client.Outcome {
+// asked is what outcomes of a job have of the job.
+type asked struct {
+	questions int
+	labels    map[string]string
+}
+
+func askedOf(j store.Job) asked { return asked{questions: j.QuestionCount, labels: j.Labels} }
+
+func (a *API) outcomeView(of asked, o *eventpb.Outcome) client.Outcome {
 	w, t := o.GetWindow(), o.GetTimings()
 	v := client.Outcome{
 		ID: o.GetOutcomeId(), JobID: o.GetJobId(),
@@ -87,8 +103,8 @@ func outcomeView(o *eventpb.Outcome) client.Outcome {
 			Queue: t.GetQueueMs(), Chunk: t.GetChunkMs(), Encode: t.GetEncodeMs(), Project: t.GetProjectMs(),
 			Prefill: t.GetPrefillMs(), Decode: t.GetDecodeMs(), Total: t.GetTotalMs(),
 		},
-		Tokens:  client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
-		TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
+		Tokens: client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
+		Cost:   a.deps.Prices.of(store.CostOf(o, of.questions)), Labels: of.labels, TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
 	}
 	v.Confidence, v.Check = o.GetConfidence(), checkView(o.GetCheck())
 	for field, c := range o.GetSupport() {

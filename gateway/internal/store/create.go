@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/batch"
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -31,6 +32,12 @@ type CreateOptions struct {
 	MaxWindows int
 	// MaxTenantWindows is the same for the windows of its tenant in that lane.
 	MaxTenantWindows int
+	// Limits of the job's tenant refuse the job with a *LimitError.
+	Limits client.TenantLimits
+	// UploadBytes are the bytes of audio that were sent for the job.
+	UploadBytes int64
+	// Audit is who submits the job and from where; its target is the job. nil writes nothing.
+	Audit *Audit
 }
 
 // turnOf is who takes turns with others while the job waits; the column submitter holds it.
@@ -73,6 +80,9 @@ func (s *SQL) createTogether(ctx context.Context, calls []creation) (refusals []
 			}
 			c.lanes[lane] = state
 		}
+		if err := c.lockTenants(ctx, calls); err != nil {
+			return err
+		}
 		for i, call := range calls {
 			var err error
 			if refusals[i], err = c.add(ctx, call); err != nil {
@@ -103,9 +113,12 @@ type creating struct {
 	tx    *tx
 	now   time.Time
 	lanes map[string]*laneState
+	// usage is what the tenants with limits have used, this transaction's jobs among it; sent is what this transaction adds, of all tenants.
+	usage map[string]*Usage
+	sent  map[string]Usage
 
-	jobs, questions, outbox [][]any
-	audio                   map[[2]string]bool // noted whose it is, by tenant and digest
+	jobs, questions, labels, outbox, audit [][]any
+	audio                                  map[[2]string]bool // noted whose it is, by tenant and digest
 }
 
 // add takes a job into the transaction, or says why it is refused.
@@ -113,6 +126,11 @@ func (c *creating) add(ctx context.Context, call creation) (refusal, err error) 
 	job, opts, lane := call.job, call.opts, c.lanes[laneOf(call.job)]
 	if opts.MaxOpen > 0 && lane.open >= opts.MaxOpen {
 		return ErrTooManyJobs, nil
+	}
+	if used := c.usage[job.Tenant]; used != nil {
+		if refusal := used.Check(opts.Limits, expectedWindows(job), opts.UploadBytes); refusal != nil {
+			return refusal, nil
+		}
 	}
 	if err := settleClaim(ctx, c.tx, job.ID, opts); errors.Is(err, ErrClaimExpired) {
 		return err, nil
@@ -124,8 +142,7 @@ func (c *creating) add(ctx context.Context, call creation) (refusal, err error) 
 		return nil, err
 	}
 	job.Waiting = !room
-	row, err := jobRow(job, c.now)
-	if err != nil {
+	if err := c.rows(job, opts); err != nil {
 		return nil, err
 	}
 	if owner := [2]string{job.Tenant, job.Audio.SHA256}; !c.audio[owner] {
@@ -136,8 +153,7 @@ func (c *creating) add(ctx context.Context, call creation) (refusal, err error) 
 	}
 	lane.open++
 	lane.added++
-	c.jobs = append(c.jobs, row)
-	c.questions = append(c.questions, questionRows(job)...)
+	c.use(job, opts.UploadBytes)
 	if !room {
 		return nil, lane.wait(ctx, c.tx, turnOf(job))
 	}
@@ -147,15 +163,37 @@ func (c *creating) add(ctx context.Context, call creation) (refusal, err error) 
 	return nil, err
 }
 
+// rows adds the rows of a job, without its outbox records.
+func (c *creating) rows(job Job, opts CreateOptions) error {
+	row, err := jobRow(job, c.now)
+	if err != nil {
+		return err
+	}
+	c.jobs = append(c.jobs, row)
+	c.questions = append(c.questions, questionRows(job)...)
+	for name, value := range job.Labels {
+		c.labels = append(c.labels, []any{job.ID, name, value})
+	}
+	if opts.Audit == nil {
+		return nil
+	}
+	entry := *opts.Audit
+	entry.Target = "/v1/jobs/" + job.ID
+	row, err = auditRow(entry, c.now)
+	c.audit = append(c.audit, row)
+	return err
+}
+
 func (c *creating) write(ctx context.Context) error {
-	if _, err := c.tx.insert(ctx, insertJob, c.jobs, ""); err != nil {
-		return err
-	}
-	if _, err := c.tx.insert(ctx, insertQuestion, c.questions, ""); err != nil {
-		return err
-	}
-	if _, err := c.tx.insert(ctx, insertOutbox, c.outbox, ""); err != nil {
-		return err
+	for _, table := range []struct {
+		into string
+		rows [][]any
+	}{
+		{insertJob, c.jobs}, {insertQuestion, c.questions}, {`job_labels (job_id, name, value)`, c.labels}, {insertOutbox, c.outbox}, {insertAudit, c.audit},
+	} {
+		if _, err := c.tx.insert(ctx, table.into, table.rows, ""); err != nil {
+			return err
+		}
 	}
 	for _, lane := range event.Lanes() {
 		if state := c.lanes[lane]; state != nil && state.added > 0 {
@@ -164,7 +202,7 @@ func (c *creating) write(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return noteUse(ctx, c.tx, c.now, c.sent)
 }
 
 // openJobs names the counter of a lane's open jobs that Create made. It is kept with each job's first and last write, because counting the rows
@@ -206,9 +244,29 @@ func jobRow(j Job, now time.Time) ([]any, error) {
 	return []any{
 		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant,
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant, texts(j.Labels), texts(j.Metadata), 0.0, 0.0, 0, 0,
 		millis(now), laneOf(j), turnOf(j), expectedWindows(j), expectedSeconds(j), millis(j.StartBy(j.Created)),
 	}, nil
+}
+
+// texts is a JSON object of texts.
+func texts(m map[string]string) string {
+	if len(m) == 0 {
+		return "{}"
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // unreachable: texts have a form in JSON
+	}
+	return string(raw)
+}
+
+// textsOf reads what texts made; no texts are nil.
+func textsOf(raw string, m *map[string]string) error {
+	if raw == "{}" {
+		return nil
+	}
+	return json.Unmarshal([]byte(raw), m)
 }
 
 func questionRows(j Job) (rows [][]any) {

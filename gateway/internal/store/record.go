@@ -23,7 +23,7 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 	var out []Recorded
 	err := s.inTx(ctx, func(tx *tx) error {
 		out = make([]Recorded, len(entries))
-		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int)}
+		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int), used: make(map[string]Usage)}
 		if err := r.lockAll(ctx, entries); err != nil {
 			return err
 		}
@@ -49,6 +49,10 @@ type recording struct {
 	// open and ended are what the transaction adds to the counters of open jobs, by lane, and to the ledger.
 	open  map[string]int
 	ended ledgerSum
+	// used are the seconds of audio that new plans hear, by tenant.
+	used map[string]Usage
+	// tenants is how many there are; 0 = not read yet.
+	tenants int
 }
 
 // lockAll locks the jobs of the entries, in the order of their ids, so that two gateways never wait for each other.
@@ -75,7 +79,10 @@ func (r *recording) count(ctx context.Context) error {
 			}
 		}
 	}
-	return r.ended.add(ctx, r.tx)
+	if err := r.ended.add(ctx, r.tx); err != nil {
+		return err
+	}
+	return noteUse(ctx, r.tx, r.now, r.used)
 }
 
 func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
@@ -133,6 +140,11 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	if _, err := r.tx.insert(ctx, `plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings)`, rows, ""); err != nil {
 		return err
 	}
+	used := r.used[job.Tenant]
+	for _, w := range plan.GetWindows() {
+		used.AudioS += w.GetHeardS()
+	}
+	r.used[job.Tenant] = used
 	job.Faults = event.FaultsOf(plan.GetTrack())
 	faults, err := json.Marshal(job.Faults)
 	if err != nil {
@@ -289,6 +301,10 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 
 // insert writes an outcome if its id is new and returns the outcome that the store then holds.
 func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*eventpb.Outcome, bool, error) {
+	o, err := r.hideHit(ctx, job, o)
+	if err != nil {
+		return nil, false, err
+	}
 	record, err := proto.Marshal(o)
 	if err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -308,6 +324,7 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 		return r.supersede(ctx, job, stored, o)
 	}
 	job.lastSeq++
+	job.Cost = job.Cost.Plus(CostOf(o, job.QuestionCount))
 	switch o.GetState() {
 	case eventpb.State_STATE_ANSWERED:
 		job.Answered++
@@ -347,10 +364,12 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 	known := job.Waiting && !job.Planned.IsZero()
 	forward := rec.New > 0 || job.Planned.Equal(r.now)
 	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
-		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?, off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
+		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?, cost_audio_s = ?, cost_encoder_s = ?, cost_prompt_tokens = ?, cost_output_tokens = ?,
+		off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
 		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, admitted_ms = CASE WHEN ? THEN ? ELSE admitted_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
-		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, rec.JustEnded, offBy, rec.JustEnded, millis(r.now),
+		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.Cost.AudioS, job.Cost.EncoderS, job.Cost.PromptTokens, job.Cost.OutputTokens,
+		rec.JustEnded, offBy, rec.JustEnded, millis(r.now),
 		forward, millis(r.now), known, millis(r.now), forward, job.ID)
 	return err
 }

@@ -68,6 +68,11 @@ type Job struct {
 
 	Planned, FirstOutcome, CancelAsked, Ended time.Time
 
+	// Labels select jobs in lists; Metadata is the caller's own.
+	Labels, Metadata map[string]string
+	// Cost is the sum over the outcomes that the job has so far.
+	Cost Cost
+
 	// Faults of the track; known with the plan.
 	event.Faults
 
@@ -108,9 +113,39 @@ type Claim struct {
 // ListQuery selects jobs of a tenant, newest first.
 type ListQuery struct {
 	Tenant string
-	State  State // "" = any
-	After  Place // of the last job seen; zero = from the newest
-	Limit  int
+	State  State  // "" = any
+	Lane   string // "" = any
+	// Since and Until bound the time of creation; zero = open.
+	Since, Until time.Time
+	// Label is the name of a label whose value must be LabelValue; "" = any job.
+	Label, LabelValue string
+	After             Place // of the last job seen; zero = from the newest
+	Limit             int
+}
+
+// Cost is what an outcome or a job has cost.
+type Cost struct {
+	// AudioS are the seconds of audio heard, and EncoderS the encoder's work on it, which is 0 where the embedding was known. The outcomes of a window
+	// share both.
+	AudioS, EncoderS           float64
+	PromptTokens, OutputTokens int64
+}
+
+// CostOf is what an outcome of a job with so many questions has cost.
+func CostOf(o *eventpb.Outcome, questions int) Cost {
+	share := 1 / float64(max(1, questions))
+	c := Cost{
+		AudioS: o.GetWindow().GetHeardS() * share, PromptTokens: int64(o.GetTokens().GetPrompt()), OutputTokens: int64(o.GetTokens().GetOutput()),
+	}
+	if o.GetCache() != eventpb.Cache_CACHE_HIT {
+		c.EncoderS = o.GetTimings().GetEncodeMs() / 1000 * share
+	}
+	return c
+}
+
+// Plus is the sum of two costs.
+func (c Cost) Plus(d Cost) Cost {
+	return Cost{c.AudioS + d.AudioS, c.EncoderS + d.EncoderS, c.PromptTokens + d.PromptTokens, c.OutputTokens + d.OutputTokens}
 }
 
 // Place is where a job stands in the list: by its time, which is kept to the millisecond, then by its id.

@@ -289,7 +289,9 @@ func (p *printer) cancelled(ctx context.Context, cause error) (Result, error) {
 	defer cancel()
 	p.screen.erase()
 	if _, err := p.gw.Cancel(ctx, p.jobID); err != nil {
-		return Result{}, fmt.Errorf("%w; job %s may go on, lark jobs cancel ends it: %w", cause, p.jobID, err)
+		if problem, ok := client.AsProblem(err); !ok || problem.Code != client.CodeJobEnded { // it has ended just now: its outcomes are all there
+			return Result{}, fmt.Errorf("%w; job %s may go on, lark jobs cancel ends it: %w", cause, p.jobID, err)
+		}
 	}
 	cancelled := Result{Job: client.Job{ID: p.jobID, State: client.StateCancelling}}
 	if err := p.gw.Watch(ctx, p.jobID, client.WatchOptions{}, func(client.Event) error { return nil }); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // maxPage is the longest list that the gateway gives.
@@ -64,11 +66,16 @@ func dial(url string) (*client.Client, error) {
 func (a *app) jobsList(server *serverFlags) *cobra.Command {
 	var asJSON bool
 	var opts client.ListOptions
+	var since, until string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List jobs, newest first", Args: cobra.NoArgs,
 		Example: "  lark jobs list --state failed --limit 100\n  lark jobs list --json | jq -r .id",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkList(opts); err != nil {
+			var faults [3]error
+			faults[0] = checkList(opts)
+			opts.Since, faults[1] = momentOf("--since", since, time.Now())
+			opts.Until, faults[2] = momentOf("--until", until, time.Now())
+			if err := errors.Join(faults[:]...); err != nil {
 				return usage(err)
 			}
 			gw, err := a.gateway(cmd, server)
@@ -93,6 +100,10 @@ func (a *app) jobsList(server *serverFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&opts.State, "state", "", "only jobs in this `state`")
+	cmd.Flags().StringVar(&opts.Lane, "lane", "", "only jobs of this `lane`: interactive or bulk")
+	cmd.Flags().StringVar(&opts.Label, "label", "", "only jobs with this label, `name=value`")
+	cmd.Flags().StringVar(&since, "since", "", "only jobs made since this `time` (RFC 3339), or for so long, such as 2h")
+	cmd.Flags().StringVar(&until, "until", "", "only jobs made before this `time`, or longer ago, such as 30m")
 	cmd.Flags().IntVar(&opts.Limit, "limit", 20, "how many, at most 100")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per job, one per line")
 	return cmd
@@ -106,6 +117,10 @@ func checkList(opts client.ListOptions) error {
 	switch {
 	case opts.State != "" && !slices.Contains(states, opts.State):
 		return fmt.Errorf("--state %.40q is not known: it is one of %s", opts.State, strings.Join(states, ", "))
+	case opts.Lane != "" && !slices.Contains(event.Lanes(), opts.Lane):
+		return fmt.Errorf("--lane %.40q is not known: it is one of %s", opts.Lane, strings.Join(event.Lanes(), ", "))
+	case opts.Label != "" && !strings.Contains(opts.Label, "="):
+		return fmt.Errorf("--label %.40q is not name=value", opts.Label)
 	case opts.Limit < 1 || opts.Limit > maxPage:
 		return fmt.Errorf("--limit must be between 1 and %d", maxPage)
 	}
@@ -150,6 +165,7 @@ func (a *app) showJob(job client.Job, outcomes []client.Outcome) {
 	a.printf("track    %s  %s, %.1f s\n", job.Audio.SHA256, ask.Printable(job.Audio.Name), job.Audio.DurationS)
 	a.printf("windows  %d, embeddings known of %d\n", c.Windows, c.CacheHits)
 	a.printf("answers  %d of %d, %d failed, %d cancelled\n", c.Answered, c.Expected, c.Failed, c.Cancelled)
+	a.printf("cost     %.1f s of audio, %.1f s of encoder, %d and %d tokens%s\n", job.Cost.AudioS, job.Cost.EncoderS, job.Cost.PromptTokens, job.Cost.OutputTokens, amount(job.Cost))
 	if job.TraceID != "" {
 		a.printf("trace    %s\n", job.TraceID)
 	}
@@ -157,6 +173,14 @@ func (a *app) showJob(job client.Job, outcomes []client.Outcome) {
 		a.printf("\n")
 		ask.Print(a.Out, job, outcomes)
 	}
+}
+
+// amount is a cost's amount, where there are prices.
+func amount(c client.Cost) string {
+	if c.Amount == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %g %s", *c.Amount, ask.Printable(c.Currency))
 }
 
 func (a *app) jobsCancel(server *serverFlags) *cobra.Command {
