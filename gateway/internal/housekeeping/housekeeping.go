@@ -14,6 +14,7 @@ type Store interface {
 	ForgetKeys(ctx context.Context) (int, error)
 	OutboxDepth(ctx context.Context) (n int, oldest time.Time, err error)
 	DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error)
+	ForgetAudio(ctx context.Context, before time.Time) error
 }
 
 // retireBatch is how many jobs one transaction deletes: the outcomes of more would hold the only writer for long.
@@ -23,7 +24,8 @@ const retireBatch = 50
 type Config struct {
 	// Interval lies between two rounds of chores.
 	Interval time.Duration
-	// Retention is how long jobs stay after their end; 0 keeps them for ever.
+	// Retention is how long jobs stay after their end, and how long a tenant may name audio by its hash after its last job with it; 0 keeps both for
+	// ever.
 	Retention time.Duration
 }
 
@@ -111,7 +113,7 @@ func (k *Keeper) Once(ctx context.Context) error {
 	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.deps.Audit(ctx))
 }
 
-// retire deletes the jobs that ended longer ago than the retention.
+// retire deletes the jobs that ended longer ago than the retention, and what says whose audio it is that no job has named for as long.
 func (k *Keeper) retire(ctx context.Context) error {
 	if k.cfg.Retention == 0 {
 		return nil
@@ -130,5 +132,8 @@ func (k *Keeper) retire(ctx context.Context) error {
 	if total > 0 {
 		k.deps.Log.InfoContext(ctx, "old jobs deleted", slog.Int("jobs", total), slog.Duration("retention", k.cfg.Retention))
 	}
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return k.deps.Store.ForgetAudio(ctx, before)
 }

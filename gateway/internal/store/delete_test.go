@@ -75,3 +75,26 @@ func TestOldJobsAreDeleted(t *testing.T) {
 		require.Equal(t, 1, n, "an open job stays, however old it is")
 	})
 }
+
+// TestAudioThatNobodyNamesAnyMoreIsForgotten: a tenant may name audio by its hash until it has not done so for long, and while a job with it is open.
+func TestAudioThatNobodyNamesAnyMoreIsForgotten(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		s.SetNow(func() time.Time { return created })
+		job := newJob("j1", "q")
+		create(t, s, job)
+		owns := func() bool {
+			t.Helper()
+			yes, err := s.OwnsAudio(t.Context(), event.TenantDefault, job.Audio.SHA256)
+			require.NoError(t, err)
+			return yes
+		}
+		require.NoError(t, s.ForgetAudio(t.Context(), created.Add(time.Hour)))
+		require.True(t, owns(), "a job with it is open")
+		finish(t, s, "j1", 1, 1)
+		require.NoError(t, s.ForgetAudio(t.Context(), created))
+		require.True(t, owns(), "not older than that")
+		require.NoError(t, s.ForgetAudio(t.Context(), created.Add(time.Millisecond)))
+		require.False(t, owns())
+	})
+}
