@@ -8,17 +8,23 @@ import (
 
 // assignment is the set of partitions that the group has given to this instance.
 type assignment struct {
-	mu    sync.Mutex
-	parts map[topicPartition]*partition
+	mu     sync.Mutex
+	parts  map[topicPartition]*partition
+	closed bool
 }
 
-func (a *assignment) add(p *partition) {
+// add refuses a partition that comes once the instance has begun to leave the group.
+func (a *assignment) add(p *partition) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
 	if a.parts == nil {
 		a.parts = make(map[topicPartition]*partition)
 	}
 	a.parts[p.topicPartition] = p
+	return true
 }
 
 // get returns nil for a partition that is not assigned.
@@ -45,9 +51,11 @@ func (a *assignment) take(partitions map[string][]int32) []*partition {
 	return out
 }
 
-func (a *assignment) takeAll() []*partition {
+// close takes all partitions and no more of them in.
+func (a *assignment) close() []*partition {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.closed = true
 	out := slices.Collect(maps.Values(a.parts))
 	clear(a.parts)
 	return out

@@ -142,7 +142,10 @@ func (r *Runner) onAssigned(_ context.Context, client *kgo.Client, assigned map[
 		for _, id := range ids {
 			tp := topicPartition{topic, id}
 			p := newPartition(tp, client, r.admit.places(), newGuard(r.deps.Marks, r.cfg.Group, tp, r.log))
-			r.assigned.add(p)
+			if !r.assigned.add(p) {
+				p.close(ErrStopping)
+				return // the instance leaves the group
+			}
 			r.work.Go(func() { p.feed(r.read, r.admit) }) //nolint:contextcheck // it lives as long as the partition, not as this call
 		}
 	}
@@ -205,7 +208,7 @@ func (r *Runner) drainWait() time.Duration { return r.cfg.DrainTimeout * 3 / 4 }
 // drain ends the runner in good order; ctx is not the one whose end began it.
 func (r *Runner) drain(ctx context.Context) error {
 	r.joined.Store(false)
-	parts := r.assigned.takeAll()
+	parts := r.assigned.close()
 	for _, p := range parts {
 		p.stopNow()
 	}
@@ -235,7 +238,4 @@ func (r *Runner) leave(ctx context.Context) {
 		r.log.Warn("leaving group", "group", r.cfg.Group, "error", err)
 	}
 	r.client.Close()
-	for _, p := range r.assigned.takeAll() { // assigned during the drain
-		p.close(ErrStopping)
-	}
 }
