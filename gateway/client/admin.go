@@ -20,7 +20,7 @@ type TenantLimits struct {
 // Tenant owns jobs, keys and audio.
 type Tenant struct {
 	Name      string       `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens"`
-	Isolated  bool         `json:"isolated" doc:"Shares no embedding with other tenants"`
+	Isolated  bool         `json:"isolated" doc:"Wants to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
 	Limits    TenantLimits `json:"limits"`
 	CreatedAt time.Time    `json:"created_at"`
 }
@@ -34,13 +34,13 @@ type TenantList struct {
 // NewTenant asks for a tenant.
 type NewTenant struct {
 	Name     string       `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
-	Isolated bool         `json:"isolated,omitempty" doc:"Share no embedding with other tenants"`
+	Isolated bool         `json:"isolated,omitempty" doc:"Ask to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
 	Limits   TenantLimits `json:"limits,omitzero"`
 }
 
 // TenantChange replaces what can be changed of a tenant; what it leaves out stays.
 type TenantChange struct {
-	Isolated *bool         `json:"isolated,omitempty" doc:"Share no embedding with other tenants, from the next job on"`
+	Isolated *bool         `json:"isolated,omitempty" doc:"Ask to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
 	Limits   *TenantLimits `json:"limits,omitempty" doc:"All limits; what is left out is not set"`
 }
 

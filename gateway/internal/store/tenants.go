@@ -20,7 +20,7 @@ var (
 // Tenant owns jobs, keys and audio.
 type Tenant struct {
 	Name string
-	// Isolated: the tenant shares no embedding with others.
+	// Isolated: the tenant wants to share no embedding with others. No stage reads it yet.
 	Isolated bool
 	Limits   client.TenantLimits
 	Created  time.Time

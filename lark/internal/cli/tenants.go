@@ -27,6 +27,9 @@ func (a *app) tenantsCommand() *cobra.Command {
 	return cmd
 }
 
+// keepIsolated is the help of --isolated.
+const keepIsolated = "ask to share no embedding with other tenants; the gateway keeps this, but no stage obeys it yet: embeddings are shared"
+
 // limitFlags are the limits of a tenant.
 func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
 	f.Float64Var(&l.RequestsPerS, "requests-per-s", 0, "requests a second at each gateway; 0 is no limit")
@@ -41,7 +44,7 @@ func (a *app) tenantsCreate(server *serverFlags) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a tenant", Args: cobra.ExactArgs(1),
-		Example: "  lark tenants create acme\n  lark tenants create secretive --isolated",
+		Example: "  lark tenants create acme\n  lark tenants create trial --open-jobs 10",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
@@ -55,7 +58,7 @@ func (a *app) tenantsCreate(server *serverFlags) *cobra.Command {
 			return a.printTenant(made, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&tenant.Isolated, "isolated", false, "share no embedding with other tenants: every track is encoded again for it")
+	cmd.Flags().BoolVar(&tenant.Isolated, "isolated", false, keepIsolated)
 	limitFlags(cmd.Flags(), &tenant.Limits)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
@@ -67,7 +70,7 @@ func (a *app) printTenant(t client.Tenant, asJSON bool) error {
 	}
 	isolated := ""
 	if t.Isolated {
-		isolated = "  isolated"
+		isolated = "  isolated (not obeyed yet)"
 	}
 	a.printf("%-20s %s%s%s\n", ask.Printable(t.Name), t.CreatedAt.Local().Format(time.DateTime), isolated, limitsText(t.Limits))
 	return nil
@@ -132,7 +135,7 @@ func (a *app) tenantsLimits(server *serverFlags) *cobra.Command {
 	var isolated, asJSON bool
 	cmd := &cobra.Command{
 		Use: "limits NAME", Short: "Show a tenant's limits, or set the limits that are given", Args: cobra.ExactArgs(1),
-		Long:    "Without limits, shows the tenant. With some, sets those and leaves the others. All gateways obey within ten seconds.",
+		Long:    "Without limits, shows the tenant. With some, sets those and leaves the others. All gateways obey limits within ten seconds.",
 		Example: "  lark tenants limits acme\n  lark tenants limits acme --open-jobs 500 --requests-per-s 0",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := a.gateway(cmd, server)
@@ -158,7 +161,7 @@ func (a *app) tenantsLimits(server *serverFlags) *cobra.Command {
 			return a.printTenant(t, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&isolated, "isolated", false, "share no embedding with other tenants, from the next job on")
+	cmd.Flags().BoolVar(&isolated, "isolated", false, keepIsolated)
 	limitFlags(cmd.Flags(), &wanted)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
