@@ -26,7 +26,13 @@ killed() {
 }
 # ended counts the items that have succeeded or failed.
 ended() { "$lark" index status demo --data "$data" --json | sed 's/.*"succeeded":\([0-9]*\),"partial":[0-9]*,"failed":\([0-9]*\).*/\1+\2/' | tr -d '\n' | { read -r sum; echo $((sum)); }; }
-trap 'kill -- "-$group" 2>/dev/null || true; rm -rf "$data"' EXIT
+# tidy stops everything and waits until nothing writes into the data folder any more.
+tidy() {
+  kill -- "-$group" 2>/dev/null || true
+  wait "$group" 2>/dev/null || true
+  rm -rf "$data"
+}
+trap tidy EXIT
 
 list="$out/tracks.csv"
 echo "path" >"$list"
@@ -34,7 +40,8 @@ if [ $# -gt 1 ]; then
   find "$2" -type f \( -iname '*.ogg' -o -iname '*.mp3' -o -iname '*.flac' -o -iname '*.wav' -o -iname '*.m4a' \)
 else
   # shellcheck disable=SC2086 # one word for each package
-  dpkg -L ${PACKAGES:?names the packages that hold music} | grep -iE '\.(ogg|mp3|flac)$'
+  dpkg -L ${PACKAGES:?names the packages that hold music} | grep -iE '\.(ogg|mp3|flac)$' |
+    xargs -d "\n" -I{} find -L {} -size +"${LEAST:-300}"k # the rest are jingles
 fi | sort -u | head -n "${TRACKS:-100000}" | sed 's/"/""/g; s/.*/"&"/' >>"$list"
 tracks=$(($(wc -l <"$list") - 1))
 [ "$tracks" -gt 0 ] || { echo "there is no music: name a folder, or install Debian's music packages"; exit 1; }
