@@ -69,7 +69,7 @@ type stack struct {
 	folder   up.Folder
 	children map[string]*supervise.Child // by stage; up itself under "up"
 	addrs    map[string]string           // HTTP address by stage, in the real environment
-	admin    string                      // the gateway's admin address, in the real environment
+	admin    map[string]string           // admin addresses of gateways, in the real environment
 	logs     []*os.File
 }
 
@@ -89,7 +89,7 @@ func start(t *testing.T, opts options) *stack {
 }
 
 func launch(ctx context.Context, opts options) (*stack, error) {
-	s := &stack{opts: opts, folder: up.Folder(opts.data), children: map[string]*supervise.Child{}, addrs: map[string]string{}}
+	s := &stack{opts: opts, folder: up.Folder(opts.data), children: map[string]*supervise.Child{}, addrs: map[string]string{}, admin: map[string]string{}}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	run := s.runUp
@@ -161,12 +161,11 @@ func (s *stack) runServices(ctx context.Context) error {
 			return err
 		}
 		s.addrs[stage] = addr
-		binary := stage + "-svc"
+		binary := up.Gateway
 		if strings.HasPrefix(stage, up.Gateway) {
-			binary = up.Gateway
-			s.admin = admin
+			s.admin[stage] = admin
 		} else {
-			admin = ""
+			binary, admin = stage+"-svc", ""
 		}
 		if err := s.spawn(stage, func() (*exec.Cmd, error) {
 			cmd := exec.Command(filepath.Join(world.bin, binary))
@@ -245,10 +244,10 @@ func (s *stack) addr(stage string) string {
 func (s *stack) metricsAddr(t *testing.T, stage string) string {
 	t.Helper()
 	switch {
+	case s.admin[stage] != "":
+		return s.admin[stage]
 	case stage != up.Gateway:
 		return s.addr(stage)
-	case s.admin != "":
-		return s.admin
 	}
 	place, err := s.folder.Place(stage)
 	require.NoError(t, err)
