@@ -92,7 +92,8 @@ type itemWork struct {
 	windows, encoded, answers int
 }
 
-// startAll makes the jobs of items, which are of one tenant. They wait for admission.
+// startAll makes the jobs of items, which are of one tenant. They wait for admission. They give the tenant no right to name their audio by its hash: a
+// manifest may tell any hash, and nobody has sent the bytes.
 func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
 	if len(starts) == 0 {
 		return nil
@@ -129,9 +130,6 @@ func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error
 		return 0, err
 	}
 	if _, err := w.tx.insert(ctx, insertJob, [][]any{row}, ""); err != nil {
-		return 0, err
-	}
-	if err := ownAudio(ctx, w.tx, st.Job.Tenant, st.Job.Audio.SHA256, w.now); err != nil {
 		return 0, err
 	}
 	if _, err := w.tx.insert(ctx, insertQuestion, questionRows(st.Job), ""); err != nil {

@@ -72,6 +72,9 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, job.Waiting)
 		require.Equal(t, "file:///a", job.Audio.URI)
+		owns, err := s.OwnsAudio(ctx, event.TenantDefault, "00ff")
+		require.NoError(t, err)
+		require.False(t, owns, "a manifest may tell the hash of what others have sent")
 
 		answer(t, s, "j1", eventpb.State_STATE_ANSWERED, "")
 		answer(t, s, "j2", eventpb.State_STATE_FAILED, event.CodeEngineError)
