@@ -1,0 +1,136 @@
+package runs_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/larkstream/larkstream/gateway/internal/runs"
+	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/source"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// place is a source whose file of a name has the name's text, unless the place is away or the file is missing.
+type place struct{ away atomic.Bool }
+
+func (p *place) Open(_ context.Context, uri string) (*source.Object, error) {
+	switch {
+	case p.away.Load():
+		return nil, fmt.Errorf("%w: connection refused", source.ErrUnavailable)
+	case strings.HasSuffix(uri, "missing"):
+		return nil, source.ErrMissing
+	case strings.HasSuffix(uri, "broken"):
+		return &source.Object{ReadCloser: io.NopCloser(io.MultiReader(strings.NewReader("half"), failing{})), Bytes: 8}, nil
+	case strings.HasSuffix(uri, "empty"):
+		return &source.Object{ReadCloser: io.NopCloser(strings.NewReader(""))}, nil
+	case strings.HasSuffix(uri, "huge"): // larger than it says
+		return &source.Object{ReadCloser: io.NopCloser(strings.NewReader(strings.Repeat("x", 101))), Bytes: 1}, nil
+	}
+	return &source.Object{ReadCloser: io.NopCloser(strings.NewReader(uri)), Bytes: int64(len(uri))}, nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func setup(t *testing.T, spec store.RunSpec, names ...string) (*store.SQL, *place, *runs.Controller) {
+	t.Helper()
+	jobs, err := store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, jobs.Close()) })
+	spec.Questions, spec.Plan = []string{"q"}, event.PlanAuto
+	require.NoError(t, jobs.CreateRun(t.Context(), store.Run{ID: "r", Tenant: event.TenantDefault, Created: time.Now(), Spec: spec}))
+	var items []store.Item
+	for _, name := range names {
+		items = append(items, store.Item{ID: name, URI: "file:///" + name})
+	}
+	_, err = jobs.AddItems(t.Context(), "r", items)
+	require.NoError(t, err)
+	_, err = jobs.SealRun(t.Context(), "r")
+	require.NoError(t, err)
+	p := &place{}
+	c, err := runs.New(runs.Config{InFlight: 3, MaxBytes: 100}, runs.Deps{
+		Store: jobs, Sources: p, Cancel: func(context.Context, store.Job) error { return nil }, Wake: func() {}, Log: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return jobs, p, c
+}
+
+func once(t *testing.T, jobs *store.SQL, c *runs.Controller) store.Run {
+	t.Helper()
+	_, err := c.Once(t.Context())
+	require.NoError(t, err)
+	run, err := jobs.GetRun(t.Context(), "r")
+	require.NoError(t, err)
+	return run
+}
+
+// TestAPlaceThatIsAwayFailsNothing: the run says that it waits, and goes on when the place is back; a file that breaks off is tried again as well.
+func TestAPlaceThatIsAwayFailsNothing(t *testing.T) {
+	t.Parallel()
+	jobs, p, c := setup(t, store.RunSpec{}, "a", "broken", "missing")
+	p.away.Store(true)
+	run := once(t, jobs, c)
+	require.Equal(t, []any{store.RunRunning, 3}, []any{run.State, run.Counts[store.ItemPending]})
+	require.Contains(t, run.Reason, "connection refused")
+	p.away.Store(false)
+	run = once(t, jobs, c)
+	require.Equal(t, []int{1, 1, 1}, []int{run.Counts[store.ItemPending], run.Counts[store.ItemRunning], run.Counts[store.ItemFailed]})
+	failures, err := jobs.RunFailures(t.Context(), "r")
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{event.CodeSourceMissing: 1}, failures)
+}
+
+// TestNoMoreItemsThanAllowedAreInHand, and what is empty or too large never becomes a job.
+func TestNoMoreItemsThanAllowedAreInHand(t *testing.T) {
+	t.Parallel()
+	jobs, _, c := setup(t, store.RunSpec{}, "empty", "huge", "a", "b", "c", "d", "e")
+	for range 4 {
+		run := once(t, jobs, c)
+		require.LessOrEqual(t, run.Counts[store.ItemRunning], 3)
+	}
+	run, err := jobs.GetRun(t.Context(), "r")
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 3, 2}, []int{run.Counts[store.ItemPending], run.Counts[store.ItemRunning], run.Counts[store.ItemFailed]})
+	failures, err := jobs.RunFailures(t.Context(), "r")
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{event.CodeAudioEmpty: 1, event.CodeAudioTooLarge: 1}, failures)
+}
+
+// TestARunPausesWhenTooMuchFails, once enough items have ended to judge by; whoever resumes it has seen that.
+func TestARunPausesWhenTooMuchFails(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for n := range 30 {
+		names = append(names, fmt.Sprint(n, "missing"))
+	}
+	jobs, _, c := setup(t, store.RunSpec{MaxFailures: 0.05}, names...)
+	var run store.Run
+	for range 30 {
+		if run = once(t, jobs, c); run.State == store.RunPaused {
+			break
+		}
+	}
+	require.Equal(t, store.RunPaused, run.State)
+	require.GreaterOrEqual(t, run.Counts[store.ItemFailed], 20)
+	require.Positive(t, run.Counts[store.ItemPending])
+	require.Contains(t, run.Reason, "look at the failures")
+	_, err := jobs.ResumeRun(t.Context(), "r")
+	require.NoError(t, err)
+	for range 30 {
+		run = once(t, jobs, c)
+	}
+	require.Equal(t, []any{store.RunFailed, 30}, []any{run.State, run.Counts[store.ItemFailed]})
+}
