@@ -15,8 +15,6 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
-	"github.com/larkstream/larkstream/shared/event"
-	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 // jobIDPattern is what may be looked up; anything else cannot exist.
@@ -208,15 +206,7 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err := cancellable(j); err != nil {
 		return nil, err
 	}
-	rec, err := a.encode(ctx, &eventpb.Control{JobId: j.ID, Kind: event.ControlCancel, AtUnixMs: a.now().UnixMilli()})
-	if err != nil {
-		return nil, a.fail(ctx, err)
-	}
-	ends, err := a.ends(ctx, j)
-	if err != nil {
-		return nil, a.fail(ctx, err)
-	}
-	if j, err = a.deps.Store.Cancel(ctx, j.ID, []event.Record{rec}, ends); err != nil {
+	if j, err = outbox.Cancel(ctx, a.deps.Store, j, a.now()); err != nil {
 		return nil, a.fail(ctx, err)
 	}
 	if err := cancellable(j); err != nil { // it has ended in between
@@ -265,18 +255,6 @@ func (a *API) unlessDeleted(ctx context.Context, id string, err error) error {
 		return nil
 	}
 	return err
-}
-
-// ends are the outcomes of a cancelled job that no stage knows of, so that none will write them.
-func (a *API) ends(ctx context.Context, j store.Job) ([]event.Record, error) {
-	if !j.Waiting {
-		return nil, nil
-	}
-	whole, err := a.deps.Store.Get(ctx, j.ID) // with its questions
-	if err != nil {
-		return nil, err
-	}
-	return outbox.FailedOutcomes(ctx, whole, event.Failure{Code: event.CodeCancelled, Message: "job cancelled"})
 }
 
 // makeCursor makes an opaque cursor. The kind keeps a cursor of one list out of another.

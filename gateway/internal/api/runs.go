@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -168,7 +167,7 @@ func (a *API) failRun(ctx context.Context, err error) error {
 	case errors.Is(err, store.ErrRunNotFound):
 		return problem(http.StatusNotFound, codeRunNotFound, "there is no such run")
 	case errors.Is(err, store.ErrRunState):
-		return problem(http.StatusConflict, codeRunState, "%s", strings.TrimPrefix(err.Error(), "store: "))
+		return problem(http.StatusConflict, codeRunState, "%s", err)
 	}
 	return a.fail(ctx, err)
 }

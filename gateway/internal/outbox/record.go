@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
@@ -42,4 +44,30 @@ func FailedOutcomes(ctx context.Context, job store.Job, failure event.Failure) (
 		outcomes[i].Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), outcomes[i].Headers)
 	}
 	return outcomes, nil
+}
+
+// Jobs is the part of the job store that Cancel needs.
+type Jobs interface {
+	Get(ctx context.Context, id string) (store.Job, error)
+	Cancel(ctx context.Context, id string, stop, ends []event.Record) (store.Job, error)
+}
+
+// Cancel cancels a job and returns it as it then is: the stages are told to stop, or, if the job waits and no stage knows of it, its questions end.
+func Cancel(ctx context.Context, jobs Jobs, job store.Job, at time.Time) (store.Job, error) {
+	stop, err := event.Encode(Source, &eventpb.Control{JobId: job.ID, Kind: event.ControlCancel, AtUnixMs: at.UnixMilli()})
+	if err != nil {
+		return store.Job{}, err
+	}
+	stop.Headers = telemetry.InjectHeaders(ctx, stop.Headers)
+	var ends []event.Record
+	if job.Waiting {
+		whole, err := jobs.Get(ctx, job.ID) // with its questions
+		if err != nil {
+			return store.Job{}, err
+		}
+		if ends, err = FailedOutcomes(ctx, whole, event.Failure{Code: event.CodeCancelled, Message: "job cancelled"}); err != nil {
+			return store.Job{}, err
+		}
+	}
+	return jobs.Cancel(ctx, job.ID, []event.Record{stop}, ends)
 }
