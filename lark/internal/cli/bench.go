@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -125,4 +126,14 @@ func (a *app) benchPlain() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&modelDir, "model", "", "model bundle `folder`")
 	return cmd
+}
+
+// checkPrecisions refuses precisions that no encoder has.
+func checkPrecisions(asked []string) error {
+	for _, p := range asked {
+		if !slices.Contains(bench.Precisions(), p) {
+			return fmt.Errorf("--precision: %q is not one of %v", p, bench.Precisions())
+		}
+	}
+	return nil
 }

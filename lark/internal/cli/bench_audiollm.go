@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,12 +64,7 @@ func checkBenchAudioLLM(cfg bench.AudioLLMConfig) error {
 	if cfg.ModelDir == "" || cfg.Rounds < 1 || cfg.Tokens < 2 || cfg.Sequences < 2 || cfg.Sequences > 16 || cfg.Threads < 0 || cfg.Seconds < 1 || cfg.Seconds > 30 {
 		return errors.New("--model is needed; --rounds must be above 0, --tokens above 1, --sequences between 2 and 16, --threads not below 0, --seconds between 1 and 30")
 	}
-	for _, p := range cfg.Precisions {
-		if !slices.Contains(bench.Precisions(), p) {
-			return fmt.Errorf("--precision: %q is not one of %v", p, bench.Precisions())
-		}
-	}
-	return nil
+	return checkPrecisions(cfg.Precisions)
 }
 
 // benchClip is one window in a process of its own.

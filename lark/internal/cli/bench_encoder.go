@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,12 +75,7 @@ func checkBenchEncoder(cfg bench.EncoderConfig) error {
 	if cfg.ModelDir == "" || cfg.Layers < 0 || cfg.Rounds < 1 || cfg.Seconds <= 0 || cfg.Seconds > 60 {
 		return errors.New("--model is needed; --layers must not be below 0, --rounds be above 0, --seconds be above 0 and at most 60")
 	}
-	for _, p := range cfg.Precisions {
-		if !slices.Contains(bench.Precisions(), p) {
-			return fmt.Errorf("--precision: %q is not one of %v", p, bench.Precisions())
-		}
-	}
-	return nil
+	return checkPrecisions(cfg.Precisions)
 }
 
 // benchWindow is one window, or several at once, in a process of its own.
