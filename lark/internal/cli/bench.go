@@ -20,7 +20,7 @@ import (
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure this system on this machine", Example: "  lark bench pipeline --windows 40"}
-	cmd.AddCommand(a.benchPipeline(), a.benchEncoder(), a.benchWindow(), a.benchPrecisions(), a.benchPlain(), a.benchLanes(), a.benchGateway(), a.benchLLM(), a.benchAudioLLM(), a.benchClip(), a.benchCache(), a.benchSoak())
+	cmd.AddCommand(a.benchPipeline(), a.benchEncoder(), a.benchWindow(), a.benchPrecisions(), a.benchPlain(), a.benchLanes(), a.benchGateway(), a.benchIndex(), a.benchLLM(), a.benchAudioLLM(), a.benchClip(), a.benchCache(), a.benchSoak())
 	return cmd
 }
 

@@ -68,9 +68,13 @@ func checkGateway(cfg bench.GatewayConfig) error {
 	if cfg.Jobs < 1 || cfg.Clients < 1 || cfg.Rounds < 1 {
 		return errors.New("--jobs, --clients and --rounds must be above 0")
 	}
-	for _, database := range cfg.Databases {
-		if database != bench.SQLite && database != bench.PostgreSQL {
-			return fmt.Errorf("--databases: %q is neither %s nor %s", database, bench.SQLite, bench.PostgreSQL)
+	return checkDatabases(cfg.Databases)
+}
+
+func checkDatabases(names []string) error {
+	for _, name := range names {
+		if name != bench.SQLite && name != bench.PostgreSQL {
+			return fmt.Errorf("--databases: %q is neither %s nor %s", name, bench.SQLite, bench.PostgreSQL)
 		}
 	}
 	return nil
