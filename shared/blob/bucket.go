@@ -36,6 +36,12 @@ func (b *Bucket) Open(ctx context.Context, name string) (io.ReadCloser, int64, e
 	return body, size, denied(err)
 }
 
+// ReadAt reads len(p) bytes of an object from a byte on, as an io.ReaderAt does. Errors are those of Open.
+func (b *Bucket) ReadAt(ctx context.Context, name string, p []byte, from int64) (int, error) {
+	n, err := b.s3.readAt(ctx, name, p, from)
+	return n, denied(err)
+}
+
 // Each calls fn for every object whose name begins with prefix, in the order of names. An error of fn ends it and is returned.
 func (b *Bucket) Each(ctx context.Context, prefix string, fn func(name string, size int64, modified time.Time) error) error {
 	return denied(b.s3.each(ctx, prefix, func(o object) error { return fn(o.key, o.size, o.time) }))

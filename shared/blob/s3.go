@@ -99,6 +99,29 @@ func (b *s3Bucket) open(ctx context.Context, key string, first int64) (io.ReadCl
 	return body, info.Size, nil
 }
 
+func (b *s3Bucket) readAt(ctx context.Context, key string, p []byte, from int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	var opts minio.GetObjectOptions
+	if err := opts.SetRange(from, from+int64(len(p))-1); err != nil {
+		return 0, err
+	}
+	body, _, _, err := b.client.GetObject(ctx, b.name, key, opts)
+	if minio.ToErrorResponse(err).Code == minio.InvalidRange {
+		return 0, io.EOF
+	}
+	if err != nil {
+		return 0, noSuchKey(err)
+	}
+	defer func() { _ = body.Close() }() // only read
+	n, err := io.ReadFull(body, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF // as callers of an io.ReaderAt compare it
+	}
+	return n, err
+}
+
 func (b *s3Bucket) stat(ctx context.Context, key string) (object, error) {
 	info, err := b.client.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
 	return object{key: key, size: info.Size, time: info.LastModified}, noSuchKey(err)

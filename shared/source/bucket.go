@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -52,7 +53,23 @@ func (b *bucket) open(ctx context.Context, a address) (*Object, error) {
 	if err != nil {
 		return nil, b.fault(err)
 	}
-	return &Object{ReadCloser: body, Bytes: size}, nil
+	return &Object{ReadCloser: body, ReaderAt: bucketAt{ctx, b, a.path}, Bytes: size}, nil
+}
+
+// bucketAt reads parts of an object.
+type bucketAt struct {
+	ctx context.Context //nolint:containedctx // io.ReaderAt has no other way
+	*bucket
+	object string
+}
+
+// ReadAt implements io.ReaderAt.
+func (b bucketAt) ReadAt(p []byte, from int64) (int, error) {
+	n, err := b.objects.ReadAt(b.ctx, b.object, p, from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.fault(err)
+	}
+	return n, err
 }
 
 func (b *bucket) walk(ctx context.Context, a address, fn func(Entry) error) error {

@@ -54,7 +54,7 @@ func (f folder) open(_ context.Context, a address) (*Object, error) {
 	if err != nil {
 		return nil, errors.Join(fault(err), file.Close())
 	}
-	return &Object{ReadCloser: file, Bytes: info.Size()}, nil
+	return &Object{ReadCloser: file, ReaderAt: file, Bytes: info.Size()}, nil
 }
 
 func (f folder) walk(ctx context.Context, a address, fn func(Entry) error) error {

@@ -50,6 +50,8 @@ func Code(err error) string {
 // Object is audio that is being read; the caller closes it.
 type Object struct {
 	io.ReadCloser
+	// ReaderAt reads parts of it, independently of what Read has read.
+	io.ReaderAt
 	// Bytes is the size that the place tells.
 	Bytes int64
 }

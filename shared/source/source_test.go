@@ -30,6 +30,10 @@ func read(t *testing.T, s *source.Sources, uri string) (string, error) {
 	}
 	text, err := io.ReadAll(o)
 	require.NoError(t, err)
+	part := make([]byte, 2)
+	n, err := o.ReadAt(part, o.Bytes-1)
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, string(text[len(text)-1:]), string(part[:n]))
 	require.NoError(t, o.Close())
 	require.EqualValues(t, len(text), o.Bytes)
 	return string(text), nil
