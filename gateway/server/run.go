@@ -223,7 +223,11 @@ func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.
 	if err != nil {
 		return nil, err
 	}
-	models, err := g.models()
+	bundle, err := g.bundle()
+	if err != nil {
+		return nil, err
+	}
+	look, err := g.survey(bundle)
 	if err != nil {
 		return nil, err
 	}
@@ -233,17 +237,16 @@ func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models, Dead: letters, Supersede: g.jobs, Runs: g.jobs, WakeRuns: wakeRuns, Admin: g.jobs, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models(bundle), Dead: letters, Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: wakeRuns, Admin: g.jobs, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 
-// models describes the bundle that the stages serve, from its manifest alone: the stages verify the weights, which may be many
-// gigabytes, and the gateway must listen before a liveness probe gives it up. A gateway without the bundle's folder works; it only cannot say
-// what the stages serve.
-func (g *gateway) models() ([]client.Model, error) {
+// bundle is what the stages serve, read from its manifest alone: the stages verify the weights, which may be many gigabytes, and the gateway must listen
+// before a liveness probe gives it up. A gateway without the bundle's folder works; it only cannot say what the stages serve, and gets nil.
+func (g *gateway) bundle() (*model.Bundle, error) {
 	b, err := model.Read(g.cfg.ModelDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty", slog.String("model_dir", g.cfg.ModelDir))
+		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty and runs are planned without windows", slog.String("model_dir", g.cfg.ModelDir))
 		return nil, nil
 	}
 	if err != nil {
@@ -252,12 +255,16 @@ func (g *gateway) models() ([]client.Model, error) {
 	if b.EncoderOnly() {
 		return nil, fmt.Errorf("describing the model: %s has an encoder only, which cannot answer; set LARK_MODEL_DIR to a complete bundle such as models/lark-nano", g.cfg.ModelDir)
 	}
-	if err := b.SetPrecision(g.cfg.EncoderPrecision); err != nil {
-		return nil, err
+	return b, b.SetPrecision(g.cfg.EncoderPrecision)
+}
+
+func models(b *model.Bundle) []client.Model {
+	if b == nil {
+		return nil
 	}
 	return []client.Model{{
 		ID: b.DisplayName(), Digest: b.Digest, Licence: b.Licence, Encoder: b.EncoderID, WindowS: b.Encoder.SpanS, Random: b.Random, Quality: b.Quality,
-	}}, nil
+	}}
 }
 
 // routes are the API and its pages, for known callers. The host check stands before them, so that a rebound name learns nothing.

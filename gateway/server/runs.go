@@ -4,11 +4,22 @@ import (
 	"context"
 	"time"
 
+	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/runs"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/survey"
 	"github.com/larkstream/larkstream/shared/source"
 )
+
+// survey looks at items before a run is made of them; bundle may be nil.
+func (g *gateway) survey(bundle *model.Bundle) (*survey.Surveyor, error) {
+	places, err := source.New(g.cfg.Sources)
+	if err != nil {
+		return nil, err
+	}
+	return survey.New(survey.Deps{Store: g.jobs, Sources: places, Stored: g.blobs.Exists, Bundle: bundle, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes})
+}
 
 // runs makes the controller of runs; wake is called when jobs wait.
 func (g *gateway) runs(wake func()) (*runs.Controller, error) {

@@ -43,9 +43,18 @@ func TestACatalogueIsIndexed(t *testing.T) {
 
 	opts := options{data: t.TempDir(), env: append(testEngines(), "LARK_SOURCES="+music)}
 	s := start(t, opts)
-	run, err := s.CreateRun(t.Context(), client.RunSubmission{Name: "albums", Questions: []string{"What is the tempo?", "What key is it in?"}})
-	require.NoError(t, err)
+	asked := client.RunSubmission{Name: "albums", Questions: []string{"What is the tempo?", "What key is it in?"}}
 	src := index.Source{Name: music}
+	planning := index.Planning{Filling: index.Filling{Gateway: s.Client}, Asked: asked, ReadBytes: -1}
+	plan, err := planning.Run(t.Context(), src)
+	require.NoError(t, err)
+	require.Equal(t, []int{len(want), good, good, 2 * good, 0, 0}, []int{plan.Items, plan.Good, plan.Windows, plan.Answers, plan.WindowsKnown, plan.AnswersKnown})
+	require.Nil(t, plan.Estimate, "nothing was measured yet")
+	jobs, err := s.List(t.Context(), client.ListOptions{})
+	require.NoError(t, err)
+	require.Empty(t, jobs.Jobs, "a plan makes no job")
+	run, err := s.CreateRun(t.Context(), asked)
+	require.NoError(t, err)
 	filled, err := index.Filling{Gateway: s.Client}.Fill(t.Context(), run.ID, src)
 	require.NoError(t, err)
 	require.Equal(t, len(want), filled.Items)
@@ -82,6 +91,14 @@ func TestACatalogueIsIndexed(t *testing.T) {
 	v, err = index.Verify(t.Context(), s.Client, run, &src, out)
 	require.NoError(t, err)
 	require.Len(t, v.Differences, 1)
+
+	// A plan of the same and one more question knows what the run has left.
+	planning.Asked.Questions = append(planning.Asked.Questions, "What is played?")
+	plan, err = planning.Run(t.Context(), src)
+	require.NoError(t, err)
+	require.Equal(t, []int{good, good, 3 * good, 2 * good}, []int{plan.Windows, plan.WindowsKnown, plan.Answers, plan.AnswersKnown})
+	require.NotNil(t, plan.Estimate)
+	require.Zero(t, plan.Estimate.EncoderS)
 
 	// What has not changed is skipped; what has is asked again; nothing that is known is encoded.
 	write(t, filepath.Join(music, "text.mp3"), melody(seedOf(t), 26))

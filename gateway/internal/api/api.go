@@ -103,6 +103,7 @@ type Deps struct {
 	Supersede SupersedeStore
 	// Runs are the runs over catalogues, and WakeRuns is called when one of them has changed.
 	Runs     RunStore
+	Survey   Surveyor
 	WakeRuns func()
 	// Admin keeps tenants and keys, and Forget makes changes of them hold at once.
 	Admin  AdminStore
@@ -144,7 +145,7 @@ const maxFormBytes = 1 << 20
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
 	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil ||
-		deps.Runs == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil {
+		deps.Runs == nil || deps.Survey == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
@@ -211,6 +212,7 @@ func (a *API) register() {
 	a.registerEvents()
 	a.registerDead()
 	a.registerRuns()
+	a.registerPlan()
 	a.registerTenants()
 	a.registerKeys()
 	a.registerLimits()

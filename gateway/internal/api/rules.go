@@ -34,6 +34,8 @@ var rules = map[string]string{
 	"supersede-outcomes":   auth.ScopeJobsWrite,
 	"list-superseded":      auth.ScopeJobsRead,
 	"list-models":          anyScope,
+	"plan-run":             auth.ScopeRuns,
+	"get-rates":            auth.ScopeRuns,
 	"create-run":           auth.ScopeRuns,
 	"list-runs":            auth.ScopeRuns,
 	"get-run":              auth.ScopeRuns,

@@ -32,6 +32,7 @@ type RunStore interface {
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
+	MeasuredRates(ctx context.Context, tenant, modelDigest, schema string) (store.Rates, error)
 }
 
 // Bounds of what a manifest may say of an item.
@@ -119,12 +120,23 @@ func (a *API) registerRuns() {
 }
 
 func (a *API) createRun(ctx context.Context, in *createRunInput) (*createRunOutput, error) {
-	sub := in.Body
+	run, err := a.newRun(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.deps.Runs.CreateRun(ctx, run); err != nil {
+		return nil, a.fail(ctx, err)
+	}
+	return &createRunOutput{Location: "/v1/runs/" + run.ID, Body: a.runView(run, nil)}, nil
+}
+
+// newRun is the run of a submission, which it checks.
+func (a *API) newRun(ctx context.Context, sub client.RunSubmission) (store.Run, error) {
 	asked := request{Submission: client.Submission{Questions: sub.Questions, Options: sub.Options, Plan: sub.Plan, Decode: sub.Decode}}
 	asked.Lane = ""
 	for _, check := range []func(*request) error{validateOptions, a.validateQuestions, a.validatePlan, validateDecode} {
 		if err := check(&asked); err != nil {
-			return nil, err
+			return store.Run{}, err
 		}
 	}
 	run := store.Run{ID: a.deps.NewID(), Tenant: tenantOf(ctx), Name: sub.Name, State: store.RunLoading, Created: a.now().UTC().Truncate(time.Millisecond), Spec: store.RunSpec{
@@ -137,14 +149,11 @@ func (a *API) createRun(ctx context.Context, in *createRunInput) (*createRunOutp
 	if sub.ChangedSince != "" {
 		before, err := a.run(ctx, sub.ChangedSince)
 		if err != nil {
-			return nil, err
+			return store.Run{}, err
 		}
 		run.Spec.ChangedSince = before.ID
 	}
-	if err := a.deps.Runs.CreateRun(ctx, run); err != nil {
-		return nil, a.fail(ctx, err)
-	}
-	return &createRunOutput{Location: "/v1/runs/" + run.ID, Body: runView(run, nil)}, nil
+	return run, nil
 }
 
 // run reads a run by id or name, with a problem as its error.
@@ -181,7 +190,7 @@ func (a *API) getRun(ctx context.Context, in *runInput) (*runOutput, error) {
 	if err != nil {
 		return nil, a.failRun(ctx, err)
 	}
-	return &runOutput{Body: runView(r, failures)}, nil
+	return &runOutput{Body: a.runView(r, failures)}, nil
 }
 
 func (a *API) listRuns(ctx context.Context, in *listRunsInput) (*listRunsOutput, error) {
@@ -200,7 +209,7 @@ func (a *API) listRuns(ctx context.Context, in *listRunsInput) (*listRunsOutput,
 		out.Body.Next = makePlace(store.Job{JobSpec: event.JobSpec{ID: last.ID, Created: last.Created}})
 	}
 	for _, r := range runs {
-		out.Body.Runs = append(out.Body.Runs, runView(r, nil))
+		out.Body.Runs = append(out.Body.Runs, a.runView(r, nil))
 	}
 	return out, nil
 }
@@ -210,14 +219,9 @@ func (a *API) addItems(ctx context.Context, in *addItemsInput) (*addItemsOutput,
 	if err != nil {
 		return nil, err
 	}
-	items := make([]store.Item, len(in.Body.Items))
-	for i, it := range in.Body.Items {
-		if err := checkItem(it); err != nil {
-			p := invalid(codeItemInvalid, "item %d: %s", i, err)
-			p.Errors = []client.FieldError{{Message: err.Error(), Location: "items[" + strconv.Itoa(i) + "]"}}
-			return nil, p
-		}
-		items[i] = store.Item{ID: it.ID, URI: it.URI, SHA256: it.SHA256, Fields: it.Fields}
+	items, err := itemsOf(in.Body.Items)
+	if err != nil {
+		return nil, err
 	}
 	added, err := a.deps.Runs.AddItems(ctx, r.ID, items)
 	if err != nil {
@@ -304,7 +308,7 @@ func (a *API) moveRun(ctx context.Context, in *runInput, move func(ctx context.C
 		return nil, a.failRun(ctx, err)
 	}
 	a.deps.WakeRuns()
-	return &runOutput{Body: runView(r, nil)}, nil
+	return &runOutput{Body: a.runView(r, nil)}, nil
 }
 
 func (a *API) retryRun(ctx context.Context, in *retryRunInput) (*retryRunOutput, error) {
@@ -317,10 +321,10 @@ func (a *API) retryRun(ctx context.Context, in *retryRunInput) (*retryRunOutput,
 		return nil, a.failRun(ctx, err)
 	}
 	a.deps.WakeRuns()
-	return &retryRunOutput{Body: client.RetryResult{Run: runView(r, nil), Retried: n}}, nil
+	return &retryRunOutput{Body: client.RetryResult{Run: a.runView(r, nil), Retried: n}}, nil
 }
 
-func runView(r store.Run, failures map[string]int) client.Run {
+func (a *API) runView(r store.Run, failures map[string]int) client.Run {
 	c := r.Counts
 	asked := client.RunSubmission{
 		Name: r.Name, Questions: r.Spec.Questions, Options: r.Spec.Options, Plan: r.Spec.Plan,

@@ -58,4 +58,11 @@ func TestARunIsMadeFilledAndMoved(t *testing.T) {
 	_, err = r.client.Run(ctx, "none")
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, "run_not_found", p.Code)
+
+	reply, err := r.client.PlanRun(ctx, client.PlanRequest{Asked: client.RunSubmission{Questions: []string{"q"}}, Items: items[:1]})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "source_not_allowed"}, []string{reply.Items[0].ID, reply.Items[0].Code})
+	rates, err := r.client.Rates(ctx, client.SchemaTags)
+	require.NoError(t, err)
+	require.Equal(t, client.Rates{Model: "nano"}, rates)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lark/internal/ask"
@@ -33,28 +34,65 @@ goes on after any interruption; what is known of a track is not computed again.
 
 A SOURCE is a folder, an s3:// or gs:// prefix, a manifest (.csv, .jsonl, .parquet with the columns id, uri or path, sha256 and whatever else shall come back
 with the results), or - for a manifest on standard input. A RUN is an id or a name.`,
-		Example: `  lark index run ~/Music --name albums --tags
+		Example: `  lark index plan ~/Music --tags
+  lark index run ~/Music --name albums --tags
   lark index status albums
   lark index export albums --format parquet --out albums-tags
   lark index verify albums --export albums-tags
   lark index report albums --out albums.html`,
 	}
 	server.register(cmd.PersistentFlags())
-	cmd.AddCommand(a.indexRun(&server), a.indexList(&server), a.indexStatus(&server), a.indexMove(&server, "pause", "Start no more items of a run; items in hand go on"),
+	cmd.AddCommand(a.indexPlan(&server), a.indexRun(&server), a.indexList(&server), a.indexStatus(&server), a.indexMove(&server, "pause", "Start no more items of a run; items in hand go on"),
 		a.indexMove(&server, "resume", "Go on with a paused run"), a.indexMove(&server, "cancel", "Cancel a run"), a.indexRetry(&server),
 		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server))
 	return cmd
 }
 
+// askFlags say what a run asks, and of which items of a source.
+type askFlags struct {
+	sub         client.RunSubmission
+	maxFailures string
+	sample      string
+	seed        uint64
+	tags        bool
+	allFiles    bool
+	pinModel    bool
+	asJSON      bool
+}
+
 // runFlags are the flags of lark index run.
 type runFlags struct {
-	sub              client.RunSubmission
-	maxFailures      string
-	sample           string
-	seed             uint64
-	tags, detach     bool
-	allFiles, asJSON bool
-	pinModel         bool
+	askFlags
+	detach bool
+}
+
+func (f *askFlags) register(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.tags, "tags", false, "ask for structured tags: tempo, key, mode, metre, instruments, genre, mood, description")
+	flags.StringVar(&f.sub.Plan, "windows", "auto", "windows of each track: `auto` (one) or all")
+	flags.BoolVar(&f.sub.Combine, "combine", false, "with several windows, one answer of the whole track more")
+	flags.BoolVar(&f.sub.Strict, "strict", false, "refuse damaged tracks")
+	flags.StringVar(&f.sample, "sample", "", "take only this `share` of the items, chosen by their ids, e.g. 1%")
+	flags.Uint64Var(&f.seed, "seed", 1, "of --sample")
+	flags.StringVar(&f.sub.ChangedSince, "changed-since", "", "skip what has succeeded in this `run` and not changed since")
+	flags.BoolVar(&f.allFiles, "all-files", false, "take every file of a folder or prefix, not only those named like audio")
+}
+
+// take reads SOURCE and QUESTIONS, and returns the share of the items that is taken.
+func (f *askFlags) take(args []string) (sample float64, err error) {
+	f.sub.Questions = args[1:]
+	if f.tags {
+		f.sub.ResponseSchema = client.SchemaTags
+	}
+	if len(f.sub.Questions) == 0 && !f.tags {
+		return 0, usage(errors.New("nothing is asked: give questions, or --tags"))
+	}
+	if f.sub.MaxFailures, err = share("--max-failures", f.maxFailures); err != nil {
+		return 0, usage(err)
+	}
+	if sample, err = share("--sample", f.sample); err != nil {
+		return 0, usage(err)
+	}
+	return sample, nil
 }
 
 func (a *app) indexRun(server *serverFlags) *cobra.Command {
@@ -69,20 +107,9 @@ The exit code is 0 if every item succeeded or was skipped, 3 if some did not, 1 
   lark index run s3://lib/masters --tags --sample 1% --detach
   find /music -name '*.flac' | jq -R '{uri:.}' -c | lark index run - --tags`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.sub.Questions = args[1:]
-			if f.tags {
-				f.sub.ResponseSchema = client.SchemaTags
-			}
-			if len(f.sub.Questions) == 0 && !f.tags {
-				return usage(errors.New("nothing is asked: give questions, or --tags"))
-			}
-			var err error
-			if f.sub.MaxFailures, err = share("--max-failures", f.maxFailures); err != nil {
-				return usage(err)
-			}
-			sample, err := share("--sample", f.sample)
+			sample, err := f.take(args)
 			if err != nil {
-				return usage(err)
+				return err
 			}
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
@@ -102,18 +129,11 @@ The exit code is 0 if every item succeeded or was skipped, 3 if some did not, 1 
 		},
 	}
 	flags := cmd.Flags()
+	f.register(flags)
 	flags.StringVar(&f.sub.Name, "name", "", "`name` by which the run can be named")
-	flags.BoolVar(&f.tags, "tags", false, "ask for structured tags: tempo, key, mode, metre, instruments, genre, mood, description")
-	flags.StringVar(&f.sub.Plan, "windows", "auto", "windows of each track: `auto` (one) or all")
-	flags.BoolVar(&f.sub.Combine, "combine", false, "with several windows, one answer of the whole track more")
-	flags.BoolVar(&f.sub.Strict, "strict", false, "refuse damaged tracks")
 	flags.StringVar(&f.maxFailures, "max-failures", "", "pause when more than this `share` of the items has failed, e.g. 5%")
 	flags.Float64Var(&f.sub.MaxAudioS, "max-audio-s", 0, "pause when the items have had more `seconds` of audio")
-	flags.StringVar(&f.sample, "sample", "", "take only this `share` of the items, chosen by their ids, e.g. 1%")
-	flags.Uint64Var(&f.seed, "seed", 1, "of --sample")
-	flags.StringVar(&f.sub.ChangedSince, "changed-since", "", "skip what has succeeded in this `run` and not changed since")
 	flags.BoolVar(&f.pinModel, "pin-model", false, "only the model that the gateway serves now may answer")
-	flags.BoolVar(&f.allFiles, "all-files", false, "take every file of a folder or prefix, not only those named like audio")
 	flags.BoolVar(&f.detach, "detach", false, "print the run's id and do not follow it")
 	flags.BoolVar(&f.asJSON, "json", false, "print the run as JSON at the end")
 	return cmd
