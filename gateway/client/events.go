@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -36,7 +37,13 @@ func (c *Client) Events(ctx context.Context, jobID, after string, fn func(Event)
 
 // Watch is Events with a say in what happens while the gateway is away.
 func (c *Client) Watch(ctx context.Context, jobID string, opts WatchOptions, fn func(Event) error) error {
-	w := &watch{WatchOptions: opts, client: c, jobID: jobID, last: opts.After, fn: fn, seen: make(map[string]bool)}
+	w := &watch{WatchOptions: opts, client: c, url: c.jobURL(jobID, "events"), what: "job " + jobID, last: opts.After, fn: fn, seen: make(map[string]bool)}
+	w.take = w.event
+	return w.run(ctx)
+}
+
+// run reads connections until the end of what is watched.
+func (w *watch) run(ctx context.Context) error {
 	for wait := minReconnect; ; wait = min(2*wait, maxReconnect) {
 		told := w.told
 		err := w.connect(ctx)
@@ -48,11 +55,11 @@ func (c *Client) Watch(ctx context.Context, jobID string, opts WatchOptions, fn 
 		case errors.As(err, &own):
 			return own.err
 		case ctx.Err() != nil:
-			return fmt.Errorf("watching job %s: %w", jobID, context.Cause(ctx))
+			return fmt.Errorf("watching %s: %w", w.what, context.Cause(ctx))
 		case errors.As(err, &p) && !p.Retryable, errors.Is(err, ErrMalformed):
-			return fmt.Errorf("watching job %s: %w", jobID, err)
+			return fmt.Errorf("watching %s: %w", w.what, err)
 		case w.left() <= 0:
-			return fmt.Errorf("watching job %s: gave up after %s: %w", jobID, opts.Patience, &UnreachableError{URL: c.base.String(), Err: err})
+			return fmt.Errorf("watching %s: gave up after %s: %w", w.what, w.Patience, &UnreachableError{URL: w.client.base.String(), Err: err})
 		}
 		if w.told > told {
 			wait = minReconnect
@@ -71,15 +78,17 @@ type callbackError struct{ err error }
 
 func (e *callbackError) Error() string { return e.err.Error() }
 
-// watch is one call of Watch over its connections.
+// watch is one call of Watch or WatchRun over its connections.
 type watch struct {
 	WatchOptions
 
 	client *Client
-	jobID  string
+	url    *url.URL
+	what   string // is watched
 	last   string
-	fn     func(Event) error
-	seen   map[string]bool // ids of outcomes given
+	take   func(id, kind string, data []byte) error
+	fn     func(Event) error // of a job
+	seen   map[string]bool   // ids of outcomes given
 	told   int
 	// away is since when the gateway cannot be reached; zero = it can.
 	away time.Time
@@ -89,7 +98,7 @@ type watch struct {
 func (w *watch) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := w.client.request(ctx, http.MethodGet, w.client.jobURL(w.jobID, "events"), nil)
+	req, err := w.client.request(ctx, http.MethodGet, w.url, nil)
 	if err != nil {
 		return err
 	}
@@ -111,7 +120,7 @@ func (w *watch) connect(ctx context.Context) error {
 	}
 	w.found()
 	body := &alive{Reader: resp.Body, limit: silence(resp), end: cancel}
-	err = readEvents(body, w.event)
+	err = readEvents(body, w.take)
 	if body.dead.Load() {
 		w.lose(err)
 	}

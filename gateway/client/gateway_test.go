@@ -24,10 +24,12 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
+	"github.com/larkstream/larkstream/gateway/internal/survey"
 	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/source"
 )
 
 // gateway is the real handler over real stores. The tests play the stages: they write outcomes and feed events.
@@ -55,13 +57,15 @@ func startGateway(t *testing.T) *gateway {
 	fetcher, err := fetch.New(fetch.Config{MaxBytes: 1 << 20, Timeout: time.Minute}, fetch.Deps{})
 	require.NoError(t, err)
 	log := slog.New(slog.DiscardHandler)
+	look, err := survey.New(survey.Deps{Store: g.jobs, Sources: &source.Sources{}, Stored: blobs.Exists, Readers: 1, MaxBytes: 1 << 20})
+	require.NoError(t, err)
 	handler, err := api.New(api.Limits{
 		MaxAudioBytes: 1 << 20, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxAnswers: 100, MaxOpenJobs: 100,
 		MaxUploads: 8, MaxUploadsPerClient: 32, MaxStreams: 8, MaxStreamsPerClient: 32, MinUploadRate: 1, UploadWindow: time.Minute,
 		UploadTimeout: time.Hour, RequestTimeout: time.Hour, StreamTimeout: time.Hour, Heartbeat: time.Hour, IdempotencyTTL: time.Hour,
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, Runs: g.jobs, WakeRuns: func() {},
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: func() {},
 		Admin: g.jobs, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
 	})
 	require.NoError(t, err)

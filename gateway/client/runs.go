@@ -36,6 +36,7 @@ type RunSubmission struct {
 	Decode       *Decode `json:"decode,omitempty"`
 	MaxFailures  float64 `json:"max_failures,omitempty" doc:"The run pauses when more than this share of its ended items has failed, 20 ended ones at least; 0 = never" minimum:"0" maximum:"1"`
 	MaxAudioS    float64 `json:"max_audio_s,omitempty" doc:"The run pauses when its items have had more seconds of audio; 0 = never" minimum:"0"`
+	MaxCost      float64 `json:"max_cost,omitempty" doc:"The run starts no more items when what it has spent, and is expected to spend on items in hand, reaches this amount by the operator's prices, and pauses; 0 = never" minimum:"0"`
 	ChangedSince string  `json:"changed_since,omitempty" doc:"Id of a run whose succeeded items are skipped while place and content are the same" maxLength:"64"`
 	ModelDigest  string  `json:"model_digest,omitempty" doc:"Digest of the model that must answer; left out = whichever is deployed" maxLength:"64"`
 }
@@ -54,6 +55,7 @@ type Run struct {
 	// Failures are left out of lists.
 	Failures map[string]int `json:"failures,omitempty" doc:"Items that have not succeeded, by code; not in lists"`
 	Work     RunWork        `json:"work"`
+	Cost     Cost           `json:"cost" doc:"Of the items that have ended, with earlier attempts"`
 }
 
 // RunCounts are the items of a run by state.
@@ -78,6 +80,7 @@ type RunWork struct {
 	Windows int     `json:"windows"`
 	Encoded int     `json:"encoded" doc:"Windows of which no embedding was known"`
 	Answers int     `json:"answers"`
+	Known   int     `json:"answers_known" doc:"Answers that were kept from before and not decoded"`
 }
 
 // RunItem is one track of a run.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/engine/model"
+	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/runs"
 	"github.com/larkstream/larkstream/gateway/internal/store"
@@ -21,6 +22,14 @@ func (g *gateway) survey(bundle *model.Bundle) (*survey.Surveyor, error) {
 	return survey.New(survey.Deps{Store: g.jobs, Sources: places, Stored: g.blobs.Exists, Bundle: bundle, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes})
 }
 
+// amount is what a cost is worth, nil without prices.
+func (g *gateway) amount() func(store.Cost) float64 {
+	if g.cfg.Prices.Currency == "" {
+		return nil
+	}
+	return api.Prices(g.cfg.Prices).Amount
+}
+
 // runs makes the controller of runs; wake is called when jobs wait.
 func (g *gateway) runs(wake func()) (*runs.Controller, error) {
 	places, err := source.New(g.cfg.Sources)
@@ -28,7 +37,7 @@ func (g *gateway) runs(wake func()) (*runs.Controller, error) {
 		return nil, err
 	}
 	return runs.New(runs.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes}, runs.Deps{
-		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log,
+		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log, Amount: g.amount(),
 		Cancel: func(ctx context.Context, job store.Job) error {
 			_, err := outbox.Cancel(ctx, g.jobs, job, time.Now())
 			wake()

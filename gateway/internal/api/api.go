@@ -213,6 +213,7 @@ func (a *API) register() {
 	a.registerDead()
 	a.registerRuns()
 	a.registerPlan()
+	a.registerRunEvents()
 	a.registerTenants()
 	a.registerKeys()
 	a.registerLimits()

@@ -102,6 +102,12 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 
 // stream tells a job's events until its end, or until the watcher or the gateway goes.
 func (a *API) stream(ctx context.Context, w http.ResponseWriter, j store.Job, after int64) {
+	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: j.ID, of: askedOf(j), told: make(map[string]bool)}
+	a.tellStream(ctx, t.out, "job_id", j.ID, func(ctx context.Context) error { return t.run(ctx, after) })
+}
+
+// tellStream runs tell until it ends, or until the watcher or the gateway goes, and tells the watcher why a stream ends early. what and id name what is watched.
+func (a *API) tellStream(ctx context.Context, out *sse, what, id string, tell func(context.Context) error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, a.limits.StreamTimeout, errStreamTimeout)
@@ -113,17 +119,16 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, j store.Job, af
 		case <-ctx.Done():
 		}
 	}()
-	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: j.ID, of: askedOf(j), told: make(map[string]bool)}
-	err := t.run(ctx, after)
+	err := tell(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever call it was that ctx's end cut short
 	}
 	if reason := dropped(err); reason != nil {
-		err = t.out.event("", client.EventDropped, reason)
+		err = out.event("", client.EventDropped, reason)
 	}
-	t.out.close()
+	out.close()
 	if err != nil && ctx.Err() == nil {
-		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String("job_id", j.ID), slog.Any("error", err))
+		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String(what, id), slog.Any("error", err))
 	}
 }
 

@@ -67,6 +67,7 @@ const (
 	codeRunNotFound         = "run_not_found"
 	codeRunState            = "run_state"
 	codeItemInvalid         = "item_invalid"
+	codePricesMissing       = "prices_missing"
 	codeNotFound            = "not_found"
 	codeMethod              = "method_not_allowed"
 	codeStorageFull         = "storage_full"

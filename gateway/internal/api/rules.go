@@ -35,6 +35,7 @@ var rules = map[string]string{
 	"list-superseded":      auth.ScopeJobsRead,
 	"list-models":          anyScope,
 	"plan-run":             auth.ScopeRuns,
+	"watch-run":            auth.ScopeRuns,
 	"get-rates":            auth.ScopeRuns,
 	"create-run":           auth.ScopeRuns,
 	"list-runs":            auth.ScopeRuns,

@@ -32,6 +32,7 @@ type RunStore interface {
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
+	FailedItems(ctx context.Context, runID string, after, limit int) ([]store.Item, error)
 	MeasuredRates(ctx context.Context, tenant, modelDigest, schema string) (store.Rates, error)
 }
 
@@ -139,9 +140,12 @@ func (a *API) newRun(ctx context.Context, sub client.RunSubmission) (store.Run, 
 			return store.Run{}, err
 		}
 	}
+	if sub.MaxCost > 0 && a.deps.Prices.Currency == "" {
+		return store.Run{}, invalid(codePricesMissing, "max_cost needs prices, and the operator has configured none: set prices.currency and the prices of the gateway, or limit the run with max_audio_s")
+	}
 	run := store.Run{ID: a.deps.NewID(), Tenant: tenantOf(ctx), Name: sub.Name, State: store.RunLoading, Created: a.now().UTC().Truncate(time.Millisecond), Spec: store.RunSpec{
 		Questions: asked.Questions, Plan: asked.Plan, Options: asked.Options,
-		MaxFailures: sub.MaxFailures, MaxAudioS: sub.MaxAudioS, ChangedSince: sub.ChangedSince, ModelDigest: sub.ModelDigest,
+		MaxFailures: sub.MaxFailures, MaxAudioS: sub.MaxAudioS, MaxCost: sub.MaxCost, ChangedSince: sub.ChangedSince, ModelDigest: sub.ModelDigest,
 	}}
 	if sub.Decode != nil {
 		run.Spec.Decode = *sub.Decode
@@ -328,7 +332,7 @@ func (a *API) runView(r store.Run, failures map[string]int) client.Run {
 	c := r.Counts
 	asked := client.RunSubmission{
 		Name: r.Name, Questions: r.Spec.Questions, Options: r.Spec.Options, Plan: r.Spec.Plan,
-		MaxFailures: r.Spec.MaxFailures, MaxAudioS: r.Spec.MaxAudioS, ChangedSince: r.Spec.ChangedSince, ModelDigest: r.Spec.ModelDigest,
+		MaxFailures: r.Spec.MaxFailures, MaxAudioS: r.Spec.MaxAudioS, MaxCost: r.Spec.MaxCost, ChangedSince: r.Spec.ChangedSince, ModelDigest: r.Spec.ModelDigest,
 	}
 	if r.Spec.Decode != (event.Decoding{}) {
 		asked.Decode = &r.Spec.Decode
@@ -339,7 +343,7 @@ func (a *API) runView(r store.Run, failures map[string]int) client.Run {
 			Pending: c[store.ItemPending], Running: c[store.ItemRunning], Succeeded: c[store.ItemSucceeded], Partial: c[store.ItemPartial],
 			Failed: c[store.ItemFailed], Cancelled: c[store.ItemCancelled], Skipped: c[store.ItemSkipped],
 		},
-		Failures: failures, Work: client.RunWork{AudioS: r.AudioS, Windows: r.Windows, Encoded: r.Encoded, Answers: r.Answers},
+		Failures: failures, Work: client.RunWork{AudioS: r.AudioS, Windows: r.Windows, Encoded: r.Encoded, Answers: r.Answers, Known: r.AnswersKnown}, Cost: a.deps.Prices.of(r.Cost),
 	}
 }
 

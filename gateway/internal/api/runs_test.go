@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/store"
 )
 
 func TestARunIsMadeFilledAndMoved(t *testing.T) {
@@ -59,10 +62,57 @@ func TestARunIsMadeFilledAndMoved(t *testing.T) {
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, "run_not_found", p.Code)
 
+	_, err = r.client.CreateRun(ctx, client.RunSubmission{Questions: []string{"q"}, MaxCost: 1})
+	require.ErrorAs(t, err, &p)
+	require.Equal(t, "prices_missing", p.Code)
 	reply, err := r.client.PlanRun(ctx, client.PlanRequest{Asked: client.RunSubmission{Questions: []string{"q"}}, Items: items[:1]})
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "source_not_allowed"}, []string{reply.Items[0].ID, reply.Items[0].Code})
 	rates, err := r.client.Rates(ctx, client.SchemaTags)
 	require.NoError(t, err)
 	require.Equal(t, client.Rates{Model: "nano"}, rates)
+}
+
+// TestARunIsWatched: a watcher is told of the state, of each failure once, also over a reconnection, and of the end.
+func TestARunIsWatched(t *testing.T) {
+	t.Parallel()
+	r, ctx := setup(t), t.Context()
+	run, err := r.client.CreateRun(ctx, client.RunSubmission{Questions: []string{"q"}})
+	require.NoError(t, err)
+	_, err = r.client.AddItems(ctx, run.ID, []client.NewItem{{ID: "a", URI: "file:///a"}, {ID: "b", URI: "file:///b"}})
+	require.NoError(t, err)
+	_, err = r.client.MoveRun(ctx, run.ID, "start")
+	require.NoError(t, err)
+	fail := func(n int) {
+		require.NoError(t, r.jobs.StartItems(ctx, run.ID, nil, []store.ItemEnd{{N: n, State: store.ItemFailed, Code: "source_missing"}}))
+	}
+	fail(1)
+	var kinds []string
+	stop := errors.New("stop")
+	last := ""
+	note := func(ev client.RunEvent) error {
+		kinds = append(kinds, ev.Kind)
+		if ev.Item != nil {
+			last = ev.ID
+			kinds[len(kinds)-1] += " " + ev.Item.ID
+			return stop
+		}
+		return nil
+	}
+	require.ErrorIs(t, r.client.WatchRun(ctx, run.ID, client.WatchOptions{After: "0"}, note), stop)
+	err = r.client.WatchRun(ctx, run.ID, client.WatchOptions{After: last}, func(ev client.RunEvent) error {
+		if ev.Kind == client.EventState && ev.Run.State == client.RunRunning {
+			fail(2)
+		}
+		if ev.Item != nil && ev.Item.ID == "b" {
+			_, err := r.jobs.FinishRun(ctx, run.ID)
+			require.NoError(t, err)
+		}
+		_ = note(ev)
+		return nil
+	})
+	require.NoError(t, err)
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == client.EventProgress })
+	require.Equal(t, []string{"item a", "state", "item b", "end"}, kinds)
+	require.ErrorContains(t, r.client.WatchRun(ctx, run.ID, client.WatchOptions{After: "x"}, note), "Last-Event-ID")
 }

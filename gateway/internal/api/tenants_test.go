@@ -62,6 +62,7 @@ var walks = map[string]struct {
 	"redrive-dead-letters": {status: 403, body: `{"everything":true}`},
 	"purge-dead-letters":   {status: 403, body: `{"everything":true}`},
 	"plan-run":             {status: 404, body: `{"asked":{"questions":["q"],"changed_since":"$RUN"},"items":[{"id":"b","uri":"file:///b"}]}`},
+	"watch-run":            {status: 404},
 	"get-rates":            {status: 200},
 	"create-run":           {status: 404, body: `{"questions":["q"],"changed_since":"$RUN"}`},
 	"list-runs":            {status: 200},

@@ -76,6 +76,8 @@ type Deps struct {
 	Sources Sources
 	// Cancel cancels a job as its owner does.
 	Cancel func(ctx context.Context, job store.Job) error
+	// Amount is what a cost is worth by the operator's prices; nil where there are none.
+	Amount func(store.Cost) float64
 	// Wake is called when jobs wait for admission.
 	Wake func()
 	// NewID makes ids of jobs, and the name by which this gateway leads runs.
@@ -165,7 +167,12 @@ func (c *Controller) step(ctx context.Context, run store.Run) (busy bool, err er
 			_, err = c.deps.Store.PauseRun(ctx, run.ID, reason)
 			break
 		}
-		started, err = c.fill(ctx, run, c.cfg.InFlight-run.Counts[store.ItemRunning]+settled)
+		room, spent := c.affordable(run, c.cfg.InFlight-run.Counts[store.ItemRunning]+settled)
+		if spent != "" && settled == 0 && run.Counts[store.ItemRunning] == 0 {
+			_, err = c.deps.Store.PauseRun(ctx, run.ID, spent)
+			break
+		}
+		started, err = c.fill(ctx, run, room)
 	case store.RunCancelling:
 		err = c.cancel(ctx, run)
 	}
@@ -194,6 +201,29 @@ func overLimit(run store.Run) string {
 		return fmt.Sprintf("%.0f s of audio were heard, more than the %.0f s that the run allows: resume or cancel", run.AudioS, run.Spec.MaxAudioS)
 	}
 	return ""
+}
+
+// firstItems is how many items of a run with a limit of its cost are in hand while none has ended that tells what an item costs.
+const firstItems = 8
+
+// affordable is how many more items may be started with room for so many, so that the run is not expected to spend more than it may: what its ended items
+// have cost, and as much again for each in hand. spent says why there is none, "" if there is. Counts of run may be a step behind what is settled since,
+// which makes the expectation too high for one round.
+func (c *Controller) affordable(run store.Run, room int) (most int, spent string) {
+	if run.Spec.MaxCost <= 0 || c.deps.Amount == nil || run.Counts[store.ItemPending] == 0 {
+		return room, ""
+	}
+	so := c.deps.Amount(run.Cost)
+	ended := run.Counts[store.ItemSucceeded] + run.Counts[store.ItemPartial] + run.Counts[store.ItemFailed]
+	inHand := run.Counts[store.ItemRunning]
+	most = min(room, max(firstItems, ended)-inHand) // no more are in hand than have told what they cost
+	if ended > 0 && so > 0 {
+		most = min(most, int(min(float64(c.cfg.InFlight), (run.Spec.MaxCost-so)*float64(ended)/so))-inHand)
+	}
+	if most <= 0 && inHand == 0 {
+		return 0, fmt.Sprintf("%.6g were spent of the %.6g that the run may cost, and the next item would pass that: resume without the limit, or cancel", so, run.Spec.MaxCost)
+	}
+	return max(0, most), ""
 }
 
 // cancel cancels the jobs of the items in hand.

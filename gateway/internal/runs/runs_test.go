@@ -62,7 +62,7 @@ func setup(t *testing.T, spec store.RunSpec, names ...string) (*store.SQL, *plac
 	require.NoError(t, err)
 	p := &place{}
 	c, err := runs.New(runs.Config{InFlight: 3, MaxBytes: 100}, runs.Deps{
-		Store: jobs, Sources: p, Cancel: func(context.Context, store.Job) error { return nil }, Wake: func() {}, Log: slog.New(slog.DiscardHandler),
+		Store: jobs, Sources: p, Cancel: func(context.Context, store.Job) error { return nil }, Wake: func() {}, Amount: func(c store.Cost) float64 { return c.EncoderS }, Log: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
 	return jobs, p, c

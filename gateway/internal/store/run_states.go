@@ -53,7 +53,7 @@ func (s *SQL) PauseRun(ctx context.Context, id, reason string) (Run, error) {
 	})
 }
 
-// ResumeRun goes on with a paused run. A run that has paused itself goes on without its limits of failures and of audio: whoever resumes it
+// ResumeRun goes on with a paused run. A run that has paused itself goes on without its limits of failures, of audio and of cost: whoever resumes it
 // has seen what they tell.
 func (s *SQL) ResumeRun(ctx context.Context, id string) (Run, error) {
 	return s.moveRun(ctx, id, "resuming", func(tx *tx, r Run) error {
@@ -65,7 +65,7 @@ func (s *SQL) ResumeRun(ctx context.Context, id string) (Run, error) {
 			return fmt.Errorf("%w: it is %s", ErrRunState, r.State)
 		}
 		if r.Reason != "" {
-			r.Spec.MaxFailures, r.Spec.MaxAudioS = 0, 0
+			r.Spec.MaxFailures, r.Spec.MaxAudioS, r.Spec.MaxCost = 0, 0, 0
 			spec, err := json.Marshal(r.Spec)
 			if err != nil {
 				return err
@@ -150,7 +150,7 @@ func retryItems(ctx context.Context, tx *tx, id string, state ItemState, code st
 	if err != nil {
 		return 0, err
 	}
-	n, err := tx.exec(ctx, `UPDATE run_items SET state = '`+string(ItemPending)+`', ended_ms = 0`+where, args...)
+	n, err := tx.exec(ctx, `UPDATE run_items SET state = '`+string(ItemPending)+`', ended_ms = 0, seq = 0`+where, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
 // LeadRuns takes the lead of open runs that nobody leads, up to limit, keeps the lead of those that owner leads already, and returns all of them.
@@ -63,7 +64,7 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 		if err != nil || run.State != RunRunning {
 			return err
 		}
-		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now(), seq: run.LastSeq}
 		if err := w.startAll(ctx, starts); err != nil {
 			return err
 		}
@@ -90,6 +91,18 @@ type itemWork struct {
 
 	audioS                    float64
 	windows, encoded, answers int
+	known                     int // answers that were kept from before
+	cost                      Cost
+	seq                       int // of the last failure
+}
+
+// numbered is the number of an item that ends in a state, 0 if it has not failed.
+func (w *itemWork) numbered(state ItemState) int {
+	if state != ItemFailed && state != ItemPartial {
+		return 0
+	}
+	w.seq++
+	return w.seq
 }
 
 // startAll makes the jobs of items, which are of one tenant. They wait for admission. They give the tenant no right to name their audio by its hash: a
@@ -141,8 +154,8 @@ func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error
 }
 
 func (w *itemWork) end(ctx context.Context, e ItemEnd) error {
-	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, sha256 = ?, bytes = ?, ended_ms = ? WHERE run_id = ? AND n = ? AND state = ?`,
-		string(e.State), e.Code, e.Message, e.SHA256, e.Bytes, millis(w.now), w.run, e.N, string(ItemPending))
+	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, sha256 = ?, bytes = ?, ended_ms = ?, seq = ? WHERE run_id = ? AND n = ? AND state = ?`,
+		string(e.State), e.Code, e.Message, e.SHA256, e.Bytes, millis(w.now), w.numbered(e.State), w.run, e.N, string(ItemPending))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -158,9 +171,11 @@ func (w *itemWork) end(ctx context.Context, e ItemEnd) error {
 func (w *itemWork) count(ctx context.Context) error {
 	c := w.counts
 	_, err := w.tx.exec(ctx, `UPDATE runs SET pending = pending + ?, running = running + ?, succeeded = succeeded + ?, partial = partial + ?, failed = failed + ?,
-		cancelled = cancelled + ?, skipped = skipped + ?, audio_s = audio_s + ?, windows = windows + ?, encoded = encoded + ?, answers = answers + ? WHERE run_id = ?`,
+		cancelled = cancelled + ?, skipped = skipped + ?, audio_s = audio_s + ?, windows = windows + ?, encoded = encoded + ?, answers = answers + ?,
+		answers_known = answers_known + ?, cost_audio_s = cost_audio_s + ?, cost_encoder_s = cost_encoder_s + ?, cost_prompt_tokens = cost_prompt_tokens + ?,
+		cost_output_tokens = cost_output_tokens + ?, last_seq = ? WHERE run_id = ?`,
 		c[ItemPending], c[ItemRunning], c[ItemSucceeded], c[ItemPartial], c[ItemFailed], c[ItemCancelled], c[ItemSkipped],
-		w.audioS, w.windows, w.encoded, w.answers, w.run)
+		w.audioS, w.windows, w.encoded, w.answers, w.known, w.cost.AudioS, w.cost.EncoderS, w.cost.PromptTokens, w.cost.OutputTokens, w.seq, w.run)
 	if err != nil {
 		return err
 	}
@@ -183,19 +198,21 @@ type ended struct {
 	job, state        string
 	seconds           float64
 	windows, answered int
+	cost              Cost
 }
 
 // SettleItems ends the items whose jobs have ended, up to limit, and returns how many.
 func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled int, err error) {
 	err = s.inTx(ctx, func(tx *tx) error {
-		if _, err := lockRun(ctx, tx, runID); err != nil {
+		run, err := lockRun(ctx, tx, runID)
+		if err != nil {
 			return err
 		}
 		all, err := endedItems(ctx, tx, runID, limit)
 		if err != nil || len(all) == 0 {
 			return err
 		}
-		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now()}
+		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now(), seq: run.LastSeq}
 		for _, e := range all {
 			if err := w.settle(ctx, e); err != nil {
 				return err
@@ -211,7 +228,8 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled
 }
 
 func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []ended, err error) {
-	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0)
+	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0),
+		COALESCE(j.cost_audio_s, 0), COALESCE(j.cost_encoder_s, 0), COALESCE(j.cost_prompt_tokens, 0), COALESCE(j.cost_output_tokens, 0)
 		FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
 		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) ORDER BY i.n LIMIT ?`),
 		string(ItemFailed), runID, string(ItemRunning), limit)
@@ -221,7 +239,7 @@ func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []end
 	defer func() { _ = rows.Close() }() // rows.Err tells
 	for rows.Next() {
 		var e ended
-		if err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered); err != nil {
+		if err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered, &e.cost.AudioS, &e.cost.EncoderS, &e.cost.PromptTokens, &e.cost.OutputTokens); err != nil {
 			return nil, err
 		}
 		all = append(all, e)
@@ -233,10 +251,10 @@ func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []end
 func (w *itemWork) settle(ctx context.Context, e ended) error {
 	state := ItemState(e.state)
 	var code, message string
-	var encoded int
+	var encoded, known int
 	if e.windows > 0 { // a track that could not be cut has no windows, though its questions have outcomes
-		err := w.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ? AND question_idx = 0 AND cache = 'miss'`, e.job).Scan(&encoded)
-		if err != nil {
+		var err error
+		if encoded, known, err = w.worked(ctx, e.job); err != nil {
 			return err
 		}
 	}
@@ -250,12 +268,31 @@ func (w *itemWork) settle(ctx context.Context, e ended) error {
 		}
 		w.codes[code]++
 	}
-	if _, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, duration_s = ?, windows = ?, ended_ms = ? WHERE run_id = ? AND n = ?`,
-		string(state), code, message, e.seconds, e.windows, millis(w.now), w.run, e.n); err != nil {
+	if _, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, duration_s = ?, windows = ?, ended_ms = ?, seq = ? WHERE run_id = ? AND n = ?`,
+		string(state), code, message, e.seconds, e.windows, millis(w.now), w.numbered(state), w.run, e.n); err != nil {
 		return err
 	}
 	w.counts[ItemRunning]--
 	w.counts[state]++
 	w.audioS, w.windows, w.encoded, w.answers = w.audioS+e.seconds, w.windows+e.windows, w.encoded+encoded, w.answers+e.answered
+	w.known, w.cost = w.known+known, w.cost.Plus(e.cost)
 	return nil
+}
+
+// worked counts the windows of a job that were encoded for it, and its answers that were kept from before.
+func (w *itemWork) worked(ctx context.Context, job string) (encoded, known int, err error) {
+	err = w.tx.each(ctx, func(rows *sql.Rows) error {
+		o, err := scanOutcome(rows)
+		if err != nil {
+			return err
+		}
+		if o.GetQuestion().GetIndex() == 0 && o.GetCache() == eventpb.Cache_CACHE_MISS {
+			encoded++
+		}
+		if o.GetAnswerCache() == eventpb.Cache_CACHE_HIT {
+			known++
+		}
+		return nil
+	}, `SELECT record FROM outcomes WHERE job_id = ?`, job)
+	return encoded, known, err
 }

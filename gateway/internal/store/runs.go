@@ -69,6 +69,8 @@ type RunSpec struct {
 	MaxFailures float64 `json:"max_failures,omitempty"`
 	// MaxAudioS pauses the run when its items have more seconds of audio than this; 0 = never.
 	MaxAudioS float64 `json:"max_audio_s,omitempty"`
+	// MaxCost pauses the run when it has spent this much by the operator's prices; 0 = never.
+	MaxCost float64 `json:"max_cost,omitempty"`
 	// ChangedSince is a run whose succeeded items are skipped while they have not changed.
 	ChangedSince string `json:"changed_since,omitempty"`
 	// ModelDigest is the model that must answer; empty for whichever is deployed.
@@ -93,6 +95,12 @@ type Run struct {
 	// the questions answered.
 	AudioS                    float64
 	Windows, Encoded, Answers int
+	// AnswersKnown are the answers that were kept from before.
+	AnswersKnown int
+	// Cost is what the jobs of the settled items have cost, those of retried ones too.
+	Cost Cost
+	// LastSeq is the number of the last failure.
+	LastSeq int
 }
 
 // Item is one track of a run.
@@ -114,12 +122,14 @@ type Item struct {
 	DurationS     float64
 	Windows       int
 	Ended         time.Time
+	// Seq numbers the items that have failed, in whole or in part, in the order in which they were settled; 0 for others.
+	Seq int
 }
 
 const (
 	runColumns = `run_id, tenant, name, state, reason, spec, created_ms, sealed_ms, ended_ms, items,
-	pending, running, succeeded, partial, failed, cancelled, skipped, audio_s, windows, encoded, answers`
-	itemColumns = `n, item_id, uri, fields, state, code, message, attempt, job_id, sha256, bytes, duration_s, windows, ended_ms`
+	pending, running, succeeded, partial, failed, cancelled, skipped, audio_s, windows, encoded, answers, answers_known, cost_audio_s, cost_encoder_s, cost_prompt_tokens, cost_output_tokens, last_seq`
+	itemColumns = `n, item_id, uri, fields, state, code, message, attempt, job_id, sha256, bytes, duration_s, windows, ended_ms, seq`
 )
 
 func scanRun(row scanner) (Run, error) {
@@ -128,7 +138,8 @@ func scanRun(row scanner) (Run, error) {
 	var created, sealed, ended int64
 	counts := make([]int, len(ItemStates()))
 	err := row.Scan(&r.ID, &r.Tenant, &r.Name, &r.State, &r.Reason, &spec, &created, &sealed, &ended, &r.Items,
-		&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &counts[5], &counts[6], &r.AudioS, &r.Windows, &r.Encoded, &r.Answers)
+		&counts[0], &counts[1], &counts[2], &counts[3], &counts[4], &counts[5], &counts[6], &r.AudioS, &r.Windows, &r.Encoded, &r.Answers,
+		&r.AnswersKnown, &r.Cost.AudioS, &r.Cost.EncoderS, &r.Cost.PromptTokens, &r.Cost.OutputTokens, &r.LastSeq)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Run{}, ErrRunNotFound
 	}
@@ -146,7 +157,7 @@ func scanItem(row scanner) (Item, error) {
 	var it Item
 	var fields string
 	var ended int64
-	err := row.Scan(&it.N, &it.ID, &it.URI, &fields, &it.State, &it.Code, &it.Message, &it.Attempt, &it.JobID, &it.SHA256, &it.Bytes, &it.DurationS, &it.Windows, &ended)
+	err := row.Scan(&it.N, &it.ID, &it.URI, &fields, &it.State, &it.Code, &it.Message, &it.Attempt, &it.JobID, &it.SHA256, &it.Bytes, &it.DurationS, &it.Windows, &ended, &it.Seq)
 	if err != nil {
 		return Item{}, err
 	}
@@ -161,7 +172,7 @@ func (s *SQL) CreateRun(ctx context.Context, r Run) error {
 		return fmt.Errorf("creating run: %w", err)
 	}
 	err = s.inTx(ctx, func(tx *tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO runs (`+runColumns+`, owner, lease_ms) VALUES (?, ?, ?, ?, '', ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0)`,
+		_, err := tx.exec(ctx, `INSERT INTO runs (`+runColumns+`, owner, lease_ms) VALUES (?, ?, ?, ?, '', ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0)`,
 			r.ID, r.Tenant, r.Name, string(RunLoading), string(spec), millis(r.Created))
 		return err
 	})
@@ -187,7 +198,7 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 			if err != nil {
 				return err
 			}
-			n, err := tx.exec(ctx, `INSERT INTO run_items (run_id, `+itemColumns+`) VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '', ?, ?, 0, 0, 0) ON CONFLICT DO NOTHING`,
+			n, err := tx.exec(ctx, `INSERT INTO run_items (run_id, `+itemColumns+`) VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '', ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING`,
 				runID, run.Items+added+1, it.ID, it.URI, string(fields), string(ItemPending), it.SHA256, it.Bytes)
 			if err != nil {
 				return err
@@ -256,6 +267,39 @@ func (s *SQL) RunItems(ctx context.Context, runID string, state ItemState, after
 	}, query+` ORDER BY n LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading items of run %.64q: %w", runID, err)
+	}
+	return items, nil
+}
+
+// ItemsByID returns the items of a run with these ids, by number.
+func (s *SQL) ItemsByID(ctx context.Context, runID string, ids []string) (items []Item, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args := []any{runID}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	err = s.queryRead(ctx, func(rows *sql.Rows) error {
+		it, err := scanItem(rows)
+		items = append(items, it)
+		return err
+	}, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND item_id IN (`+marks(len(ids))+`) ORDER BY n`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading items of run %.64q: %w", runID, err)
+	}
+	return items, nil
+}
+
+// FailedItems returns items that have failed, in whole or in part, after the failure of a number, in the order of their failures.
+func (s *SQL) FailedItems(ctx context.Context, runID string, after, limit int) (items []Item, err error) {
+	err = s.queryRead(ctx, func(rows *sql.Rows) error {
+		it, err := scanItem(rows)
+		items = append(items, it)
+		return err
+	}, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND seq > ? AND seq > 0 ORDER BY seq LIMIT ?`, runID, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading failures of run %.64q: %w", runID, err)
 	}
 	return items, nil
 }

@@ -37,12 +37,13 @@ func itemJob(id string) store.Job {
 // answer ends a job of one window and one question.
 func answer(t *testing.T, s *store.SQL, job string, state eventpb.State, code string) {
 	t.Helper()
-	o := &eventpb.Outcome{OutcomeId: job + "-o", JobId: job, Question: &eventpb.Question{Text: "q"}, State: state, Window: &eventpb.Window{}, Cache: eventpb.Cache_CACHE_MISS}
+	o := &eventpb.Outcome{OutcomeId: job + "-o", JobId: job, Question: &eventpb.Question{Text: "q"}, State: state, Window: &eventpb.Window{Hash: "h", HeardS: 3}, Cache: eventpb.Cache_CACHE_MISS,
+		Timings: &eventpb.Timings{EncodeMs: 2000}, Tokens: &eventpb.Tokens{Prompt: 10}}
 	if code != "" {
 		o.Error = &eventpb.Error{Code: code}
 	}
 	_, err := s.Record(t.Context(), []store.Entry{
-		{Plan: &eventpb.JobPlan{JobId: job, Questions: 1, Track: &eventpb.Track{DurationS: 10}, Windows: []*eventpb.Window{{Hash: "h", Span: &eventpb.Span{EndS: 10}}}}},
+		{Plan: &eventpb.JobPlan{JobId: job, Questions: 1, Track: &eventpb.Track{DurationS: 10}, Windows: []*eventpb.Window{{Hash: "h", Span: &eventpb.Span{EndS: 10}, HeardS: 3}}}},
 		{Outcome: o},
 	})
 	require.NoError(t, err)
@@ -91,6 +92,17 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 		failures, err := s.RunFailures(ctx, "r1")
 		require.NoError(t, err)
 		require.Equal(t, map[string]int{event.CodeSourceMissing: 1, event.CodeEngineError: 1}, failures)
+
+		failed, err := s.FailedItems(ctx, "r1", 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, []string{"c", "b"}, []string{failed[0].ID, failed[1].ID}, "in the order in which they failed")
+		failed, err = s.FailedItems(ctx, "r1", failed[0].Seq, 10)
+		require.NoError(t, err)
+		require.Len(t, failed, 1)
+		byID, err := s.ItemsByID(ctx, "r1", []string{"c", "none", "a"})
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "c"}, []string{byID[0].ID, byID[1].ID})
+		require.Equal(t, store.Cost{AudioS: 6, EncoderS: 4, PromptTokens: 20}, run.Cost)
 
 		run, n, err = s.RetryRun(ctx, "r1", event.CodeEngineError)
 		require.NoError(t, err)

@@ -105,6 +105,7 @@ The exit code is 0 if every item succeeded or was skipped, 3 if some did not, 1 
 		Example: `  lark index run ~/Music --tags
   lark index run catalogue.csv "What key is this in?" --windows all --combine --name keys --max-failures 5%
   lark index run s3://lib/masters --tags --sample 1% --detach
+  lark index run s3://lib/masters --tags --max-cost 250 --changed-since masters-in-May
   find /music -name '*.flac' | jq -R '{uri:.}' -c | lark index run - --tags`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sample, err := f.take(args)
@@ -132,6 +133,7 @@ The exit code is 0 if every item succeeded or was skipped, 3 if some did not, 1 
 	f.register(flags)
 	flags.StringVar(&f.sub.Name, "name", "", "`name` by which the run can be named")
 	flags.StringVar(&f.maxFailures, "max-failures", "", "pause when more than this `share` of the items has failed, e.g. 5%")
+	flags.Float64Var(&f.sub.MaxCost, "max-cost", 0, "start no more items and pause when this `amount` is spent, by the prices of the operator")
 	flags.Float64Var(&f.sub.MaxAudioS, "max-audio-s", 0, "pause when the items have had more `seconds` of audio")
 	flags.BoolVar(&f.pinModel, "pin-model", false, "only the model that the gateway serves now may answer")
 	flags.BoolVar(&f.detach, "detach", false, "print the run's id and do not follow it")
@@ -269,7 +271,9 @@ func (a *app) printRun(r client.Run) {
 	c := r.Counts
 	a.printf("  items %d: succeeded %d, partial %d, failed %d, cancelled %d, skipped %d, running %d, pending %d\n",
 		r.Items, c.Succeeded, c.Partial, c.Failed, c.Cancelled, c.Skipped, c.Running, c.Pending)
-	a.printf("  audio %.0f s, windows %d (%d encoded), answers %d\n", r.Work.AudioS, r.Work.Windows, r.Work.Encoded, r.Work.Answers)
+	a.printf("  audio %.0f s, windows %d (%d encoded, %d re-used), answers %d (%d kept from before)\n",
+		r.Work.AudioS, r.Work.Windows, r.Work.Encoded, r.Work.Windows-r.Work.Encoded, r.Work.Answers, r.Work.Known)
+	a.printf("  cost: encoder %s, %d tokens in, %d out%s\n", seconds(r.Cost.EncoderS), r.Cost.PromptTokens, r.Cost.OutputTokens, priceOf(r.Cost.Amount, r.Cost.Currency))
 	var codes []string
 	for code := range r.Failures {
 		codes = append(codes, code)

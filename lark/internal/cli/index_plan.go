@@ -142,4 +142,6 @@ func priceOf(n *float64, currency string) string {
 	return fmt.Sprintf(", %.2f %s", *n, ask.Printable(currency))
 }
 
-func seconds(s float64) string { return time.Duration(s * float64(time.Second)).Round(time.Second).String() }
+func seconds(s float64) string {
+	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+}

@@ -84,40 +84,29 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// pollPeriod is how often a run is asked for.
-const pollPeriod = time.Second
-
 // patience is how long the gateway may be away while a run is followed.
 const patience = 10 * time.Minute
 
-// Follow tells show of the run's state until the run has ended or paused. A gateway that goes away is waited for.
-func Follow(ctx context.Context, gw *client.Client, run string, show func(client.Run), lost func(error)) (client.Run, error) {
-	ticker := time.NewTicker(pollPeriod)
-	defer ticker.Stop()
-	last := time.Now()
-	for {
-		r, err := gw.Run(ctx, run)
-		var p *client.Problem
-		switch {
-		case err == nil:
-			last = time.Now()
-			show(r)
-			if client.RunTerminal(r.State) || r.State == client.RunPaused {
-				return r, nil
-			}
-		case ctx.Err() != nil:
-			return client.Run{}, ctx.Err()
-		case errors.As(err, &p) && !p.Retryable && p.Status < 500, time.Since(last) > patience:
-			return client.Run{}, err
-		default:
-			lost(err)
+// errEnough ends a watch.
+var errEnough = errors.New("the run has paused")
+
+// Follow tells show of the run's state until the run has ended or paused. A gateway that goes away is waited for; lost is told of it.
+func Follow(ctx context.Context, gw *client.Client, run string, show func(client.Run), lost func(error)) (last client.Run, err error) {
+	err = gw.WatchRun(ctx, run, client.WatchOptions{Lost: lost, Patience: patience}, func(ev client.RunEvent) error {
+		if ev.Run == nil {
+			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return client.Run{}, ctx.Err()
-		case <-ticker.C:
+		last = *ev.Run
+		show(last)
+		if last.State == client.RunPaused {
+			return errEnough
 		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
+	return last, err
 }
 
 // EachItem calls fn for each item of a run, with its outcomes if wanted.
