@@ -74,6 +74,12 @@ native-%: # another variant, see engine/native/internal/fetch/packages.json
 	@go run ./engine/native/cmd/fetch-native -variant $* -out bin/native
 
 test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
+# Where Python is, what lark index writes must be read by DuckDB, pyarrow and mutagen.
+test test-%: export LARK_READERS_REQUIRED := $(if $(shell python3 -c 'import ensurepip, venv' 2>/dev/null && echo 1),1)
+
+.PHONY: readers
+readers:
+	@test -z "$(LARK_READERS_REQUIRED)" || lark/readers/venv
 
 # The linters vet tests, so building them does not.
 TEST_FLAGS := -vet=off -shuffle=on -timeout 20m
@@ -91,7 +97,7 @@ tested = go list -f '{{.ImportPath}} {{.Imports}} {{.TestImports}} {{.XTestImpor
 test: test-unit test-e2e ## run every test but those against a real Kafka
 
 .PHONY: test-unit
-test-unit: deps-test $(NATIVE) ## run the tests of every package
+test-unit: deps-test $(NATIVE) readers ## run the tests of every package
 	go test $(RACE) $(TEST_FLAGS) $$($(call tested,1))
 	go test $(RACE) $(TEST_FLAGS) -run '$(CONCURRENT)' $(addprefix ./engine/,$(subst |, ,$(ARITHMETIC)))
 	go test $(TEST_FLAGS) $$($(call tested,0))
@@ -125,7 +131,7 @@ test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) G
 	go test -vet=off -count=1 -timeout 10m ./engine/encoder/ggmljukebox ./engine/encoder/ggmlwhisper
 
 .PHONY: test-e2e
-test-e2e: deps-test $(NATIVE) ## run the end-to-end suite through the binaries on the embedded broker
+test-e2e: deps-test $(NATIVE) readers ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: chaos
@@ -157,7 +163,7 @@ test-llark: ## run the tests of the trainer of training/llark; installs PyTorch 
 	cd training && peers/venv && build/torch/bin/python -m pytest -q --show-capture=no llark/tests
 
 .PHONY: test-integration
-test-integration: $(NATIVE) ## run the end-to-end suite against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
+test-integration: $(NATIVE) readers ## run the end-to-end suite against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
 	@.ci/deps ffmpeg redis postgres java maven
 	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
 	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres go test $(E2E_FLAGS) $(E2E)

@@ -44,7 +44,7 @@ with the results), or - for a manifest on standard input. A RUN is an id or a na
 	server.register(cmd.PersistentFlags())
 	cmd.AddCommand(a.indexPlan(&server), a.indexRun(&server), a.indexList(&server), a.indexStatus(&server), a.indexMove(&server, "pause", "Start no more items of a run; items in hand go on"),
 		a.indexMove(&server, "resume", "Go on with a paused run"), a.indexMove(&server, "cancel", "Cancel a run"), a.indexRetry(&server),
-		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server))
+		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server), a.indexWriteTags(&server))
 	return cmd
 }
 

@@ -1,0 +1,31 @@
+// Package readers runs the programs of others by which tests read what lark writes. It is for tests only.
+package readers
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// Run runs a Python script with arguments in the environment that lark/readers/venv makes, and returns what it prints. Where the environment is missing, the
+// test is skipped, unless LARK_READERS_REQUIRED demands it, as CI does.
+func Run(t *testing.T, script string, args ...string) []byte {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	python := filepath.Join(filepath.Dir(here), "..", "..", "..", "build", "readers", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		if os.Getenv("LARK_READERS_REQUIRED") != "" {
+			t.Fatalf("there is no %s: run lark/readers/venv", python)
+		}
+		t.Skip("DuckDB, pyarrow and mutagen are not installed: run lark/readers/venv")
+	}
+	cmd := exec.CommandContext(t.Context(), python, append([]string{"-c", script}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("the reader failed: %v\n%s", err, out)
+	}
+	return out
+}
