@@ -8,19 +8,21 @@ import (
 	"time"
 )
 
-// TenantLimits bound what a tenant may do. A limit of 0 is not set.
+// TenantLimits bound what a tenant may do, and say how it stands beside others. A limit of 0 is not set.
 type TenantLimits struct {
 	RequestsPerS      float64 `json:"requests_per_s,omitempty" doc:"Requests a second at each gateway, with a reserve of as many; 0 = no limit" minimum:"0" maximum:"1000000"`
 	AudioSPerDay      float64 `json:"audio_s_per_day,omitempty" doc:"Seconds of audio that jobs hear in one day (UTC); 0 = no limit" minimum:"0"`
 	UploadBytesPerDay int64   `json:"upload_bytes_per_day,omitempty" doc:"Bytes of audio taken in in one day (UTC); 0 = no limit" minimum:"0"`
 	WindowsInFlight   int     `json:"windows_in_flight,omitempty" doc:"Windows of open jobs that have not ended; 0 = no limit" minimum:"0"`
 	OpenJobs          int     `json:"open_jobs,omitempty" doc:"Jobs that have not ended; 0 = no limit" minimum:"0"`
+	Weight            float64 `json:"weight,omitempty" doc:"Share of each lane beside other tenants' while jobs wait: with 3, three times the seconds of audio of a tenant with 1; 0 = 1" minimum:"0" maximum:"1000"`
+	RetentionS        float64 `json:"retention_s,omitempty" doc:"Seconds after which an ended job is deleted with its outcomes; 0 = the gateway's own retention" minimum:"0" maximum:"3153600000"`
 }
 
 // Tenant owns jobs, keys and audio.
 type Tenant struct {
 	Name      string       `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens"`
-	Isolated  bool         `json:"isolated" doc:"Wants to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
+	Isolated  bool         `json:"isolated" doc:"Shares no embedding, soft prompt, plan or answer with other tenants: it uses none of theirs and leaves none to them. Holds for jobs submitted from then on"`
 	Limits    TenantLimits `json:"limits"`
 	CreatedAt time.Time    `json:"created_at"`
 }
@@ -34,13 +36,13 @@ type TenantList struct {
 // NewTenant asks for a tenant.
 type NewTenant struct {
 	Name     string       `json:"name" doc:"1 to 63 lower-case letters, digits and hyphens" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
-	Isolated bool         `json:"isolated,omitempty" doc:"Ask to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
+	Isolated bool         `json:"isolated,omitempty" doc:"Shares no embedding, soft prompt, plan or answer with other tenants: it uses none of theirs and leaves none to them. Holds for jobs submitted from then on"`
 	Limits   TenantLimits `json:"limits,omitzero"`
 }
 
 // TenantChange replaces what can be changed of a tenant; what it leaves out stays.
 type TenantChange struct {
-	Isolated *bool         `json:"isolated,omitempty" doc:"Ask to share no embedding with other tenants. It is kept, but no stage obeys it yet: embeddings are shared"`
+	Isolated *bool         `json:"isolated,omitempty" doc:"Shares no embedding, soft prompt, plan or answer with other tenants: it uses none of theirs and leaves none to them. Holds for jobs submitted from then on"`
 	Limits   *TenantLimits `json:"limits,omitempty" doc:"All limits; what is left out is not set"`
 }
 

@@ -33,6 +33,8 @@ const (
 	HeaderLane = "lark-lane"
 	// HeaderTenant is whose record it is; without it the record is TenantDefault's. A stage copies it to all that it makes of the record.
 	HeaderTenant = "lark-tenant"
+	// HeaderIsolated is IsolatedYes on a record whose tenant shares nothing that stages keep with other tenants. A stage copies it as HeaderTenant.
+	HeaderIsolated = "lark-isolated"
 )
 
 // Headers that the stage runner adds to a record on a retry topic or on the dead-letter topic.

@@ -1,9 +1,15 @@
 package event
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+)
 
 // TenantDefault owns what nobody else owns: every job of a gateway without authentication, and fed jobs without HeaderTenant.
 const TenantDefault = "default"
+
+// IsolatedYes is the value of HeaderIsolated.
+const IsolatedYes = "yes"
 
 var tenantPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -25,4 +31,29 @@ func OfTenant(rec Record, tenant string) Record {
 		return rec
 	}
 	return rec.With(HeaderTenant, tenant)
+}
+
+// Isolated returns a copy of the record whose tenant shares nothing that stages keep.
+func Isolated(rec Record) Record { return rec.With(HeaderIsolated, IsolatedYes) }
+
+// Owned gives a record the tenant of another one, of which it comes.
+func Owned(rec, from Record) Record {
+	rec = OfTenant(rec, from.Get(HeaderTenant))
+	if from.Get(HeaderIsolated) == IsolatedYes {
+		rec = Isolated(rec)
+	}
+	return rec
+}
+
+// KeyScope is the end of every key under which a stage keeps what it makes of a record. It is empty for all tenants that share, and "@" with the name
+// of a tenant that is isolated. It fails for an isolated record whose header names no tenant.
+func KeyScope(rec Record) (string, error) {
+	if rec.Get(HeaderIsolated) != IsolatedYes {
+		return "", nil
+	}
+	tenant, ok := TenantOf(rec)
+	if !ok {
+		return "", fmt.Errorf("header %s %.80q names no tenant", HeaderTenant, tenant)
+	}
+	return "@" + tenant, nil
 }

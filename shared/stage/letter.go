@@ -51,7 +51,7 @@ func truncated(rec event.Record) event.Record {
 	for _, key := range []string{
 		event.HeaderID, event.HeaderType, event.HeaderSubject, event.HeaderStage, event.HeaderAttempt,
 		event.HeaderReason, event.HeaderErrorText, event.HeaderFirstError, event.HeaderOriginTopic,
-		event.HeaderOriginPartition, event.HeaderOriginOffset, event.HeaderRedriven, event.HeaderTenant,
+		event.HeaderOriginPartition, event.HeaderOriginOffset, event.HeaderRedriven, event.HeaderTenant, event.HeaderIsolated,
 	} {
 		if v := rec.Get(key); v != "" {
 			out = out.With(key, v[:min(len(v), cutKeyBytes)])

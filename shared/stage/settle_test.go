@@ -159,12 +159,13 @@ func TestWhatComesOfARecordIsItsTenants(t *testing.T) {
 		for _, tenant := range []string{"", "acme"} {
 			s := newSettling(t, 0)
 			if tenant != "" {
-				s.task.meta.rec = s.task.meta.rec.With(event.HeaderTenant, tenant)
+				s.task.meta.rec = event.Isolated(s.task.meta.rec.With(event.HeaderTenant, tenant))
 			}
 			s.settler.settle(t.Context(), t.Context(), s.task, 1, []event.Record{{Topic: "out"}, {Topic: "out"}}, err)
 			require.NotEmpty(t, s.out.recs, name)
 			for _, rec := range s.out.recs {
 				require.Equal(t, tenant, rec.Get(event.HeaderTenant), "%s %s", name, rec.Topic)
+				require.Equal(t, tenant != "", rec.Get(event.HeaderIsolated) == event.IsolatedYes, "%s %s", name, rec.Topic)
 			}
 		}
 	}

@@ -97,12 +97,8 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 
 // owned gives records that come of the task's record to its tenant.
 func (t *task) owned(recs []event.Record) []event.Record {
-	tenant := t.meta.rec.Get(event.HeaderTenant)
-	if tenant == "" {
-		return recs
-	}
 	for i, rec := range recs {
-		recs[i] = event.OfTenant(rec, tenant)
+		recs[i] = event.Owned(rec, t.meta.rec)
 	}
 	return recs
 }

@@ -75,7 +75,12 @@ func Handle[M proto.Message](s Step, f func(ctx context.Context, msg M) ([]proto
 		if !ok {
 			return nil, fmt.Errorf("%w: %w: ce_type %.80q on %s", event.ErrUndecodable, errOtherType, rec.Get(event.HeaderType), rec.Topic)
 		}
-		if s.foreign(msg) {
+		scope, err := event.KeyScope(rec)
+		if err != nil {
+			return nil, stage.Permanent(event.CodeInvalidRecord, err)
+		}
+		ctx = withScope(ctx, scope)
+		if s.foreign(ctx, msg) {
 			return nil, stage.OtherModel(rec, s.Model)
 		}
 		out, err := f(ctx, m)
@@ -99,7 +104,7 @@ func OneOf(handlers ...stage.Handler) stage.Handler {
 }
 
 // foreign tells whether a message is for another model than this instance serves.
-func (s Step) foreign(msg proto.Message) bool {
+func (s Step) foreign(ctx context.Context, msg proto.Message) bool {
 	digest := ""
 	switch m := msg.(type) {
 	case interface{ GetModelDigest() string }:
@@ -114,7 +119,7 @@ func (s Step) foreign(msg proto.Message) bool {
 		GetTask() *eventpb.Task
 		GetKey() string
 	})
-	return ok && s.Key != nil && m.GetKey() != s.Key(m.GetTask().GetWindow().GetHash())
+	return ok && s.Key != nil && m.GetKey() != Scoped(ctx, s.Key(m.GetTask().GetWindow().GetHash()))
 }
 
 // encode makes the records of a handler's messages. What comes of a window that was sent back remembers how often.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/engine/model/modeltest"
+	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -106,6 +107,34 @@ func TestRecordsOfOtherModelsArePutBack(t *testing.T) {
 	_, err := stagetest.Handle(t.Context(), h, record(t, unnamed))
 	require.NoError(t, err)
 	require.Equal(t, 1, calls, "a record without a digest is for whichever model there is")
+}
+
+// TestKeysOfIsolatedTenantsAreTheirOwn: a record of an isolated tenant names its tenant's key, and one that names the shared key is for no instance.
+func TestKeysOfIsolatedTenantsAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	s, _ := newStep(t)
+	var keys []string
+	h := worker.Handle(s, func(ctx context.Context, m *eventpb.EmbeddingReady) ([]proto.Message, error) {
+		keys = append(keys, worker.Scoped(ctx, "key"))
+		return nil, nil
+	})
+	shared, own := embedding(s), embedding(s)
+	own.Key += "@acme"
+	_, err := stagetest.Handle(t.Context(), h, event.OfTenant(record(t, shared), "acme"))
+	require.NoError(t, err)
+	_, err = stagetest.Handle(t.Context(), h, event.Isolated(event.OfTenant(record(t, own), "acme")))
+	require.NoError(t, err)
+	require.Equal(t, []string{"key", "key@acme"}, keys)
+	for name, rec := range map[string]event.Record{
+		"the shared key": event.Isolated(event.OfTenant(record(t, shared), "acme")), "another's key": event.Isolated(event.OfTenant(record(t, own), "other")),
+		"not isolated": event.OfTenant(record(t, own), "acme"),
+	} {
+		_, err = stagetest.Handle(t.Context(), h, rec)
+		require.Equal(t, stage.OtherModel(rec, s.Model), err, name)
+	}
+	_, err = stagetest.Handle(t.Context(), h, event.Isolated(record(t, own).With(event.HeaderTenant, "../other")))
+	require.Equal(t, event.CodeInvalidRecord, stage.PermanentCode(err))
+	require.NoError(t, blob.CheckKey(s.Bundle.EmbeddingKey(hash)+"@"+strings.Repeat("x", 63)), "the longest name fits into a key")
 }
 
 func TestAJobNamesItsModelToo(t *testing.T) {

@@ -157,7 +157,7 @@ func (a *API) allowSupersede(ctx context.Context, in *supersedeInput) (*jobOutpu
 		return nil, a.fail(ctx, err)
 	}
 	a.deps.Log.InfoContext(ctx, "outcomes of a job may be replaced", "job_id", j.ID, "who", in.who)
-	return &jobOutput{Body: a.jobSummary(j)}, nil
+	return &jobOutput{Body: a.jobSummary(ctx, j)}, nil
 }
 
 func (a *API) superseded(ctx context.Context, in *jobInput) (*supersededOutput, error) {

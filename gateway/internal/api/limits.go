@@ -102,7 +102,7 @@ func (a *API) limitProblem(err error) error {
 // withinLimits refuses a submission before its body is read, if it would be refused anyway.
 func (a *API) withinLimits(ctx context.Context, bytes int64) error {
 	t := auth.From(ctx).Tenant
-	if t.Limits == (client.TenantLimits{RequestsPerS: t.Limits.RequestsPerS}) {
+	if !store.Counted(t.Limits) {
 		return nil
 	}
 	used, err := a.deps.Admin.Usage(ctx, t.Name, a.now())

@@ -79,7 +79,7 @@ func (a *API) get(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &jobOutput{Body: a.jobView(j, a.deps.Hub.Progress(j.ID))}, nil
+	return &jobOutput{Body: a.jobView(ctx, j, a.deps.Hub.Progress(j.ID))}, nil
 }
 
 // job reads a job, with a problem as its error.
@@ -122,7 +122,7 @@ func (a *API) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		out.Body.Next = makePlace(jobs[in.Limit-1])
 	}
 	for _, j := range jobs {
-		out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(j))
+		out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(ctx, j))
 	}
 	return out, nil
 }
@@ -141,7 +141,7 @@ func (a *API) jobOfKey(ctx context.Context, key string) (*listOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(j))
+	out.Body.Jobs = append(out.Body.Jobs, a.jobSummary(ctx, j))
 	return out, nil
 }
 
@@ -213,7 +213,7 @@ func (a *API) cancel(ctx context.Context, in *jobInput) (*jobOutput, error) {
 		return nil, err
 	}
 	a.deps.Wake()
-	return &jobOutput{Body: a.jobSummary(j)}, nil
+	return &jobOutput{Body: a.jobSummary(ctx, j)}, nil
 }
 
 // cancellable refuses a job that has ended without having been cancelled. Cancelling one that was cancelled changes nothing.

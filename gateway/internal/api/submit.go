@@ -215,7 +215,7 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	case err != nil:
 		return nil, err
 	}
-	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(job, a.deps.Hub.Progress(job.ID))}, nil
+	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(ctx, job, a.deps.Hub.Progress(job.ID))}, nil
 }
 
 // replay answers a request whose idempotency key has made a job before.
@@ -227,7 +227,7 @@ func (a *API) replay(ctx context.Context, used store.Used, fingerprint string) (
 	if err != nil {
 		return nil, err
 	}
-	view := a.jobView(j, a.deps.Hub.Progress(j.ID))
+	view := a.jobView(ctx, j, a.deps.Hub.Progress(j.ID))
 	view.IdempotentReply = true
 	return &submitOutput{Status: http.StatusOK, Location: "/v1/jobs/" + j.ID, RetryAfter: 1, Body: view}, nil
 }
@@ -344,13 +344,13 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
 	}
 	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
-	job.Labels, job.Metadata = sub.Labels, sub.Metadata
+	job.Labels, job.Metadata, job.Isolated = sub.Labels, sub.Metadata, auth.From(ctx).Tenant.Isolated
 	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
 	rec, err := a.encode(ctx, event.NewJob(spec))
 	if err != nil {
 		return store.Job{}, err
 	}
-	if err := a.deps.Store.Create(ctx, job, []event.Record{event.OfTenant(rec, job.Tenant)}, opts); err != nil {
+	if err := a.deps.Store.Create(ctx, job, []event.Record{job.Own(rec)}, opts); err != nil {
 		return store.Job{}, err
 	}
 	a.deps.Wake()

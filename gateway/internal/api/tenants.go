@@ -71,7 +71,7 @@ func (a *API) registerTenants() {
 		return a.tenantAnswer(ctx, t, err)
 	})
 	huma.Register(a.huma, op("change-tenant", http.MethodPatch, "/v1/tenants/{tenant}", "Change a tenant",
-		"Sets its limits, which all gateways obey within ten seconds, and `isolated`, which is kept and which no stage obeys yet."), a.changeTenant)
+		"Sets its limits, which all gateways obey within ten seconds, and `isolated`, which holds for jobs submitted from then on."), a.changeTenant)
 }
 
 func (a *API) listTenants(ctx context.Context, in *tenantListInput) (*tenantListOutput, error) {

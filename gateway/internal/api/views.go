@@ -1,12 +1,15 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"math"
 	"sort"
 	"time"
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/shared/event"
@@ -14,7 +17,7 @@ import (
 )
 
 // jobSummary is a job as it stands in lists.
-func (a *API) jobSummary(j store.Job) client.Job {
+func (a *API) jobSummary(ctx context.Context, j store.Job) client.Job {
 	self := "/v1/jobs/" + j.ID
 	return client.Job{
 		ID: j.ID, State: string(j.State), CreatedAt: j.Created,
@@ -29,14 +32,14 @@ func (a *API) jobSummary(j store.Job) client.Job {
 		Timings: client.JobTimings{
 			Planned: since(j.Created, j.Planned), FirstOutcome: since(j.Created, j.FirstOutcome), Total: since(j.Created, j.Ended),
 		},
-		Labels: j.Labels, Metadata: j.Metadata, Cost: a.deps.Prices.of(j.Cost), ExpiresAt: a.expires(j), TraceID: j.TraceID,
+		Labels: j.Labels, Metadata: j.Metadata, Cost: a.deps.Prices.of(j.Cost), ExpiresAt: a.expires(ctx, j), TraceID: j.TraceID,
 		Links: client.Links{Self: self, Outcomes: self + "/outcomes", Events: self + "/events", Cancel: self + "/cancel"},
 	}
 }
 
 // jobView is a job with all that is known of it.
-func (a *API) jobView(j store.Job, p stream.Progress) client.Job {
-	v := a.jobSummary(j)
+func (a *API) jobView(ctx context.Context, j store.Job, p stream.Progress) client.Job {
+	v := a.jobSummary(ctx, j)
 	for i, text := range j.Questions {
 		v.Questions = append(v.Questions, client.Question{Index: i, Text: text})
 	}
@@ -56,11 +59,13 @@ func (a *API) jobView(j store.Job, p stream.Progress) client.Job {
 }
 
 // expires is when the gateway deletes a job; nil for a job that has not ended and where jobs stay for ever.
-func (a *API) expires(j store.Job) *time.Time {
-	if j.Ended.IsZero() || a.deps.Retention <= 0 {
+func (a *API) expires(ctx context.Context, j store.Job) *time.Time {
+	own := time.Duration(auth.From(ctx).Tenant.Limits.RetentionS * float64(time.Second))
+	retention := cmp.Or(own, a.deps.Retention)
+	if j.Ended.IsZero() || retention <= 0 {
 		return nil
 	}
-	return timePtr(j.Ended.Add(a.deps.Retention))
+	return timePtr(j.Ended.Add(retention))
 }
 
 // coverage measures what the windows hear of the track, overlaps counted once.

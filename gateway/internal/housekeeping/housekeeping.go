@@ -1,6 +1,7 @@
 package housekeeping
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,8 +14,9 @@ import (
 type Store interface {
 	ForgetKeys(ctx context.Context) (int, error)
 	OutboxDepth(ctx context.Context) (n int, oldest time.Time, err error)
-	DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error)
-	ForgetAudio(ctx context.Context, before time.Time) error
+	Retentions(ctx context.Context) (map[string]time.Duration, error)
+	DeleteEnded(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
+	ForgetAudio(ctx context.Context, tenant string, before time.Time) error
 }
 
 // retireBatch is how many jobs one transaction deletes: the outcomes of more would hold the only writer for long.
@@ -25,7 +27,7 @@ type Config struct {
 	// Interval lies between two rounds of chores.
 	Interval time.Duration
 	// Retention is how long jobs stay after their end, and how long a tenant may name audio by its hash after its last job with it; 0 keeps both for
-	// ever.
+	// ever. A tenant may have a retention of its own.
 	Retention time.Duration
 }
 
@@ -113,27 +115,39 @@ func (k *Keeper) Once(ctx context.Context) error {
 	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.deps.Audit(ctx))
 }
 
-// retire deletes the jobs that ended longer ago than the retention, and what says whose audio it is that no job has named for as long.
+// retire deletes the jobs that ended longer ago than the retention of their tenant, and what says whose audio it is that no job has named for as long.
 func (k *Keeper) retire(ctx context.Context) error {
-	if k.cfg.Retention == 0 {
-		return nil
+	tenants, err := k.deps.Store.Retentions(ctx)
+	if err != nil {
+		return err
 	}
-	before, total := time.Now().Add(-k.cfg.Retention), 0
-	for ctx.Err() == nil {
-		n, err := k.deps.Store.DeleteEnded(ctx, before, retireBatch)
+	total := 0
+	for tenant, retention := range tenants {
+		if retention = cmp.Or(retention, k.cfg.Retention); retention == 0 {
+			continue
+		}
+		n, err := k.retireOf(ctx, tenant, time.Now().Add(-retention))
 		total += n
 		if err != nil {
 			return err
 		}
-		if n < retireBatch {
-			break
-		}
 	}
 	if total > 0 {
-		k.deps.Log.InfoContext(ctx, "old jobs deleted", slog.Int("jobs", total), slog.Duration("retention", k.cfg.Retention))
+		k.deps.Log.InfoContext(ctx, "old jobs deleted", slog.Int("jobs", total))
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	return nil
+}
+
+func (k *Keeper) retireOf(ctx context.Context, tenant string, before time.Time) (total int, err error) {
+	for ctx.Err() == nil {
+		n, err := k.deps.Store.DeleteEnded(ctx, tenant, before, retireBatch)
+		total += n
+		if err != nil {
+			return total, err
+		}
+		if n < retireBatch {
+			return total, k.deps.Store.ForgetAudio(ctx, tenant, before)
+		}
 	}
-	return k.deps.Store.ForgetAudio(ctx, before)
+	return total, ctx.Err()
 }

@@ -51,7 +51,11 @@ func (c *chores) OutboxDepth(context.Context) (int, time.Time, error) {
 	return 7, time.Time{}, c.do(func(d *tally) { d.depths++ })
 }
 
-func (c *chores) DeleteEnded(_ context.Context, before time.Time, limit int) (int, error) {
+func (c *chores) Retentions(context.Context) (map[string]time.Duration, error) {
+	return map[string]time.Duration{"default": 0}, nil
+}
+
+func (c *chores) DeleteEnded(_ context.Context, _ string, before time.Time, limit int) (int, error) {
 	err := c.do(func(d *tally) { d.retired++ })
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,7 +65,7 @@ func (c *chores) DeleteEnded(_ context.Context, before time.Time, limit int) (in
 	return n, err
 }
 
-func (c *chores) ForgetAudio(_ context.Context, before time.Time) error {
+func (c *chores) ForgetAudio(_ context.Context, _ string, before time.Time) error {
 	err := c.do(func(d *tally) { d.unowned++ })
 	c.mu.Lock()
 	defer c.mu.Unlock()

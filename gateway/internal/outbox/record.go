@@ -25,7 +25,7 @@ func JobRecord(ctx context.Context, job store.Job) (event.Record, error) {
 		return event.Record{}, fmt.Errorf("making the record of job %s: %w: %w", job.ID, ErrUnpublishable, err)
 	}
 	rec.Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), rec.Headers)
-	return event.OfTenant(rec, job.Tenant), nil
+	return job.Own(rec), nil
 }
 
 // FailedOutcomes are records that end every question of a stored job, in the job's trace, as a stage writes them that gives the job up as a
@@ -42,6 +42,7 @@ func FailedOutcomes(ctx context.Context, job store.Job, failure event.Failure) (
 	}
 	for i := range outcomes {
 		outcomes[i].Headers = telemetry.InjectHeaders(telemetry.ContinueTrace(ctx, job.TraceID), outcomes[i].Headers)
+		outcomes[i] = job.Own(outcomes[i])
 	}
 	return outcomes, nil
 }

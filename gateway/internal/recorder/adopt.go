@@ -27,9 +27,11 @@ func (r *Recorder) adopt(ctx context.Context, rec event.Record, m *eventpb.Job) 
 	if !ok {
 		return nil, stage.Permanent(event.CodeInvalidRecord, fmt.Errorf("adopting job %s: header %s %.80q names no tenant", spec.ID, event.HeaderTenant, rec.Get(event.HeaderTenant)))
 	}
+	job := store.NewJob(tenant, spec, telemetry.TraceID(ctx))
+	job.Isolated = rec.Get(event.HeaderIsolated) == event.IsolatedYes
 	var found store.Adopted
 	err = r.persist(ctx, func() (err error) {
-		found, err = r.deps.Store.Adopt(ctx, store.NewJob(tenant, spec, telemetry.TraceID(ctx)))
+		found, err = r.deps.Store.Adopt(ctx, job)
 		return err
 	})
 	if err != nil {

@@ -224,7 +224,7 @@ func tell(res store.Recorded) ([]event.Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, rec)
+		out = append(out, res.Job.Own(rec))
 	}
 	for _, o := range res.Outcomes {
 		err := add(&eventpb.Event{JobId: res.Job.ID, AtUnixMs: o.GetEndedUnixMs(), Body: &eventpb.Event_Outcome{Outcome: o}})

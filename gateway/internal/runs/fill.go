@@ -25,26 +25,58 @@ type found struct {
 	err    error
 }
 
-// fill starts up to room pending items and returns how many items are no longer pending.
+// fill starts up to room pending items, as many as the limits of the run's tenant allow, and returns how many items are no longer pending. The run says
+// why it waits, if it does.
 func (c *Controller) fill(ctx context.Context, run store.Run, room int) (int, error) {
 	room = min(room, c.cfg.Batch)
 	if room <= 0 || run.Counts[store.ItemPending] == 0 {
 		return 0, nil
 	}
-	items, err := c.deps.Store.RunItems(ctx, run.ID, store.ItemPending, 0, room)
+	tenant, err := c.deps.Store.Tenant(ctx, run.Tenant)
 	if err != nil {
 		return 0, err
+	}
+	begun, waits, err := c.startSome(ctx, run, tenant, room)
+	if err != nil {
+		return 0, err
+	}
+	note := ""
+	if waits != nil {
+		note = fmt.Sprintf("waiting: %v", waits)
+	}
+	if note != run.Reason {
+		err = c.deps.Store.NoteRun(ctx, run.ID, note)
+	}
+	return begun, err
+}
+
+// startSome starts items and returns how many are no longer pending, and why the others are if something is in their way.
+func (c *Controller) startSome(ctx context.Context, run store.Run, tenant store.Tenant, room int) (begun int, waits, err error) {
+	if store.Counted(tenant.Limits) {
+		limits := tenant.Limits
+		limits.UploadBytesPerDay = 0
+		used, err := c.deps.Store.Usage(ctx, tenant.Name, c.now())
+		if err != nil {
+			return 0, nil, err
+		}
+		if held := used.Check(limits, 1, 0); held != nil {
+			return 0, held, nil // no file is read for what cannot be started
+		}
+		room = min(room, used.Room(limits))
+	}
+	items, err := c.deps.Store.RunItems(ctx, run.ID, store.ItemPending, 0, room)
+	if err != nil {
+		return 0, nil, err
 	}
 	looks := c.look(ctx, items)
 	var starts []store.ItemStart
 	var ends []store.ItemEnd
-	var away error
 	for i, it := range items {
 		switch code := codeOf(looks[i].err); {
 		case looks[i].err == nil:
-			start, end, err := c.begin(ctx, run, it, looks[i])
+			start, end, err := c.begin(ctx, run, tenant, it, looks[i])
 			if err != nil {
-				return 0, err
+				return 0, nil, err
 			}
 			if end != nil {
 				ends = append(ends, *end)
@@ -54,29 +86,24 @@ func (c *Controller) fill(ctx context.Context, run store.Run, room int) (int, er
 		case code != "":
 			ends = append(ends, store.ItemEnd{N: it.N, State: store.ItemFailed, Code: code, Message: looks[i].err.Error()})
 		default:
-			away = looks[i].err
+			waits = looks[i].err
 		}
 	}
 	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	note := ""
-	if away != nil {
-		note = fmt.Sprintf("waiting: %v", away)
-	}
-	if note != run.Reason {
-		if err := c.deps.Store.NoteRun(ctx, run.ID, note); err != nil {
-			return 0, err
-		}
+		return 0, nil, ctx.Err()
 	}
 	if len(starts)+len(ends) == 0 {
-		return 0, nil
+		return 0, waits, nil
 	}
-	if err := c.deps.Store.StartItems(ctx, run.ID, starts, ends); err != nil {
-		return 0, err
+	done, err := c.deps.Store.StartItems(ctx, run.ID, starts, ends, tenant.Limits)
+	if err != nil {
+		return 0, nil, err
+	}
+	if done.Held != nil {
+		waits = done.Held
 	}
 	c.deps.Wake()
-	return len(starts) + len(ends), nil
+	return done.Jobs + len(ends), waits, nil
 }
 
 // codeOf is the code of a fault of an item's audio that stays, "" for a fault that may pass.
@@ -126,7 +153,7 @@ func (c *Controller) hash(ctx context.Context, it store.Item) found {
 }
 
 // begin makes the job of an item, or the item's end if an earlier run has it and it has not changed.
-func (c *Controller) begin(ctx context.Context, run store.Run, it store.Item, f found) (store.ItemStart, *store.ItemEnd, error) {
+func (c *Controller) begin(ctx context.Context, run store.Run, tenant store.Tenant, it store.Item, f found) (store.ItemStart, *store.ItemEnd, error) {
 	if run.Spec.ChangedSince != "" {
 		same, err := c.deps.Store.UnchangedSince(ctx, run.Spec.ChangedSince, it.URI, f.sha256)
 		if err != nil {
@@ -149,6 +176,7 @@ func (c *Controller) begin(ctx context.Context, run store.Run, it store.Item, f 
 		Questions: run.Spec.Questions, Plan: run.Spec.Plan, Decode: run.Spec.Decode, Options: options, ModelDigest: run.Spec.ModelDigest,
 		Created: c.now().UTC().Truncate(time.Millisecond),
 	}, telemetry.TraceID(ctx))
+	job.Isolated = tenant.Isolated
 	return store.ItemStart{N: it.N, SHA256: f.sha256, Bytes: f.bytes, Job: job}, nil, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/source"
@@ -17,7 +18,9 @@ import (
 type Store interface {
 	LeadRuns(ctx context.Context, owner string, until time.Time, limit int) ([]store.Run, error)
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
-	StartItems(ctx context.Context, runID string, starts []store.ItemStart, ends []store.ItemEnd) error
+	StartItems(ctx context.Context, runID string, starts []store.ItemStart, ends []store.ItemEnd, limits client.TenantLimits) (store.Started, error)
+	Tenant(ctx context.Context, name string) (store.Tenant, error)
+	Usage(ctx context.Context, tenant string, at time.Time) (store.Usage, error)
 	SettleItems(ctx context.Context, runID string, limit int) (int, error)
 	PauseRun(ctx context.Context, id, reason string) (store.Run, error)
 	NoteRun(ctx context.Context, id, reason string) error

@@ -14,9 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/runs"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/source"
 )
 
@@ -107,6 +109,44 @@ func TestNoMoreItemsThanAllowedAreInHand(t *testing.T) {
 	failures, err := jobs.RunFailures(t.Context(), "r")
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{event.CodeAudioEmpty: 1, event.CodeAudioTooLarge: 1}, failures)
+}
+
+// TestARunAtALimitOfItsTenantWaits and says so, reads no file meanwhile, fails nothing, and goes on when there is room.
+func TestARunAtALimitOfItsTenantWaits(t *testing.T) {
+	t.Parallel()
+	jobs, p, c := setup(t, store.RunSpec{}, "a", "b", "c", "d", "e")
+	limit := func(l client.TenantLimits) {
+		t.Helper()
+		_, err := jobs.SetTenant(t.Context(), event.TenantDefault, true, l)
+		require.NoError(t, err)
+	}
+	counts := func(r store.Run) []int { return []int{r.Counts[store.ItemPending], r.Counts[store.ItemRunning], r.Counts[store.ItemFailed]} }
+	limit(client.TenantLimits{OpenJobs: 2, UploadBytesPerDay: 1})
+	require.Equal(t, []int{3, 2, 0}, counts(once(t, jobs, c)))
+	p.away.Store(true)
+	run := once(t, jobs, c)
+	require.Equal(t, []int{3, 2, 0}, counts(run))
+	require.Equal(t, []any{store.RunRunning, "waiting: tenant is at its limit open_jobs of 2"}, []any{run.State, run.Reason})
+	p.away.Store(false)
+	limit(client.TenantLimits{WindowsInFlight: 3})
+	require.Equal(t, []int{2, 3, 0}, counts(once(t, jobs, c)))
+
+	items, err := jobs.RunItems(t.Context(), "r", store.ItemRunning, 0, 1)
+	require.NoError(t, err)
+	job, err := jobs.Peek(t.Context(), items[0].JobID)
+	require.NoError(t, err)
+	require.True(t, job.Isolated, "as its tenant is")
+	for _, it := range items { // its end makes room
+		_, err = jobs.Record(t.Context(), []store.Entry{{Outcome: &eventpb.Outcome{
+			OutcomeId: "o", JobId: it.JobID, State: eventpb.State_STATE_FAILED, Error: &eventpb.Error{Code: event.CodeInternal}, Question: &eventpb.Question{Text: "q"}, Window: &eventpb.Window{},
+		}}})
+		require.NoError(t, err)
+	}
+	run = once(t, jobs, c)
+	require.Equal(t, []any{[]int{1, 3, 1}, ""}, []any{counts(run), run.Reason})
+	start, err := jobs.StartItems(t.Context(), "r", []store.ItemStart{{N: 5, Job: job}}, nil, client.TenantLimits{OpenJobs: 3})
+	require.NoError(t, err)
+	require.Equal(t, store.Started{Held: &store.LimitError{Name: "open_jobs", Most: 3}}, start, "the limit holds in the transaction too")
 }
 
 // TestARunPausesWhenTooMuchFails, once enough items have ended to judge by; whoever resumes it has seen that.

@@ -3,10 +3,12 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
 )
 
@@ -26,14 +28,12 @@ type Admission struct {
 	MaxWindows, Limit int
 	// MaxTenantWindows is how many windows of one tenant may be in Kafka; nil or 0 = no bound of its own.
 	MaxTenantWindows func(tenant string) int
-	// Weight is a tenant's share beside the others', above 0; nil = all have 1.
-	Weight func(tenant string) float64
 	// Record makes the record of a job.
 	Record func(Job) (event.Record, error)
 }
 
 // Admit puts the records of jobs that wait in the lane into the outbox while the lane has room, and returns how many it took. Tenants take turns by
-// deficit round robin on seconds of audio (Shreedhar and Varghese, SIGCOMM 1995), each tenant's oldest job first; the state of the turns is in the
+// deficit round robin on seconds of audio times their weight (Shreedhar and Varghese, SIGCOMM 1995), each tenant's oldest job first; the state of the turns is in the
 // database, so that any number of gateways admit as one. A job past its deadline, or too late to begin, is passed over: the reaper ends it. A job of which no record can be
 // made is taken all the same, without a record: the reaper finds it idle and ends it.
 func (s *SQL) Admit(ctx context.Context, a Admission) (n int, err error) {
@@ -72,7 +72,8 @@ type turn struct {
 	tenant  string
 	turn    int64
 	deficit float64
-	head    *head // its oldest job; nil until it is read
+	weight  float64 // its share beside the others'
+	head    *head   // its oldest job; nil until it is read
 	changed bool
 }
 
@@ -117,10 +118,21 @@ func (r *round) run(ctx context.Context) error {
 // turns are the tenants whose jobs wait, in the order of their turns.
 func (r *round) turns(ctx context.Context) (out []*turn, err error) {
 	err = r.tx.each(ctx, func(rows *sql.Rows) error {
-		t := &turn{}
+		t, raw := &turn{weight: 1}, ""
 		out = append(out, t)
-		return rows.Scan(&t.tenant, &t.turn, &t.deficit)
-	}, `SELECT tenant, turn, deficit FROM turns WHERE lane = ? ORDER BY turn, tenant`, r.Lane)
+		if err := rows.Scan(&t.tenant, &t.turn, &t.deficit, &raw); err != nil {
+			return err
+		}
+		var limits client.TenantLimits
+		if err := json.Unmarshal([]byte(raw), &limits); err != nil {
+			return err
+		}
+		if limits.Weight > 0 {
+			t.weight = max(limits.Weight, 1e-3)
+		}
+		return nil
+	}, `SELECT turns.tenant, turns.turn, turns.deficit, COALESCE(tenants.limits, '{}') FROM turns LEFT JOIN tenants ON tenants.tenant = turns.tenant
+		WHERE turns.lane = ? ORDER BY turns.turn, turns.tenant`, r.Lane)
 	return out, err
 }
 
@@ -184,10 +196,7 @@ func (r *round) topUp(circle []*turn) {
 	if t.deficit >= t.head.seconds {
 		return // its turn was cut short when the lane was full
 	}
-	share := float64(quantum)
-	if r.Weight != nil {
-		share *= max(r.Weight(t.tenant), 1e-3)
-	}
+	share := quantum * t.weight
 	rounds := 1.0
 	if len(circle) == 1 {
 		rounds = math.Ceil((t.head.seconds - t.deficit) / share)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -163,6 +164,10 @@ func TestTurnsAreOfSeconds(t *testing.T) {
 func TestWeightsAndBoundsOfTenants(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
+		for name, weight := range map[string]float64{"a": 3, "b": 0} { // 0 is 1
+			_, err := s.CreateTenant(t.Context(), store.Tenant{Name: name, Limits: client.TenantLimits{Weight: weight}})
+			require.NoError(t, err)
+		}
 		submit(t, s, bulkJob("first"), "x", 1)
 		sent(t, s)
 		for i := range 20 {
@@ -176,10 +181,9 @@ func TestWeightsAndBoundsOfTenants(t *testing.T) {
 			}
 			return out.String()
 		}
-		weight := func(tenant string) float64 { return map[string]float64{"a": 2, "b": 1}[tenant] }
-		got := tenants(admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 9, Weight: weight}))
-		require.Equal(t, "aabaabaab", got)
-		bound := func(tenant string) int { return map[string]int{"a": 7, "b": 5}[tenant] }
+		got := tenants(admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 8}))
+		require.Equal(t, "aaabaaab", got)
+		bound := func(tenant string) int { return map[string]int{"a": 7, "b": 4}[tenant] }
 		got = tenants(admitOn(t, s, store.Admission{Lane: event.LaneBulk, MaxWindows: 100, Limit: 50, MaxTenantWindows: bound}))
 		require.Equal(t, 1, strings.Count(got, "a"), "six are in Kafka")
 		require.Equal(t, 2, strings.Count(got, "b"))

@@ -30,11 +30,11 @@ func (s *SQL) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
-// DeleteEnded removes up to limit jobs that ended before a time, the oldest first, and returns how many there were.
-func (s *SQL) DeleteEnded(ctx context.Context, before time.Time, limit int) (int, error) {
+// DeleteEnded removes up to limit jobs of a tenant that ended before a time, the oldest first, and returns how many there were.
+func (s *SQL) DeleteEnded(ctx context.Context, tenant string, before time.Time, limit int) (int, error) {
 	var n int
 	err := s.inTx(ctx, func(tx *tx) (err error) {
-		n, err = deleteEnded(ctx, tx, `ended_ms < ? ORDER BY ended_ms LIMIT ?`+tx.dialect.claim, millis(before), limit)
+		n, err = deleteEnded(ctx, tx, `tenant = ? AND ended_ms < ? ORDER BY ended_ms LIMIT ?`+tx.dialect.claim, tenant, millis(before), limit)
 		return err
 	})
 	if err != nil {

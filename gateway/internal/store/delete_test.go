@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 )
@@ -55,24 +56,49 @@ func TestOldJobsAreDeleted(t *testing.T) {
 			finish(t, s, id, 1, 1)
 			now = now.Add(time.Hour)
 		}
-		n, err := s.DeleteEnded(ctx, created, 10)
+		n, err := s.DeleteEnded(ctx, event.TenantDefault, created, 10)
 		require.NoError(t, err)
 		require.Zero(t, n)
-		n, err = s.DeleteEnded(ctx, created.Add(90*time.Minute), 1)
+		n, err = s.DeleteEnded(ctx, event.TenantDefault, created.Add(90*time.Minute), 1)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		_, err = s.Peek(ctx, "a")
 		require.ErrorIs(t, err, store.ErrNotFound, "the oldest first")
-		n, err = s.DeleteEnded(ctx, created.Add(90*time.Minute), 10)
+		n, err = s.DeleteEnded(ctx, event.TenantDefault, created.Add(90*time.Minute), 10)
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		for _, id := range []string{"c", "open"} {
 			_, err = s.Peek(ctx, id)
 			require.NoError(t, err, id)
 		}
-		n, err = s.DeleteEnded(ctx, now.Add(1000*time.Hour), 10)
+		n, err = s.DeleteEnded(ctx, event.TenantDefault, now.Add(1000*time.Hour), 10)
 		require.NoError(t, err)
 		require.Equal(t, 1, n, "an open job stays, however old it is")
+	})
+}
+
+// TestTenantsHaveRetentionsOfTheirOwn, and jobs of one are not another's.
+func TestTenantsHaveRetentionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx := t.Context()
+		s.SetNow(func() time.Time { return created })
+		_, err := s.CreateTenant(ctx, store.Tenant{Name: "acme", Limits: client.TenantLimits{RetentionS: 3600}})
+		require.NoError(t, err)
+		for id, tenant := range map[string]string{"a": "acme", "b": event.TenantDefault, "c": "fed"} {
+			job := newJob(id, "q")
+			job.Tenant = tenant
+			create(t, s, job)
+			finish(t, s, id, 1, 1)
+		}
+		kept, err := s.Retentions(ctx)
+		require.NoError(t, err)
+		require.Equal(t, map[string]time.Duration{"acme": time.Hour, event.TenantDefault: 0, "fed": 0}, kept)
+		n, err := s.DeleteEnded(ctx, "acme", created.Add(time.Hour), 10)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		_, err = s.Peek(ctx, "a")
+		require.ErrorIs(t, err, store.ErrNotFound)
 	})
 }
 
@@ -89,12 +115,12 @@ func TestAudioThatNobodyNamesAnyMoreIsForgotten(t *testing.T) {
 			require.NoError(t, err)
 			return yes
 		}
-		require.NoError(t, s.ForgetAudio(t.Context(), created.Add(time.Hour)))
+		require.NoError(t, s.ForgetAudio(t.Context(), event.TenantDefault, created.Add(time.Hour)))
 		require.True(t, owns(), "a job with it is open")
 		finish(t, s, "j1", 1, 1)
-		require.NoError(t, s.ForgetAudio(t.Context(), created))
+		require.NoError(t, s.ForgetAudio(t.Context(), event.TenantDefault, created))
 		require.True(t, owns(), "not older than that")
-		require.NoError(t, s.ForgetAudio(t.Context(), created.Add(time.Millisecond)))
+		require.NoError(t, s.ForgetAudio(t.Context(), event.TenantDefault, created.Add(time.Millisecond)))
 		require.False(t, owns())
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -56,16 +57,26 @@ type ItemEnd struct {
 	Bytes         int64
 }
 
+// Started says what StartItems did.
+type Started struct {
+	// Jobs is how many were made.
+	Jobs int
+	// Held is the limit of the tenant for which the other items stay pending; nil for none.
+	Held *LimitError
+}
+
 // StartItems makes the jobs of pending items, which wait for admission, and ends items that have none, in one transaction. Items that are no
-// longer pending are left as they are.
-func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, ends []ItemEnd) error {
-	err := s.inTx(ctx, func(tx *tx) error {
+// longer pending are left as they are, and so are those for which the limits of the run's tenant leave no room.
+func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, ends []ItemEnd, limits client.TenantLimits) (done Started, err error) {
+	limits.UploadBytesPerDay = 0 // nobody uploads what a run reads
+	err = s.inTx(ctx, func(tx *tx) error {
+		done = Started{}
 		run, err := lockRun(ctx, tx, runID)
 		if err != nil || run.State != RunRunning {
 			return err
 		}
 		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now(), seq: run.LastSeq}
-		if err := w.startAll(ctx, starts); err != nil {
+		if err := w.startAll(ctx, starts, limits, &done); err != nil {
 			return err
 		}
 		for _, e := range ends {
@@ -76,9 +87,9 @@ func (s *SQL) StartItems(ctx context.Context, runID string, starts []ItemStart, 
 		return w.count(ctx)
 	})
 	if err != nil {
-		return fmt.Errorf("starting items of run %.64q: %w", runID, err)
+		return Started{}, fmt.Errorf("starting items of run %.64q: %w", runID, err)
 	}
-	return nil
+	return done, nil
 }
 
 // itemWork is one transaction's work on the items of a run.
@@ -105,9 +116,9 @@ func (w *itemWork) numbered(state ItemState) int {
 	return w.seq
 }
 
-// startAll makes the jobs of items, which are of one tenant. They wait for admission. They give the tenant no right to name their audio by its hash: a
+// startAll makes the jobs of items, which are of one tenant, as far as its limits allow. They wait for admission. They give the tenant no right to name their audio by its hash: a
 // manifest may tell any hash, and nobody has sent the bytes.
-func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
+func (w *itemWork) startAll(ctx context.Context, starts []ItemStart, limits client.TenantLimits, done *Started) error {
 	if len(starts) == 0 {
 		return nil
 	}
@@ -115,14 +126,25 @@ func (w *itemWork) startAll(ctx context.Context, starts []ItemStart) error {
 	if err != nil {
 		return err
 	}
+	used := &Usage{}
+	if Counted(limits) {
+		if used, err = lockUsage(ctx, w.tx, starts[0].Job.Tenant, w.now); err != nil {
+			return err
+		}
+	}
 	for _, st := range starts {
+		windows := expectedWindows(st.Job)
+		if errors.As(used.Check(limits, windows, 0), &done.Held) {
+			break
+		}
 		made, err := w.start(ctx, st)
 		if err != nil {
 			return err
 		}
+		used.OpenJobs, used.Windows = used.OpenJobs+made, used.Windows+made*windows
 		lane.added += made
 	}
-	if lane.added == 0 {
+	if done.Jobs = lane.added; done.Jobs == 0 {
 		return nil
 	}
 	if err := lane.wait(ctx, w.tx, turnOf(starts[0].Job)); err != nil {

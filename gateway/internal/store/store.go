@@ -56,8 +56,9 @@ type Window struct {
 type Job struct {
 	// JobSpec is what was asked for. Its Questions are filled by Get only.
 	event.JobSpec
-	// Tenant is whose job it is.
+	// Tenant is whose job it is. Isolated: it was when the job was made, so that the stages keep what they make of it for this tenant alone.
 	Tenant        string
+	Isolated      bool
 	State         State
 	TraceID       string
 	QuestionCount int
@@ -94,6 +95,15 @@ type Job struct {
 // NewJob is a job that a tenant has just asked for.
 func NewJob(tenant string, spec event.JobSpec, traceID string) Job {
 	return Job{JobSpec: spec, Tenant: tenant, State: Queued, TraceID: traceID, QuestionCount: len(spec.Questions)}
+}
+
+// Own gives a record about the job to its tenant.
+func (j Job) Own(rec event.Record) event.Record {
+	rec = event.OfTenant(rec, j.Tenant)
+	if j.Isolated {
+		rec = event.Isolated(rec)
+	}
+	return rec
 }
 
 // Recorded counts the job's terminal outcomes.

@@ -20,7 +20,7 @@ var (
 // Tenant owns jobs, keys and audio.
 type Tenant struct {
 	Name string
-	// Isolated: the tenant wants to share no embedding with others. No stage reads it yet.
+	// Isolated: the stages keep what they make of its jobs for it alone.
 	Isolated bool
 	Limits   client.TenantLimits
 	Created  time.Time
@@ -119,15 +119,40 @@ func ownAudio(ctx context.Context, tx *tx, tenant, sha256 string, now time.Time)
 	return err
 }
 
-// ForgetAudio removes what says whose audio it is where no job has named the audio since a time.
-func (s *SQL) ForgetAudio(ctx context.Context, before time.Time) error {
+// ForgetAudio removes what says that audio is a tenant's where no job has named the audio since a time.
+func (s *SQL) ForgetAudio(ctx context.Context, tenant string, before time.Time) error {
 	err := s.inTx(ctx, func(tx *tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM tenant_audio WHERE used_ms < ?
-			AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.audio_sha256 = tenant_audio.sha256 AND jobs.tenant = tenant_audio.tenant AND jobs.ended_ms = 0)`, millis(before))
+		_, err := tx.exec(ctx, `DELETE FROM tenant_audio WHERE tenant = ? AND used_ms < ?
+			AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.audio_sha256 = tenant_audio.sha256 AND jobs.tenant = tenant_audio.tenant AND jobs.ended_ms = 0)`, tenant, millis(before))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("forgetting whose old audio is: %w", err)
 	}
 	return nil
+}
+
+// Retentions is how long each tenant that has jobs or audio keeps them: 0 where the tenant does not say.
+func (s *SQL) Retentions(ctx context.Context) (map[string]time.Duration, error) {
+	kept := make(map[string]time.Duration)
+	for _, table := range []string{"jobs", "tenant_audio"} { // one step of the index for each tenant: there are many jobs
+		for name := ""; ; {
+			err := s.rowRead(ctx, `SELECT tenant FROM `+table+` WHERE tenant > ? ORDER BY tenant LIMIT 1`, name).Scan(&name)
+			if errors.Is(err, sql.ErrNoRows) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading the retention of tenants: %w", err)
+			}
+			kept[name] = 0
+		}
+	}
+	for name := range kept {
+		t, err := s.Tenant(ctx, name)
+		if err != nil && !errors.Is(err, ErrNoTenant) { // a fed job may name any
+			return nil, err
+		}
+		kept[name] = time.Duration(t.Limits.RetentionS * float64(time.Second))
+	}
+	return kept, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -76,10 +77,24 @@ func (u Usage) Check(l client.TenantLimits, windows int, bytes int64) error {
 	return nil
 }
 
-// counted tells whether any limit is set that depends on what the tenant has used.
-func counted(l client.TenantLimits) bool {
-	l.RequestsPerS = 0
-	return l != (client.TenantLimits{})
+// Counted tells whether any limit is set that depends on what the tenant has used.
+func Counted(l client.TenantLimits) bool {
+	return l.AudioSPerDay > 0 || l.UploadBytesPerDay > 0 || l.WindowsInFlight > 0 || l.OpenJobs > 0
+}
+
+// Room is how many jobs of one window the limits leave; math.MaxInt without limits.
+func (u Usage) Room(l client.TenantLimits) int {
+	room := math.MaxInt
+	if u.Check(l, 1, 0) != nil {
+		return 0
+	}
+	if l.OpenJobs > 0 {
+		room = min(room, l.OpenJobs-u.OpenJobs)
+	}
+	if l.WindowsInFlight > 0 {
+		room = min(room, l.WindowsInFlight-u.Windows)
+	}
+	return room
 }
 
 // lockTenants reads what the tenants with limits have used. Their submissions take turns from here to the end of the transaction, so that two at once do
@@ -88,25 +103,34 @@ func counted(l client.TenantLimits) bool {
 func (c *creating) lockTenants(ctx context.Context, calls []creation) error {
 	c.usage, c.sent = make(map[string]*Usage), make(map[string]Usage)
 	for _, call := range calls {
-		if counted(call.opts.Limits) {
+		if Counted(call.opts.Limits) {
 			c.usage[call.job.Tenant] = nil
 		}
 	}
 	for _, tenant := range slices.Sorted(maps.Keys(c.usage)) {
-		if _, err := c.tx.exec(ctx, `UPDATE tenants SET tenant = tenant WHERE tenant = ?`, tenant); err != nil {
+		u, err := lockUsage(ctx, c.tx, tenant, c.now)
+		if err != nil {
 			return err
 		}
-		var u Usage
-		err := c.tx.row(ctx, openOf, tenant).Scan(&u.OpenJobs, &u.Windows)
-		if err == nil {
-			err = c.tx.row(ctx, usedOf, tenant, dayOf(c.now)).Scan(&u.AudioS, &u.UploadBytes)
-		}
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		c.usage[tenant] = &u
+		c.usage[tenant] = u
 	}
 	return nil
+}
+
+// lockUsage reads what a tenant has used. Others who do so wait from here to the end of the transaction.
+func lockUsage(ctx context.Context, tx *tx, tenant string, at time.Time) (*Usage, error) {
+	if _, err := tx.exec(ctx, `UPDATE tenants SET tenant = tenant WHERE tenant = ?`, tenant); err != nil {
+		return nil, err
+	}
+	var u Usage
+	err := tx.row(ctx, openOf, tenant).Scan(&u.OpenJobs, &u.Windows)
+	if err == nil {
+		err = tx.row(ctx, usedOf, tenant, dayOf(at)).Scan(&u.AudioS, &u.UploadBytes)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	return &u, nil
 }
 
 // use counts a new job and the bytes that were sent for it.

@@ -28,7 +28,7 @@ func (a *app) tenantsCommand() *cobra.Command {
 }
 
 // keepIsolated is the help of --isolated.
-const keepIsolated = "ask to share no embedding with other tenants; the gateway keeps this, but no stage obeys it yet: embeddings are shared"
+const keepIsolated = "share no embedding and no answer with other tenants; holds for jobs submitted from then on"
 
 // limitFlags are the limits of a tenant.
 func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
@@ -37,6 +37,27 @@ func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
 	f.Int64Var(&l.UploadBytesPerDay, "upload-bytes-per-day", 0, "bytes of audio taken in in a day (UTC); 0 is no limit")
 	f.IntVar(&l.WindowsInFlight, "windows-in-flight", 0, "windows of open jobs that have not ended; 0 is no limit")
 	f.IntVar(&l.OpenJobs, "open-jobs", 0, "jobs that have not ended; 0 is no limit")
+	f.Float64Var(&l.Weight, "weight", 0, "share of each lane beside other tenants' while jobs wait; 0 is 1")
+	f.Var((*retention)(&l.RetentionS), "retention", "time after which an ended job is deleted with its outcomes, such as 720h; 0 is the gateway's own")
+}
+
+// retention is a flag of a duration, kept in seconds.
+type retention float64
+
+// String implements pflag.Value.
+func (r *retention) String() string { return time.Duration(float64(*r) * float64(time.Second)).String() }
+
+// Type implements pflag.Value.
+func (r *retention) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (r *retention) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return fmt.Errorf("%.40q is no duration such as 720h or 0", text)
+	}
+	*r = retention(d.Seconds())
+	return nil
 }
 
 func (a *app) tenantsCreate(server *serverFlags) *cobra.Command {
@@ -70,7 +91,7 @@ func (a *app) printTenant(t client.Tenant, asJSON bool) error {
 	}
 	isolated := ""
 	if t.Isolated {
-		isolated = "  isolated (not obeyed yet)"
+		isolated = "  isolated"
 	}
 	a.printf("%-20s %s%s%s\n", ask.Printable(t.Name), t.CreatedAt.Local().Format(time.DateTime), isolated, limitsText(t.Limits))
 	return nil
@@ -88,6 +109,8 @@ func limitsText(l client.TenantLimits) string {
 		{"upload bytes/day", float64(l.UploadBytesPerDay)},
 		{"windows in flight", float64(l.WindowsInFlight)},
 		{"open jobs", float64(l.OpenJobs)},
+		{"times the share of others", l.Weight},
+		{"h of retention", l.RetentionS / 3600},
 	} {
 		if one.value > 0 {
 			fmt.Fprintf(&text, "  %s %s", strconv.FormatFloat(one.value, 'f', -1, 64), one.name)
@@ -136,7 +159,7 @@ func (a *app) tenantsLimits(server *serverFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "limits NAME", Short: "Show a tenant's limits, or set the limits that are given", Args: cobra.ExactArgs(1),
 		Long:    "Without limits, shows the tenant. With some, sets those and leaves the others. All gateways obey limits within ten seconds.",
-		Example: "  lark tenants limits acme\n  lark tenants limits acme --open-jobs 500 --requests-per-s 0",
+		Example: "  lark tenants limits acme\n  lark tenants limits acme --open-jobs 500 --requests-per-s 0\n  lark tenants limits acme --weight 3 --retention 720h",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
@@ -174,6 +197,7 @@ func changedLimits(f *pflag.FlagSet, now, wanted client.TenantLimits) (limits cl
 		"requests-per-s": func() { limits.RequestsPerS = wanted.RequestsPerS }, "audio-s-per-day": func() { limits.AudioSPerDay = wanted.AudioSPerDay },
 		"upload-bytes-per-day": func() { limits.UploadBytesPerDay = wanted.UploadBytesPerDay },
 		"windows-in-flight":    func() { limits.WindowsInFlight = wanted.WindowsInFlight }, "open-jobs": func() { limits.OpenJobs = wanted.OpenJobs },
+		"weight": func() { limits.Weight = wanted.Weight }, "retention": func() { limits.RetentionS = wanted.RetentionS },
 	} {
 		if f.Changed(name) {
 			set()

@@ -82,7 +82,7 @@ func (h *Handler) Job(ctx context.Context, job *eventpb.Job) ([]proto.Message, e
 // planned returns the job's windows with PCM or an embedding behind each: from the stored plan if everything that
 // the plan needs is still there, else by decoding the track.
 func (h *Handler) planned(ctx context.Context, job *eventpb.Job, rule plan.Rule) (*track, error) {
-	key := h.planKey(job.GetAudio().GetSha256(), rule)
+	key := worker.Scoped(ctx, h.planKey(job.GetAudio().GetSha256(), rule))
 	known, err := h.loadPlan(ctx, key)
 	if err != nil {
 		return nil, err

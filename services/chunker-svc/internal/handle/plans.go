@@ -15,6 +15,7 @@ import (
 	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // maxPlanBytes bounds a stored plan: the largest record, and what was measured of its windows.
@@ -119,7 +120,7 @@ func (t *track) unmeasured() []*eventpb.Window {
 // lookUp asks the cache for every window's embedding. complete tells whether each window has an embedding or, if not, its PCM.
 func (h *Handler) lookUp(ctx context.Context, t *track) (complete bool, err error) {
 	for _, w := range t.windows {
-		e, err := h.Cache.Shape(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash()), cache.Shape{Cols: h.Bundle.Encoder.Width})
+		e, err := h.Cache.Shape(ctx, worker.Scoped(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash())), cache.Shape{Cols: h.Bundle.Encoder.Width})
 		switch {
 		case err == nil:
 			w.frames, w.width = e.Rows, e.Cols
@@ -158,7 +159,7 @@ func (h *Handler) ready(ctx context.Context, job *eventpb.Job, t *eventpb.Track,
 	task.Cache = eventpb.Cache_CACHE_HIT
 	h.Report(ctx, task, &eventpb.Progress{Stage: event.StageEncoder, Status: event.StatusSkipped})
 	return &eventpb.EmbeddingReady{
-		Task: task, Key: h.Bundle.EmbeddingKey(w.pb.GetHash()), Frames: uint32(w.frames), Width: uint32(w.width),
+		Task: task, Key: worker.Scoped(ctx, h.Bundle.EmbeddingKey(w.pb.GetHash())), Frames: uint32(w.frames), Width: uint32(w.width),
 	}
 }
 

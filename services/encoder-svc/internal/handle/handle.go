@@ -64,7 +64,7 @@ func (h *Handler) Handler() stage.Handler { return worker.Handle(h.Step, h.Windo
 // evicted goes back to the chunker, which cuts it again.
 func (h *Handler) Window(ctx context.Context, m *eventpb.WindowReady) ([]proto.Message, error) {
 	task := m.GetTask()
-	key := h.Bundle.EmbeddingKey(task.GetWindow().GetHash())
+	key := worker.Scoped(ctx, h.Bundle.EmbeddingKey(task.GetWindow().GetHash()))
 	known, err := h.Cache.Shape(ctx, key, cache.Shape{Cols: h.Bundle.Encoder.Width})
 	if err == nil {
 		task.Cache = eventpb.Cache_CACHE_HIT

@@ -136,6 +136,38 @@ func TestSecondJobOnTheSameWindowIsAHit(t *testing.T) {
 	require.Equal(t, statuses{"started", "done", "skipped"}, *f.events)
 }
 
+// TestAnIsolatedTenantSharesNoEmbedding, neither before nor after others; everybody else shares.
+func TestAnIsolatedTenantSharesNoEmbedding(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	key := f.bundle.EmbeddingKey(f.window(t, "job").GetTask().GetWindow().GetHash())
+	for i, step := range []struct {
+		tenant   string
+		isolated bool
+		key      string
+		encoded  int64
+	}{
+		{"alone", true, key + "@alone", 1},
+		{"open", false, key, 2},
+		{"alone", true, key + "@alone", 2},
+		{"other", false, key, 2},
+		{"hermit", true, key + "@hermit", 3},
+	} {
+		rec, err := event.Encode("chunker", f.window(t, "job"))
+		require.NoError(t, err)
+		rec = event.OfTenant(rec, step.tenant)
+		if step.isolated {
+			rec = event.Isolated(rec)
+		}
+		out, err := stagetest.Handle(t.Context(), f.run, rec)
+		require.NoError(t, err)
+		m, err := event.DecodeAs[*eventpb.EmbeddingReady](out[0])
+		require.NoError(t, err)
+		require.Equal(t, step.key, m.GetKey(), i)
+		require.Equal(t, step.encoded, int64(f.engine.Encoded()), i)
+	}
+}
+
 // Without its PCM, or with PCM that is not what the hash says, a window goes back to be cut again.
 func TestEvictedOrDamagedWindowGoesBackToTheChunker(t *testing.T) {
 	t.Parallel()

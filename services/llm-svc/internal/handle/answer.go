@@ -41,7 +41,7 @@ func (h *Handler) answer(ctx context.Context, task *eventpb.Task, soft tensor.Ma
 		for i, q := range rest.GetQuestions() {
 			h.observe(ctx, rest, q, results[i])
 			o := h.outcome(ctx, rest, q, results[i], spent[i])
-			if h.looksUp(rest, q) {
+			if h.looksUp(ctx, rest, q) {
 				o.AnswerCache = eventpb.Cache_CACHE_MISS
 			}
 			outcomes = append(outcomes, o)

@@ -10,20 +10,21 @@ import (
 	"github.com/larkstream/larkstream/services/llm-svc/internal/answers"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/worker"
 )
 
 // asked is what the answer to a question of a task depends on.
-func (h *Handler) asked(task *eventpb.Task, q *eventpb.Question) answers.Asked {
+func (h *Handler) asked(ctx context.Context, task *eventpb.Task, q *eventpb.Question) answers.Asked {
 	system, history := conversation(task)
 	return answers.Asked{
 		System: system, History: history,
-		Prompt: h.Key(task.GetWindow().GetHash()), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: h.decodeOf(task),
+		Prompt: worker.Scoped(ctx, h.Key(task.GetWindow().GetHash())), Question: q.GetText(), Index: int(q.GetIndex()), Schema: task.GetResponseSchema(), Decode: h.decodeOf(task),
 	}
 }
 
 // looksUp tells whether the answer to a question is looked up and kept.
-func (h *Handler) looksUp(task *eventpb.Task, q *eventpb.Question) bool {
-	return h.Answers != nil && h.asked(task, q).Repeatable()
+func (h *Handler) looksUp(ctx context.Context, task *eventpb.Task, q *eventpb.Question) bool {
+	return h.Answers != nil && h.asked(ctx, task, q).Repeatable()
 }
 
 // lookUp finds answers of earlier decoding, by the question's index. A store that is slow or fails makes misses.
@@ -32,10 +33,10 @@ func (h *Handler) lookUp(ctx context.Context, task *eventpb.Task) map[uint32]ans
 	defer cancel()
 	found := map[uint32]answers.Answer{}
 	for _, q := range task.GetQuestions() {
-		if ctx.Err() != nil || !h.looksUp(task, q) {
+		if ctx.Err() != nil || !h.looksUp(ctx, task, q) {
 			continue
 		}
-		if a, ok := h.Answers.Get(ctx, h.asked(task, q), formOf(task)); ok {
+		if a, ok := h.Answers.Get(ctx, h.asked(ctx, task, q), formOf(task)); ok {
 			found[q.GetIndex()] = a
 		}
 	}
@@ -92,10 +93,10 @@ func (h *Handler) keep(ctx context.Context, task *eventpb.Task, results, spent [
 	ctx, cancel := context.WithTimeout(ctx, answers.Patience)
 	defer cancel()
 	for i, q := range task.GetQuestions() {
-		if ctx.Err() != nil || results[i].Err != nil || spent[i].Err != nil || !h.looksUp(task, q) {
+		if ctx.Err() != nil || results[i].Err != nil || spent[i].Err != nil || !h.looksUp(ctx, task, q) {
 			continue
 		}
-		h.Answers.Put(ctx, h.asked(task, q), answers.Answer{
+		h.Answers.Put(ctx, h.asked(ctx, task, q), answers.Answer{
 			Text: bound(results[i].Text, event.MaxAnswerBytes), PromptTokens: results[i].PromptTokens, OutputTokens: results[i].OutputTokens,
 			Confidence: results[i].Confidence,
 		})

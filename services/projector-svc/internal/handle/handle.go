@@ -64,14 +64,14 @@ func (h *Handler) Embedding(ctx context.Context, m *eventpb.EmbeddingReady) ([]p
 	}
 	worker.Timings(task).ProjectMs += ms
 	return []proto.Message{&eventpb.PromptReady{
-		Task: task, Key: h.Bundle.PromptKey(task.GetWindow().GetHash()), Frames: uint32(rows), Width: uint32(h.Projector.Width()),
+		Task: task, Key: worker.Scoped(ctx, h.Bundle.PromptKey(task.GetWindow().GetHash())), Frames: uint32(rows), Width: uint32(h.Projector.Width()),
 	}}, nil
 }
 
 // ensure stores the window's soft prompt unless it is stored already, and returns its number of rows, which equals the embedding's.
 func (h *Handler) ensure(ctx context.Context, m *eventpb.EmbeddingReady) (rows int, err error) {
 	window := m.GetTask().GetWindow()
-	key := h.Bundle.PromptKey(window.GetHash())
+	key := worker.Scoped(ctx, h.Bundle.PromptKey(window.GetHash()))
 	rows = int(m.GetFrames())
 	_, err = h.Cache.Shape(ctx, key, cache.Shape{Rows: rows, Cols: h.Projector.Width()})
 	if !errors.Is(err, cache.ErrMiss) {
