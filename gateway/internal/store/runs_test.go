@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -64,7 +65,8 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 		starts := []store.ItemStart{{N: 1, SHA256: "00ff", Bytes: 7, Job: itemJob("j1")}, {N: 2, SHA256: "00ff", Bytes: 7, Job: itemJob("j2")}}
 		ends := []store.ItemEnd{{N: 3, State: store.ItemFailed, Code: event.CodeSourceMissing, Message: "gone"}}
 		for range 2 { // the second time changes nothing
-			require.NoError(t, s.StartItems(ctx, "r1", starts, ends))
+			_, err := s.StartItems(ctx, "r1", starts, ends, client.TenantLimits{})
+			require.NoError(t, err)
 		}
 		run, err := s.FindRun(ctx, event.TenantDefault, "albums")
 		require.NoError(t, err)
@@ -141,7 +143,8 @@ func TestAPausedRunStartsNothing(t *testing.T) {
 		run, err := s.PauseRun(ctx, "r1", "too many failures")
 		require.NoError(t, err)
 		require.Equal(t, store.RunPaused, run.State)
-		require.NoError(t, s.StartItems(ctx, "r1", []store.ItemStart{{N: 1, Job: itemJob("j1")}}, nil))
+		_, err = s.StartItems(ctx, "r1", []store.ItemStart{{N: 1, Job: itemJob("j1")}}, nil, client.TenantLimits{})
+		require.NoError(t, err)
 		_, err = s.Peek(ctx, "j1")
 		require.ErrorIs(t, err, store.ErrNotFound)
 		run, err = s.ResumeRun(ctx, "r1")
@@ -161,7 +164,8 @@ func TestAnItemWhoseJobIsGoneIsToldSo(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
 		newRun(t, s, "r1")
-		require.NoError(t, s.StartItems(t.Context(), "r1", []store.ItemStart{{N: 1, Job: itemJob("j1")}}, nil))
+		_, err := s.StartItems(t.Context(), "r1", []store.ItemStart{{N: 1, Job: itemJob("j1")}}, nil, client.TenantLimits{})
+		require.NoError(t, err)
 		answer(t, s, "j1", eventpb.State_STATE_ANSWERED, "")
 		require.NoError(t, s.Delete(t.Context(), "j1"))
 		n, err := s.SettleItems(t.Context(), "r1", 10)
