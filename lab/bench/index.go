@@ -45,7 +45,7 @@ const (
 	indexTenths = 10
 	// answeredAtOnce is how many records the stand-in of the stages takes at once.
 	answeredAtOnce = 500
-	lookEvery = 250 * time.Millisecond
+	lookEvery      = 250 * time.Millisecond
 )
 
 // RunIndex measures what a run over a catalogue costs the gateway and the broker as it grows: the ledger, the controller, the recorder and the export. A

@@ -1,7 +1,7 @@
 """Train projector and decoder on a frozen encoder (without --encoder, answers only): python -m nano.train_decoder --data DIR --encoder encoder.npz --out decoder.npz --minutes M.
 
 Most steps learn to take notes of augmented windows, of which SLOTS frames are kept at their true positions among a random number of
-frames; the others learn to answer questions from invented notes.
+frames; the others learn to answer questions from notes, half of which are invented, behind the frames of a window.
 """
 
 from __future__ import annotations
@@ -202,6 +202,12 @@ class Sounds:
         which = self.rng.integers(0, len(self.frames), count)
         return np.stack([self.frames[i] for i in which]).astype(np.float32), [self.labels[i] for i in which]
 
+    def again(self, count: int) -> tuple[np.ndarray, list[dict | None]]:
+        """Return frames of windows that were encoded before; half of the labels are left out, so that notes of no window are told from the notes alone."""
+        which = self.rng.integers(0, len(self.frames), count)
+        labels = [self.labels[i] if self.rng.random() < 0.5 else None for i in which]
+        return np.stack([self.frames[i] for i in which]).astype(np.float32), labels
+
     def watched(self) -> list[np.ndarray]:
         """Return the frames of test clips that show the progress."""
         shown = min(len(self.test), 64)
@@ -248,6 +254,8 @@ def main() -> None:
     if a.encoder and (a.carry or not a.resume):
         some = np.asarray(source.draw(32)[0])
         decoder.carry_readouts(params, *readouts(source.frozen), some.reshape(-1, some.shape[-1]))
+    if source:
+        source.draw(32)
     weights, soft = packing.token_weights(tok), packing.near_tempi(tok)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=a.rate, b2=0.98, weight_decay=0.02)
@@ -269,11 +277,15 @@ def main() -> None:
     began, done, shown, smooth = time.monotonic(), 0, time.monotonic(), None
     first = None
     while done < a.steps and (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
-        # Notes are learnt from windows without questions, and answers from invented notes without audio: either is cheap alone.
+        # Notes are learnt from many windows without questions, and answers from notes behind a few windows: either is cheap alone. An answer that was
+        # learnt behind frames that mean nothing is not given behind those of music.
         if source and rng.random() >= a.words:
             frames, labels = source.draw(a.batch)
             frames = frames + FRAME_NOISE * rng.standard_normal(frames.shape, np.float32)
             row = make_rows(rng, tok, weights, labels, SLOTS, rng.random() < 0.5, length=0)
+        elif source:
+            frames, labels = source.again(WORDS_BATCH)
+            row = make_rows(rng, tok, weights, labels, SLOTS, rng.random() < 0.5, length=LENGTH)
         else:
             frames, labels = invented.draw(WORDS_BATCH)
             row = make_rows(rng, tok, weights, labels, WORDS_SLOTS, False, length=LENGTH)

@@ -84,7 +84,8 @@ func TestARunIsWatched(t *testing.T) {
 	_, err = r.client.MoveRun(ctx, run.ID, "start")
 	require.NoError(t, err)
 	fail := func(n int) {
-		require.NoError(t, r.jobs.StartItems(ctx, run.ID, nil, []store.ItemEnd{{N: n, State: store.ItemFailed, Code: "source_missing"}}))
+		_, err := r.jobs.StartItems(ctx, run.ID, nil, []store.ItemEnd{{N: n, State: store.ItemFailed, Code: "source_missing"}}, client.TenantLimits{})
+		require.NoError(t, err)
 	}
 	fail(1)
 	var kinds []string

@@ -120,7 +120,9 @@ func TestARunAtALimitOfItsTenantWaits(t *testing.T) {
 		_, err := jobs.SetTenant(t.Context(), event.TenantDefault, true, l)
 		require.NoError(t, err)
 	}
-	counts := func(r store.Run) []int { return []int{r.Counts[store.ItemPending], r.Counts[store.ItemRunning], r.Counts[store.ItemFailed]} }
+	counts := func(r store.Run) []int {
+		return []int{r.Counts[store.ItemPending], r.Counts[store.ItemRunning], r.Counts[store.ItemFailed]}
+	}
 	limit(client.TenantLimits{OpenJobs: 2, UploadBytesPerDay: 1})
 	require.Equal(t, []int{3, 2, 0}, counts(once(t, jobs, c)))
 	p.away.Store(true)
@@ -137,9 +139,14 @@ func TestARunAtALimitOfItsTenantWaits(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, job.Isolated, "as its tenant is")
 	for _, it := range items { // its end makes room
-		_, err = jobs.Record(t.Context(), []store.Entry{{Outcome: &eventpb.Outcome{
-			OutcomeId: "o", JobId: it.JobID, State: eventpb.State_STATE_FAILED, Error: &eventpb.Error{Code: event.CodeInternal}, Question: &eventpb.Question{Text: "q"}, Window: &eventpb.Window{},
-		}}})
+		win := &eventpb.Window{}
+		_, err = jobs.Record(t.Context(), []store.Entry{
+			{Plan: &eventpb.JobPlan{JobId: it.JobID, Track: &eventpb.Track{}, Windows: []*eventpb.Window{win}, Questions: 1}},
+			{Outcome: &eventpb.Outcome{
+				OutcomeId: event.OutcomeID(it.JobID, 0, 0), JobId: it.JobID, State: eventpb.State_STATE_FAILED, Error: &eventpb.Error{Code: event.CodeInternal},
+				Question: &eventpb.Question{Text: "q"}, Window: win,
+			}},
+		})
 		require.NoError(t, err)
 	}
 	run = once(t, jobs, c)

@@ -45,7 +45,9 @@ func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
 type retention float64
 
 // String implements pflag.Value.
-func (r *retention) String() string { return time.Duration(float64(*r) * float64(time.Second)).String() }
+func (r *retention) String() string {
+	return time.Duration(float64(*r) * float64(time.Second)).String()
+}
 
 // Type implements pflag.Value.
 func (r *retention) Type() string { return "duration" }
