@@ -217,7 +217,10 @@ func (c *Controller) affordable(run store.Run, room int) (most int, spent string
 		return room, ""
 	}
 	so := c.deps.Amount(run.Cost)
-	ended := run.Counts[store.ItemSucceeded] + run.Counts[store.ItemPartial] + run.Counts[store.ItemFailed]
+	ended := run.Counts[store.ItemSucceeded] + run.Counts[store.ItemPartial] // failed items tell little: many of them have cost nothing
+	if so > 0 {
+		ended = max(ended, 1)
+	}
 	inHand := run.Counts[store.ItemRunning]
 	most = min(room, max(firstItems, ended)-inHand) // no more are in hand than have told what they cost
 	if ended > 0 && so > 0 {
