@@ -101,12 +101,28 @@ class Sentence:
     tempo: list[int] = field(default_factory=lambda: [0, 999])
     count: list[int] = field(default_factory=lambda: [0, 99])
     asked: str = ""
+    words: list[str] = field(default_factory=list)  # one of which the question has, unless it has none of any sentence
 
     def data(self) -> dict:
         """Return the sentence as notes.json holds it; what is as usual is left out."""
         usual = Sentence("")
         return {k: v for k, v in vars(self).items() if k == "text" or v != getattr(usual, k)}
 
+
+FASTER, SLOWER = ["faster", "quicker", "above", "over", "more", "higher"], ["slower", "below", "under", "less", "lower"]
+SAID = {  # by which a question that wants a yes or a no names what it asks about
+    "fast": "fast quick uptempo", "slow": "slow ballad", "major": "major", "minor": "minor", "waltz": "waltz three triple", "solo": "solo one single alone unaccompanied just only",
+    "energetic": "energetic lively exciting energy party dance danceable running powerful", "calm": "calm relaxing relax peaceful quiet soothing gentle mellow chill sleeping studying",
+    "key": "major minor maj min key", "metre": "time metre meter count beat",
+}  # fmt: skip
+WORDS = {  # by which a question names a family
+    "piano": "piano pianos harpsichord rhodes clavinet", "mallets": "mallet mallets vibraphone vibes marimba xylophone glockenspiel bells",
+    "organ": "organ organs accordion harmonica", "guitar": "guitar guitars guitarist ukulele", "bass": "bass basses contrabass bassist",
+    "strings": "string strings violin violins cello cellos viola violas", "choir": "choir choirs choral chorus voices",
+    "brass": "brass trumpet trumpets trombone trombones horn horns tuba tubas", "reeds": "reed reeds sax saxes saxophone saxophones clarinet clarinets oboe oboes bassoon",
+    "flutes": "flute flutes piccolo recorder recorders whistle", "synth": "synth synths synthesizer synthesizers synthesiser synthesisers",
+    "folk": "folk banjo sitar bagpipe bagpipes fiddle koto", "drums": "drum drums drummer drumming drumset drumkit percussion percussive cymbal cymbals snare",
+}  # fmt: skip
 
 MUSIC = {"sound": ["music"]}
 YES, NO = {"drums": ["yes"]}, {"drums": ["no"]}
@@ -134,38 +150,38 @@ def _catalogue() -> dict[str, Sentence]:
         "fast": Sentence("It is fast, about $tempo BPM.", MUSIC, tempo=[126, 999]),
         "moderate": Sentence("It is of moderate speed, about $tempo BPM.", MUSIC, tempo=[77, 125]),
         "slow": Sentence("It is slow, about $tempo BPM.", MUSIC, tempo=[0, 76]),
-        "yes fast": Sentence("Yes, it is fast, about $tempo BPM.", MUSIC, tempo=[126, 999]),
-        "no fast": Sentence("No, it is not fast, about $tempo BPM.", MUSIC, tempo=[0, 125]),
-        "yes slow": Sentence("Yes, it is slow, about $tempo BPM.", MUSIC, tempo=[0, 76]),
-        "no slow": Sentence("No, it is not slow, about $tempo BPM.", MUSIC, tempo=[77, 999]),
-        "yes faster": Sentence("Yes, it is faster than that, about $tempo BPM.", MUSIC, asked="faster"),
-        "no faster": Sentence("No, it is not faster than that, about $tempo BPM.", MUSIC, asked="not faster"),
-        "yes slower": Sentence("Yes, it is slower than that, about $tempo BPM.", MUSIC, asked="slower"),
-        "no slower": Sentence("No, it is not slower than that, about $tempo BPM.", MUSIC, asked="not slower"),
+        "yes fast": Sentence("Yes, it is fast, about $tempo BPM.", MUSIC, tempo=[126, 999], words=SAID["fast"].split()),
+        "no fast": Sentence("No, it is not fast, about $tempo BPM.", MUSIC, tempo=[0, 125], words=SAID["fast"].split()),
+        "yes slow": Sentence("Yes, it is slow, about $tempo BPM.", MUSIC, tempo=[0, 76], words=SAID["slow"].split()),
+        "no slow": Sentence("No, it is not slow, about $tempo BPM.", MUSIC, tempo=[77, 999], words=SAID["slow"].split()),
+        "yes faster": Sentence("Yes, it is faster than that, about $tempo BPM.", MUSIC, asked="faster", words=FASTER),
+        "no faster": Sentence("No, it is not faster than that, about $tempo BPM.", MUSIC, asked="not faster", words=FASTER),
+        "yes slower": Sentence("Yes, it is slower than that, about $tempo BPM.", MUSIC, asked="slower", words=SLOWER),
+        "no slower": Sentence("No, it is not slower than that, about $tempo BPM.", MUSIC, asked="not slower", words=SLOWER),
         "yes tempo": Sentence("Yes, the tempo is about $tempo BPM.", MUSIC, asked="near"),
         "no tempo": Sentence("No, the tempo is about $tempo BPM.", MUSIC, asked="far"),
         "key": Sentence("The key is $key.", MUSIC, sure=["key"]),
         "key?": Sentence("I'm not sure of the key; it may be $key, or else $second.", MUSIC, unsure=["key"]),
-        "yes key": Sentence("Yes, the key is $key.", MUSIC, asked="key"),
-        "no key": Sentence("No, the key is $key.", MUSIC, asked="other key"),
-        "yes major": Sentence("Yes, it is in major: $key.", MUSIC | _keys("major")),
-        "no major": Sentence("No, it is in minor: $key.", MUSIC | _keys("minor")),
-        "yes minor": Sentence("Yes, it is in minor: $key.", MUSIC | _keys("minor")),
-        "no minor": Sentence("No, it is in major: $key.", MUSIC | _keys("major")),
+        "yes key": Sentence("Yes, the key is $key.", MUSIC, asked="key", words=SAID["key"].split()),
+        "no key": Sentence("No, the key is $key.", MUSIC, asked="other key", words=SAID["key"].split()),
+        "yes major": Sentence("Yes, it is in major: $key.", MUSIC | _keys("major"), words=SAID["major"].split()),
+        "no major": Sentence("No, it is in minor: $key.", MUSIC | _keys("minor"), words=SAID["major"].split()),
+        "yes minor": Sentence("Yes, it is in minor: $key.", MUSIC | _keys("minor"), words=SAID["minor"].split()),
+        "no minor": Sentence("No, it is in major: $key.", MUSIC | _keys("major"), words=SAID["minor"].split()),
         "metre": Sentence("The metre is $metre.", MUSIC, sure=["metre"]),
         "metre?": Sentence("I'm not sure of the metre; it may be $metre.", MUSIC, unsure=["metre"]),
-        "yes metre": Sentence("Yes, the metre is $metre.", MUSIC, asked="metre"),
-        "no metre": Sentence("No, the metre is $metre.", MUSIC, asked="other metre"),
-        "yes waltz": Sentence("Yes, it counts in three: $metre.", MUSIC | {"metre": ["3/4"]}),
-        "no waltz": Sentence("No, it does not count in three: $metre.", MUSIC | {"metre": [m for m in METRES if m != "3/4"]}),
-        "yes drums": Sentence("Yes, there are drums.", MUSIC | YES),
-        "no drums": Sentence("No, I hear no drums.", MUSIC | NO),
+        "yes metre": Sentence("Yes, the metre is $metre.", MUSIC, asked="metre", words=SAID["metre"].split()),
+        "no metre": Sentence("No, the metre is $metre.", MUSIC, asked="other metre", words=SAID["metre"].split()),
+        "yes waltz": Sentence("Yes, it counts in three: $metre.", MUSIC | {"metre": ["3/4"]}, words=SAID["waltz"].split()),
+        "no waltz": Sentence("No, it does not count in three: $metre.", MUSIC | {"metre": [m for m in METRES if m != "3/4"]}, words=SAID["waltz"].split()),
+        "yes drums": Sentence("Yes, there are drums.", MUSIC | YES, words=WORDS["drums"].split()),
+        "no drums": Sentence("No, I hear no drums.", MUSIC | NO, words=WORDS["drums"].split()),
         "instruments": Sentence("I hear $all.", MUSIC, count=[1, 99]),
         "no instruments": Sentence("I hear music, but no instrument that I can name.", MUSIC, count=[0, 0]),
         "count": Sentence("I hear $count kinds of instruments: $all.", MUSIC, count=[2, 99]),
         "count one": Sentence("I hear one kind of instrument: $all.", MUSIC, count=[1, 1]),
-        "yes solo": Sentence("Yes, I hear only $all.", MUSIC, count=[1, 1]),
-        "no solo": Sentence("No, I hear more than one: $all.", MUSIC, count=[2, 99]),
+        "yes solo": Sentence("Yes, I hear only $all.", MUSIC, count=[1, 1], words=SAID["solo"].split()),
+        "no solo": Sentence("No, I hear more than one: $all.", MUSIC, count=[2, 99], words=SAID["solo"].split()),
         "describe with": Sentence("A piece in $key, in $metre at about $tempo BPM, with $heard and drums.", MUSIC | YES),
         "describe": Sentence("A piece in $key, in $metre at about $tempo BPM, with $heard and no drums.", MUSIC | NO),
         "tags": Sentence("$tempo BPM, $key, $metre, $all.", MUSIC, count=[1, 99]),
@@ -175,16 +191,16 @@ def _catalogue() -> dict[str, Sentence]:
         "calm": Sentence("It sounds calm: about $tempo BPM, without drums.", MUSIC | NO, tempo=[0, 95]),
         "between": Sentence("It sounds neither very calm nor very energetic, at about $tempo BPM.", MUSIC | YES, tempo=[0, 115]),
         "between without": Sentence("It sounds neither very calm nor very energetic, at about $tempo BPM.", MUSIC | NO, tempo=[96, 999]),
-        "yes energetic": Sentence("Yes, it sounds energetic: about $tempo BPM, with drums.", MUSIC | YES, tempo=[116, 999]),
-        "no energetic": Sentence("No, it is not very energetic, at about $tempo BPM.", MUSIC | YES, tempo=[0, 115]),
-        "no energetic without": Sentence("No, it is not very energetic, at about $tempo BPM.", MUSIC | NO),
-        "yes calm": Sentence("Yes, it sounds calm: about $tempo BPM, without drums.", MUSIC | NO, tempo=[0, 95]),
-        "no calm": Sentence("No, it is not very calm, at about $tempo BPM.", MUSIC | YES),
-        "no calm without": Sentence("No, it is not very calm, at about $tempo BPM.", MUSIC | NO, tempo=[96, 999]),
+        "yes energetic": Sentence("Yes, it sounds energetic: about $tempo BPM, with drums.", MUSIC | YES, tempo=[116, 999], words=SAID["energetic"].split()),
+        "no energetic": Sentence("No, it is not very energetic, at about $tempo BPM.", MUSIC | YES, tempo=[0, 115], words=SAID["energetic"].split()),
+        "no energetic without": Sentence("No, it is not very energetic, at about $tempo BPM.", MUSIC | NO, words=SAID["energetic"].split()),
+        "yes calm": Sentence("Yes, it sounds calm: about $tempo BPM, without drums.", MUSIC | NO, tempo=[0, 95], words=SAID["calm"].split()),
+        "no calm": Sentence("No, it is not very calm, at about $tempo BPM.", MUSIC | YES, words=SAID["calm"].split()),
+        "no calm without": Sentence("No, it is not very calm, at about $tempo BPM.", MUSIC | NO, tempo=[96, 999], words=SAID["calm"].split()),
     }
     for f in FAMILIES:
-        s["yes " + f] = Sentence(f"Yes, I hear {f}.", MUSIC | {f: ["yes"]})
-        s["no " + f] = Sentence(f"No, I hear no {f}.", MUSIC | {f: ["no"]})
+        s["yes " + f] = Sentence(f"Yes, I hear {f}.", MUSIC | {f: ["yes"]}, words=WORDS[f].split())
+        s["no " + f] = Sentence(f"No, I hear no {f}.", MUSIC | {f: ["no"]}, words=WORDS[f].split())
     return s
 
 
@@ -232,18 +248,20 @@ def holds(relation: str, notes: Notes, question: str) -> bool:
     near = number * (1 - NEAR) <= tempo <= number * (1 + NEAR)
     return {
         "": True, "faster": tempo > number, "not faster": tempo <= number, "slower": tempo < number, "not slower": tempo >= number, "near": near, "far": not near,
-        "key": not keys or key in keys, "other key": not keys or key not in keys, "metre": not metres or metre in metres, "other metre": not metres or metre not in metres,
+        "key": key in keys, "other key": bool(keys) and key not in keys, "metre": metre in metres, "other metre": bool(metres) and metre not in metres,
     }[relation]  # fmt: skip
 
 
 def allowed(notes: Notes, question: str) -> list[str]:
     """Return the names of the sentences that may answer a question, as the Go engine finds them."""
     tempo, count = int(notes.value["tempo"]), len(notes.all)
+    have = set(re.findall(r"[a-z]+", question.lower())) & {w for s in SENTENCES.values() for w in s.words}
     return [
         name for name, s in SENTENCES.items()
         if all(notes.value[slot] in values for slot, values in s.when.items())
         and not set(s.sure) & notes.unsure and set(s.unsure) <= notes.unsure
         and s.tempo[0] <= tempo <= s.tempo[1] and s.count[0] <= count <= s.count[1] and holds(s.asked, notes, question)
+        and (not have or not s.words or have & set(s.words))
     ]  # fmt: skip
 
 

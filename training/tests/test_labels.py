@@ -115,10 +115,11 @@ def test_answers_say_what_the_notes_say():
 
 
 def test_every_answer_is_among_those_that_its_notes_allow():
-    rng = random.Random(11)
+    rng, missed, drawn = random.Random(11), 0, 0
     for kind in questions.KINDS:
         for split in ("train", "test"):
             for _ in range(60):
+                drawn += 1
                 n = facts.invented(rng)
                 asked, answered = questions.draw(rng, kind, n, split)
                 allowed = {facts.say(s, n) for s in facts.allowed(n, asked)}
@@ -126,7 +127,17 @@ def test_every_answer_is_among_those_that_its_notes_allow():
                 rest = answered
                 for a in sorted(whole, key=len, reverse=True):
                     rest = rest.replace(a, "")
-                assert not rest.strip(), (kind, asked, answered, rest)
+                missed += bool(rest.strip())
+    assert missed < drawn / 100, "a typing error may hide what a question names, and little else"
+
+
+def test_a_question_that_names_a_family_is_answered_about_it():
+    n = facts.invented(random.Random(3))
+    names = {f: {s for s in facts.allowed(n, f"is there a {word}?") if s.split()[0] in ("yes", "no")} for f, word in (("brass", "trumpet"), ("piano", "piano"))}
+    for family, said in names.items():
+        assert f"{'yes' if n.value[family] == 'yes' else 'no'} {family}" in said
+        assert not said & {f"{answer} {f}" for answer in ("yes", "no") for f in facts.FAMILIES if f != family}
+    assert not {"yes key", "no key", "yes metre", "no metre"} & set(facts.allowed(n, "is it good?"))
 
 
 def test_where_there_is_no_music_nothing_is_said_of_it():

@@ -2,6 +2,7 @@ package notes
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,11 +12,13 @@ type asked struct {
 	number float64  // a tempo; 0: none
 	keys   []string // "F# minor", or "F# " where the mode is not named
 	metres []string
+	words  map[string]bool // those that sentences ask for
 }
 
 var (
 	metrePattern  = regexp.MustCompile(`\b([2-9]|12)\s?/\s?(2|4|8)\b`)
 	numberPattern = regexp.MustCompile(`\b[0-9]{2,3}(?:\.[0-9]+)?`)
+	wordPattern   = regexp.MustCompile(`[a-z]+`)
 	keyPattern    = regexp.MustCompile(`(?i)\b([a-g])(#|b|♯|♭|\s?sharp|\s?flat)?\s+(major|minor|maj|min)\b`)
 )
 
@@ -25,9 +28,17 @@ var (
 	naturals  = map[string]int{"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 )
 
-// readQuestion finds the numbers, keys and metres in a question.
-func readQuestion(text string) asked {
+// readQuestion finds the numbers, keys and metres in a question, and the words in it that sentences ask for.
+func readQuestion(text string, sentences []Sentence) asked {
 	var q asked
+	for _, w := range wordPattern.FindAllString(strings.ToLower(text), -1) {
+		if slices.ContainsFunc(sentences, func(s Sentence) bool { return slices.Contains(s.Words, w) }) {
+			if q.words == nil {
+				q.words = make(map[string]bool)
+			}
+			q.words[w] = true
+		}
+	}
 	for _, m := range metrePattern.FindAllStringSubmatch(text, -1) {
 		q.metres = append(q.metres, m[1]+"/"+m[2])
 	}

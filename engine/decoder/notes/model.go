@@ -185,7 +185,7 @@ func calibrated(chance float64, slot Slot) float64 {
 
 // Constrain holds the answer to a question to sentences that the notes allow.
 func (n *Notes) Constrain(question string) (*Answer, error) {
-	q, a := readQuestion(question), &Answer{notes: n}
+	q, a := readQuestion(question, n.model.Sentences), &Answer{notes: n}
 	for i := range n.model.Sentences {
 		x := &n.model.Sentences[i]
 		if !n.says.allows(x, q, n.model.Near) {

@@ -212,16 +212,35 @@ func TestWithoutMusicOnlyThatIsSaid(t *testing.T) {
 func TestQuestionsAreReadForWhatTheyName(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]asked{
-		"is it faster than 120?":     {number: 120},
-		"120bpm or 3/4":              {number: 120, metres: []string{"3/4"}},
-		"is it in c# minor":          {keys: []string{"Db minor"}},
-		"b flat major, or G major?":  {keys: []string{"Bb major", "G major"}},
-		"Eb maj":                     {keys: []string{"Eb major"}},
-		"a minor problem with 6 / 8": {keys: []string{"A minor"}, metres: []string{"6/8"}},
-		"what is it":                 {},
+		"is it faster than 120?":      {number: 120},
+		"120bpm or 3/4":               {number: 120, metres: []string{"3/4"}},
+		"is it in c# minor":           {keys: []string{"Db minor"}},
+		"b flat major, or G major?":   {keys: []string{"Bb major", "G major"}},
+		"Eb maj":                      {keys: []string{"Eb major"}},
+		"a minor problem with 6 / 8":  {keys: []string{"A minor"}, metres: []string{"6/8"}},
+		"what is it":                  {},
+		"Is there a HORN, or 2 horns": {words: map[string]bool{"horn": true, "horns": true}},
 	} {
-		require.Equal(t, want, readQuestion(text), text)
+		require.Equal(t, want, readQuestion(text, []Sentence{{Words: []string{"horn", "horns"}}, {Words: []string{"piano"}}}), text)
 	}
+}
+
+// TestSentencesAreHeldToWhatTheQuestionNames: a question about one family is not answered about another, and nothing is said yes or no to that was not named.
+func TestSentencesAreHeldToWhatTheQuestionNames(t *testing.T) {
+	t.Parallel()
+	n := &state{value: map[string]string{"tempo": "89", "key": "Cmajor", "metre": "4/4"}}
+	piano, organ := &Sentence{Text: "piano", Words: []string{"piano"}}, &Sentence{Text: "organ", Words: []string{"organ"}}
+	both := []Sentence{*piano, *organ}
+	said := func(x *Sentence, question string) bool { return n.allows(x, readQuestion(question, both), 0.04) }
+	require.True(t, said(piano, "is there a piano?"))
+	require.False(t, said(organ, "is there a piano?"))
+	require.True(t, said(organ, "is there a ukulele?"), "no sentence asks for the word")
+	for _, relation := range []string{"key", "other key", "metre", "other metre"} {
+		require.False(t, said(&Sentence{Asked: relation}, "is it good?"), relation)
+	}
+	require.True(t, said(&Sentence{Asked: "far"}, "is it 120 bpm?"), "too slow is as far as too fast")
+	require.True(t, said(&Sentence{Asked: "far"}, "is it 60 bpm?"))
+	require.False(t, said(&Sentence{Asked: "far"}, "is it 90 bpm?"))
 }
 
 func TestConfidenceFollowsTheCalibration(t *testing.T) {
@@ -255,7 +274,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(string(raw), "is it faster than 120 in c minor 3/4")
 	f.Add(`{}`, "")
 	f.Fuzz(func(_ *testing.T, raw, question string) {
-		readQuestion(question)
+		readQuestion(question, []Sentence{{Words: []string{"minor"}}})
 		s, err := Parse([]byte(raw))
 		if err != nil {
 			return

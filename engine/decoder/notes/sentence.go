@@ -28,6 +28,9 @@ type Sentence struct {
 	Count  []int               `json:"count,omitempty"`  // fewest and most of $all
 	// Asked says how what the question names stands to what is noted: see holds.
 	Asked string `json:"asked,omitempty"`
+	// Words are of the small letters a to z. Where a question has some of the words of all sentences, a sentence with words is said only if the question
+	// has one of its own.
+	Words []string `json:"words,omitempty"`
 }
 
 var (
@@ -92,11 +95,12 @@ func (n *state) allows(x *Sentence, q asked, near float64) bool {
 		return false
 	}
 	within := func(v int, limits []int) bool { return len(limits) == 0 || limits[0] <= v && v <= limits[1] }
-	return within(n.tempo(), x.Tempo) && within(len(n.all()), x.Count) && n.holds(x.Asked, q, near)
+	named := len(q.words) == 0 || len(x.Words) == 0 || slices.ContainsFunc(x.Words, func(w string) bool { return q.words[w] })
+	return named && within(n.tempo(), x.Tempo) && within(len(n.all()), x.Count) && n.holds(x.Asked, q, near)
 }
 
-// holds tells whether a relation to what the question names is true. A relation to a tempo needs a number in the question; a relation
-// to a key or a metre may be claimed where none is named in a form that is understood.
+// holds tells whether a relation to what the question names is true. A relation needs what it is to in the question: a number, a key or
+// a metre.
 func (n *state) holds(relation string, q asked, near float64) bool {
 	bpm := float64(n.tempo())
 	if slices.Contains(ofTempo, relation) && q.number == 0 {
@@ -108,11 +112,11 @@ func (n *state) holds(relation string, q asked, near float64) bool {
 	case "slower", "not slower":
 		return bpm < q.number == (relation == "slower")
 	case "near", "far":
-		return bpm >= q.number*(1-near) && bpm <= q.number*(1+near) == (relation == "near")
+		return (bpm >= q.number*(1-near) && bpm <= q.number*(1+near)) == (relation == "near")
 	case "key", "other key":
-		return len(q.keys) == 0 || slices.ContainsFunc(q.keys, func(k string) bool { return strings.HasPrefix(n.value[keySlot], k) }) == (relation == "key")
+		return len(q.keys) > 0 && slices.ContainsFunc(q.keys, func(k string) bool { return strings.HasPrefix(n.value[keySlot], k) }) == (relation == "key")
 	case "metre", "other metre":
-		return len(q.metres) == 0 || slices.Contains(q.metres, n.value[metreSlot]) == (relation == "metre")
+		return len(q.metres) > 0 && slices.Contains(q.metres, n.value[metreSlot]) == (relation == "metre")
 	}
 	return true
 }
