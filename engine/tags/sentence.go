@@ -56,6 +56,7 @@ func TempoIn(sentence string) float64 {
 
 // KeyIn is the one key that a sentence names, in the spelling of Keys; empty = none or several.
 func KeyIn(sentence string) (key, mode string) {
+	sentence, _, _ = strings.Cut(sentence, ", or else ") // what comes behind is a second guess
 	accidentals := strings.NewReplacer("♭", "b", "♯", "#", " flat", "b", "-flat", "b", " sharp", "#", "-sharp", "#")
 	var found []string
 	for _, m := range keyPattern.FindAllStringSubmatch(sentence, -1) {

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/larkstream/larkstream/gateway/client"
@@ -216,43 +215,56 @@ func anonymous(stack Stack) map[string]int64 {
 // standIn answers jobs in place of all stages until ctx ends: a plan of one window for each job, and an outcome for each question.
 func standIn(ctx context.Context, broker string) error {
 	cfg := kafka.Config{Brokers: []string{broker}}
-	log := slog.New(slog.DiscardHandler)
-	producer, err := kafka.NewProducer(cfg, kafka.Deps{Log: log})
+	producer, err := kafka.NewProducer(cfg, kafka.Deps{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = producer.Close(context.WithoutCancel(ctx)) }() // what is published is acknowledged
-	consumer, err := kafka.NewClient(cfg, log, kgo.ConsumerGroup(event.Group(event.StageChunker)), kgo.ConsumeTopics(event.InLanes(event.TopicJobs)...),
-		kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return err
+	jobs := make(chan event.Record, answeredAtOnce)
+	var ends []func() error
+	for _, topic := range event.InLanes(event.TopicJobs) {
+		_, wait := kafka.Tail(ctx, cfg, topic, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
+			select {
+			case jobs <- rec:
+			case <-ctx.Done():
+			}
+		})
+		ends = append(ends, wait)
 	}
-	defer consumer.Close()
+	err = answerAll(ctx, jobs, producer)
+	for _, wait := range ends {
+		err = errors.Join(err, wait())
+	}
+	return err
+}
+
+// answerAll answers jobs, as many at once as wait, until ctx ends.
+func answerAll(ctx context.Context, jobs <-chan event.Record, producer *kafka.Producer) error {
 	for {
-		fetches := consumer.PollRecords(ctx, answeredAtOnce)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("reading jobs: %w", err)
-		}
 		var out []event.Record
-		for _, rec := range fetches.Records() {
-			job, err := event.DecodeAs[*eventpb.Job](kafka.FromClient(rec))
-			if err != nil {
-				return err
+		select {
+		case <-ctx.Done():
+			return nil
+		case rec := <-jobs:
+			for more := true; more; {
+				job, err := event.DecodeAs[*eventpb.Job](rec)
+				if err != nil {
+					return err
+				}
+				answers, err := answersTo(job)
+				if err != nil {
+					return err
+				}
+				out = append(out, answers...)
+				select {
+				case rec = <-jobs:
+				default:
+					more = false
+				}
 			}
-			answers, err := answersTo(job)
-			if err != nil {
-				return err
-			}
-			out = append(out, answers...)
 		}
 		if err := producer.Publish(ctx, out...); err != nil && ctx.Err() == nil {
 			return err
-		}
-		if err := consumer.CommitRecords(ctx, fetches.Records()...); err != nil && ctx.Err() == nil {
-			return fmt.Errorf("committing jobs: %w", err)
 		}
 	}
 }

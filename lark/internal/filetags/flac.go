@@ -85,7 +85,7 @@ func putBlockSize(n int) []byte { return []byte{byte(n >> 16), byte(n >> 8), byt
 
 func makeComment(field Field, value string) []byte {
 	text := commentNames[field] + "=" + value
-	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...) //nolint:gosec // bounded by the block's size
+	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...)
 }
 
 // readComments takes the block apart; count is where the number of comments lies.
@@ -178,7 +178,7 @@ func editComments(body []byte, start int64, want Values) (found, error) {
 	if len(body)+grown > maxBlock {
 		return found{}, unsupported("the comments would have more than %d bytes", maxBlock)
 	}
-	number := binary.LittleEndian.AppendUint32(nil, uint32(int64(binary.LittleEndian.Uint32(body[count:]))+more)) //nolint:gosec // a count of what is in the block
+	number := binary.LittleEndian.AppendUint32(nil, uint32(int64(binary.LittleEndian.Uint32(body[count:]))+more))
 	out.edits = append([]edit{
 		{At: start + 1, Len: 3, New: putBlockSize(len(body) + grown)},
 		{At: start + blockHeader + int64(count), Len: 4, New: number},

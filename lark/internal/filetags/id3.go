@@ -242,7 +242,7 @@ func makeFrame(version byte, field Field, values []string) []byte {
 	data := encodeTexts(version, texts)
 	size := putSyncsafe(len(data))
 	if version == 3 {
-		size = binary.BigEndian.AppendUint32(nil, uint32(len(data))) //nolint:gosec // texts are bounded by editID3
+		size = binary.BigEndian.AppendUint32(nil, uint32(len(data)))
 	}
 	return slices.Concat([]byte(id), size, []byte{0, 0}, data)
 }

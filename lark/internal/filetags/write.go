@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// ErrChanged: the file is not the one that is meant.
+// ErrChanged says that the file is not the one that is meant.
 var ErrChanged = errors.New("the file has changed")
 
 // Change tells what a file has, and what it shall have; Written whether it has it now.

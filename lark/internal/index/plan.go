@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/larkstream/larkstream/gateway/client"
 )
@@ -253,7 +254,7 @@ func (t *twins) add(bytes, sound string) error {
 	copy(w[16:], sum[:])
 	part := int(w[16])
 	if t.parts[part] == nil {
-		f, err := os.Create(filepath.Join(t.dir, fmt.Sprint(part)))
+		f, err := os.Create(filepath.Join(t.dir, strconv.Itoa(part)))
 		if err != nil {
 			return fmt.Errorf("noting digests: %w", err)
 		}
