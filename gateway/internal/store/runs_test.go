@@ -38,8 +38,10 @@ func itemJob(id string) store.Job {
 // answer ends a job of one window and one question.
 func answer(t *testing.T, s *store.SQL, job string, state eventpb.State, code string) {
 	t.Helper()
-	o := &eventpb.Outcome{OutcomeId: job + "-o", JobId: job, Question: &eventpb.Question{Text: "q"}, State: state, Window: &eventpb.Window{Hash: "h", HeardS: 3}, Cache: eventpb.Cache_CACHE_MISS,
-		Timings: &eventpb.Timings{EncodeMs: 2000}, Tokens: &eventpb.Tokens{Prompt: 10}}
+	o := &eventpb.Outcome{
+		OutcomeId: job + "-o", JobId: job, Question: &eventpb.Question{Text: "q"}, State: state, Window: &eventpb.Window{Hash: "h", HeardS: 3}, Cache: eventpb.Cache_CACHE_MISS,
+		Timings: &eventpb.Timings{EncodeMs: 2000}, Tokens: &eventpb.Tokens{Prompt: 10},
+	}
 	if code != "" {
 		o.Error = &eventpb.Error{Code: code}
 	}
