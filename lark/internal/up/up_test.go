@@ -45,9 +45,9 @@ func fakeStage(stage string) int {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(os.Environ()) })
-	go func() { _ = http.Serve(l, mux) }()
 	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, syscall.SIGTERM)
+	signal.Notify(ch, syscall.SIGTERM) // before it is ready: a signal that comes first would end it without a word
+	go func() { _ = http.Serve(l, mux) }()
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		ch <- syscall.SIGTERM
