@@ -15,7 +15,7 @@ import (
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
 	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults, admitted_ms, tenant, labels, metadata,
-	cost_audio_s, cost_encoder_s, cost_prompt_tokens, cost_output_tokens, isolated`
+	cost_audio_s, cost_encoder_s, cost_prompt_tokens, cost_output_tokens, isolated, webhook, run_id`
 
 // audioPlace is what the column audio_key holds: the key of stored audio, or the URI of audio that is read where it lies.
 func audioPlace(a event.AudioFile) string {
@@ -27,12 +27,12 @@ func audioPlace(a event.AudioFile) string {
 
 func scanJob(row scanner) (Job, error) {
 	var j Job
-	var audioKey, spans, decode, options, faults, labels, metadata string
+	var audioKey, spans, decode, options, faults, labels, metadata, webhook string
 	var created, deadline, planned, first, cancel, ended, admitted int64
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
 		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults, &admitted, &j.Tenant, &labels, &metadata,
-		&j.Cost.AudioS, &j.Cost.EncoderS, &j.Cost.PromptTokens, &j.Cost.OutputTokens, &j.Isolated)
+		&j.Cost.AudioS, &j.Cost.EncoderS, &j.Cost.PromptTokens, &j.Cost.OutputTokens, &j.Isolated, &webhook, &j.RunID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}
@@ -46,7 +46,7 @@ func scanJob(row scanner) (Job, error) {
 		j.Audio.URI = audioKey
 	}
 	return j, errors.Join(json.Unmarshal([]byte(spans), &j.Spans), json.Unmarshal([]byte(decode), &j.Decode), json.Unmarshal([]byte(options), &j.Options),
-		json.Unmarshal([]byte(faults), &j.Faults), textsOf(labels, &j.Labels), textsOf(metadata, &j.Metadata))
+		json.Unmarshal([]byte(faults), &j.Faults), textsOf(labels, &j.Labels), textsOf(metadata, &j.Metadata), hookOf(webhook, &j.Hook))
 }
 
 // Get returns a job with its questions, windows and window counts, or ErrNotFound.

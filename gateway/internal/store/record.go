@@ -24,6 +24,7 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 	err := s.inTx(ctx, func(tx *tx) error {
 		out = make([]Recorded, len(entries))
 		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int), used: make(map[string]Usage)}
+		r.notices = &notices{tx: tx, now: r.now}
 		if err := r.lockAll(ctx, entries); err != nil {
 			return err
 		}
@@ -53,6 +54,7 @@ type recording struct {
 	used map[string]Usage
 	// tenants is how many there are; 0 = not read yet.
 	tenants int
+	notices *notices
 }
 
 // lockAll locks the jobs of the entries, in the order of their ids, so that two gateways never wait for each other.
@@ -90,6 +92,7 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 	if job == nil {
 		return Recorded{Unknown: true}, nil
 	}
+	before := job.State
 	var rec Recorded
 	var err error
 	if e.Plan != nil {
@@ -104,6 +107,9 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 		return Recorded{}, err
 	}
 	if err := r.settle(ctx, job, &rec); err != nil {
+		return Recorded{}, err
+	}
+	if err := r.tell(ctx, *job, before); err != nil {
 		return Recorded{}, err
 	}
 	rec.Job = *job
@@ -372,6 +378,14 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 		rec.JustEnded, offBy, rec.JustEnded, millis(r.now),
 		forward, millis(r.now), known, millis(r.now), forward, job.ID)
 	return err
+}
+
+// tell writes the webhooks of a job that has ended, or that has ended otherwise than before because an answer has replaced a failure.
+func (r *recording) tell(ctx context.Context, job Job, before State) error {
+	if job.State == before || !job.State.Terminal() || (job.RunID != "" && job.Hook == nil) {
+		return nil
+	}
+	return r.notices.send(ctx, jobNotice(job))
 }
 
 // dropStrays removes outcomes that came before the plan and that the plan, once known, has no

@@ -45,6 +45,11 @@ func (s *SQL) PauseRun(ctx context.Context, id, reason string) (Run, error) {
 	return s.moveRun(ctx, id, "pausing", func(tx *tx, r Run) error {
 		switch r.State {
 		case RunRunning:
+			if reason != "" { // whoever pauses it knows
+				if err := s.noticesIn(tx).send(ctx, runNotice(r, RunPaused, reason)); err != nil {
+					return err
+				}
+			}
 			return setRunState(ctx, tx, id, RunPaused, reason)
 		case RunPaused:
 			return nil
@@ -165,8 +170,10 @@ func (s *SQL) FinishRun(ctx context.Context, id string) (Run, error) {
 		if r.State == RunLoading || r.State.Terminal() || r.Counts[ItemPending]+r.Counts[ItemRunning] > 0 {
 			return nil
 		}
-		_, err := tx.exec(ctx, `UPDATE runs SET state = ?, reason = '', ended_ms = ? WHERE run_id = ?`, string(outcomeOf(r)), millis(s.now()), id)
-		return err
+		if _, err := tx.exec(ctx, `UPDATE runs SET state = ?, reason = '', ended_ms = ? WHERE run_id = ?`, string(outcomeOf(r)), millis(s.now()), id); err != nil {
+			return err
+		}
+		return s.noticesIn(tx).send(ctx, runNotice(r, outcomeOf(r), ""))
 	})
 }
 

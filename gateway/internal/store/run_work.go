@@ -159,7 +159,7 @@ func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	st.Job.Waiting = true
+	st.Job.Waiting, st.Job.RunID = true, w.run
 	row, err := jobRow(st.Job, w.now)
 	if err != nil {
 		return 0, err

@@ -71,6 +71,9 @@ type Job struct {
 
 	// Labels select jobs in lists; Metadata is the caller's own.
 	Labels, Metadata map[string]string
+	// Hook is told of the job's end; nil = nobody beside the endpoints of its tenant. RunID names the run that made the job; empty if none did.
+	Hook  *JobHook
+	RunID string
 	// Cost is the sum over the outcomes that the job has so far.
 	Cost Cost
 
