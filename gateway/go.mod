@@ -89,6 +89,7 @@ require (
 	github.com/larkstream/larkstream/engine v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/shared v0.0.0-00010101000000-000000000000
 	github.com/pressly/goose/v3 v3.28.0
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	github.com/stretchr/testify v1.12.1
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/sdk v1.47.0

@@ -64,6 +64,7 @@ type Submission struct {
 	// Labels select jobs in lists and come back with each outcome; Metadata comes back with the job.
 	Labels   map[string]string `json:"labels,omitempty" doc:"Up to 16 labels, names of 1 to 64 letters, digits, . _ / and -, values of up to 128 characters. Jobs are listed by them, and each outcome has them"`
 	Metadata map[string]string `json:"metadata,omitempty" doc:"Up to 16 texts of the caller's own, keys of up to 64 characters, values of up to 512; the job has them"`
+	Webhook  *JobWebhook       `json:"webhook,omitempty" doc:"Who is told of the job's end, beside the webhooks of the tenant"`
 }
 
 // Job is the state of a job.
@@ -89,6 +90,8 @@ type Job struct {
 	Metadata        map[string]string `json:"metadata,omitempty"`
 	Cost            Cost              `json:"cost" doc:"Sum over the outcomes that the job has so far, whatever their states"`
 	ExpiresAt       *time.Time        `json:"expires_at,omitempty" doc:"When the job is deleted with its outcomes; known once it has ended, absent where jobs stay for ever"`
+	Webhook         *JobWebhook       `json:"webhook,omitempty"`
+	Run             string            `json:"run,omitempty" doc:"Id of the run that made the job"`
 	TraceID         string            `json:"trace_id,omitempty" doc:"Leads whoever runs the gateway to the job's trace"`
 	Links           Links             `json:"links"`
 	IdempotentReply bool              `json:"idempotent_reply,omitempty" doc:"The job was made by an earlier request with the same Idempotency-Key"`

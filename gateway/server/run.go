@@ -15,12 +15,14 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/admit"
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/auth"
+	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/recorder"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/web"
+	"github.com/larkstream/larkstream/gateway/internal/webhook"
 	"github.com/larkstream/larkstream/gateway/traces"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
@@ -166,6 +168,10 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	hooks, err := g.webhooks()
+	if err != nil {
+		return nil, err
+	}
 	reap, err := g.reaper(relay)
 	if err != nil {
 		return nil, err
@@ -182,6 +188,7 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 		{Name: "outbox", Run: relay.Run},
 		{Name: "admission", Run: admitter.Run},
 		{Name: "runs", Run: controller.Run},
+		{Name: "webhooks", Run: hooks.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "backlogs", Run: g.followBacklogs},
@@ -213,13 +220,25 @@ func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
 
 func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
 	return housekeeping.New(housekeeping.Config{Interval: g.cfg.Sweep.Interval, Retention: g.cfg.Retention}, housekeeping.Deps{
-		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Log: g.tel.Log,
+		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, WebhooksPending: g.ledger.WebhooksPending, Log: g.tel.Log,
 		Sweep: g.sweep,
 	})
 }
 
+func (g *gateway) webhooks() (*webhook.Sender, error) {
+	guard, err := fetch.NewGuard(g.cfg.Fetch.Allow, fetch.Deps{})
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Config{}, webhook.Deps{Store: g.jobs, Guard: guard, Metrics: g.ledger, Log: g.tel.Log})
+}
+
 func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
+	if err != nil {
+		return nil, err
+	}
+	guard, err := fetch.NewGuard(g.cfg.Fetch.Allow, fetch.Deps{})
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +256,7 @@ func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models(bundle), Dead: letters, Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: wakeRuns, Admin: g.jobs, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models(bundle), Dead: letters, Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: wakeRuns, Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

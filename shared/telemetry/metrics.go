@@ -233,7 +233,8 @@ type LedgerMetrics struct {
 	pending                        metric.Float64Gauge
 	expected, recorded, imbalance  metric.Float64Gauge
 	open, overdue, oldest, waiting metric.Float64Gauge
-	republished                    metric.Int64Counter
+	republished, delivered         metric.Int64Counter
+	undelivered, undeliveredAge    metric.Float64Gauge
 }
 
 // NewLedgerMetrics returns the instruments of the job store and the recorder.
@@ -254,6 +255,9 @@ func NewLedgerMetrics() *LedgerMetrics {
 		oldest:    i.gauge(MetricLedgerOldest, unitSeconds, "Age of the oldest open job; 0 without open jobs."),
 		republished: i.counter(MetricLedgerRepublished, "{job}",
 			"Jobs published again because they did not come forward although no stage had anything left to do."),
+		delivered:      i.counter(MetricWebhookAttempts, "{request}", "Attempts to deliver webhooks by result: delivered, failed (tried again), given_up."),
+		undelivered:    i.gauge(MetricWebhookPending, "{message}", "Webhooks that are still to be delivered."),
+		undeliveredAge: i.gauge(MetricWebhookOldest, unitSeconds, "Age of the oldest webhook that is still to be delivered; 0 without any."),
 	}
 }
 
@@ -292,6 +296,17 @@ func (m *LedgerMetrics) Republished(ctx context.Context) { m.republished.Add(ctx
 // OutboxPending notes how many records wait to be published.
 func (m *LedgerMetrics) OutboxPending(ctx context.Context, n int) {
 	m.pending.Record(ctx, float64(n))
+}
+
+// Delivered counts an attempt to deliver a webhook; result is delivered, failed or given_up.
+func (m *LedgerMetrics) Delivered(ctx context.Context, result string) {
+	m.delivered.Add(ctx, 1, metric.WithAttributes(AttrResult.String(result)))
+}
+
+// WebhooksPending notes how many webhooks are still to be delivered and how old the oldest is.
+func (m *LedgerMetrics) WebhooksPending(ctx context.Context, n int, oldest time.Duration) {
+	m.undelivered.Record(ctx, float64(n))
+	m.undeliveredAge.Record(ctx, oldest.Seconds())
 }
 
 // Ledger notes what the ended jobs must have and do have, and how many of them are out of balance.

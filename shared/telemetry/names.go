@@ -187,6 +187,10 @@ const (
 	MetricLedgerOverdue     = "lark.jobs.overdue"
 	MetricLedgerOldest      = "lark.jobs.oldest_age"
 	MetricLedgerRepublished = "lark.jobs.republished"
+
+	MetricWebhookAttempts = "lark.webhook.attempts"
+	MetricWebhookPending  = "lark.webhook.pending"
+	MetricWebhookOldest   = "lark.webhook.oldest_age"
 )
 
 // Units, in UCUM as OpenTelemetry asks.

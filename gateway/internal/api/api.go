@@ -108,6 +108,9 @@ type Deps struct {
 	// Admin keeps tenants and keys, and Forget makes changes of them hold at once.
 	Admin  AdminStore
 	Forget func()
+	// Webhooks keeps the endpoints of tenants, and Guard says which URLs they may have.
+	Webhooks WebhookStore
+	Guard    *fetch.Guard
 	// Prices of what jobs cost, and Retention of ended jobs; 0 = for ever.
 	Prices    Prices
 	Retention time.Duration
@@ -145,7 +148,7 @@ const maxFormBytes = 1 << 20
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
 	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil ||
-		deps.Runs == nil || deps.Survey == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil {
+		deps.Runs == nil || deps.Survey == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil || deps.Webhooks == nil || deps.Guard == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
@@ -216,6 +219,7 @@ func (a *API) register() {
 	a.registerRunEvents()
 	a.registerTenants()
 	a.registerKeys()
+	a.registerWebhooks()
 	a.registerLimits()
 	a.registerAudit()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()

@@ -99,11 +99,13 @@ func setupRig(t testing.TB, r *rig, deps func(*api.Deps), change ...func(*api.Li
 	t.Cleanup(func() { require.NoError(t, r.blobs.Close()) })
 	fetcher, err := fetch.New(fetch.Config{Allow: []string{"127.0.0.1"}, MaxBytes: l.MaxAudioBytes, Timeout: time.Minute}, fetch.Deps{})
 	require.NoError(t, err)
+	guard, err := fetch.NewGuard([]string{"127.0.0.1"}, fetch.Deps{})
+	require.NoError(t, err)
 	look, err := survey.New(survey.Deps{Store: r.jobs, Sources: &source.Sources{}, Stored: r.blobs.Exists, Readers: 1, MaxBytes: l.MaxAudioBytes})
 	require.NoError(t, err)
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, Survey: look, WakeRuns: func() {}, Admin: r.jobs, Forget: func() { r.callers.Forget() }, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, Survey: look, WakeRuns: func() {}, Admin: r.jobs, Webhooks: r.jobs, Guard: guard, Forget: func() { r.callers.Forget() }, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Watching: func(_ context.Context, job string) func() {
 			r.watching <- "+" + job
 			return func() { r.watching <- "-" + job }

@@ -345,6 +345,11 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 	}
 	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
 	job.Labels, job.Metadata, job.Isolated = sub.Labels, sub.Metadata, auth.From(ctx).Tenant.Isolated
+	hook, err := a.hookOf(ctx, sub.Webhook)
+	if err != nil {
+		return store.Job{}, err
+	}
+	job.Hook = hook
 	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
 	rec, err := a.encode(ctx, event.NewJob(spec))
 	if err != nil {

@@ -57,6 +57,16 @@ var walks = map[string]struct {
 	"supersede-outcomes":   {status: 404},
 	"list-superseded":      {status: 404},
 	"list-models":          {status: 200},
+	"create-webhook":       {status: 422, body: `{"url":"ftp://x"}`},
+	"list-webhooks":        {status: 200},
+	"get-webhook":          {status: 404},
+	"change-webhook":       {status: 404, body: `{"enabled":false}`},
+	"delete-webhook":       {status: 404},
+	"get-webhook-secrets":  {status: 404},
+	"rotate-webhook":       {status: 404, body: `{}`},
+	"test-webhook":         {status: 404},
+	"list-deliveries":      {status: 404},
+	"replay-deliveries":    {status: 404, body: `{"ids":["dl_x"]}`},
 	"list-dead-letters":    {status: 403},
 	"get-dead-letter":      {status: 403},
 	"redrive-dead-letters": {status: 403, body: `{"everything":true}`},
@@ -96,6 +106,8 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 	r.record(false, planOf(job.ID, 1, 1), answerOf(job.ID, 0, 0))
 	run, err := r.as("acme", auth.ScopeRuns).CreateRun(t.Context(), client.RunSubmission{Name: "albums", Questions: []string{"acme's question"}})
 	require.NoError(t, err)
+	hook, err := r.as("acme", auth.ScopeJobsWrite).CreateWebhook(t.Context(), client.NewWebhook{URL: "https://acme.example/hook"})
+	require.NoError(t, err)
 	other := r.key("other", auth.ScopeJobsRead, auth.ScopeJobsWrite, auth.ScopeRuns)
 	withoutRuns, without := r.key("acme", auth.ScopeJobsRead), r.key("acme", auth.ScopeRuns)
 	acmesKey, _, _ := strings.Cut(strings.TrimPrefix(r.key("acme", auth.ScopeJobsRead), "lk_"), "_")
@@ -109,7 +121,7 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 		} `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(raw, &spec))
-	fill := strings.NewReplacer("{id}", job.ID, "{tenant}", "acme", "{key}", acmesKey, "$AUDIO", job.Audio.SHA256, "$RUN", run.ID)
+	fill := strings.NewReplacer("{id}", job.ID, "{tenant}", "acme", "{key}", acmesKey, "{webhook}", hook.ID, "$AUDIO", job.Audio.SHA256, "$RUN", run.ID)
 	walked := 0
 	for path, methods := range spec.Paths {
 		path := fill.Replace(strings.NewReplacer("/dead/{id}", "/dead/0-0", "/runs/{id}", "/runs/"+run.ID).Replace(path))
@@ -138,6 +150,7 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 			require.Equal(t, walk.status, got.status, "%s: %s", op.ID, got.body)
 			require.NotContains(t, string(got.body), job.ID, op.ID)
 			require.NotContains(t, string(got.body), run.ID, op.ID)
+			require.NotContains(t, string(got.body), hook.ID, op.ID)
 			require.NotContains(t, string(got.body), "acme's question", op.ID)
 		}
 	}
@@ -145,6 +158,9 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 	still, err := r.as("acme", auth.ScopeJobsRead).Get(t.Context(), job.ID)
 	require.NoError(t, err)
 	require.Equal(t, client.StateSucceeded, still.State, "nothing of it was changed")
+	kept, err := r.as("acme", auth.ScopeJobsRead).Webhook(t.Context(), hook.ID)
+	require.NoError(t, err)
+	require.Equal(t, hook.Webhook, kept)
 }
 
 // TestIdempotencyKeysAndAudioBelongToTenants: equal keys do not meet, and a hash is no permission.

@@ -26,7 +26,7 @@ const (
 // validate checks a request and brings it into its normal form: trimmed questions, a named plan.
 func (a *API) validate(req *request) error {
 	for _, check := range []func(*request) error{
-		validateAudio, validateOptions, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName, validateLabels,
+		validateAudio, validateOptions, a.validateQuestions, a.validatePlan, validateDecode, validateDeadline, validateName, validateLabels, a.validateWebhook,
 	} {
 		if err := check(req); err != nil {
 			return err

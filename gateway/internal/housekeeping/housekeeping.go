@@ -17,10 +17,18 @@ type Store interface {
 	Retentions(ctx context.Context) (map[string]time.Duration, error)
 	DeleteEnded(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
 	ForgetAudio(ctx context.Context, tenant string, before time.Time) error
+	WebhookBacklog(ctx context.Context) (pending int, oldest time.Time, err error)
+	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
 // retireBatch is how many jobs one transaction deletes: the outcomes of more would hold the only writer for long.
 const retireBatch = 50
+
+const (
+	// keepDeliveries is how long webhooks and their log stay.
+	keepDeliveries  = 30 * 24 * time.Hour
+	deliveriesBatch = 500
+)
 
 // Config of a Keeper.
 type Config struct {
@@ -40,7 +48,9 @@ type Deps struct {
 	Audit func(ctx context.Context) error
 	// OutboxPending takes the number of records that wait to be published.
 	OutboxPending func(ctx context.Context, n int)
-	Log           *slog.Logger
+	// WebhooksPending takes the number of webhooks to be delivered, and the age of the oldest.
+	WebhooksPending func(ctx context.Context, n int, oldest time.Duration)
+	Log             *slog.Logger
 }
 
 // Keeper runs the chores.
@@ -55,7 +65,7 @@ const wakePause = 10 * time.Second
 
 // New refuses missing dependencies.
 func New(cfg Config, deps Deps) (*Keeper, error) {
-	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.Log == nil {
+	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.WebhooksPending == nil || deps.Log == nil {
 		return nil, errors.New("making housekeeping: an interval and all dependencies are required")
 	}
 	return &Keeper{cfg: cfg, deps: deps, wake: make(chan struct{}, 1)}, nil
@@ -112,7 +122,26 @@ func (k *Keeper) Once(ctx context.Context) error {
 		k.deps.Log.InfoContext(ctx, "object store swept", slog.Int("removed", swept.Removed),
 			slog.Int64("removed_bytes", swept.RemovedBytes), slog.Int64("bytes", swept.Bytes-swept.RemovedBytes))
 	}
-	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.deps.Audit(ctx))
+	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.webhooks(ctx), k.deps.Audit(ctx))
+}
+
+// webhooks deletes old deliveries and measures those that are to be made.
+func (k *Keeper) webhooks(ctx context.Context) error {
+	pending, oldest, err := k.deps.Store.WebhookBacklog(ctx)
+	if err != nil {
+		return err
+	}
+	var age time.Duration
+	if !oldest.IsZero() {
+		age = max(0, time.Since(oldest))
+	}
+	k.deps.WebhooksPending(ctx, pending, age)
+	for {
+		n, err := k.deps.Store.ForgetDeliveries(ctx, time.Now().Add(-keepDeliveries), deliveriesBatch)
+		if err != nil || n < deliveriesBatch {
+			return err
+		}
+	}
 }
 
 // retire deletes the jobs that ended longer ago than the retention of their tenant, and what says whose audio it is that no job has named for as long.

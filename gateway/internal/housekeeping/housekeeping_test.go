@@ -25,9 +25,12 @@ type chores struct {
 	err  error
 	old  int         // jobs to be deleted
 	due  []time.Time // before which they must have ended
+
+	deliveries   int // to be forgotten
+	forgetBefore time.Time
 }
 
-type tally struct{ forgotten, depths, swept, audited, pending, retired, unowned int }
+type tally struct{ forgotten, depths, swept, audited, pending, retired, unowned, webhooks, deliveries int }
 
 // do counts a chore and returns its error.
 func (c *chores) do(count func(*tally)) error {
@@ -73,6 +76,20 @@ func (c *chores) ForgetAudio(_ context.Context, _ string, before time.Time) erro
 	return err
 }
 
+func (c *chores) WebhookBacklog(context.Context) (int, time.Time, error) {
+	return 3, time.Time{}, c.do(func(d *tally) { d.webhooks++ })
+}
+
+func (c *chores) ForgetDeliveries(_ context.Context, before time.Time, limit int) (int, error) {
+	err := c.do(func(d *tally) { d.deliveries++ })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(limit, c.deliveries)
+	c.deliveries -= n
+	c.forgetBefore = before
+	return n, err
+}
+
 func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
 	t.Helper()
 	k, err := housekeeping.New(housekeeping.Config{Interval: time.Minute, Retention: 24 * time.Hour}, housekeeping.Deps{
@@ -80,8 +97,9 @@ func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
 		Sweep: func(context.Context) (blob.Swept, error) {
 			return blob.Swept{Removed: 1}, c.do(func(d *tally) { d.swept++ })
 		},
-		Audit:         func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
-		OutboxPending: func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
+		Audit:           func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
+		OutboxPending:   func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
+		WebhooksPending: func(context.Context, int, time.Duration) {},
 	})
 	require.NoError(t, err)
 	return k
@@ -96,7 +114,7 @@ func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()
 		synctest.Wait()
-		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1, unowned: 1}, c.so())
+		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1, unowned: 1, webhooks: 1, deliveries: 1}, c.so())
 		<-time.After(3*time.Minute + time.Second) // the bubble's time: a round each minute
 		synctest.Wait()
 		require.Equal(t, 4, c.so().swept)
@@ -157,4 +175,15 @@ func TestNewRefusesMissingDeps(t *testing.T) {
 	t.Parallel()
 	_, err := housekeeping.New(housekeeping.Config{Interval: time.Minute}, housekeeping.Deps{})
 	require.Error(t, err)
+}
+
+func TestOldDeliveriesAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &chores{deliveries: 1001}
+		require.NoError(t, newKeeper(t, c).Once(t.Context()))
+		require.Zero(t, c.deliveries)
+		require.Equal(t, 3, c.so().deliveries, "in batches")
+		require.Equal(t, time.Now().Add(-30*24*time.Hour), c.forgetBefore)
+	})
 }
