@@ -113,7 +113,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.PersistentFlags().StringVar(&a.dataDir, "data", os.Getenv("LARK_DATA_DIR"),
 		"data `folder` (default $XDG_DATA_HOME/larkstream or ~/.local/share/larkstream; env LARK_DATA_DIR)")
-	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.deadCommand(), a.keysCommand(), a.tenantsCommand(), a.auditCommand(), a.indexCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.datasetCommand(), a.benchCommand(), a.simCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.upCommand(), a.askCommand(), a.demoCommand(), a.jobsCommand(), a.deadCommand(), a.keysCommand(), a.tenantsCommand(), a.webhooksCommand(), a.auditCommand(), a.indexCommand(), a.feedCommand(), a.topicCommand(), a.analyseCommand(), a.evalCommand(), a.datasetCommand(), a.benchCommand(), a.simCommand(), a.serveCommand(), a.modelCommand(), a.doctorCommand(), a.versionCommand())
 	completeDefaults(root)
 	markUsage(root)
 	return root
