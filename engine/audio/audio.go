@@ -80,6 +80,10 @@ func undecodable(format string, args ...any) error {
 	return &Error{Code: Undecodable, Err: fmt.Errorf(format, args...)}
 }
 
+func tooLong(l Limits) error {
+	return &Error{Code: TooLong, Err: fmt.Errorf("the track is longer than %s", l.Duration)}
+}
+
 // errUnsupported marks a valid file of a variant that the Go decoder of its format does not read
 // and ffmpeg does.
 var errUnsupported = errors.New("variant not read without ffmpeg")

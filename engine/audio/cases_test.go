@@ -33,7 +33,7 @@ func caseFile(t testing.TB, name string) []byte {
 // Damaged and odd files are heard as far as they go, and say what is wrong with them.
 func TestDamageIsFlagged(t *testing.T) {
 	t.Parallel()
-	mp3, flac := testdata(t, "tone.mp3"), toneFLAC(t, 4)
+	flac := toneFLAC(t, 4)
 	unsized := withoutLength(flac)
 	tone := sine(SampleRate, 440, SampleRate, 0.5)
 	pcm16 := wavSpec{tag: wavPCM, bits: 16, channels: 1, rate: SampleRate}
@@ -52,22 +52,7 @@ func TestDamageIsFlagged(t *testing.T) {
 		"flac that changes its rate":   {data: caseFile(t, "rate-changes.flac"), seconds: 2.05, codes: []WarningCode{StaleHeader, TooQuiet}},
 		"flac longer than told":        {data: append(bytes.Clone(toneFLAC(t, 1)), flac[42:]...), seconds: 5, codes: []WarningCode{StaleHeader}},
 
-		"mp3 with a third zeroed":        {data: zeroed(withoutXing(mp3)), seconds: 2.06, codes: []WarningCode{DamagedFrames}, missing: 1.02},
-		"mp3 with Xing, a third zeroed":  {data: zeroed(mp3), seconds: 2.09, codes: []WarningCode{DamagedFrames}, missing: 0.99},
-		"mp3 cut in a frame":             {data: mp3[:len(mp3)/2+100], seconds: 1.52, codes: []WarningCode{Truncated}, missing: 1.54},
-		"mp3 of two rates":               {data: caseFile(t, "cat-44k-48k.mp3"), seconds: 6.05, codes: []WarningCode{SampleRateChanged}},
-		"mp3 damaged everywhere":         {data: caseFile(t, "damaged-everywhere.mp3"), seconds: 3.03, codes: []WarningCode{Clipped, DamagedFrames}},
-		"mp3, second header damaged":     {data: damage(mp3, secondFrame(mp3)), seconds: 3.05, codes: []WarningCode{DamagedFrames}, missing: 0.03},
-		"mp3, first header damaged":      {data: damage(mp3, firstFrame(mp3)), seconds: 3.05, codes: []WarningCode{DamagedFrames}},
-		"mp3 cut out of a stream":        {data: mp3[firstFrame(mp3)+700:], seconds: 3.03, codes: []WarningCode{DamagedFrames}},
-		"mp3 behind 20 KB of zeros":      {data: append(make([]byte, 20_000), mp3...), seconds: 3.08},
-		"mp3 behind a short tag":         {data: tagged(60_000, 100, mp3), seconds: 3.08},
-		"mp3 behind a tag of plain size": {data: plainTag(60_000, mp3), seconds: 3.08},
-		"mp3, tag claims sound":          {data: tagged(100, 9000, mp3), seconds: 3.08, codes: []WarningCode{StaleHeader}},
-		"mp3, tag claims a frame more":   {data: tagged(100, 400, mp3), seconds: 3.05},
-		"mp3 behind an ape tag":          {data: append(apeTag(20_000), mp3...), seconds: 3.08},
-		"mp3 between ape tags":           {data: slices.Concat(apeTag(50), mp3, apeTag(20_000)), seconds: 3.08},
-		"mp3 behind padding":             {data: tagged(10, 10, append(make([]byte, 20_000), mp3...)), seconds: 3.08},
+		"mp3 damaged everywhere, in Go": {data: caseFile(t, "damaged-everywhere.mp3"), seconds: 3.03, codes: []WarningCode{Clipped, DamagedFrames}},
 
 		"wav of 31 bits of size":     {data: patch(wav, 40, 0x7fffffff), seconds: 1},
 		"wav as sox pipes it":        {data: patch(wav, 40, 0x7ffff000), seconds: 1},
@@ -115,20 +100,16 @@ func TestDamageIsFlaggedByFFmpeg(t *testing.T) {
 	needFFmpeg(t, d)
 	ogg, aac, tone := testdata(t, "tone.ogg"), testdata(t, "tone.aac"), sine(SampleRate, 440, SampleRate, 0.5)
 	for name, tc := range map[string]fault{
-		"ogg cut":                    {data: ogg[:len(ogg)*3/4], seconds: 1.01, codes: []WarningCode{Truncated}},
-		"ogg with a third zeroed":    {data: zeroed(ogg), seconds: 0.95, missing: 2.05, codes: []WarningCode{DamagedFrames}},
-		"ogg with a wrong byte":      {data: damage(ogg, len(ogg)/2), seconds: 1.97, codes: []WarningCode{DamagedFrames}},
-		"aac cut in a frame":         {data: aac[:len(aac)/2], seconds: 1.5, codes: []WarningCode{Truncated}},
-		"aac with a third zeroed":    {data: zeroed(aac), seconds: 2, missing: 1, codes: []WarningCode{DamagedFrames}},
-		"mp4 cut, index first":       {data: testdata(t, "tone-index-first.m4a")[:9000], seconds: 1.23, missing: 1.85, codes: []WarningCode{Truncated}},
-		"webm cut":                   {data: testdata(t, "tone.webm")[:12000], seconds: 1.57, missing: 1.49, codes: []WarningCode{Truncated}},
-		"mp3 of free bit rate":       {data: caseFile(t, "freeformat.mp3"), seconds: 1.02, codes: []WarningCode{Truncated}},
-		"mp3 of two versions":        {data: caseFile(t, "cat-44k-22k.mp3"), seconds: 6.09, codes: []WarningCode{SampleRateChanged}},
-		"mp4 without a type":         {data: withoutType(testdata(t, "tone-index-first.m4a")), seconds: 3.09},
-		"caf of unknown size":        {data: buildCAF(-1, tone), seconds: 1},
-		"caf cut":                    {data: buildCAF(int64(8*len(tone)), tone), seconds: 1, codes: []WarningCode{Truncated}},
-		"mpeg 2.5, delay damaged":    {data: damagedDelay(testdata(t, "tone-mpeg25.mp3")), seconds: 3, codes: []WarningCode{StaleHeader}},
-		"mpeg 2 with a third zeroed": {data: zeroed(withoutXing(testdata(t, "tone-mpeg2.mp3"))), seconds: 2.1, missing: 1.04, codes: []WarningCode{DamagedFrames}},
+		"ogg cut":                 {data: ogg[:len(ogg)*3/4], seconds: 1.01, codes: []WarningCode{Truncated}},
+		"ogg with a third zeroed": {data: zeroed(ogg), seconds: 0.95, missing: 2.05, codes: []WarningCode{DamagedFrames}},
+		"ogg with a wrong byte":   {data: damage(ogg, len(ogg)/2), seconds: 1.97, codes: []WarningCode{DamagedFrames}},
+		"aac cut in a frame":      {data: aac[:len(aac)/2], seconds: 1.5, codes: []WarningCode{Truncated}},
+		"aac with a third zeroed": {data: zeroed(aac), seconds: 2, missing: 1, codes: []WarningCode{DamagedFrames}},
+		"mp4 cut, index first":    {data: testdata(t, "tone-index-first.m4a")[:9000], seconds: 1.23, missing: 1.85, codes: []WarningCode{Truncated}},
+		"webm cut":                {data: testdata(t, "tone.webm")[:12000], seconds: 1.57, missing: 1.49, codes: []WarningCode{Truncated}},
+		"mp4 without a type":      {data: withoutType(testdata(t, "tone-index-first.m4a")), seconds: 3.09},
+		"caf of unknown size":     {data: buildCAF(-1, tone), seconds: 1},
+		"caf cut":                 {data: buildCAF(int64(8*len(tone)), tone), seconds: 1, codes: []WarningCode{Truncated}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +126,9 @@ func checkFault(t *testing.T, d *Decoder, tc fault) {
 	require.InDelta(t, tc.seconds, info.Seconds(), 0.03+tc.seconds/20)
 	var codes []WarningCode
 	for _, w := range info.Warnings() {
+		if w.Code == InexactStereo {
+			continue // speaks of the decoder
+		}
 		codes = append(codes, w.Code)
 		require.NotEmpty(t, w.Message)
 		require.LessOrEqual(t, w.AtS, info.Seconds()+0.001)
@@ -366,14 +350,6 @@ func TestWhatFFmpegPassesOverIsTold(t *testing.T) {
 
 // The helpers below make the odd files.
 
-// apeTag is a tag (APEv2) with a header, of a number of bytes beside it.
-func apeTag(size int) []byte {
-	b := binary.LittleEndian.AppendUint32([]byte("APETAGEX"), 2000)
-	b = binary.LittleEndian.AppendUint32(b, uint32(size))
-	b = append(b, 1, 0, 0, 0, 0, 0, 0, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0)
-	return append(b, bytes.Repeat([]byte{0xff, 0xd8, 0x42}, size/3+1)[:size]...)
-}
-
 // oggPage is a page with one packet.
 func oggPage(kind byte, serial, number uint32, position uint64, body []byte) []byte {
 	b := append([]byte("OggS\x00"), kind)
@@ -421,48 +397,6 @@ func withoutLength(flac []byte) []byte {
 func checksummed(flac []byte) []byte {
 	out := bytes.Clone(flac)
 	out[30] = 1
-	return out
-}
-
-// firstFrame and secondFrame are where the frames of an mp3 file begin.
-func firstFrame(mp3 []byte) int {
-	at, _ := findMP3(mp3, sureFrames)
-	return at
-}
-
-func secondFrame(mp3 []byte) int {
-	at := firstFrame(mp3)
-	h, _ := parseMP3Header(mp3[at:])
-	return at + h.size
-}
-
-// damagedDelay has damage where the header in the first frame tells how much silence the encoder added.
-func damagedDelay(mp3 []byte) []byte {
-	return damage(mp3, bytes.Index(mp3, []byte("Info"))+142)
-}
-
-// withoutXing has no number of frames in its first frame.
-func withoutXing(mp3 []byte) []byte {
-	out := bytes.Clone(mp3)
-	for _, magic := range []string{"Xing", "Info"} {
-		if at := bytes.Index(out[:2000], []byte(magic)); at >= 0 {
-			copy(out[at:], "none")
-		}
-	}
-	return out
-}
-
-// tagged begins with an ID3 tag of a size that claims another.
-func tagged(size, claim int, data []byte) []byte {
-	head := []byte("ID3\x04\x00\x00\x00\x00\x00\x00")
-	head[8], head[9] = byte(claim>>7&0x7f), byte(claim&0x7f)
-	return append(append(head, bytes.Repeat([]byte{0xff, 0xd8, 0x42}, size/3+1)[:size]...), data...)
-}
-
-// plainTag has its size as a plain number of 32 bits.
-func plainTag(size int, data []byte) []byte {
-	out := tagged(size, 0, data)
-	binary.BigEndian.PutUint32(out[6:], uint32(size))
 	return out
 }
 

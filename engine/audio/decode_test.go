@@ -125,12 +125,12 @@ func amplitudeAt(pcm []int16, hz float64) float64 {
 	return 2 * math.Hypot(re, im) / SampleRate
 }
 
-// A machine with ffmpeg and one without must cut the same windows from a file that both can read.
+// A machine with ffmpeg and one without must cut the same windows from a file without loss that both can read.
 func TestSamplesDoNotDependOnFFmpegBeingInstalled(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{
-		"wav": buildWAV(wavSpec{tag: wavPCM, bits: 24, channels: 2, rate: 48000}, sine(48000, 440, 48000, 0.5)),
-		"mp3": testdata(t, "tone.mp3"), "flac": toneFLAC(t, 2),
+		"wav":  buildWAV(wavSpec{tag: wavPCM, bits: 24, channels: 2, rate: 48000}, sine(48000, 440, 48000, 0.5)),
+		"flac": toneFLAC(t, 2),
 	} {
 		with, _, err := decodeBytes(t, newTestDecoder(t), data)
 		require.NoError(t, err, name)
@@ -276,7 +276,7 @@ func TestOnlyTheBeginningIsKept(t *testing.T) {
 
 			cut, err := d.Decode(context.Background(), opener(data[:2*len(data)/3]), SampleRate, func([]int16) error { return nil })
 			require.NoError(t, err)
-			require.Equal(t, Truncated, cut.Warnings()[0].Code)
+			require.Equal(t, Truncated, damageOf(cut)[0].Code)
 		})
 	}
 }

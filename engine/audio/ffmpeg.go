@@ -113,6 +113,9 @@ func (f ffmpeg) command(ctx context.Context, file string, ft format) *exec.Cmd {
 	if ft.demuxer != "" {
 		args = append(args, "-f", ft.demuxer)
 	}
+	if ft.decoder != "" {
+		args = append(args, "-c:a", ft.decoder)
+	}
 	args = append(args, "-i", "file:"+file,
 		"-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1",
 		"-t", strconv.Itoa(int(f.limits.Duration/time.Second)+2),

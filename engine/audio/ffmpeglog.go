@@ -32,6 +32,7 @@ var meanings = []struct{ says, means string }{
 	{"moov atom not found", "the %s file has no index (moov): its upload or recording was not finished"},
 	{"DRM protected", "the %s file is encrypted (DRM): only its rightful player reads it"},
 	{"Format not on whitelist", unknownContent},
+	{"Unknown decoder", "the ffmpeg that is installed was built without its decoder of %s: install the ffmpeg of the system"},
 	{"Cannot allocate memory", "decoding the %s file needs more memory than is allowed"},
 }
 

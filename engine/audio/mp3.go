@@ -2,15 +2,11 @@ package audio
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
-
-	mp3 "github.com/hajimehoshi/go-mp3"
 )
 
-// maxMP3Runs bounds how often the kind of frame may change inside a file: some kinds cost a process each.
+// maxMP3Runs bounds how often the kind of frame may change inside a file: each costs a process.
 const maxMP3Runs = 16
 
 func openMP3(ctx context.Context, in *file) (*source, error) {
@@ -27,42 +23,45 @@ func openMP3(ctx context.Context, in *file) (*source, error) {
 	return m.src, nil
 }
 
-// mp3Reader decodes a file of MPEG audio run by run: frames of one kind, that is of one version, layer and sample rate. Layer III of MPEG 1
-// is decoded in Go, to stereo; other runs by ffmpeg.
+// mp3Reader decodes a file of MPEG audio run by run: frames of one kind, that is of one version, layer, sample rate and number of channels. ffmpeg decodes
+// them; where it is not installed, layer III of MPEG 1 is decoded in Go.
 type mp3Reader struct {
 	*file
 	ctx    context.Context //nolint:containedctx // a later run may start a process
 	src    *source
 	frames *mp3Frames
-	feed   *mp3Feed // of a run in Go
-	d      *mp3.Decoder
-	raw    [4 * 1152]byte
-	out    [2 * 1152]float32
 	byApp  *source // of a run by ffmpeg
+	left   int64   // samples of one channel of that run, still to come
+	inGo   *mp3InGo
 }
 
 func (m *mp3Reader) openRun() error {
-	m.d, m.feed, m.byApp = nil, nil, nil
+	m.inGo, m.byApp = nil, nil
 	kind := m.frames.kind
 	if m.frames.runs > maxMP3Runs {
 		return undecodable("the mp3 changes its kind of frame more than %d times", maxMP3Runs)
 	}
-	if kind.inGo() {
-		m.src.rate, m.src.channels = kind.rate, 2
-		m.feed = &mp3Feed{frames: m.frames}
+	if m.ffmpeg.path == "" && kind.inGo() {
+		m.src.rate, m.src.channels = kind.rate, kind.channels()
+		m.inGo = &mp3InGo{feed: &mp3Feed{frames: m.frames}, faults: m.faults}
 		return nil
 	}
-	run := &mp3Run{frames: m.frames}
-	if kind.free {
-		run.packer = &freePacker{}
-	}
-	s, err := m.ffmpeg.open(m.ctx, &file{Reader: bufioOf(run), faults: m.faults}, mpegByApp)
+	run := newMP3Run(m.frames, m.ffmpeg.limits)
+	s, err := m.ffmpeg.open(m.ctx, &file{Reader: bufioOf(run), faults: m.faults}, mpegByApp(kind))
 	if err != nil {
 		return err
 	}
-	m.byApp = s
+	m.byApp, m.left = s, run.samples // the run has been read to its end
 	m.src.rate, m.src.channels = s.rate, s.channels
 	return nil
+}
+
+// mpegByApp is how ffmpeg reads a run. The frames go to it as a wav stream: the reader of bare frames passes over the first ones if their headers differ
+// a little, and refuses files of two frames. It decodes in whole numbers: the same samples come out on every processor, and so the same names of windows.
+// The decoders of floating point, which ffmpeg takes by itself, differ in the last bit with the instructions that a processor has.
+func mpegByApp(kind mp3Kind) format {
+	decoders := [...]string{layerIII: "mp3", 2: "mp2", 3: "mp1"}
+	return format{name: "mp3", demuxer: "wav", decoder: decoders[kind.layer], stream: true, lastCut: true}
 }
 
 func (m *mp3Reader) close() {
@@ -95,69 +94,44 @@ func (m *mp3Reader) next() ([]float32, error) {
 
 func (m *mp3Reader) decode() ([]float32, error) {
 	if m.byApp == nil {
-		return m.frame()
+		return m.inGo.frame()
 	}
 	block, err := m.byApp.next()
+	m.left -= int64(len(block) / m.src.channels)
 	if errors.Is(err, io.EOF) {
+		m.leftOut()
 		return nil, m.frames.after
 	}
 	return block, err
 }
 
-// skip passes over one frame by its header.
+// leftOut notes what ffmpeg left out of a run. Of a frame whose main data contradicts itself nothing comes out.
+func (m *mp3Reader) leftOut() {
+	if m.left <= 0 {
+		return
+	}
+	missing := float64(m.left) / float64(m.src.rate)
+	m.faults.MissingS += missing
+	m.faults.whole(DamagedFrames, "%.2f s of the mp3 could not be decoded and were left out", missing)
+}
+
+// skip passes over one frame by its header, or over all that follows of a run by ffmpeg, whose frames have been walked over.
 func (m *mp3Reader) skip() (int64, error) {
 	for {
-		if m.byApp != nil {
-			block, err := m.next()
-			return int64(len(block) / m.src.channels), err
+		if m.left > 0 && m.byApp != nil {
+			n := m.left
+			m.left = 0
+			return n, nil
 		}
-		h, _, err := m.frames.next()
-		if err == nil {
-			return int64(h.samples), nil
+		err := m.frames.after
+		if m.byApp == nil {
+			var h mp3Header
+			if h, _, err = m.frames.next(); err == nil {
+				return int64(h.samples), nil
+			}
 		}
 		if err := m.ended(err); err != nil {
 			return 0, err
 		}
 	}
-}
-
-// frame decodes one frame. A frame that cannot be decoded is silent.
-func (m *mp3Reader) frame() ([]float32, error) {
-	if err := m.feed.load(); err != nil {
-		return nil, err
-	}
-	at := m.frames.seconds - float64(m.frames.last.samples)/float64(m.frames.last.rate)
-	fault := m.feed.fault
-	if err := m.read(); err != nil {
-		m.d, fault = nil, err
-		m.feed.drop()
-		clear(m.raw[:])
-	}
-	if fault != nil {
-		m.faults.add(DamagedFrames, at, "the mp3 frame at %.1f s is damaged and silenced: %v", at, fault)
-	}
-	for i := range m.out {
-		m.out[i] = float32(int16(binary.LittleEndian.Uint16(m.raw[2*i:]))) / (1 << 15)
-	}
-	return m.out[:], nil
-}
-
-// read decodes the frame that is loaded. It contains a panic of the library.
-func (m *mp3Reader) read() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("decoding mp3 frame: %v", p)
-		}
-	}()
-	if m.d == nil {
-		d, err := mp3.NewDecoder(struct{ io.Reader }{m.feed})
-		if err != nil {
-			return fmt.Errorf("decoding mp3 frame: %w", err)
-		}
-		m.d = d
-	}
-	if _, err = io.ReadFull(m.d, m.raw[:]); err != nil {
-		return fmt.Errorf("decoding mp3 frame: %w", err)
-	}
-	return nil
 }

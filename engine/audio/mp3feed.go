@@ -2,6 +2,7 @@ package audio
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -12,40 +13,46 @@ var (
 	errFreeLarge = errors.New("it holds more than frames with a bit rate can")
 )
 
-// mp3Feed gives the library one frame at a time. Main data may begin in the frames before (ISO 11172-3, section 2.4.3.4): where those are not
-// there, after damage, the frame is made silent, since the library would decode noise.
+// mp3Feed makes frames of layer III ready for a decoder. Main data may begin in the frames before (ISO 11172-3, section 2.4.3.4): where those are not
+// there, after damage, the frame is made silent, since a decoder would decode noise or leave the frame out. So is a frame that contradicts itself, and one
+// with a header in place of sound, by which ffmpeg would cut the beginning and the end off. Every frame is sound of the length that it tells.
 type mp3Feed struct {
 	frames    *mp3Frames
 	frame     []byte // not yet read
+	side      sideInfo
 	own       []byte // a changed frame
 	reservoir []byte // the main data before the frame, at most maxReservoir bytes
-	fault     error  // of the frame that is loaded
 }
 
 // load takes the next frame.
-func (f *mp3Feed) load() error {
+func (f *mp3Feed) load() (mp3Header, error) {
 	h, frame, err := f.frames.next()
 	if err != nil {
-		return err
+		return h, err
 	}
-	f.fault = nil
 	if f.frames.afterGap {
 		f.reservoir, f.frames.afterGap = f.reservoir[:0], false
 	}
 	side, main := h.split(frame)
-	begin, bits, sound := parseSideInfo(side, h)
+	f.side = parseSideInfo(side, h)
 	switch {
-	case !sound || begin <= len(f.reservoir) && bits > 8*(begin+len(main)):
-		frame, f.fault = f.silence(h, frame), errSideInfo
-	case begin > len(f.reservoir):
+	case isInfo(frame, h):
+		frame = f.silence(h, frame)
+		_, rest := h.split(frame)
+		clear(rest)
+	case !f.side.sound || f.side.begin <= len(f.reservoir) && f.side.bits > 8*(f.side.begin+len(main)):
+		frame = f.silence(h, frame)
+		f.frames.silenced(errSideInfo)
+	case f.side.begin > len(f.reservoir):
 		frame = f.silence(h, frame)
 	}
 	f.frame = frame
 	f.reservoir = append(f.reservoir, main...)
 	f.reservoir = f.reservoir[max(0, len(f.reservoir)-maxReservoir):]
-	return nil
+	return h, nil
 }
 
+// Read reads the rest of the frame in hand.
 func (f *mp3Feed) Read(p []byte) (int, error) {
 	if len(f.frame) == 0 {
 		return 0, io.EOF
@@ -60,7 +67,7 @@ func (f *mp3Feed) drop() { f.frame, f.reservoir = nil, f.reservoir[:0] }
 
 // silence empties the side information of a frame but keeps its main data for those that follow.
 func (f *mp3Feed) silence(h mp3Header, frame []byte) []byte {
-	f.own = append(f.own[:0], frame...)
+	f.own, f.side = append(f.own[:0], frame...), sideInfo{}
 	side, _ := h.split(f.own)
 	if len(side) == 0 {
 		return f.own
@@ -70,12 +77,41 @@ func (f *mp3Feed) silence(h mp3Header, frame []byte) []byte {
 	return f.own
 }
 
-// mp3Run reads the bytes of all frames of a run, for ffmpeg.
+// mp3Run reads a run as a wav stream of mp3 frames, for ffmpeg.
 type mp3Run struct {
-	frames *mp3Frames
-	packer *freePacker // where the bit rate is free
-	frame  []byte
-	err    error
+	frames  *mp3Frames
+	feed    *mp3Feed    // of layer III
+	packer  *freePacker // of layer III where the bit rate is free
+	limits  Limits
+	frame   []byte
+	samples int64 // of one channel, so far
+	err     error
+}
+
+func newMP3Run(frames *mp3Frames, limits Limits) *mp3Run {
+	r := &mp3Run{frames: frames, limits: limits, frame: frames.kind.wavHeader()}
+	switch {
+	case frames.kind.free:
+		r.packer = &freePacker{}
+	case frames.kind.layer == layerIII:
+		r.feed = &mp3Feed{frames: frames}
+	}
+	return r
+}
+
+// wavHeader is the header of a wav stream of frames, whose length is not told. ffmpeg takes the rest from the frames.
+func (k mp3Kind) wavHeader() []byte {
+	const mpeg, mpegLayerIII = 0x50, 0x55
+	tag := mpeg
+	if k.layer == layerIII {
+		tag = mpegLayerIII
+	}
+	b := []byte("RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00")
+	b = binary.LittleEndian.AppendUint16(b, uint16(tag))
+	b = binary.LittleEndian.AppendUint16(b, uint16(k.channels()))
+	b = binary.LittleEndian.AppendUint32(b, uint32(k.rate))
+	b = append(b, 0, 0x40, 0, 0, 1, 0, 0, 0) // bytes a second, of a block, bits
+	return append(b, "data\xff\xff\xff\xff"...)
 }
 
 func (r *mp3Run) Read(p []byte) (int, error) {
@@ -91,9 +127,22 @@ func (r *mp3Run) Read(p []byte) (int, error) {
 }
 
 func (r *mp3Run) load() {
-	var h mp3Header
+	h := r.next()
+	if r.frames.after = r.err; r.err == nil {
+		r.samples += int64(h.samples)
+		if r.frames.seconds > r.limits.Duration.Seconds() {
+			r.err = tooLong(r.limits) // the rest need not be copied
+		}
+	}
+}
+
+func (r *mp3Run) next() (h mp3Header) {
+	if r.feed != nil {
+		h, r.err = r.feed.load()
+		r.frame, r.feed.frame = r.feed.frame, nil
+		return h
+	}
 	h, r.frame, r.err = r.frames.next()
-	r.frames.after = r.err
 	switch {
 	case r.packer == nil:
 	case r.err != nil:
@@ -101,9 +150,10 @@ func (r *mp3Run) load() {
 	default:
 		r.frame = r.packer.pack(h, r.frame)
 		if r.packer.fault != nil {
-			r.frames.f.add(DamagedFrames, r.frames.seconds, "the mp3 frame before %.1f s is silenced: %v", r.frames.seconds, r.packer.fault)
+			r.frames.silenced(r.packer.fault)
 		}
 	}
+	return h
 }
 
 func (r *mp3Run) ended() error {

@@ -48,9 +48,6 @@ func (m *mp3Frames) begin() error {
 		return undecodable("reading mp3: no frame found")
 	}
 	m.told = xingFrames(head, h)
-	if !h.inGo() && infoDamaged(head, h) { // ffmpeg cuts off as much as this header tells
-		m.f.whole(StaleHeader, "the header in the first mp3 frame is damaged: its checksum disagrees, so the beginning and the end may be cut by too much")
-	}
 	m.start(h, size)
 	return nil
 }
@@ -89,6 +86,15 @@ func (m *mp3Frames) next() (mp3Header, []byte, error) {
 		m.seconds += float64(h.samples) / float64(h.rate)
 		return h, head[:size], nil
 	}
+}
+
+// begun is where the frame in hand begins, in seconds.
+func (m *mp3Frames) begun() float64 { return m.seconds - float64(m.last.samples)/float64(m.last.rate) }
+
+// silenced notes that the frame in hand is made silent.
+func (m *mp3Frames) silenced(why error) {
+	at := m.begun()
+	m.f.add(DamagedFrames, at, "the mp3 frame at %.1f s is damaged and silenced: %v", at, why)
 }
 
 func (m *mp3Frames) sizeOf(h mp3Header) int {
@@ -224,7 +230,7 @@ func mp3At(head []byte, at, need int) (first mp3Header, size int, ok bool) {
 		return first, 0, false
 	}
 	if first.free {
-		if first.layer != 1 {
+		if first.layer != layerIII {
 			return first, 0, false
 		}
 		if size, ok = freeSize(head, at, first); !ok {

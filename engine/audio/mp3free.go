@@ -12,14 +12,14 @@ type freePacker struct {
 // pack takes a frame and returns the frame before it, nil at first.
 func (p *freePacker) pack(h mp3Header, frame []byte) []byte {
 	side, main := h.split(frame)
-	begin, bits, sound := parseSideInfo(side, h)
-	need := (bits + 7) / 8
-	all := append(p.reservoir[max(0, len(p.reservoir)-begin):len(p.reservoir):len(p.reservoir)], main...)
+	info := parseSideInfo(side, h)
+	need := (info.bits + 7) / 8
+	all := append(p.reservoir[max(0, len(p.reservoir)-info.begin):len(p.reservoir):len(p.reservoir)], main...)
 	own := h.biggest(frame)
 	slot := own[4+len(side):]
 	excess := max(0, need-len(slot))
 	p.fault = nil
-	if begin > len(p.reservoir) || !sound || need > len(all) || excess > min(p.spare, h.maxBegin()) {
+	if info.begin > len(p.reservoir) || !info.sound || need > len(all) || excess > min(p.spare, h.maxBegin()) {
 		p.fault = errSideInfo
 		if excess > 0 {
 			p.fault = errFreeLarge

@@ -1,16 +1,21 @@
 package audio
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // mp3Kind is what all frames of one stream of MPEG audio have in common.
 type mp3Kind struct {
 	version byte // as in the header: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5
 	layer   byte // as in the header: 1 is layer III, 2 is II, 3 is I
 	rate    int
+	mono    bool
 	free    bool // the bit rate is not told
+}
+
+func (k mp3Kind) channels() int {
+	if k.mono {
+		return 1
+	}
+	return 2
 }
 
 // mp3Header is what the four bytes before a frame say (ISO 11172-3, section 2.4.1.3; ISO 13818-3, section 2.4.2.3).
@@ -19,13 +24,17 @@ type mp3Header struct {
 	size    int // bytes of the frame; 0 if the bit rate is free
 	samples int // of one channel
 	padding int // bytes
-	mono    bool
 	crc     bool
+	// midSide and intensity are the two ways of joint stereo in layer III.
+	midSide, intensity bool
 }
 
-// inGo tells whether the Go decoder reads frames of this kind: layer III of MPEG 1 with a told bit rate. Of MPEG 2 it reads wrong frame lengths (go-mp3
-// 0.3.4 halves a rounded-down size after adding the padding byte), and the rest it does not read at all.
-func (k mp3Kind) inGo() bool { return k.version == 3 && k.layer == 1 && !k.free }
+// layerIII is the layer of mp3, as in the header.
+const layerIII = 1
+
+// inGo tells whether the Go decoder reads frames of this kind, where there is no ffmpeg: layer III of MPEG 1 with a told bit rate. Of MPEG 2 it reads
+// wrong frame lengths (go-mp3 0.3.4 halves a rounded-down size after adding the padding byte), and the rest it does not read at all.
+func (k mp3Kind) inGo() bool { return k.version == 3 && k.layer == layerIII && !k.free }
 
 // Tables of MPEG audio: bit rates in kbit/s by row and index, sample rates of MPEG 1 in Hz.
 var (
@@ -48,9 +57,12 @@ func parseMP3Header(b []byte) (mp3Header, bool) {
 	if version == 1 || layer == 0 || bitrate == 15 || rate == 3 || b[3]&3 == 2 {
 		return mp3Header{}, false
 	}
+	const joint, mono = 1, 3
+	mode := b[3] >> 6
 	h := mp3Header{
-		mp3Kind: mp3Kind{version: version, layer: layer, rate: mp3Rates[rate], free: bitrate == 0},
-		mono:    b[3]>>6 == 3, crc: b[1]&1 == 0, padding: int(b[2] >> 1 & 1), samples: 1152,
+		mp3Kind: mp3Kind{version: version, layer: layer, rate: mp3Rates[rate], mono: mode == mono, free: bitrate == 0},
+		crc:     b[1]&1 == 0, padding: int(b[2] >> 1 & 1), samples: 1152,
+		midSide: mode == joint && b[3]&0x20 != 0, intensity: mode == joint && b[3]&0x10 != 0,
 	}
 	row := 3 - int(layer)
 	if version != 3 {
@@ -63,7 +75,7 @@ func parseMP3Header(b []byte) (mp3Header, bool) {
 	switch {
 	case layer == 3:
 		h.samples, h.padding = 384, 4*h.padding
-	case layer == 1 && version != 3:
+	case layer == layerIII && version != 3:
 		h.samples = 576
 	}
 	if !h.free {
@@ -80,41 +92,26 @@ func (h mp3Header) bytes(bitrate int) int {
 	return h.samples/8*bitrate/h.rate + h.padding
 }
 
-// infoDamaged tells whether the header that encoders write into the first frame contradicts its own checksum (the LAME tag, revision 1): CRC-16 of what
-// stands before it, as LAME writes it, or of the first 190 bytes of the frame with the checksum as 0, as Lavf does.
-func infoDamaged(head []byte, h mp3Header) bool {
-	const encoder, sum, summed = 120, 154, 190 // bytes from the magic, and from the frame
-	at := 4 + h.sideSize()
-	if len(head) < summed+2 || h.size < summed || !hasMagic(head, at, "Xing") && !hasMagic(head, at, "Info") {
-		return false
-	}
-	written := hasMagic(head, at+encoder, "LAME") || hasMagic(head, at+encoder, "Lavf") || hasMagic(head, at+encoder, "Lavc")
-	frame := bytes.Clone(head[:summed])
-	told := binary.BigEndian.Uint16(head[at+sum:])
-	byLAME := crc16(frame[:at+sum])
-	clear(frame[at+sum:][:min(2, summed-at-sum)])
-	return written && told != 0 && told != byLAME && told != crc16(frame)
-}
-
-// crc16 has the polynomial 8005, reflected, and begins with 0.
-func crc16(b []byte) (sum uint16) {
-	for _, v := range b {
-		sum ^= uint16(v)
-		for range 8 {
-			sum = sum>>1 ^ sum&1*0xa001
+// infoAt is where the header stands that most encoders write into the first frame of layer III in place of sound (Xing or Info), -1 if there is none.
+func infoAt(frame []byte, h mp3Header) int {
+	side := 4 + h.sideSize()
+	for _, at := range []int{side, side + 2} { // the checksum of two bytes comes first in some files
+		if hasMagic(frame, at, "Xing") || hasMagic(frame, at, "Info") {
+			return at
 		}
 	}
-	return sum
+	return -1
 }
 
-// xingFrames reads the number of frames from the Xing or Info header that most encoders write into the first frame of layer
-// III; 0 where there is none.
+// isInfo tells such a frame. Fraunhofer's encoders write another header, in the same place whatever the frame.
+func isInfo(frame []byte, h mp3Header) bool {
+	return infoAt(frame, h) >= 0 || hasMagic(frame, 4+32, "VBRI")
+}
+
+// xingFrames reads the number of frames from the header in the first frame; 0 where there is none.
 func xingFrames(head []byte, h mp3Header) int64 {
-	side := h.sideSize()
-	for _, at := range []int{4 + side, 4 + side + 2} { // the checksum of two bytes comes first in some files
-		if len(head) >= at+12 && (hasMagic(head, at, "Xing") || hasMagic(head, at, "Info")) && head[at+7]&1 != 0 {
-			return int64(binary.BigEndian.Uint32(head[at+8:]))
-		}
+	if at := infoAt(head, h); at >= 0 && len(head) >= at+12 && head[at+7]&1 != 0 {
+		return int64(binary.BigEndian.Uint32(head[at+8:]))
 	}
 	return 0
 }

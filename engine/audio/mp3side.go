@@ -34,11 +34,18 @@ func (h mp3Header) maxBegin() int {
 	return 255
 }
 
-// parseSideInfo returns where the main data begins, in bytes before the frame, its length in bits, and whether the numbers can be
-// (ISO 11172-3, section 2.4.1.7; ISO 13818-3, section 2.4.1.7).
-func parseSideInfo(side []byte, h mp3Header) (begin, bits int, sound bool) {
+// sideInfo is what the side information of a frame says.
+type sideInfo struct {
+	begin int  // of the main data, in bytes before the frame
+	bits  int  // of the main data
+	short bool // a part of the sound is in short blocks
+	sound bool // the numbers can be
+}
+
+// parseSideInfo reads it (ISO 11172-3, section 2.4.1.7; ISO 13818-3, section 2.4.1.7).
+func parseSideInfo(side []byte, h mp3Header) (info sideInfo) {
 	if len(side) < h.sideSize() {
-		return 0, 0, false
+		return sideInfo{}
 	}
 	at := 0
 	take := func(n int) (v int) {
@@ -48,25 +55,34 @@ func parseSideInfo(side []byte, h mp3Header) (begin, bits int, sound bool) {
 		}
 		return v
 	}
-	// Bits of the offset, the private bits and the scale factor selection, parts, bits of a part.
-	offset, rest, parts, part := 9, 3+2*4, 4, 59
+	// Bits of the offset, the private bits and the scale factor selection, parts, bits of a part and of the choice of scale factors in it.
+	offset, rest, parts, part, scale := 9, 3+2*4, 4, 59, 4
+	if h.version != 3 {
+		offset, rest, parts, part, scale = 8, 2, 2, 63, 9
+	}
 	switch {
 	case h.version == 3 && h.mono:
 		rest, parts = 5+4, 2
-	case h.version != 3 && h.mono:
-		offset, rest, parts, part = 8, 1, 1, 63
-	case h.version != 3:
-		offset, rest, parts, part = 8, 2, 2, 63
+	case h.mono:
+		rest, parts = 1, 1
 	}
-	begin = take(offset)
+	info.begin = take(offset)
 	at += rest
-	sound = true
+	info.sound = true
 	for range parts {
-		bits += take(12)
-		sound = take(9) <= 288 && sound // pairs of 576 lines
-		at += part - 12 - 9
+		next := at + part
+		info.bits += take(12)
+		info.sound = take(9) <= 288 && info.sound // pairs of 576 lines
+		at += 8 + scale                           // behind the gain
+		if take(1) == 1 {                         // the windows are not the usual ones
+			const usual, short = 0, 2
+			kind := take(2)
+			info.short = kind == short || info.short
+			info.sound = kind != usual && info.sound
+		}
+		at = next
 	}
-	return begin, bits, sound
+	return info
 }
 
 // setBegin writes where the main data begins.

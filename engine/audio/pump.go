@@ -130,7 +130,7 @@ func (p *pump) push(n int64, block []float32) error {
 	p.part.frames += n
 	p.bytes += n * int64(p.src.channels) * 4
 	if time.Duration(p.seconds()*float64(time.Second)) > p.limits.Duration {
-		return &Error{Code: TooLong, Err: fmt.Errorf("the track is longer than %s", p.limits.Duration)}
+		return tooLong(p.limits)
 	}
 	if p.bytes > p.limits.DecodedBytes {
 		return &Error{Code: TooLarge, Err: fmt.Errorf("the track decodes to more than %d bytes", p.limits.DecodedBytes)}

@@ -9,12 +9,14 @@ import (
 	"io"
 )
 
-// format is what a file is by its content: the Go decoder that reads it, if any, and the ffmpeg demuxer that may read it. Without a
+// format is what a file is by its content: what opens it in Go, if anything, and the ffmpeg demuxer that may read it. Without a
 // demuxer ffmpeg finds out by itself, among the formats that it is allowed: playlists, concatenation scripts and
 // other formats that name further files cannot be reached.
 type format struct {
 	name    string
 	demuxer string
+	// decoder of ffmpeg; empty is the one that ffmpeg takes by itself.
+	decoder string
 	// stream marks formats whose header tells no length.
 	stream bool
 	// lastCut marks formats whose last packet ffmpeg calls corrupt when it is merely short.
@@ -30,8 +32,7 @@ const peekBytes = 16 << 10
 const maxJunk = 32 << 20
 
 var (
-	mpegInGo  = format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}
-	mpegByApp = format{name: "mp3", demuxer: "mp3", stream: true}
+	mpeg      = format{name: "mp3", demuxer: "mp3", stream: true, open: openMP3}
 	flacInGo  = format{name: "flac", demuxer: "flac", open: openFLAC}
 	wavInGo   = format{name: "wav", demuxer: "wav", open: openWAV}
 	adtsByApp = format{name: "aac", demuxer: "aac", stream: true, inspect: newADTSInspector}
@@ -101,10 +102,10 @@ func sniff(in *file) (format, error) {
 		return ft, nil
 	}
 	if at, ok := findMP3(head, sureFrames); ok {
-		return mpegInGo, toFirstFrame(in, head, at, tagged)
+		return mpeg, toFirstFrame(in, head, at, tagged)
 	}
 	if _, _, ok := mp3At(head, 0, 1); ok && (isMP3(head) || len(head) < peekBytes) {
-		return mpegInGo, nil
+		return mpeg, nil
 	}
 	if tagged || bytes.HasPrefix(head, make([]byte, 16)) {
 		return behindJunk(in.Reader)
@@ -199,7 +200,7 @@ func certainly(b []byte, frames int) (format, bool) {
 		return adtsByApp, true
 	}
 	_, _, ok := mp3At(b, 0, frames)
-	return mpegInGo, ok
+	return mpeg, ok
 }
 
 func discard(r *bufio.Reader, n int) error {

@@ -36,11 +36,13 @@ const (
 	DCOffset WarningCode = "dc_offset"
 	// TooQuiet: the loudest swing stays below -60 dB of full scale: silence, or nearly.
 	TooQuiet WarningCode = "too_quiet"
+	// InexactStereo: frames of an mp3 in joint stereo are decoded a little wrong, since ffmpeg is not installed. The file is sound.
+	InexactStereo WarningCode = "inexact_stereo"
 )
 
-// Damage tells whether the code says that something of the file was not heard as it was written. The others speak of the sound.
+// Damage tells whether the code says that the file is at fault. The others speak of the sound, or of how it is decoded here.
 func (c WarningCode) Damage() bool {
-	return c != ChannelsCancel && c != Clipped && c != DCOffset && c != TooQuiet
+	return !slices.Contains([]WarningCode{ChannelsCancel, Clipped, DCOffset, TooQuiet, InexactStereo}, c)
 }
 
 // Warning is a fault of a file that was decoded nevertheless.

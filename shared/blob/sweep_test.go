@@ -165,7 +165,7 @@ func TestSweepEverywhere(t *testing.T) {
 // What is made again in a moment is not spared for as long as audio and embeddings are.
 func TestDerivedObjectsAreSparedForLess(t *testing.T) {
 	t.Parallel()
-	keys := []string{"audio/a", "emb/v1/e", "pcm/v1/w", "plan/v2/p", "prompt/v1/p", "pcm/v1/young"}
+	keys := []string{"audio/a", "emb/v1/e", "pcm/v1/w", "plan/v3/p", "prompt/v1/p", "pcm/v1/young"}
 	store, _ := filled(t, keys...)
 	_, err := blob.Sweep(t.Context(), store, blob.Budget{
 		Bytes: 1, Now: day.Add(5 * time.Hour), KeepYounger: 24 * time.Hour, KeepDerivedYounger: 30 * time.Minute,

@@ -41,6 +41,9 @@ func New(decoder *audio.Decoder, scratch string) *Cutter {
 	return &Cutter{decoder: decoder, scratch: scratch}
 }
 
+// ByFFmpeg tells whether ffmpeg decodes what it can: of an mp3 other samples come out without.
+func (c *Cutter) ByFFmpeg() bool { return c.decoder.FFmpeg() != "" }
+
 // Cut decodes the file that open gives and calls each with the windows of rule in order. Errors about the file are *audio.Error,
 // windows outside the track are plan.ErrOutOfRange; an error of each ends the cutting and comes back.
 //

@@ -57,9 +57,13 @@ type knownWindow struct {
 }
 
 // planKey names the windows of an audio file under a rule, so that a repeated question skips decoding and measuring. Plans with measured windows have
-// keys of their own: a plan from before measuring was switched on, or by other estimators, does not serve.
+// keys of their own: a plan from before measuring was switched on, or by other estimators, does not serve. Nor does one from before ffmpeg was installed, by
+// which an mp3 is decoded better.
 func (h *Handler) planKey(sha256 string, rule plan.Rule) string {
-	key := "plan/v2/" + sha256 + "/" + rule.Hash()
+	key := "plan/v3/" + sha256 + "/" + rule.Hash()
+	if !h.Cutter.ByFFmpeg() {
+		key += "+go"
+	}
 	if h.Measure != nil {
 		key += "+mir" + check.Revision
 	}
