@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -259,6 +260,38 @@ func TestDamagedPlanIsMadeAgain(t *testing.T) {
 	got, err := f.handle(t, j)
 	require.NoError(t, err)
 	require.True(t, proto.Equal(want[0], got[0]))
+}
+
+// A track that was decoded without ffmpeg is decoded again once ffmpeg is there: what its plan says of itself is no longer so.
+func TestPlanIsMadeAnewWithFFmpeg(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	if !f.Cutter.ByFFmpeg() {
+		t.Skip("ffmpeg is not installed")
+	}
+	bare, err := audio.NewDecoder(t.Context(), audio.Config{
+		Limits: audio.Limits{FileBytes: 64 << 20, Duration: 10 * time.Minute, DecodedBytes: 1 << 30, Timeout: time.Minute}, FFmpeg: "none",
+	})
+	require.NoError(t, err)
+	song, err := os.ReadFile("../../../../engine/audio/testdata/tone.mp3")
+	require.NoError(t, err)
+	j := job(f.put(t, song), eventpb.PlanMode_PLAN_MODE_ALL)
+	planned := func() *eventpb.JobPlan {
+		out, err := f.handle(t, j)
+		require.NoError(t, err)
+		return out[0].(*eventpb.JobPlan)
+	}
+	with := f.Cutter
+	f.Cutter = cut.New(bare, t.TempDir())
+	f.run = f.Handler.Handler()
+	inGo := planned()
+	require.Len(t, inGo.GetTrack().GetWarnings(), 1)
+	require.Equal(t, string(audio.InexactStereo), inGo.GetTrack().GetWarnings()[0].GetCode())
+	f.Cutter = with
+	right := planned()
+	require.Empty(t, right.GetTrack().GetWarnings())
+	require.NotEqual(t, inGo.GetWindows()[0].GetHash(), right.GetWindows()[0].GetHash(), "other sound is another window")
+	require.InDelta(t, inGo.GetTrack().GetDurationS(), right.GetTrack().GetDurationS(), 1e-9)
 }
 
 // An evicted window comes back from the encoder as it was sent, and leaves again with its PCM stored.
