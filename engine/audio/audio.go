@@ -1,9 +1,9 @@
 // Package audio turns an audio file of any supported format into 44.1 kHz mono 16-bit PCM, as a
 // stream: its memory does not grow with the length of the track.
 //
-// Files are hostile input. The format is told by content, never by name; wav, flac and mp3 are
-// decoded in Go, other formats by an ffmpeg child process under limits. What each format is decoded
-// by, and why, is in docs/adr/0010-one-decoder-per-format.md.
+// Files are hostile input. The format is told by content, never by name; wav and flac are
+// decoded in Go, other formats by an ffmpeg child process under limits, and mp3 in Go where there is no ffmpeg. What each format is decoded
+// by, and why, is in docs/adr/0010-one-decoder-per-format.md and docs/adr/0098-mp3-goes-through-ffmpeg.md.
 package audio
 
 import (

@@ -130,5 +130,5 @@ func (l *ffmpegLog) reason(name string) string {
 	case l.streams == 0:
 		return fmt.Sprintf("the file begins like %s, but its header cannot be read: it is damaged or of another format", name)
 	}
-	return fmt.Sprintf("nothing of the %s file could be decoded: it is damaged, encrypted, or of a variant that is not read here", name)
+	return fmt.Sprintf("nothing of the %s file could be decoded: it is damaged, encrypted, of another format, or of a variant that is not read here", name)
 }

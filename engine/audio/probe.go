@@ -17,7 +17,7 @@ type Probed struct {
 	// Seconds of sound by the header; 0 where the header does not tell. Estimated: by the size of the file and the bit rate of its first frame.
 	Seconds   float64
 	Estimated bool
-	// NeedsFFmpeg: the format or the variant is decoded by ffmpeg.
+	// NeedsFFmpeg: the format or the variant cannot be decoded without ffmpeg.
 	NeedsFFmpeg bool
 	// SoundKind and the bytes From to To of the file determine the decoded sound of wav and mp3, whatever tags stand around them. SoundSum is the digest
 	// of its sound that a flac file carries. Other formats tell nothing of the kind: SoundKind is empty.

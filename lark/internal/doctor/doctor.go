@@ -134,7 +134,7 @@ func ffmpeg(ctx context.Context, _ Config) Finding {
 	path, err := exec.LookPath("ffmpeg")
 	if err != nil {
 		return Finding{
-			Check: "ffmpeg", State: Warn, Detail: "not installed: wav, flac and mp3 can be read, nothing else",
+			Check: "ffmpeg", State: Warn, Detail: "not installed: wav and flac can be read, mp3 with small errors in some stereo, nothing else",
 			Remedy: "install it: apt install ffmpeg, or brew install ffmpeg",
 		}
 	}

@@ -38,7 +38,7 @@ type audioConfig struct {
 	MaxDecodedBytes int64 `yaml:"max_decoded_bytes" env:"LARK_CHUNKER_MAX_DECODED_BYTES" flag:"max-decoded-bytes" default:"4294967296" help:"most bytes that a file may decode to (32-bit samples of all channels)"`
 	// Timeout of decoding one track.
 	Timeout time.Duration `yaml:"timeout" env:"LARK_CHUNKER_DECODE_TIMEOUT" flag:"decode-timeout" default:"5m" help:"longest time to decode a track"`
-	// FFmpeg is the program that reads formats other than wav, flac and mp3.
+	// FFmpeg is the program that reads formats other than wav and flac. Mp3 is read without it, but some stereo a little wrong.
 	FFmpeg string `yaml:"ffmpeg" env:"LARK_FFMPEG" flag:"ffmpeg" help:"path of ffmpeg; empty: looked up in PATH; none: do without"`
 	// Scratch is the folder for temporary PCM, which takes 5.3 MB for each minute of the tracks in hand; empty is the system's folder.
 	Scratch string `yaml:"scratch" env:"LARK_CHUNKER_SCRATCH" flag:"scratch" help:"folder for temporary files; empty: the system's"`

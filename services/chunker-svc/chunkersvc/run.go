@@ -71,7 +71,7 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 
 func open(cfg *Config, decoder *audio.Decoder, w *worker.Worker, step worker.Step) (worker.Opened, error) {
 	if decoder.FFmpeg() == "" {
-		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read")
+		w.Log.Warn("ffmpeg is not installed: only wav, flac and mp3 can be read, and some stereo of mp3 is a little wrong")
 	}
 	places, err := source.New(cfg.Sources)
 	if err != nil {
