@@ -74,7 +74,7 @@ native-%: # another variant, see engine/native/internal/fetch/packages.json
 	@go run ./engine/native/cmd/fetch-native -variant $* -out bin/native
 
 test test-%: export LARK_NATIVE_REQUIRED := $(if $(NATIVE),1)
-# Where Python is, what lark index writes must be read by DuckDB, pyarrow and mutagen.
+# Where Python is, what lark index writes must be read by DuckDB, pyarrow, mutagen and pyrekordbox.
 test test-%: export LARK_READERS_REQUIRED := $(if $(shell python3 -c 'import ensurepip, venv' 2>/dev/null && echo 1),1)
 
 .PHONY: readers

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/shared/blob"
 )
-
-// googleEndpoint speaks S3 with HMAC keys.
-const googleEndpoint = "storage.googleapis.com"
 
 // bucket is a bucket, or what lies below a prefix of it.
 type bucket struct {
@@ -22,20 +18,11 @@ type bucket struct {
 }
 
 func openBucket(text string) (*bucket, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		return nil, errors.New("a bucket is s3://bucket/prefix?parameters") // the text may hold credentials
+	objects, p, err := blob.OpenPrefix(text)
+	if err != nil {
+		return nil, err
 	}
-	b := &bucket{scheme: u.Scheme, name: u.Host, prefix: strings.TrimPrefix(u.Path, "/")}
-	if b.prefix != "" && !strings.HasSuffix(b.prefix, "/") {
-		b.prefix += "/"
-	}
-	params := u.Query()
-	if u.Scheme == "gs" && params.Get("endpoint") == "" {
-		params.Set("endpoint", googleEndpoint)
-	}
-	b.objects, err = blob.OpenBucket("s3://" + u.Host + "?" + params.Encode())
-	return b, err
+	return &bucket{scheme: p.Scheme, name: p.Bucket, prefix: p.Path, objects: objects}, nil
 }
 
 func (b *bucket) holds(a address) bool {

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -405,13 +405,32 @@ func (a *app) indexExport(server *serverFlags) *cobra.Command {
 	e := index.Export{}
 	cmd := &cobra.Command{
 		Use: "export RUN --out DIR", Short: "Write a run's results into files", Args: cobra.ExactArgs(1),
-		Long: `Writes two tables into DIR: tracks, one row for each item, also for those that failed, with the answers and tags of the whole track; and windows, one row
-for each question about each window. A file appears when it is whole; _manifest.json, with rows and SHA-256 of each file, comes last. The answer of a whole
-track is the combined one of runs with --combine, and that of the only window of others.`,
-		Example: "  lark index export albums --format parquet --out albums-tags\n  duckdb -c \"SELECT key, count(*) FROM 'albums-tags/tracks-*.parquet' GROUP BY key\"",
+		Long: `Writes two tables: tracks, one row for each item, also for those that failed, with the answers and tags of the whole track; and windows, one row
+for each question about each window. A file appears when it is whole; _manifest.json, with rows and SHA-256 of each file, comes last: without it the export is not
+whole. The answer of a whole track is the combined one of runs with --combine, and that of the only window of others.
+
+  format         files
+  parquet        tracks-00000.parquet, windows-00000.parquet
+  jsonl, csv     the same rows as JSON lines, or as CSV with lists and objects as JSON
+  rekordbox      tracks-00000.xml: the tracks that are files and have results, as a rekordbox collection with a playlist of the run's name. Title, artist and
+                 album are the manifest's columns of these names. What is left out is told
+  elasticsearch  tracks-00000.ndjson: one document for each item, at most some 8 MB in a file, for POST /_bulk of Elasticsearch and OpenSearch. An item's document has
+                 the item's id, so that a later export replaces it
+
+DIR is a folder, or s3://bucket/prefix or gs://bucket/prefix with the parameters and credentials of sources. Files that an older export of the same format has left in
+it are removed.`,
+		Example: `  lark index export albums --format parquet --out albums-tags
+  duckdb -c "SELECT key, count(*) FROM 'albums-tags/tracks-*.parquet' GROUP BY key"
+  lark index export albums --format rekordbox --out for-rekordbox
+  lark index export albums --format elasticsearch --index music --out bulk
+  for f in bulk/*.ndjson; do curl -fsS -H 'content-type: application/x-ndjson' --data-binary "@$f" localhost:9200/_bulk; done
+  lark index export albums --out 's3://results/albums?region=eu-central-1'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if e.Dir == "" || !slices.Contains(index.Formats(), e.Format) {
-				return usage(fmt.Errorf("--out DIR is needed, and --format is one of %s", strings.Join(index.Formats(), ", ")))
+			if e.Dir == "" {
+				return usage(errors.New("--out DIR is needed"))
+			}
+			if err := e.Check(); err != nil {
+				return usage(err)
 			}
 			gw, err := a.gateway(cmd, server)
 			if err != nil {
@@ -429,13 +448,17 @@ track is the combined one of runs with --combine, and that of the only window of
 				return err
 			}
 			for _, p := range m.Parts {
-				a.printf("%s  %d rows  %d bytes\n", filepath.Join(e.Dir, p.File), p.Rows, p.Bytes)
+				a.printf("%s/%s  %d rows  %d bytes\n", strings.TrimSuffix(index.Place(e.Dir), "/"), p.File, p.Rows, p.Bytes)
+			}
+			for _, reason := range slices.Sorted(maps.Keys(m.LeftOut)) {
+				_, _ = fmt.Fprintf(a.Err, "%d items are left out: %s\n", m.LeftOut[reason], reason)
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&e.Format, "format", "parquet", "`form` of the files: "+strings.Join(index.Formats(), ", "))
-	cmd.Flags().StringVar(&e.Dir, "out", "", "`folder` of the files, made where it is missing")
+	cmd.Flags().StringVar(&e.Dir, "out", "", "`place` of the files: a folder, made where it is missing, or s3://bucket/prefix or gs://bucket/prefix")
+	cmd.Flags().StringVar(&e.Index, "index", "", "`name` of the index, with --format elasticsearch (default "+index.DefaultIndex+")")
 	cmd.Flags().IntVar(&e.PartRows, "part-rows", 100_000, "rows of a file at most")
 	return cmd
 }
@@ -468,7 +491,7 @@ an export. The exit code is 0 only if nothing differs.`,
 			return a.tellVerification(v, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&dir, "export", "", "`folder` of an export")
+	cmd.Flags().StringVar(&dir, "export", "", "`place` of an export: a folder, s3://bucket/prefix or gs://bucket/prefix")
 	cmd.Flags().StringVar(&from, "source", "", "`source` that the run was made of")
 	cmd.Flags().BoolVar(&allFiles, "all-files", false, "as in lark index run")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")

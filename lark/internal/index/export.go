@@ -3,22 +3,13 @@ package index
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/csv"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/larkstream/larkstream/gateway/client"
 )
@@ -166,12 +157,14 @@ type Part struct {
 
 // Manifest is the file _manifest.json of an export. It is written last: an export without it is not whole.
 type Manifest struct {
-	Run      string         `json:"run"`
-	Name     string         `json:"name,omitempty"`
-	State    string         `json:"state"`
-	Format   string         `json:"format"`
-	Items    int            `json:"items"`
-	States   map[string]int `json:"states"`
+	Run    string         `json:"run"`
+	Name   string         `json:"name,omitempty"`
+	State  string         `json:"state"`
+	Format string         `json:"format"`
+	Items  int            `json:"items"`
+	States map[string]int `json:"states"`
+	// LeftOut counts the items that have no row, by the reason: rekordbox knows only tracks that are files and have tags.
+	LeftOut  map[string]int `json:"left_out,omitempty"`
 	Models   []string       `json:"models,omitempty"`
 	Licence  []string       `json:"licences,omitempty"`
 	Exported time.Time      `json:"exported_at"`
@@ -181,47 +174,80 @@ type Manifest struct {
 // ManifestName is the name of an export's manifest.
 const ManifestName = "_manifest.json"
 
-// Formats are the forms of an export.
-func Formats() []string { return []string{"parquet", "jsonl", "csv"} }
-
 // Export is how a run is exported.
 type Export struct {
 	Gateway *client.Client
-	Format  string
-	// Dir is made where it is missing. Files of an older export of the same format are replaced.
+	// Format is one of Formats.
+	Format string
+	// Dir is a folder, which is made where it is missing, or s3://bucket/prefix or gs://bucket/prefix. Files of an older export of the same format are replaced.
 	Dir string
 	// PartRows is how many rows a file has at most; default 100,000.
 	PartRows int
+	// Index is the index that the documents of the format elasticsearch go into; default DefaultIndex.
+	Index    string
 	Progress func(items int)
+}
+
+// DefaultIndex is the index of an export for Elasticsearch.
+const DefaultIndex = "larkstream-tracks"
+
+// Check refuses what cannot be exported.
+func (e Export) Check() error {
+	if _, ok := formats[e.Format]; !ok {
+		return fmt.Errorf("format %.20q is not one of %s", e.Format, strings.Join(Formats(), ", "))
+	}
+	if e.Index != "" && e.Format != formatElasticsearch {
+		return fmt.Errorf("an index is for the format %s, not for %s", formatElasticsearch, e.Format)
+	}
+	if e.PartRows < 0 {
+		return errors.New("a file cannot have less than one row")
+	}
+	return checkIndex(cmp.Or(e.Index, DefaultIndex))
 }
 
 // Run exports a run, whatever its state, and returns the manifest.
 func (e Export) Run(ctx context.Context, run client.Run) (m Manifest, err error) {
-	if !slices.Contains(Formats(), e.Format) {
-		return Manifest{}, fmt.Errorf("format %.20q is not one of %s", e.Format, strings.Join(Formats(), ", "))
+	if err := e.Check(); err != nil {
+		return Manifest{}, err
 	}
-	if err := os.MkdirAll(e.Dir, 0o750); err != nil {
-		return Manifest{}, fmt.Errorf("making folder of export: %w", err)
+	e.PartRows, e.Index = cmp.Or(e.PartRows, 100_000), cmp.Or(e.Index, DefaultIndex)
+	to, err := openTarget(e.Dir)
+	if err != nil {
+		return Manifest{}, err
 	}
-	if err := os.Remove(filepath.Join(e.Dir, ManifestName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	defer func() { err = errors.Join(err, to.close()) }()
+	if err := to.remove(ctx, ManifestName); err != nil {
 		return Manifest{}, fmt.Errorf("replacing export: %w", err)
 	}
-	m = Manifest{Run: run.ID, Name: run.Asked.Name, State: run.State, Format: e.Format, Items: run.Items, States: make(map[string]int)}
+	m = Manifest{
+		Run: run.ID, Name: run.Asked.Name, State: run.State, Format: e.Format, Items: run.Items, States: make(map[string]int), LeftOut: make(map[string]int),
+	}
 	if m.Models, m.Licence, err = models(ctx, e.Gateway); err != nil {
 		return Manifest{}, err
 	}
-	tracks, windows := newTable[Track](e, "tracks"), newTable[WindowRow](e, "windows")
+	form := formats[e.Format]
+	playlist := cmp.Or(run.Asked.Name, run.ID)
+	tracks, windows := newTable(e, to, "tracks", func(w io.Writer) (encoder[Track], error) { return form.tracks(w, e, playlist) }), newTable(e, to, "windows", form.windows)
 	err = EachItem(ctx, e.Gateway, run.ID, "", true, func(it client.RunItem) error {
 		t, ws := rows(it)
 		m.States[t.State]++
 		if e.Progress != nil {
 			e.Progress(it.Number)
 		}
-		if err := tracks.add(t); err != nil {
+		if form.leftOut != nil {
+			if reason := form.leftOut(t); reason != "" {
+				m.LeftOut[reason]++
+				return nil
+			}
+		}
+		if err := tracks.add(ctx, t); err != nil {
 			return err
 		}
+		if form.windows == nil {
+			return nil
+		}
 		for _, w := range ws {
-			if err := windows.add(w); err != nil {
+			if err := windows.add(ctx, w); err != nil {
 				return err
 			}
 		}
@@ -231,11 +257,14 @@ func (e Export) Run(ctx context.Context, run client.Run) (m Manifest, err error)
 		return Manifest{}, fmt.Errorf("exporting run %s: %w", run.ID, err)
 	}
 	m.Parts, m.Exported = slices.Concat(tracks.parts, windows.parts), time.Now().UTC().Truncate(time.Second)
+	if err := removeOlder(ctx, to, form, m.Parts); err != nil {
+		return Manifest{}, fmt.Errorf("removing files of an older export: %w", err)
+	}
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return Manifest{}, err
 	}
-	return m, writeFile(filepath.Join(e.Dir, ManifestName), append(raw, '\n'))
+	return m, writeFile(ctx, to, ManifestName, append(raw, '\n'))
 }
 
 // models names the models that the gateway serves, and their licences.
@@ -248,201 +277,4 @@ func models(ctx context.Context, gw *client.Client) (names, licences []string, e
 		names, licences = append(names, m.ID), append(licences, m.Licence)
 	}
 	return names, licences, nil
-}
-
-// table writes rows into part files.
-type table[T any] struct {
-	e     Export
-	name  string
-	parts []Part
-	now   *part[T]
-}
-
-func newTable[T any](e Export, name string) *table[T] {
-	if e.PartRows <= 0 {
-		e.PartRows = 100_000
-	}
-	return &table[T]{e: e, name: name}
-}
-
-func (t *table[T]) add(row T) error {
-	if t.now != nil && t.now.rows >= t.e.PartRows {
-		if err := t.end(true); err != nil {
-			return err
-		}
-	}
-	if t.now == nil {
-		p, err := newPart[T](t.e, fmt.Sprintf("%s-%05d.%s", t.name, len(t.parts), t.e.Format), t.name)
-		if err != nil {
-			return err
-		}
-		t.now = p
-	}
-	return t.now.add(row)
-}
-
-func (t *table[T]) close(good bool) error {
-	if t.now == nil {
-		return nil
-	}
-	return t.end(good)
-}
-
-func (t *table[T]) end(good bool) error {
-	p, err := t.now.close(good)
-	t.now = nil
-	if good && err == nil {
-		t.parts = append(t.parts, p)
-	}
-	return err
-}
-
-// part is a file under a temporary name until it is whole.
-type part[T any] struct {
-	Part
-	path  string
-	file  *os.File
-	sum   hash.Hash
-	count *counter
-	write func(T) error
-	flush func() error
-	rows  int
-}
-
-type counter struct {
-	io.Writer
-	n int64
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.Writer.Write(b)
-	c.n += int64(n)
-	return n, err
-}
-
-func newPart[T any](e Export, name, table string) (*part[T], error) {
-	f, err := os.CreateTemp(e.Dir, "."+name+".*")
-	if err != nil {
-		return nil, fmt.Errorf("making part: %w", err)
-	}
-	p := &part[T]{Part: Part{File: name, Table: table}, path: filepath.Join(e.Dir, name), file: f, sum: sha256.New()}
-	p.count = &counter{Writer: io.MultiWriter(f, p.sum)}
-	switch e.Format {
-	case "parquet":
-		w := parquet.NewGenericWriter[T](p.count, parquet.Compression(&parquet.Zstd))
-		p.write = func(row T) error {
-			_, err := w.Write([]T{row})
-			return err
-		}
-		p.flush = w.Close
-	case "jsonl":
-		enc := json.NewEncoder(p.count)
-		enc.SetEscapeHTML(false)
-		p.write, p.flush = func(row T) error { return enc.Encode(row) }, func() error { return nil }
-	default:
-		w := csv.NewWriter(p.count)
-		head := false
-		p.write = func(row T) error {
-			names, cells := cells(row)
-			if !head {
-				head = true
-				if err := w.Write(names); err != nil {
-					return err
-				}
-			}
-			return w.Write(cells)
-		}
-		p.flush = func() error {
-			w.Flush()
-			return w.Error()
-		}
-	}
-	return p, nil
-}
-
-func (p *part[T]) add(row T) error {
-	p.rows++
-	return p.write(row)
-}
-
-func (p *part[T]) close(good bool) (Part, error) {
-	err := p.flush()
-	if err == nil {
-		err = p.file.Sync()
-	}
-	err = errors.Join(err, p.file.Close())
-	if err != nil || !good {
-		return Part{}, errors.Join(err, os.Remove(p.file.Name()))
-	}
-	p.Rows, p.Bytes, p.SHA256 = p.rows, p.count.n, hex.EncodeToString(p.sum.Sum(nil))
-	if err := os.Chmod(p.file.Name(), 0o644); err != nil { //nolint:gosec // as any file that a user makes
-		return Part{}, err
-	}
-	return p.Part, os.Rename(p.file.Name(), p.path)
-}
-
-// cells are a row's columns for CSV: a list or an object is JSON.
-func cells(row any) (names, texts []string) {
-	raw, err := json.Marshal(row)
-	if err != nil {
-		return nil, []string{err.Error()}
-	}
-	values := make(map[string]any)
-	_ = json.Unmarshal(raw, &values) // just written
-	for _, name := range columns(row) {
-		names = append(names, name)
-		switch v := values[name].(type) {
-		case nil:
-			texts = append(texts, "")
-		case string:
-			texts = append(texts, safe(v))
-		case float64:
-			texts = append(texts, strconv.FormatFloat(v, 'f', -1, 64))
-		case bool:
-			texts = append(texts, strconv.FormatBool(v))
-		default:
-			inner, err := json.Marshal(v)
-			if err != nil {
-				inner = []byte(err.Error())
-			}
-			texts = append(texts, string(inner))
-		}
-	}
-	return names, texts
-}
-
-// safe keeps spreadsheet programs from taking a text for a formula (OWASP, CSV injection).
-func safe(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
-}
-
-// columns are the names of a row's columns.
-func columns(row any) []string {
-	schema := parquet.SchemaOf(row)
-	var names []string
-	for _, f := range schema.Fields() {
-		names = append(names, f.Name())
-	}
-	return names
-}
-
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".part.*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil { //nolint:gosec // as any file that a user makes
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

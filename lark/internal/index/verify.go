@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/larkstream/larkstream/gateway/client"
 )
@@ -79,7 +80,7 @@ func Verify(ctx context.Context, gw *client.Client, run client.Run, src *Source,
 		v.differs("the run has ended as %s with %d items pending and %d running", run.State, c.Pending, c.Running)
 	}
 	if dir != "" {
-		verifyExport(&v, run, dir, windows)
+		return v, verifyExport(ctx, &v, run, dir, windows)
 	}
 	return v, nil
 }
@@ -126,36 +127,40 @@ func checkOutcomes(v *Verification, run client.Run, it client.RunItem) {
 }
 
 // verifyExport compares the files of an export with its manifest, and the manifest with the run.
-func verifyExport(v *Verification, run client.Run, dir string, windows int) {
-	raw, err := os.ReadFile(filepath.Join(dir, ManifestName))
-	if errors.Is(err, os.ErrNotExist) {
-		v.differs("%s has no %s: the export was not finished", dir, ManifestName)
-		return
+func verifyExport(ctx context.Context, v *Verification, run client.Run, dir string, windows int) error {
+	from, err := openTarget(dir)
+	if err != nil {
+		return err
 	}
-	var m Manifest
-	if err == nil {
-		err = json.Unmarshal(raw, &m)
+	defer func() { _ = from.close() }() // only read
+	m, err := readManifest(ctx, from)
+	if errors.Is(err, fs.ErrNotExist) {
+		v.differs("%s has no %s: the export was not finished", Place(dir), ManifestName)
+		return nil
 	}
 	if err != nil {
 		v.differs("reading %s: %v", ManifestName, err)
-		return
+		return nil
 	}
 	if m.Run != run.ID {
 		v.differs("the export is of run %s", m.Run)
 	}
-	rows := make(map[string]int)
+	rows, leftOut := make(map[string]int), 0
 	for _, p := range m.Parts {
 		rows[p.Table] += p.Rows
-		if sum, n, err := sumOf(filepath.Join(dir, filepath.Base(p.File))); err != nil {
+		if sum, n, err := sumOf(ctx, from, filepath.Base(p.File)); err != nil {
 			v.differs("reading %s: %v", p.File, err)
 		} else if sum != p.SHA256 || n != p.Bytes {
 			v.differs("%s is not what was exported: it has another digest or size", p.File)
 		}
 	}
-	if rows["tracks"] != run.Items {
-		v.differs("the export has %d tracks, the run %d items", rows["tracks"], run.Items)
+	for _, n := range m.LeftOut {
+		leftOut += n
 	}
-	if rows["windows"] != windows {
+	if rows["tracks"]+leftOut != run.Items {
+		v.differs("the export has %d tracks and has left out %d, the run has %d items", rows["tracks"], leftOut, run.Items)
+	}
+	if formats[m.Format].windows != nil && rows["windows"] != windows {
 		v.differs("the export has %d rows of windows, the run %d outcomes of windows", rows["windows"], windows)
 	}
 	for state, n := range v.States {
@@ -163,10 +168,31 @@ func verifyExport(v *Verification, run client.Run, dir string, windows int) {
 			v.differs("the export has %d items as %s, the run %d", m.States[state], state, n)
 		}
 	}
+	return nil
 }
 
-func sumOf(path string) (string, int64, error) {
-	f, err := os.Open(path)
+// maxManifest bounds a manifest in bytes: some 100,000 files.
+const maxManifest = 32 << 20
+
+func readManifest(ctx context.Context, from target) (m Manifest, err error) {
+	f, err := from.open(ctx, ManifestName)
+	if err != nil {
+		return m, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	return m, json.NewDecoder(io.LimitReader(f, maxManifest)).Decode(&m)
+}
+
+// Place is the place of an export without its parameters, which may hold credentials.
+func Place(dir string) string {
+	if isBucket(dir) {
+		dir, _, _ = strings.Cut(dir, "?")
+	}
+	return dir
+}
+
+func sumOf(ctx context.Context, from target, name string) (string, int64, error) {
+	f, err := from.open(ctx, name)
 	if err != nil {
 		return "", 0, err
 	}

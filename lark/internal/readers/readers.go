@@ -19,7 +19,7 @@ func Run(t *testing.T, script string, args ...string) []byte {
 		if os.Getenv("LARK_READERS_REQUIRED") != "" {
 			t.Fatalf("there is no %s: run lark/readers/venv", python)
 		}
-		t.Skip("DuckDB, pyarrow and mutagen are not installed: run lark/readers/venv")
+		t.Skip("the readers are not installed: run lark/readers/venv")
 	}
 	cmd := exec.CommandContext(t.Context(), python, append([]string{"-c", script}, args...)...)
 	cmd.Stderr = os.Stderr
