@@ -105,7 +105,7 @@ type RunItem struct {
 // NewItem is an item to be added to a run.
 type NewItem struct {
 	ID     string            `json:"id" doc:"The manifest's own id; an id that the run has already changes nothing" minLength:"1" maxLength:"512"`
-	URI    string            `json:"uri" doc:"file, s3 or gs URI in a place that the operator allows (sources)" minLength:"1" maxLength:"2048"`
+	URI    string            `json:"uri" doc:"file, s3, gs or https URI in a place that the operator allows (sources)" minLength:"1" maxLength:"2048"`
 	SHA256 string            `json:"sha256,omitempty" doc:"SHA-256 (hex) of the file, if the manifest knows it: the file is then not read to find out" pattern:"^[0-9a-f]{64}$"`
 	Fields map[string]string `json:"fields,omitempty" doc:"What else the manifest says, given back with the results: at most 32 fields of 64 and 512 bytes"`
 }

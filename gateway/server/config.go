@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/internal/api"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/web"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/config"
+	"github.com/larkstream/larkstream/shared/fetch"
 	"github.com/larkstream/larkstream/shared/service"
 	"github.com/larkstream/larkstream/shared/source"
 	"github.com/larkstream/larkstream/shared/worker"
@@ -45,7 +45,7 @@ type Config struct {
 	Sweep  SweepConfig  `yaml:"sweep"`
 	Runs   RunsConfig   `yaml:"runs"`
 	// Sources are the places where the audio of runs is read.
-	Sources []string     `yaml:"sources" env:"LARK_SOURCES" help:"places that the audio of runs may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix; separated by commas. Every key with the scope runs reads all of them. The chunker needs the same"`
+	Sources []string     `yaml:"sources" env:"LARK_SOURCES" help:"places that the audio of runs may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix, https://host/prefix (?private=true: also in our own network); separated by commas. Every key with the scope runs reads all of them. The chunker needs the same"`
 	Reaper  ReaperConfig `yaml:"reaper"`
 	// Retention is how long jobs stay after their end.
 	Retention time.Duration `yaml:"retention" flag:"retention" default:"2160h" help:"time after which an ended job is deleted with its outcomes; 0: never"`

@@ -8,16 +8,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"github.com/larkstream/larkstream/shared/stall"
 )
 
 const (
+	// The longest that a server may be silent while a call waits for it; the URL's parameter timeout sets another. It bounds every call, but not the time of a
+	// large object that keeps moving.
+	s3Silence = time.Minute
 	// Objects up to this size are sent in one request, larger ones in parts of it; each writer holds that much memory.
 	s3PartBytes = 8 << 20
 	// A request that fails in a way that may pass is tried this often, with growing pauses between.
@@ -29,6 +36,18 @@ type s3Bucket struct {
 	name      string
 	client    minio.Core
 	transport *http.Transport
+}
+
+// dialStalling dials connections that fail after a silence.
+func dialStalling(silence time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: silence, KeepAlive: 30 * time.Second}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return stall.Wrap(conn, silence), nil
+	}
 }
 
 func openS3(u *url.URL) (*s3Bucket, error) {

@@ -65,7 +65,7 @@ func (b *bucket) walk(ctx context.Context, a address, fn func(Entry) error) erro
 		if strings.HasSuffix(name, "/") || !strings.HasPrefix(name, b.prefix) {
 			return nil // what some tools put where a folder would be; a neighbour whose name begins alike
 		}
-		ours = fn(Entry{URI: address{b.scheme, b.name, name}.String(), Bytes: size, Modified: modified})
+		ours = fn(Entry{URI: address{scheme: b.scheme, bucket: b.name, path: name}.String(), Bytes: size, Modified: modified})
 		return ours
 	})
 	if err != nil && ours == nil && ctx.Err() == nil {

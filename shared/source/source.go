@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 // Faults of a source, told apart by errors.Is. Unavailable may pass; all others stay until somebody changes the source.
@@ -27,14 +28,18 @@ var (
 	ErrNotFile = errors.New("it is not a file")
 	// ErrUnreadable: the file cannot be opened for another reason, such as a loop of links.
 	ErrUnreadable = errors.New("the file cannot be read")
+	// ErrChanged: the file is not what it was when it was opened, or when the job was made.
+	ErrChanged = errors.New("the file has changed")
 	// ErrUnavailable: the place itself does not answer.
 	ErrUnavailable = errors.New("the place of the audio does not answer")
+	// ErrHost is an ErrUnavailable of a web host: one of many, so that others may do well meanwhile.
+	ErrHost = fmt.Errorf("web: %w", ErrUnavailable)
 )
 
 // codes are the codes of outcomes for faults that stay.
 var codes = map[error]string{
 	ErrNotAllowed: event.CodeSourceNotAllowed, ErrMissing: event.CodeSourceMissing, ErrDenied: event.CodeSourceDenied,
-	ErrNotFile: event.CodeSourceNotFile, ErrUnreadable: event.CodeSourceUnreadable,
+	ErrNotFile: event.CodeSourceNotFile, ErrUnreadable: event.CodeSourceUnreadable, ErrChanged: event.CodeSourceChanged,
 }
 
 // Code is the code of an outcome for a fault of the source that stays; "" for a fault that may pass.
@@ -63,7 +68,7 @@ type Entry struct {
 	Modified time.Time
 }
 
-// place is a folder or a bucket.
+// place is a folder, a bucket or a web host.
 type place interface {
 	// holds tells whether a URI lies in the place.
 	holds(u address) bool
@@ -72,23 +77,24 @@ type place interface {
 	walk(ctx context.Context, u address, fn func(Entry) error) error
 }
 
-// address is a URI taken apart: a cleaned absolute path of a file, or a bucket and the name of an object.
+// address is a URI taken apart: a cleaned absolute path of a file, a bucket and the name of an object, or a host, the decoded path and the whole URL.
 type address struct {
 	scheme, bucket, path string
+	url                  *url.URL
 }
 
 func (a address) String() string {
 	if a.scheme == "file" {
 		return FileURI(a.path)
 	}
+	if a.url != nil {
+		return a.url.String()
+	}
 	return a.scheme + "://" + a.bucket + "/" + a.path
 }
 
 // FileURI is the URI of an absolute path; bytes that are not UTF-8 are escaped.
 func FileURI(abs string) string { return (&url.URL{Scheme: "file", Path: abs}).String() }
-
-// Schemes are the kinds of URIs that can be read.
-func Schemes() []string { return []string{"file", "s3", "gs"} }
 
 // CheckURI refuses a text that is no URI of a source. Whether it may be read is for Open to say.
 func CheckURI(uri string) error {
@@ -114,19 +120,23 @@ func parse(uri string) (address, error) {
 			return address{}, fmt.Errorf("a %s URI is %s://bucket/name", scheme, scheme)
 		}
 		return address{scheme: scheme, bucket: bucket, path: name}, nil
+	case ok && scheme == "https":
+		return parseWeb(uri)
 	}
-	return address{}, errors.New("the URI does not begin with file://, s3:// or gs://")
+	return address{}, errors.New("the URI does not begin with file://, s3://, gs:// or https://")
 }
 
 // Sources are the places that audio may be read from. The zero value allows none. It is safe for concurrent use.
 type Sources struct{ places []place }
 
-// New allows places: /absolute/folder, file:///absolute/folder, s3://bucket[/prefix] and gs://bucket[/prefix]; buckets take the parameters of
-// blob.Open. Nothing is asked of a place before its first use.
-func New(allowed []string) (*Sources, error) {
+// New allows places: /absolute/folder, file:///absolute/folder, s3://bucket[/prefix], gs://bucket[/prefix] and https://host[:port][/prefix]; buckets take the
+// parameters of blob.Open, and hosts take private=true, which allows an address that is not on the public internet. Nothing is asked of a place before its first use.
+func New(allowed []string) (*Sources, error) { return newSources(allowed, fetch.Deps{}) }
+
+func newSources(allowed []string, deps fetch.Deps) (*Sources, error) {
 	s := &Sources{}
 	for _, text := range allowed {
-		p, err := newPlace(text)
+		p, err := newPlace(text, deps)
 		if err != nil {
 			return nil, fmt.Errorf("sources: %w", err)
 		}
@@ -135,7 +145,7 @@ func New(allowed []string) (*Sources, error) {
 	return s, nil
 }
 
-func newPlace(text string) (place, error) {
+func newPlace(text string, deps fetch.Deps) (place, error) {
 	scheme, _, isURI := strings.Cut(text, "://")
 	switch {
 	case !isURI && filepath.IsAbs(text):
@@ -148,8 +158,10 @@ func newPlace(text string) (place, error) {
 		return folder(a.path), nil
 	case scheme == "s3" || scheme == "gs":
 		return openBucket(text)
+	case scheme == "https":
+		return newHost(text, deps)
 	}
-	return nil, fmt.Errorf("%.80q is neither an absolute folder nor s3://bucket or gs://bucket", text)
+	return nil, fmt.Errorf("%.80q is neither an absolute folder nor s3://bucket, gs://bucket or https://host", text)
 }
 
 func (s *Sources) find(uri string) (place, address, error) {

@@ -173,7 +173,7 @@ func TestBuckets(t *testing.T) {
 
 func TestPlacesAreChecked(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"", "music", "./music", "http://example.org/", "s3:///key", "file://host/music"} {
+	for _, bad := range []string{"", "music", "./music", "http://example.org/", "s3:///key", "file://host/music", "https://", "https://u:p@host/", "https://host/../x", "https://host/?key=x", "https://host/?private=maybe"} {
 		_, err := source.New([]string{bad})
 		require.Error(t, err, bad)
 	}
@@ -184,7 +184,7 @@ func TestPlacesAreChecked(t *testing.T) {
 }
 
 func FuzzURI(f *testing.F) {
-	for _, seed := range []string{"file:///a/../b", "s3://b/k", "gs://", "file://%2e%2e/", "file:///%00", "s3://b/../../k"} {
+	for _, seed := range []string{"file:///a/../b", "s3://b/k", "gs://", "file://%2e%2e/", "file:///%00", "s3://b/../../k", "https://h/a", "https://h/%2e%2e/"} {
 		f.Add(seed)
 	}
 	dir := f.TempDir()

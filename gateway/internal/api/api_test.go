@@ -23,7 +23,6 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/dead"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/survey"
@@ -31,6 +30,7 @@ import (
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
+	"github.com/larkstream/larkstream/shared/fetch"
 	"github.com/larkstream/larkstream/shared/source"
 )
 

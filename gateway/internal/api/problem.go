@@ -13,9 +13,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/fetch"
 	"github.com/larkstream/larkstream/shared/telemetry"
 )
 

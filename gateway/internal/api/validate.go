@@ -13,8 +13,8 @@ import (
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 const (

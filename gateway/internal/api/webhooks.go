@@ -13,9 +13,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/webhook"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 // WebhookStore is the part of the job store that webhooks need.

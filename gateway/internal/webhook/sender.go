@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 // threeDays are the waits that Standard Webhooks proposes.
@@ -277,7 +277,7 @@ func words(err error) error {
 	case errors.Is(err, fetch.ErrTimeout):
 		return errors.New("the endpoint did not answer in time")
 	case errors.Is(err, fetch.ErrUnreachable):
-		return errors.New("the endpoint could not be reached")
+		return errors.New(strings.TrimPrefix(err.Error(), fetch.ErrUnreachable.Error()+": "))
 	}
 	return err
 }

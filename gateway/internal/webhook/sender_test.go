@@ -20,10 +20,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/client"
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/webhook"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -249,7 +249,7 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 		errs = append(errs, a.Error)
 	}
 	require.Equal(t, []string{
-		"the endpoint answered 500", "the endpoint answered 302; redirects are not followed: set the URL that it leads to", "the endpoint could not be reached", "",
+		"the endpoint answered 500", "the endpoint answered 302; redirects are not followed: set the URL that it leads to", "the server could not be reached", "",
 	}, errs)
 	for _, got := range r.received() {
 		require.Equal(t, d.Message, got.header.Get("webhook-id"))

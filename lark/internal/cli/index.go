@@ -33,7 +33,7 @@ func (a *app) indexCommand() *cobra.Command {
 goes on after any interruption; what is known of a track is not computed again.
 
 A SOURCE is a folder, an s3:// or gs:// prefix, a manifest (.csv, .jsonl, .parquet with the columns id, uri or path, sha256 and whatever else shall come back
-with the results), or - for a manifest on standard input. A RUN is an id or a name.`,
+with the results), or - for a manifest on standard input. Items may be files, objects in buckets and https:// URLs. A RUN is an id or a name.`,
 		Example: `  lark index plan ~/Music --tags
   lark index run ~/Music --name albums --tags
   lark index status albums

@@ -52,6 +52,8 @@ func (s Source) Read(ctx context.Context, item func(client.NewItem) error, bad f
 		return nil, readText(s.Input, "", here{item, bad, ""})
 	case strings.HasPrefix(s.Name, "s3://"), strings.HasPrefix(s.Name, "gs://"):
 		return s.walk(ctx, s.Name, item)
+	case strings.HasPrefix(s.Name, "https://"):
+		return nil, errors.New("a web host has no list of its files: name them in a manifest, one uri each")
 	case isFolder(s.Name):
 		abs, err := filepath.Abs(s.Name)
 		if err != nil {

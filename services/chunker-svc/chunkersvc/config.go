@@ -20,7 +20,7 @@ type Config struct {
 	Audio          audioConfig `yaml:"audio"`
 	Job            jobConfig   `yaml:"job"`
 	// Sources are the places where audio is read that is not stored.
-	Sources []string `yaml:"sources" env:"LARK_SOURCES" help:"places that audio may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix; separated by commas"`
+	Sources []string `yaml:"sources" env:"LARK_SOURCES" help:"places that audio may be read from where it lies: /folder, s3://bucket/prefix?endpoint=…, gs://bucket/prefix, https://host/prefix (?private=true: also in our own network); separated by commas"`
 	// Concurrency is how many tracks are decoded at once; 0 takes the number of processors, or fewer where the container's memory does not hold as many.
 	Concurrency int `yaml:"concurrency" env:"LARK_CHUNKER_CONCURRENCY" flag:"concurrency" default:"0" help:"tracks decoded at once; 0: the number of processors, or what the memory of the container holds"`
 	// Measure has each window measured by signal processing (tempo, key, metre), so that outcomes tell whether answers agree. It takes about 0.2 core-seconds a

@@ -246,7 +246,7 @@ type Audio struct {
 	SizeBytes int64  `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// The file name given by the user, for display only.
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	// Where the audio lies, if it is not stored under blob_key: a file, s3 or gs URI in a place that the operator allows.
+	// Where the audio lies, if it is not stored under blob_key: a file, s3, gs or https URI in a place that the operator allows.
 	Uri           string `protobuf:"bytes,5,opt,name=uri,proto3" json:"uri,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

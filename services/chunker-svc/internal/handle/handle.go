@@ -229,10 +229,10 @@ func classify(err error) error {
 		return stage.Permanent(event.CodePlanOutOfRange, err)
 	case errors.Is(err, errOtherAudio):
 		return stage.Permanent(event.CodeAudioMissing, fmt.Errorf("%w: submit it again", err))
-	case errors.Is(err, errChanged):
-		return stage.Permanent(event.CodeSourceChanged, fmt.Errorf("%w: ask again", err))
 	case source.Code(err) != "":
 		return stage.Permanent(source.Code(err), err)
+	case errors.Is(err, source.ErrHost): // tracks of other places need not wait for it
+		return stage.Coded(event.CodeSourceUnreadable, err)
 	case errors.Is(err, source.ErrUnavailable):
 		return stage.Unavailable(err)
 	case errors.Is(err, blob.ErrNotFound):

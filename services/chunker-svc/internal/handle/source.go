@@ -14,12 +14,8 @@ import (
 	"github.com/larkstream/larkstream/shared/source"
 )
 
-var (
-	// errOtherAudio says that the object under the name of a digest has another digest.
-	errOtherAudio = errors.New("the stored audio is not what was submitted")
-	// errChanged says the same of a file that is read where it lies.
-	errChanged = errors.New("the file has changed since the job was made")
-)
+// errOtherAudio says that the object under the name of a digest has another digest.
+var errOtherAudio = errors.New("the stored audio is not what was submitted")
 
 // original is an audio file, stored or read where it lies, that is hashed while a decoder reads it. Not for concurrent use.
 type original struct {
@@ -60,7 +56,7 @@ func (s *original) open(ctx context.Context) (io.ReadCloser, error) {
 	return io.NopCloser(io.TeeReader(body, s.sum)), nil
 }
 
-// verify hashes what the decoder has left unread, and returns errOtherAudio or errChanged if the digest is another than the job says.
+// verify hashes what the decoder has left unread, and returns errOtherAudio or source.ErrChanged if the digest is another than the job says.
 func (s *original) verify(ctx context.Context) error {
 	if s.body == nil {
 		return nil
@@ -83,7 +79,7 @@ func (s *original) verify(ctx context.Context) error {
 	case event.HexSum(s.sum) == s.file.GetSha256():
 		return nil
 	case s.file.GetUri() != "":
-		return errChanged
+		return fmt.Errorf("%w since the job was made: ask again", source.ErrChanged)
 	}
 	return errOtherAudio
 }

@@ -3,8 +3,11 @@ package handle
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,4 +64,21 @@ func TestAudioIsReadWhereItLies(t *testing.T) {
 	_, err = f.handle(t, job(a, eventpb.PlanMode_PLAN_MODE_AUTO))
 	require.ErrorIs(t, err, source.ErrUnavailable)
 	require.Empty(t, stage.PermanentCode(err), "a place that is away comes back")
+}
+
+// TestAWebHostThatIsAwayIsNoFaultOfTheStage: the record is tried again, and tracks of other places go on meanwhile.
+func TestAWebHostThatIsAwayIsNoFaultOfTheStage(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := "https://" + l.Addr().String()
+	require.NoError(t, l.Close())
+	f.Sources, err = source.New([]string{host + "?private=true"})
+	require.NoError(t, err)
+	_, err = f.handle(t, job(&eventpb.Audio{Sha256: strings.Repeat("a", 64), BlobKey: event.AudioKey(strings.Repeat("a", 64)), Uri: host + "/song.wav"}, eventpb.PlanMode_PLAN_MODE_AUTO))
+	require.ErrorIs(t, err, source.ErrHost)
+	require.Empty(t, stage.PermanentCode(err))
+	var pauses interface{ Unavailable() bool }
+	require.False(t, errors.As(err, &pauses))
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/larkstream/larkstream/gateway/internal/fetch"
+	"github.com/larkstream/larkstream/shared/fetch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
