@@ -215,6 +215,7 @@ func (a *API) register() {
 	a.registerEvents()
 	a.registerDead()
 	a.registerRuns()
+	a.registerDiff()
 	a.registerPlan()
 	a.registerRunEvents()
 	a.registerTenants()

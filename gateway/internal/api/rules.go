@@ -57,6 +57,7 @@ var rules = map[string]string{
 	"test-webhook":         auth.ScopeJobsWrite,
 	"list-deliveries":      auth.ScopeJobsRead,
 	"replay-deliveries":    auth.ScopeJobsWrite,
+	"diff-run":             auth.ScopeRuns,
 	"list-dead-letters":    auth.ScopeAdmin,
 	"get-dead-letter":      auth.ScopeAdmin,
 	"redrive-dead-letters": auth.ScopeAdmin,

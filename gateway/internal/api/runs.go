@@ -30,6 +30,7 @@ type RunStore interface {
 	FindRun(ctx context.Context, tenant, name string) (store.Run, error)
 	ListRuns(ctx context.Context, tenant string, after store.Place, limit int) ([]store.Run, error)
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
+	ItemsOf(ctx context.Context, runID string, ids []string) (map[string]store.Item, error)
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
 	FailedItems(ctx context.Context, runID string, after, limit int) ([]store.Item, error)

@@ -46,6 +46,7 @@ func (r *rig) key(tenant string, scopes ...string) string {
 var walks = map[string]struct {
 	status int
 	body   string
+	query  string
 }{
 	"submit-job":           {status: 422, body: `{"questions":["q"],"audio_ref":"$AUDIO"}`},
 	"list-jobs":            {status: 200},
@@ -84,6 +85,7 @@ var walks = map[string]struct {
 	"resume-run":           {status: 404},
 	"cancel-run":           {status: 404},
 	"retry-run":            {status: 404},
+	"diff-run":             {status: 404, query: "?with=$RUN"},
 	"get-limits":           {status: 200},
 	"list-audit":           {status: 403},
 	"list-tenants":         {status: 403},
@@ -134,7 +136,7 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 				if key != "" {
 					header = append(header, "Authorization", "Bearer "+key)
 				}
-				return r.do(strings.ToUpper(method), path, strings.NewReader(fill.Replace(walk.body)), header...)
+				return r.do(strings.ToUpper(method), path+fill.Replace(walk.query), strings.NewReader(fill.Replace(walk.body)), header...)
 			}
 			require.NotEmpty(t, op.Security, op.ID)
 			nobody := ask("")

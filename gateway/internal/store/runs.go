@@ -271,6 +271,27 @@ func (s *SQL) RunItems(ctx context.Context, runID string, state ItemState, after
 	return items, nil
 }
 
+// ItemsOf returns the items of a run that have the ids, by id. An id that the run does not have is left out.
+func (s *SQL) ItemsOf(ctx context.Context, runID string, ids []string) (map[string]Item, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args := []any{runID}
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	items := make(map[string]Item, len(ids))
+	err := s.queryRead(ctx, func(rows *sql.Rows) error {
+		it, err := scanItem(rows)
+		items[it.ID] = it
+		return err
+	}, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND item_id IN (`+marks(len(ids))+`)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading items of run %.64q: %w", runID, err)
+	}
+	return items, nil
+}
+
 // FailedItems returns items that have failed, in whole or in part, after the failure of a number, in the order of their failures.
 func (s *SQL) FailedItems(ctx context.Context, runID string, after, limit int) (items []Item, err error) {
 	err = s.queryRead(ctx, func(rows *sql.Rows) error {
