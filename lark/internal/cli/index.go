@@ -39,12 +39,14 @@ with the results), or - for a manifest on standard input. Items may be files, ob
   lark index status albums
   lark index export albums --format parquet --out albums-tags
   lark index verify albums --export albums-tags
-  lark index report albums --out albums.html`,
+  lark index report albums --out albums.html
+  lark index diff albums albums-2`,
 	}
 	server.register(cmd.PersistentFlags())
 	cmd.AddCommand(a.indexPlan(&server), a.indexRun(&server), a.indexList(&server), a.indexStatus(&server), a.indexMove(&server, "pause", "Start no more items of a run; items in hand go on"),
 		a.indexMove(&server, "resume", "Go on with a paused run"), a.indexMove(&server, "cancel", "Cancel a run"), a.indexRetry(&server),
-		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server), a.indexWriteTags(&server))
+		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server), a.indexWriteTags(&server),
+		a.indexDiff(&server))
 	return cmd
 }
 
