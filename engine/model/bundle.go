@@ -219,15 +219,16 @@ func (b *Bundle) DisplayName() string {
 
 // EmbeddingKey is where the embedding of a window is stored: emb/v1/<encoder id>@<weights>/<precision>/<window>.
 func (b *Bundle) EmbeddingKey(windowHash string) string {
-	return "emb/v1/" + b.encoderKey() + "/" + windowHash
+	return "emb/v1/" + b.EncoderKey() + "/" + windowHash
 }
 
 // PromptKey is where the soft prompt of a window is stored: the embedding's key with the projector's digest.
 func (b *Bundle) PromptKey(windowHash string) string {
-	return "prompt/v1/" + b.encoderKey() + "/" + b.Projector.SHA256[:16] + "/" + windowHash
+	return "prompt/v1/" + b.EncoderKey() + "/" + b.Projector.SHA256[:16] + "/" + windowHash
 }
 
-func (b *Bundle) encoderKey() string {
+// EncoderKey names the encoder, its weights and its precision: embeddings of one EncoderKey can be compared.
+func (b *Bundle) EncoderKey() string {
 	return b.Encoder.ID + "@" + b.Encoder.SHA256[:16] + "/" + b.Encoder.Precision
 }
 

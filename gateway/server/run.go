@@ -160,11 +160,15 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 		relay.Wake()
 		admitter.Wake()
 	}
-	controller, err := g.runs(wake)
+	bundle, err := g.bundle()
 	if err != nil {
 		return nil, err
 	}
-	server, err := g.api(callers, wake, controller.Wake)
+	controller, err := g.runs(bundle, wake)
+	if err != nil {
+		return nil, err
+	}
+	server, err := g.api(bundle, callers, wake, controller.Wake)
 	if err != nil {
 		return nil, err
 	}
@@ -233,16 +237,12 @@ func (g *gateway) webhooks() (*webhook.Sender, error) {
 	return webhook.New(webhook.Config{}, webhook.Deps{Store: g.jobs, Guard: guard, Metrics: g.ledger, Log: g.tel.Log})
 }
 
-func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.API, error) {
+func (g *gateway) api(bundle *model.Bundle, callers *auth.Authenticator, wake, wakeRuns func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
 	if err != nil {
 		return nil, err
 	}
 	guard, err := fetch.NewGuard(g.cfg.Fetch.Allow, fetch.Deps{})
-	if err != nil {
-		return nil, err
-	}
-	bundle, err := g.bundle()
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +265,7 @@ func (g *gateway) api(callers *auth.Authenticator, wake, wakeRuns func()) (*api.
 func (g *gateway) bundle() (*model.Bundle, error) {
 	b, err := model.Read(g.cfg.ModelDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty and runs are planned without windows", slog.String("model_dir", g.cfg.ModelDir))
+		g.tel.Log.Info("model bundle is not at hand, /v1/models is empty, runs are planned without windows, and their items get no vectors", slog.String("model_dir", g.cfg.ModelDir))
 		return nil, nil
 	}
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/runs"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/gateway/internal/survey"
+	"github.com/larkstream/larkstream/gateway/internal/vectors"
+	"github.com/larkstream/larkstream/shared/cache"
 	"github.com/larkstream/larkstream/shared/source"
 )
 
@@ -30,14 +32,30 @@ func (g *gateway) amount() func(store.Cost) float64 {
 	return api.Prices(g.cfg.Prices).Amount
 }
 
+// pool makes vectors of what the encoder has stored; nil without the bundle. It asks the object store alone: an embedding is needed once, and Redis is a hint.
+func (g *gateway) pool(bundle *model.Bundle) (func(context.Context, string, store.EndedItem) (*store.Vector, error), error) {
+	if bundle == nil {
+		return nil, nil
+	}
+	p, err := vectors.NewPooler(bundle, cache.NewBlob(g.blobs, cache.F16))
+	if err != nil {
+		return nil, err
+	}
+	return p.Pool, nil
+}
+
 // runs makes the controller of runs; wake is called when jobs wait.
-func (g *gateway) runs(wake func()) (*runs.Controller, error) {
+func (g *gateway) runs(bundle *model.Bundle, wake func()) (*runs.Controller, error) {
 	places, err := source.New(g.cfg.Sources)
 	if err != nil {
 		return nil, err
 	}
+	pool, err := g.pool(bundle)
+	if err != nil {
+		return nil, err
+	}
 	return runs.New(runs.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes}, runs.Deps{
-		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log, Amount: g.amount(),
+		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log, Amount: g.amount(), Pool: pool,
 		Cancel: func(ctx context.Context, job store.Job) error {
 			_, err := outbox.Cancel(ctx, g.jobs, job, time.Now())
 			wake()

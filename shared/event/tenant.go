@@ -55,5 +55,8 @@ func KeyScope(rec Record) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("header %s %.80q names no tenant", HeaderTenant, tenant)
 	}
-	return "@" + tenant, nil
+	return ScopeOf(tenant), nil
 }
+
+// ScopeOf is the KeyScope of an isolated tenant's records.
+func ScopeOf(tenant string) string { return "@" + tenant }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/larkstream/larkstream/engine/tags"
 	"github.com/larkstream/larkstream/gateway/client"
@@ -131,6 +132,7 @@ type API struct {
 	uploads *slots
 	rates   *rates
 	streams *slots
+	search  *semaphore.Weighted // searches among vectors at once
 	now     func() time.Time
 
 	closing chan struct{}
@@ -165,7 +167,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 		deps.NewID = event.NewJobID
 	}
 	a := &API{
-		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now, rates: newRates(),
+		limits: limits, deps: deps, mux: http.NewServeMux(), now: time.Now, rates: newRates(), search: semaphore.NewWeighted(maxSearches),
 		uploads: newSlots(limits.MaxUploads, limits.MaxUploadsPerClient), streams: newSlots(limits.MaxStreams, limits.MaxStreamsPerClient),
 		closing: make(chan struct{}),
 	}
@@ -216,6 +218,7 @@ func (a *API) register() {
 	a.registerDead()
 	a.registerRuns()
 	a.registerDiff()
+	a.registerSimilar()
 	a.registerPlan()
 	a.registerRunEvents()
 	a.registerTenants()

@@ -71,6 +71,8 @@ const (
 	codeWebhookDisabled     = "webhook_disabled"
 	codeTooManyWebhooks     = "too_many_webhooks"
 	codeItemInvalid         = "item_invalid"
+	codeItemNotFound        = "item_not_found"
+	codeEmbeddingMissing    = "embedding_missing"
 	codePricesMissing       = "prices_missing"
 	codeNotFound            = "not_found"
 	codeMethod              = "method_not_allowed"

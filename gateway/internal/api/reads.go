@@ -267,6 +267,19 @@ func openCursor(kind, cursor string) (string, error) {
 	return openCursorOf(kind, cursor, cursorPattern)
 }
 
+// openNumber is the number of the item that a cursor leads behind, 0 for no cursor.
+func openNumber(kind, cursor string) (int, error) {
+	text, err := openCursor(kind, cursor)
+	if err != nil || text == "" {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, errCursor()
+	}
+	return n, nil
+}
+
 func openCursorOf(kind, cursor string, form *regexp.Regexp) (string, error) {
 	if cursor == "" {
 		return "", nil

@@ -58,6 +58,8 @@ var rules = map[string]string{
 	"list-deliveries":      auth.ScopeJobsRead,
 	"replay-deliveries":    auth.ScopeJobsWrite,
 	"diff-run":             auth.ScopeRuns,
+	"find-similar":         auth.ScopeRuns,
+	"list-run-embeddings":  auth.ScopeRuns,
 	"list-dead-letters":    auth.ScopeAdmin,
 	"get-dead-letter":      auth.ScopeAdmin,
 	"redrive-dead-letters": auth.ScopeAdmin,

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -48,16 +47,12 @@ func (a *API) diffRun(ctx context.Context, in *diffInput) (*diffOutput, error) {
 		return nil, err
 	}
 	kind := walkBefore
-	text, err := openCursor(walkBefore, in.Cursor)
+	from, err := openNumber(walkBefore, in.Cursor)
 	if err != nil {
 		kind = walkAfter
-		if text, err = openCursor(walkAfter, in.Cursor); err != nil {
+		if from, err = openNumber(walkAfter, in.Cursor); err != nil {
 			return nil, err
 		}
-	}
-	from, err := strconv.Atoi(cmp.Or(text, "0"))
-	if err != nil {
-		return nil, errCursor()
 	}
 	page := &rundiff.Page{Fields: []client.FieldDiff{}, Items: []client.ItemDiff{}}
 	var last int

@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"fmt"
+	"math"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,8 +17,17 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
-// settledRun makes a run of a tenant whose items of these ids have ended with tags of these tempi, or failed where the tempo is 0.
+// settledRun makes a run of a tenant whose items of these ids have ended with tags of these tempi, or failed where the tempo is 0. The vector of an item has two
+// numbers, and its angle is as many degrees as the tempo; an item of tempo 1 has none.
 func (r *rig) settledRun(tenant, id string, names []string, tempi map[string]int) {
+	r.t.Helper()
+	r.settledRunWith(tenant, id, names, tempi, func(tempo int) []float32 {
+		sin, cos := math.Sincos(float64(tempo) * math.Pi / 180)
+		return []float32{float32(cos), float32(sin)}
+	})
+}
+
+func (r *rig) settledRunWith(tenant, id string, names []string, tempi map[string]int, vector func(tempo int) []float32) {
 	r.t.Helper()
 	ctx := r.t.Context()
 	require.NoError(r.t, r.jobs.CreateRun(ctx, store.Run{ID: id, Tenant: tenant, Name: id + "-name", Spec: store.RunSpec{Questions: []string{"q"}, Plan: event.PlanAuto}}))
@@ -49,7 +60,14 @@ func (r *rig) settledRun(tenant, id string, names []string, tempi map[string]int
 		})
 		require.NoError(r.t, err)
 	}
-	_, err = r.jobs.SettleItems(ctx, id, 100)
+	ended, err := r.jobs.EndedItems(ctx, id, 100)
+	require.NoError(r.t, err)
+	for i := range ended {
+		if tempo := tempi[strings.TrimPrefix(ended[i].JobID, id+"-")]; tempo > 1 {
+			ended[i].Vector = &store.Vector{Space: "test", Values: vector(tempo)}
+		}
+	}
+	_, err = r.jobs.SettleItems(ctx, id, ended)
 	require.NoError(r.t, err)
 	_, err = r.jobs.FinishRun(ctx, id)
 	require.NoError(r.t, err)

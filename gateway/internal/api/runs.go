@@ -31,6 +31,8 @@ type RunStore interface {
 	ListRuns(ctx context.Context, tenant string, after store.Place, limit int) ([]store.Run, error)
 	RunItems(ctx context.Context, runID string, state store.ItemState, after, limit int) ([]store.Item, error)
 	ItemsOf(ctx context.Context, runID string, ids []string) (map[string]store.Item, error)
+	ItemAt(ctx context.Context, runID, uri string) (store.Item, bool, error)
+	Vectors(ctx context.Context, runID string, after, limit int) ([]store.ItemVector, error)
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
 	FailedItems(ctx context.Context, runID string, after, limit int) ([]store.Item, error)
@@ -258,15 +260,9 @@ func (a *API) runItems(ctx context.Context, in *runItemsInput) (*runItemsOutput,
 	if err != nil {
 		return nil, err
 	}
-	text, err := openCursor("i", in.Cursor)
+	after, err := openNumber("i", in.Cursor)
 	if err != nil {
 		return nil, err
-	}
-	after := 0
-	if text != "" {
-		if after, err = strconv.Atoi(text); err != nil || after < 0 {
-			return nil, errCursor()
-		}
 	}
 	items, err := a.deps.Runs.RunItems(ctx, r.ID, store.ItemState(in.State), after, in.Limit+1)
 	if err != nil {

@@ -85,6 +85,8 @@ var walks = map[string]struct {
 	"resume-run":           {status: 404},
 	"cancel-run":           {status: 404},
 	"retry-run":            {status: 404},
+	"find-similar":         {status: 404, query: "?item=a"},
+	"list-run-embeddings":  {status: 404},
 	"diff-run":             {status: 404, query: "?with=$RUN"},
 	"get-limits":           {status: 200},
 	"list-audit":           {status: 403},

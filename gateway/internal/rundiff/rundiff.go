@@ -117,7 +117,9 @@ func (p *Page) count(seen map[field]bool) {
 			p.Fields[at].Changed++
 		}
 	}
-	slices.SortFunc(p.Fields, func(x, y client.FieldDiff) int { return strings.Compare(x.Field+"\x00"+x.Question, y.Field+"\x00"+y.Question) })
+	slices.SortFunc(p.Fields, func(x, y client.FieldDiff) int {
+		return strings.Compare(x.Field+"\x00"+x.Question, y.Field+"\x00"+y.Question)
+	})
 }
 
 // wholeTrack is the window of what is about the whole track.

@@ -21,7 +21,8 @@ type Store interface {
 	StartItems(ctx context.Context, runID string, starts []store.ItemStart, ends []store.ItemEnd, limits client.TenantLimits) (store.Started, error)
 	Tenant(ctx context.Context, name string) (store.Tenant, error)
 	Usage(ctx context.Context, tenant string, at time.Time) (store.Usage, error)
-	SettleItems(ctx context.Context, runID string, limit int) (int, error)
+	EndedItems(ctx context.Context, runID string, limit int) ([]store.EndedItem, error)
+	SettleItems(ctx context.Context, runID string, items []store.EndedItem) (int, error)
 	PauseRun(ctx context.Context, id, reason string) (store.Run, error)
 	NoteRun(ctx context.Context, id, reason string) error
 	FinishRun(ctx context.Context, id string) (store.Run, error)
@@ -81,6 +82,8 @@ type Deps struct {
 	Cancel func(ctx context.Context, job store.Job) error
 	// Amount is what a cost is worth by the operator's prices; nil where there are none.
 	Amount func(store.Cost) float64
+	// Pool makes the vector of an item that was answered about, nil if there is none; nil where the model is not known, so that no item has one.
+	Pool func(ctx context.Context, tenant string, it store.EndedItem) (*store.Vector, error)
 	// Wake is called when jobs wait for admission.
 	Wake func()
 	// NewID makes ids of jobs, and the name by which this gateway leads runs.
@@ -159,7 +162,7 @@ func (c *Controller) Once(ctx context.Context) (busy bool, err error) {
 
 // step settles what has ended, starts what there is room for, and ends the run when nothing is left.
 func (c *Controller) step(ctx context.Context, run store.Run) (busy bool, err error) {
-	settled, err := c.deps.Store.SettleItems(ctx, run.ID, c.cfg.Batch)
+	settled, err := c.settle(ctx, run)
 	if err != nil {
 		return false, err
 	}

@@ -155,6 +155,9 @@ func retryItems(ctx context.Context, tx *tx, id string, state ItemState, code st
 	if err != nil {
 		return 0, err
 	}
+	if _, err := tx.exec(ctx, `DELETE FROM run_vectors WHERE run_id = ? AND n IN (SELECT n FROM run_items`+where+`)`, append([]any{id}, args...)...); err != nil {
+		return 0, err
+	}
 	n, err := tx.exec(ctx, `UPDATE run_items SET state = '`+string(ItemPending)+`', ended_ms = 0, seq = 0`+where, args...)
 	if err != nil {
 		return 0, err

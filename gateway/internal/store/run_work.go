@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
@@ -223,24 +224,33 @@ type ended struct {
 	cost              Cost
 }
 
-// SettleItems ends the items whose jobs have ended, up to limit, and returns how many.
-func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled int, err error) {
+// SettleItems ends items that EndedItems has returned, keeps their vectors, and returns how many. An item that was settled meanwhile, or whose job is another
+// by now, is left as it is.
+func (s *SQL) SettleItems(ctx context.Context, runID string, items []EndedItem) (settled int, err error) {
+	if len(items) == 0 {
+		return 0, nil
+	}
 	err = s.inTx(ctx, func(tx *tx) error {
 		run, err := lockRun(ctx, tx, runID)
 		if err != nil {
 			return err
 		}
-		all, err := endedItems(ctx, tx, runID, limit)
-		if err != nil || len(all) == 0 {
+		all, err := endedItems(ctx, tx, runID, items)
+		settled = len(all)
+		if err != nil || settled == 0 {
 			return err
 		}
 		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now(), seq: run.LastSeq}
+		jobs := make(map[string]bool, len(all))
 		for _, e := range all {
 			if err := w.settle(ctx, e); err != nil {
 				return err
 			}
+			jobs[e.job] = true
 		}
-		settled = len(all)
+		if err := w.keep(ctx, slices.DeleteFunc(slices.Clone(items), func(it EndedItem) bool { return !jobs[it.JobID] })); err != nil {
+			return err
+		}
 		return w.count(ctx)
 	})
 	if err != nil {
@@ -249,24 +259,22 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, limit int) (settled
 	return settled, nil
 }
 
-func endedItems(ctx context.Context, tx *tx, runID string, limit int) (all []ended, err error) {
-	rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0),
+// endedItems reads those of the items that have ended with the same jobs and are not settled.
+func endedItems(ctx context.Context, tx *tx, runID string, items []EndedItem) (all []ended, err error) {
+	args := []any{string(ItemFailed), runID, string(ItemRunning)}
+	for _, it := range items {
+		args = append(args, it.JobID)
+	}
+	err = tx.each(ctx, func(rows *sql.Rows) error {
+		var e ended
+		err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered, &e.cost.AudioS, &e.cost.EncoderS, &e.cost.PromptTokens, &e.cost.OutputTokens)
+		all = append(all, e)
+		return err
+	}, `SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0),
 		COALESCE(j.cost_audio_s, 0), COALESCE(j.cost_encoder_s, 0), COALESCE(j.cost_prompt_tokens, 0), COALESCE(j.cost_output_tokens, 0)
 		FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
-		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) ORDER BY i.n LIMIT ?`),
-		string(ItemFailed), runID, string(ItemRunning), limit)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // rows.Err tells
-	for rows.Next() {
-		var e ended
-		if err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered, &e.cost.AudioS, &e.cost.EncoderS, &e.cost.PromptTokens, &e.cost.OutputTokens); err != nil {
-			return nil, err
-		}
-		all = append(all, e)
-	}
-	return all, rows.Err()
+		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) AND i.job_id IN (`+marks(len(items))+`) ORDER BY i.n`, args...)
+	return all, err
 }
 
 // settle takes the job's state for the item's, and the code that most of the job's failures have.

@@ -292,6 +292,18 @@ func (s *SQL) ItemsOf(ctx context.Context, runID string, ids []string) (map[stri
 	return items, nil
 }
 
+// ItemAt returns the first item of a run whose audio lies at a URI, and whether there is one.
+func (s *SQL) ItemAt(ctx context.Context, runID, uri string) (Item, bool, error) {
+	it, err := scanItem(s.rowRead(ctx, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND uri = ? ORDER BY n LIMIT 1`, runID, uri))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Item{}, false, nil
+	}
+	if err != nil {
+		return Item{}, false, fmt.Errorf("reading item of run %.64q: %w", runID, err)
+	}
+	return it, true, nil
+}
+
 // FailedItems returns items that have failed, in whole or in part, after the failure of a number, in the order of their failures.
 func (s *SQL) FailedItems(ctx context.Context, runID string, after, limit int) (items []Item, err error) {
 	err = s.queryRead(ctx, func(rows *sql.Rows) error {

@@ -28,6 +28,16 @@ func newRun(t *testing.T, s *store.SQL, id string) store.Run {
 	return run
 }
 
+// settleRun settles what has ended and returns how many items that were.
+func settleRun(t *testing.T, s *store.SQL, run string) int {
+	t.Helper()
+	items, err := s.EndedItems(t.Context(), run, 10)
+	require.NoError(t, err)
+	n, err := s.SettleItems(t.Context(), run, items)
+	require.NoError(t, err)
+	return n
+}
+
 func itemJob(id string) store.Job {
 	return store.NewJob(event.TenantDefault, event.JobSpec{
 		ID: id, Plan: event.PlanAuto, Questions: []string{"q"}, Created: created, Options: event.Options{Lane: event.LaneBulk},
@@ -83,11 +93,9 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 
 		answer(t, s, "j1", eventpb.State_STATE_ANSWERED, "")
 		answer(t, s, "j2", eventpb.State_STATE_FAILED, event.CodeEngineError)
-		n, err := s.SettleItems(ctx, "r1", 10)
-		require.NoError(t, err)
+		n := settleRun(t, s, "r1")
 		require.Equal(t, 2, n)
-		n, err = s.SettleItems(ctx, "r1", 10)
-		require.NoError(t, err)
+		n = settleRun(t, s, "r1")
 		require.Zero(t, n)
 		run, err = s.FinishRun(ctx, "r1")
 		require.NoError(t, err)
@@ -171,8 +179,7 @@ func TestAnItemWhoseJobIsGoneIsToldSo(t *testing.T) {
 		require.NoError(t, err)
 		answer(t, s, "j1", eventpb.State_STATE_ANSWERED, "")
 		require.NoError(t, s.Delete(t.Context(), "j1"))
-		n, err := s.SettleItems(t.Context(), "r1", 10)
-		require.NoError(t, err)
+		n := settleRun(t, s, "r1")
 		require.Equal(t, 1, n)
 		failures, err := s.RunFailures(t.Context(), "r1")
 		require.NoError(t, err)
