@@ -202,6 +202,7 @@ type Outcome struct {
 	Combined *Combined `json:"combined,omitempty" doc:"Of an answer about the whole track, with combine: how it was made of the windows' answers. Its window has the index behind the last one"`
 	// Confidence is 0 where the answer names no tempo, key or metre, or the model does not tell.
 	Confidence  float64           `json:"confidence,omitempty" doc:"How probable the model itself finds the tempo, key or metre that its answer names, calibrated: of answers with 0.8, four in five are right. Left out where it does not tell" minimum:"0" maximum:"1"`
+	Finish      string            `json:"finish,omitempty" doc:"Why the answer ends: length = its limit of tokens cut it off. Left out where the decoder does not tell" enum:"stop,length"`
 	Error       *OutcomeError     `json:"error,omitempty"`
 	Track       Track             `json:"track"`
 	Window      Window            `json:"window"`
@@ -258,6 +259,7 @@ type Timings struct {
 // Tokens of one answer.
 type Tokens struct {
 	Prompt int `json:"prompt"`
+	Audio  int `json:"audio,omitempty" doc:"Of prompt, the frames of the audio; absent of answers that were kept before this was counted"`
 	Output int `json:"output"`
 }
 

@@ -25,6 +25,8 @@ const (
 	MaxWarnings      = 32
 	MaxWarningBytes  = 512
 	MaxURIBytes      = 2048
+
+	maxFinish = 20
 )
 
 var (
@@ -252,6 +254,9 @@ func validateOutcome(m *eventpb.Outcome) error {
 	}
 	if len(m.GetAnswer()) > MaxAnswerBytes || !utf8.ValidString(m.GetAnswer()) {
 		return fmt.Errorf("answer of %d bytes is over %d or not UTF-8", len(m.GetAnswer()), MaxAnswerBytes)
+	}
+	if len(m.GetFinish()) > maxFinish || !utf8.ValidString(m.GetFinish()) {
+		return fmt.Errorf("finish of %d bytes is over %d or not UTF-8", len(m.GetFinish()), maxFinish)
 	}
 	if (m.GetState() == eventpb.State_STATE_ANSWERED) != (m.GetError() == nil) {
 		return fmt.Errorf("error and state %s contradict each other", m.GetState())

@@ -92,6 +92,7 @@ type Result struct {
 	Index        int
 	Text         string
 	PromptTokens int // positions before the answer, frames included
+	AudioTokens  int // of PromptTokens, the frames
 	OutputTokens int // the stop token not included
 	Finish       string
 	// Confidence is how probable the decoder itself finds the tempo, key or metre that the answer names, calibrated, 0 to 1: the lowest of them.

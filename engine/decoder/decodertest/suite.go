@@ -64,6 +64,7 @@ func (s suite) order(t *testing.T) {
 		require.NoError(t, r.Err)
 		require.Equal(t, 3*i+1, r.Index)
 		require.Greater(t, r.PromptTokens, 20)
+		require.Equal(t, 20, r.AudioTokens)
 		require.Positive(t, r.OutputTokens)
 		require.Contains(t, []string{contract.FinishStop, contract.FinishLength}, r.Finish)
 		require.False(t, r.Began.IsZero())

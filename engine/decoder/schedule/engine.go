@@ -229,7 +229,7 @@ func (e *Engine) newAnswer(r *request, result *contract.Result, q contract.Quest
 	if e.notes != nil {
 		ids = ids[1:] // the token that ends the audio stands before the notes
 	}
-	result.PromptTokens = before + e.noted() + len(ids)
+	result.PromptTokens, result.AudioTokens = before+e.noted()+len(ids), r.engine.Soft.Rows
 	room := e.shape.Context - result.PromptTokens
 	if room < 1 {
 		return nil, fmt.Errorf("%w: %d positions with %d frames, the model's context is %d", contract.ErrPromptTooLong, result.PromptTokens, r.engine.Soft.Rows, e.shape.Context)

@@ -66,9 +66,10 @@ func total(sentences []contract.Result) contract.Result {
 	whole := contract.Result{Finish: contract.FinishStop, Began: first.Began, Prefill: first.Prefill}
 	for i, s := range sentences {
 		if s.Err != nil {
-			return contract.Result{Err: fmt.Errorf("asking for the %s: %w", fields()[i].name, s.Err), PromptTokens: s.PromptTokens, Began: s.Began, Ended: s.Ended}
+			return contract.Result{Err: fmt.Errorf("asking for the %s: %w", fields()[i].name, s.Err), PromptTokens: s.PromptTokens, AudioTokens: s.AudioTokens, Began: s.Began, Ended: s.Ended}
 		}
 		whole.PromptTokens += s.PromptTokens
+		whole.AudioTokens += s.AudioTokens
 		whole.OutputTokens += s.OutputTokens
 		if s.Ended.After(whole.Ended) {
 			whole.Ended = s.Ended

@@ -64,7 +64,7 @@ func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.R
 		e.answered.Add(1)
 		ended := time.Now()
 		results = append(results, contract.Result{
-			Index: q.Index, Text: text, PromptTokens: req.Soft.Rows + len(strings.Fields(q.Text)), OutputTokens: len(words),
+			Index: q.Index, Text: text, PromptTokens: req.Soft.Rows + len(strings.Fields(q.Text)), AudioTokens: req.Soft.Rows, OutputTokens: len(words),
 			Finish: contract.FinishStop, Began: began, Ended: ended, Decode: ended.Sub(began), FirstToken: first,
 		})
 	}

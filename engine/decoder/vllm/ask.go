@@ -86,7 +86,7 @@ func (a *asking) answer(ctx context.Context, result *contract.Result, q contract
 	}
 	defer release()
 	p, err := a.prompts.build(a.frames, a.request.System, q)
-	result.PromptTokens = p.rows
+	result.PromptTokens, result.AudioTokens = p.rows, a.request.Soft.Rows
 	if err != nil {
 		result.Err = err
 		return nil

@@ -108,10 +108,10 @@ func (a *API) outcomeView(of asked, o *eventpb.Outcome) client.Outcome {
 			Queue: t.GetQueueMs(), Chunk: t.GetChunkMs(), Encode: t.GetEncodeMs(), Project: t.GetProjectMs(),
 			Prefill: t.GetPrefillMs(), Decode: t.GetDecodeMs(), Total: t.GetTotalMs(),
 		},
-		Tokens: client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Output: int(o.GetTokens().GetOutput())},
+		Tokens: client.Tokens{Prompt: int(o.GetTokens().GetPrompt()), Audio: int(o.GetTokens().GetAudio()), Output: int(o.GetTokens().GetOutput())},
 		Cost:   a.deps.Prices.of(store.CostOf(o, of.questions)), Labels: of.labels, TraceID: o.GetTraceId(), EndedAt: time.UnixMilli(o.GetEndedUnixMs()).UTC(),
 	}
-	v.Confidence, v.Check = o.GetConfidence(), checkView(o.GetCheck())
+	v.Confidence, v.Finish, v.Check = o.GetConfidence(), o.GetFinish(), checkView(o.GetCheck())
 	for field, c := range o.GetSupport() {
 		if v.Support == nil {
 			v.Support = map[string]client.Check{}

@@ -92,7 +92,7 @@ func (r *recording) combined(job *Job, windows []*eventpb.Outcome) *eventpb.Outc
 		like = answeredIn(windows, answers[0].Window)
 	}
 	o := atTrack(job, proto.CloneOf(like))
-	o.Check, o.Support, o.AnswerCache, o.Timings, o.Tokens, o.EndedUnixMs = nil, nil, 0, nil, nil, millis(r.now)
+	o.Check, o.Support, o.AnswerCache, o.Timings, o.Tokens, o.Finish, o.EndedUnixMs = nil, nil, 0, nil, nil, "", millis(r.now)
 	if len(answers) == 0 {
 		return o // as the first window ended
 	}

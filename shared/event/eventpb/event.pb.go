@@ -1655,9 +1655,11 @@ func (x *Error) GetMessage() string {
 }
 
 type Tokens struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prompt        uint32                 `protobuf:"varint,1,opt,name=prompt,proto3" json:"prompt,omitempty"`
-	Output        uint32                 `protobuf:"varint,2,opt,name=output,proto3" json:"output,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Prompt uint32                 `protobuf:"varint,1,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	Output uint32                 `protobuf:"varint,2,opt,name=output,proto3" json:"output,omitempty"`
+	// Positions of prompt that the window's frames take; 0 also of answers that were kept before this was counted.
+	Audio         uint32 `protobuf:"varint,3,opt,name=audio,proto3" json:"audio,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1706,6 +1708,13 @@ func (x *Tokens) GetOutput() uint32 {
 	return 0
 }
 
+func (x *Tokens) GetAudio() uint32 {
+	if x != nil {
+		return x.Audio
+	}
+	return 0
+}
+
 // lark.answers.v1: the one terminal result of one question on one window.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1739,7 +1748,9 @@ type Outcome struct {
 	// Only of an answer of the whole track, whose window has the index behind the last one of the plan.
 	Combined *Combined `protobuf:"bytes,20,opt,name=combined,proto3" json:"combined,omitempty"`
 	// How probable the decoder itself finds the tempo, key or metre that its answer names, calibrated, 0 to 1. 0 where it names none or does not tell.
-	Confidence    float64 `protobuf:"fixed64,21,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	Confidence float64 `protobuf:"fixed64,21,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Why the answer ends: stop, or length where its limit of tokens cut it off. Empty where the decoder does not tell.
+	Finish        string `protobuf:"bytes,22,opt,name=finish,proto3" json:"finish,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1919,6 +1930,13 @@ func (x *Outcome) GetConfidence() float64 {
 		return x.Confidence
 	}
 	return 0
+}
+
+func (x *Outcome) GetFinish() string {
+	if x != nil {
+		return x.Finish
+	}
+	return ""
 }
 
 // How an answer of the whole track was made of its windows' answers.
@@ -2527,10 +2545,11 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\tquestions\x18\x04 \x01(\rR\tquestions\"5\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"8\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"N\n" +
 	"\x06Tokens\x12\x16\n" +
 	"\x06prompt\x18\x01 \x01(\rR\x06prompt\x12\x16\n" +
-	"\x06output\x18\x02 \x01(\rR\x06output\"\x86\b\n" +
+	"\x06output\x18\x02 \x01(\rR\x06output\x12\x14\n" +
+	"\x05audio\x18\x03 \x01(\rR\x05audio\"\x9e\b\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"outcome_id\x18\x01 \x01(\tR\toutcomeId\x12\x15\n" +
@@ -2556,7 +2575,8 @@ const file_larkstream_event_v1_event_proto_rawDesc = "" +
 	"\bcombined\x18\x14 \x01(\v2\x1d.larkstream.event.v1.CombinedR\bcombined\x12\x1e\n" +
 	"\n" +
 	"confidence\x18\x15 \x01(\x01R\n" +
-	"confidence\x1aV\n" +
+	"confidence\x12\x16\n" +
+	"\x06finish\x18\x16 \x01(\tR\x06finish\x1aV\n" +
 	"\fSupportEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
 	"\x05value\x18\x02 \x01(\v2\x1a.larkstream.event.v1.CheckR\x05value:\x028\x01\"N\n" +

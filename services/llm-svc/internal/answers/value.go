@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 
+	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/shared/event"
 )
 
@@ -25,6 +27,9 @@ type Answer struct {
 	Text         string `json:"text"`
 	PromptTokens int    `json:"prompt_tokens"`
 	OutputTokens int    `json:"output_tokens"`
+	// AudioTokens are those of PromptTokens that are frames, and Finish is why the answer ends; answers kept before this was counted have neither.
+	AudioTokens int    `json:"audio_tokens,omitempty"`
+	Finish      string `json:"finish,omitempty"`
 	// Confidence is the decoder's own; left out where it does not tell.
 	Confidence float64 `json:"confidence,omitempty"`
 }
@@ -39,10 +44,13 @@ func (a Answer) check() error {
 	if len(a.Text) > event.MaxAnswerBytes || !utf8.ValidString(a.Text) {
 		return fmt.Errorf("a text of %d bytes is over %d or not UTF-8", len(a.Text), event.MaxAnswerBytes)
 	}
-	for _, n := range []int{a.PromptTokens, a.OutputTokens} {
+	for _, n := range []int{a.PromptTokens, a.AudioTokens, a.OutputTokens} {
 		if n < 0 || n > math.MaxInt32 {
 			return fmt.Errorf("%d tokens are no count", n)
 		}
+	}
+	if !slices.Contains([]string{"", contract.FinishStop, contract.FinishLength}, a.Finish) {
+		return fmt.Errorf("%.20q is no end of an answer", a.Finish)
 	}
 	if !(a.Confidence >= 0 && a.Confidence <= 1) { // also where it is NaN
 		return fmt.Errorf("confidence %v is not between 0 and 1", a.Confidence)

@@ -12,7 +12,7 @@ import (
 
 func TestAnswersComeBackAsTheyWereStored(t *testing.T) {
 	t.Parallel()
-	for _, a := range []Answer{{}, {"C minor.", 280, 4, 0.75}, {strings.Repeat("\x01", event.MaxAnswerBytes), 1, 1, 0}} {
+	for _, a := range []Answer{Text: "C minor.", PromptTokens: 280, OutputTokens: 4, AudioTokens: 240, Finish: "stop", Confidence: 0.75}, {"C minor.", 280, 4, 0.75}, {strings.Repeat("\x01", event.MaxAnswerBytes), 1, 1, 0}} {
 		raw, err := seal("answer/v1/a", a)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(raw), maxStored)
@@ -22,7 +22,7 @@ func TestAnswersComeBackAsTheyWereStored(t *testing.T) {
 		_, err = unseal("answer/v1/b", raw)
 		require.ErrorIs(t, err, errOtherKey)
 	}
-	for _, a := range []Answer{{Text: "\xff"}, {Text: strings.Repeat("x", event.MaxAnswerBytes+1)}, {PromptTokens: -1}, {OutputTokens: 1 << 40}, {Confidence: -0.1}, {Confidence: 1.1}} {
+	for _, a := range []Answer{{Text: "\xff"}, {Text: strings.Repeat("x", event.MaxAnswerBytes+1)}, {PromptTokens: -1}, {OutputTokens: 1 << 40}, {Confidence: -0.1}, {Confidence: 1.1}, {AudioTokens: -1}, {Finish: "tired"}} {
 		_, err := seal("answer/v1/a", a)
 		require.Error(t, err)
 	}
@@ -37,7 +37,7 @@ func TestNewRefusesMissingDependencies(t *testing.T) {
 // FuzzUnseal: whatever is accepted, behind any checksum, is an answer that may be stored.
 func FuzzUnseal(f *testing.F) {
 	const key = "answer/v1/a"
-	good, err := seal(key, Answer{"C minor.", 280, 4, 0.75})
+	good, err := seal(key, Answer{Text: "C minor.", PromptTokens: 280, OutputTokens: 4, AudioTokens: 240, Finish: "stop", Confidence: 0.75})
 	require.NoError(f, err)
 	f.Add(good)
 	f.Add([]byte(`{"key":"answer/v1/a","text":"x","prompt_tokens":-1}`))

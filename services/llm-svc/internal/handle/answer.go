@@ -118,13 +118,15 @@ func (h *Handler) outcome(ctx context.Context, task *eventpb.Task, q *eventpb.Qu
 	if r.Err == nil {
 		o = event.NewOutcome(task, q)
 		o.State, o.Answer = eventpb.State_STATE_ANSWERED, bound(r.Text, event.MaxAnswerBytes)
-		o.Confidence = r.Confidence
+		o.Confidence, o.Finish = r.Confidence, r.Finish
 		crossCheck(o)
 	} else {
 		o = event.FailedOutcome(task, q, event.Failure{Code: codeOf(r.Err), Message: r.Err.Error()})
 	}
 	o.Model, o.ModelDigest, o.TraceId = h.Model, h.Bundle.Digest, telemetry.TraceID(ctx)
-	o.Tokens = &eventpb.Tokens{Prompt: uint32(r.PromptTokens + spent.PromptTokens), Output: uint32(r.OutputTokens + spent.OutputTokens)}
+	o.Tokens = &eventpb.Tokens{
+		Prompt: uint32(r.PromptTokens + spent.PromptTokens), Audio: uint32(r.AudioTokens + spent.AudioTokens), Output: uint32(r.OutputTokens + spent.OutputTokens),
+	}
 	o.Timings.PrefillMs, o.Timings.DecodeMs = worker.Milliseconds(r.Prefill+spent.Prefill), worker.Milliseconds(r.Decode+spent.Decode)
 	event.SetTotal(o.GetTimings(), task.GetCreatedUnixMs(), time.UnixMilli(o.GetEndedUnixMs()))
 	return o

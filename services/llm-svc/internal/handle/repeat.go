@@ -65,7 +65,7 @@ func (h *Handler) repeat(ctx context.Context, task *eventpb.Task, found map[uint
 		}
 		onToken(int(q.GetIndex()), a.Text)
 		o := h.outcome(ctx, task, q, contract.Result{
-			Text: a.Text, PromptTokens: a.PromptTokens, OutputTokens: a.OutputTokens, Confidence: a.Confidence,
+			Text: a.Text, PromptTokens: a.PromptTokens, AudioTokens: a.AudioTokens, OutputTokens: a.OutputTokens, Finish: a.Finish, Confidence: a.Confidence,
 		}, contract.Result{})
 		o.AnswerCache = eventpb.Cache_CACHE_HIT
 		outcomes = append(outcomes, o)
@@ -97,8 +97,8 @@ func (h *Handler) keep(ctx context.Context, task *eventpb.Task, results, spent [
 			continue
 		}
 		h.Answers.Put(ctx, h.asked(ctx, task, q), answers.Answer{
-			Text: bound(results[i].Text, event.MaxAnswerBytes), PromptTokens: results[i].PromptTokens, OutputTokens: results[i].OutputTokens,
-			Confidence: results[i].Confidence,
+			Text: bound(results[i].Text, event.MaxAnswerBytes), PromptTokens: results[i].PromptTokens, AudioTokens: results[i].AudioTokens,
+			OutputTokens: results[i].OutputTokens, Finish: results[i].Finish, Confidence: results[i].Confidence,
 		})
 	}
 }
