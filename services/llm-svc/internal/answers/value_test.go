@@ -12,7 +12,9 @@ import (
 
 func TestAnswersComeBackAsTheyWereStored(t *testing.T) {
 	t.Parallel()
-	for _, a := range []Answer{Text: "C minor.", PromptTokens: 280, OutputTokens: 4, AudioTokens: 240, Finish: "stop", Confidence: 0.75}, {"C minor.", 280, 4, 0.75}, {strings.Repeat("\x01", event.MaxAnswerBytes), 1, 1, 0}} {
+	for _, a := range []Answer{
+		{}, {Text: "C minor.", PromptTokens: 280, OutputTokens: 4, AudioTokens: 240, Finish: "stop", Confidence: 0.75}, {Text: strings.Repeat("\x01", event.MaxAnswerBytes), PromptTokens: 1, OutputTokens: 1},
+	} {
 		raw, err := seal("answer/v1/a", a)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(raw), maxStored)
