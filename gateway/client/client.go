@@ -287,10 +287,31 @@ func problemOf(resp *http.Response) error {
 	if err == nil && json.Unmarshal(raw, p) == nil && p.Code != "" {
 		return p
 	}
+	if p := spoken(resp.StatusCode, raw); err == nil && p != nil {
+		return p
+	}
 	text := strings.TrimSpace(strings.ToValidUTF8(string(raw[:min(len(raw), 200)]), "?"))
 	return &Problem{
 		Title: http.StatusText(resp.StatusCode), Status: resp.StatusCode, Code: "http_" + strconv.Itoa(resp.StatusCode), Detail: text,
 		Retryable: resp.StatusCode >= http.StatusInternalServerError || resp.StatusCode == http.StatusTooManyRequests,
+	}
+}
+
+// spoken is a problem in the form of OpenAI's API, which the gateway has on the paths of that API, or nil.
+func spoken(status int, raw []byte) *Problem {
+	var body struct {
+		Error struct {
+			Message string `json:"message"`
+			Code    string `json:"code"`
+			TraceID string `json:"trace_id"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(raw, &body) != nil || body.Error.Code == "" {
+		return nil
+	}
+	return &Problem{
+		Title: http.StatusText(status), Status: status, Code: body.Error.Code, Detail: body.Error.Message, TraceID: body.Error.TraceID,
+		Retryable: status >= http.StatusInternalServerError || status == http.StatusTooManyRequests,
 	}
 }
 

@@ -272,6 +272,9 @@ type OutcomeList struct {
 // Model is the model bundle served.
 type Model struct {
 	ID      string         `json:"id"`
+	Object  string         `json:"object" enum:"model"`
+	Created int64          `json:"created" doc:"When the bundle's manifest was written where the gateway runs, Unix seconds; 0 where that is not known"`
+	OwnedBy string         `json:"owned_by" doc:"Who serves the model" enum:"larkstream"`
 	Digest  string         `json:"digest,omitempty"`
 	Licence string         `json:"licence,omitempty"`
 	Encoder string         `json:"encoder,omitempty"`
@@ -280,9 +283,18 @@ type Model struct {
 	Quality map[string]any `json:"quality,omitempty" doc:"Measured quality, as the bundle states it"`
 }
 
+// Values of Model.Object and Model.OwnedBy, and of ModelList.Object.
+const (
+	ModelObject = "model"
+	ModelOwner  = "larkstream"
+	ListObject  = "list"
+)
+
 // ModelList holds the models served: one per deployment.
 type ModelList struct {
-	Models []Model `json:"models"`
+	Object string  `json:"object" enum:"list"`
+	Data   []Model `json:"data"`
+	Models []Model `json:"models" doc:"The same as data"`
 }
 
 // Kinds of stream events.

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
+	"github.com/larkstream/larkstream/gateway/internal/openai"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/recorder"
 	"github.com/larkstream/larkstream/gateway/internal/store"
@@ -199,7 +202,7 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 		{Name: "watching", Run: g.watching.Run},
 	}
 	return append(append(parts, reaperParts(g, reap)...),
-		service.Part{Name: "api", Routes: g.routes(server, callers), Guard: hosts.Only, AdminRoutes: g.adminRoutes(), AdminGuard: hosts.Only, Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
+		service.Part{Name: "api", Routes: g.routes(server, callers), Guard: func(next http.Handler) http.Handler { return openai.Errors(hosts.Only(next)) }, AdminRoutes: g.adminRoutes(), AdminGuard: hosts.Only, Degraded: func() error { return g.room.ask(0) }, Run: func(ctx context.Context) error {
 			<-ctx.Done()
 			server.Close()
 			return nil
@@ -281,8 +284,12 @@ func models(b *model.Bundle) []client.Model {
 	if b == nil {
 		return nil
 	}
+	created := int64(0)
+	if info, err := os.Stat(filepath.Join(b.Dir, model.ManifestFile)); err == nil {
+		created = info.ModTime().Unix()
+	}
 	return []client.Model{{
-		ID: b.DisplayName(), Digest: b.Digest, Licence: b.Licence, Encoder: b.EncoderID, WindowS: b.Encoder.SpanS, Random: b.Random, Quality: b.Quality,
+		ID: b.DisplayName(), Object: client.ModelObject, Created: created, OwnedBy: client.ModelOwner, Digest: b.Digest, Licence: b.Licence, Encoder: b.EncoderID, WindowS: b.Encoder.SpanS, Random: b.Random, Quality: b.Quality,
 	}}
 }
 

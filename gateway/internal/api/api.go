@@ -221,6 +221,8 @@ func (a *API) register() {
 	a.registerSimilar()
 	a.registerPlan()
 	a.registerRunEvents()
+	a.registerChat()
+	a.registerModels()
 	a.registerTenants()
 	a.registerKeys()
 	a.registerWebhooks()

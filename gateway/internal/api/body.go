@@ -62,12 +62,7 @@ func (a *API) spool(r io.Reader) (*spooled, error) {
 
 // readRequest reads the body of a submission, in either of its forms.
 func (a *API) readRequest(ctx context.Context, raw *rawRequest) (*request, error) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		deadline = time.Now().Add(a.limits.UploadTimeout)
-	}
-	until := http.NewResponseController(raw.w).SetReadDeadline
-	sent := &paced{ReadCloser: raw.r.Body, until: until, window: a.limits.UploadWindow, rate: a.limits.MinUploadRate, end: deadline}
+	sent := a.paced(ctx, raw)
 	kind, params, err := mime.ParseMediaType(raw.r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, errMedia()
@@ -83,6 +78,16 @@ func (a *API) readRequest(ctx context.Context, raw *rawRequest) (*request, error
 		return a.readForm(multipart.NewReader(bufio.NewReaderSize(body, uploadBuffer), params["boundary"]))
 	}
 	return nil, errMedia()
+}
+
+// paced is the body of a request, which must come in time and at the least rate.
+func (a *API) paced(ctx context.Context, raw *rawRequest) *paced {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(a.limits.UploadTimeout)
+	}
+	until := http.NewResponseController(raw.w).SetReadDeadline
+	return &paced{ReadCloser: raw.r.Body, until: until, window: a.limits.UploadWindow, rate: a.limits.MinUploadRate, end: deadline}
 }
 
 func errMedia() error {

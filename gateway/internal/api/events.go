@@ -102,12 +102,25 @@ func (a *API) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse
 
 // stream tells a job's events until its end, or until the watcher or the gateway goes.
 func (a *API) stream(ctx context.Context, w http.ResponseWriter, j store.Job, after int64) {
-	t := &teller{api: a, out: newSSE(w, a.limits.Heartbeat), jobID: j.ID, of: askedOf(j), told: make(map[string]bool)}
-	a.tellStream(ctx, t.out, "job_id", j.ID, func(ctx context.Context) error { return t.run(ctx, after) })
+	out := newSSE(w, a.limits.Heartbeat)
+	t := a.teller(out, j)
+	a.tellStream(ctx, out, "job_id", j.ID, func(ctx context.Context) error { return t.run(ctx, after) })
 }
 
 // tellStream runs tell until it ends, or until the watcher or the gateway goes, and tells the watcher why a stream ends early. what and id name what is watched.
 func (a *API) tellStream(ctx context.Context, out *sse, what, id string, tell func(context.Context) error) {
+	err := a.whileOpen(ctx, tell)
+	if reason := dropped(err); reason != nil {
+		err = out.event("", client.EventDropped, reason)
+	}
+	out.close()
+	if err != nil && ctx.Err() == nil {
+		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String(what, id), slog.Any("error", err))
+	}
+}
+
+// whileOpen runs tell until it ends, or until the watcher or the gateway goes, or for the longest life of a stream; the error says which.
+func (a *API) whileOpen(ctx context.Context, tell func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, a.limits.StreamTimeout, errStreamTimeout)
@@ -123,13 +136,7 @@ func (a *API) tellStream(ctx context.Context, out *sse, what, id string, tell fu
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever call it was that ctx's end cut short
 	}
-	if reason := dropped(err); reason != nil {
-		err = out.event("", client.EventDropped, reason)
-	}
-	out.close()
-	if err != nil && ctx.Err() == nil {
-		a.deps.Log.DebugContext(ctx, "event stream broke off", slog.String(what, id), slog.Any("error", err))
-	}
+	return err
 }
 
 // dropped is what the watcher is told when its stream ends before the job.
@@ -145,14 +152,28 @@ func dropped(err error) *client.DroppedEvent {
 	return nil
 }
 
+// watcher takes what a teller tells of a job; data is one of the events of package client.
+type watcher interface {
+	open() error
+	event(id, kind string, data any) error
+	place(id string) error
+	comment(text string) error
+}
+
+var _ watcher = (*sse)(nil)
+
 // teller tells one watcher of one job.
 type teller struct {
 	api   *API
-	out   *sse
+	out   watcher
 	jobID string
 	of    asked
 	// told are the ids of the outcomes that the watcher has been given.
 	told map[string]bool
+}
+
+func (a *API) teller(out watcher, j store.Job) *teller {
+	return &teller{api: a, out: out, jobID: j.ID, of: askedOf(j), told: make(map[string]bool)}
 }
 
 // run tells events until the job's end (nil) or an error. If the hub gave the job's buffer up for other jobs, run watches the job again and

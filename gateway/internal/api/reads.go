@@ -56,10 +56,6 @@ type outcomesOutput struct {
 	Body client.OutcomeList
 }
 
-type modelsOutput struct {
-	Body client.ModelList
-}
-
 func (a *API) registerReads() {
 	huma.Register(a.huma, a.operation("list-jobs", http.MethodGet, "/v1/jobs", "List jobs",
 		"Newest first, in pages."), a.list)
@@ -67,11 +63,6 @@ func (a *API) registerReads() {
 		"State, counts, windows, coverage and timings of a job."), a.get)
 	huma.Register(a.huma, a.operation("list-outcomes", http.MethodGet, "/v1/jobs/{id}/outcomes", "List a job's outcomes",
 		"In the order in which they were recorded, in pages. The cursor stays good while the job runs: ask again with it for what came since."), a.outcomes)
-	models := a.operation("list-models", http.MethodGet, "/v1/models", "List models", "The model that this deployment serves.")
-	models.Tags = []string{"models"}
-	huma.Register(a.huma, models, func(context.Context, *struct{}) (*modelsOutput, error) {
-		return &modelsOutput{Body: client.ModelList{Models: append([]client.Model{}, a.deps.Models...)}}, nil
-	})
 }
 
 func (a *API) get(ctx context.Context, in *jobInput) (*jobOutput, error) {

@@ -282,7 +282,7 @@ func TestModels(t *testing.T) {
 	t.Parallel()
 	models, err := setup(t).client.Models(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []client.Model{{ID: "nano"}}, models)
+	require.Equal(t, []client.Model{{ID: "nano", Object: client.ModelObject, OwnedBy: client.ModelOwner}}, models)
 }
 
 func TestDelete(t *testing.T) {

@@ -24,7 +24,7 @@ func TestARunIsMadeFilledAndMoved(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, client.AddedItems{Added: 2, Known: 1}, added)
 	for name, bad := range map[string]client.NewItem{
-		"uri": {ID: "x", URI: "https://example.org/a.mp3"}, "digest": {ID: "x", URI: "file:///a", SHA256: "zz"}, "no id": {URI: "file:///a"},
+		"uri": {ID: "x", URI: "ftp://example.org/a.mp3"}, "digest": {ID: "x", URI: "file:///a", SHA256: "zz"}, "no id": {URI: "file:///a"},
 	} {
 		_, err = r.client.AddItems(ctx, run.ID, []client.NewItem{bad})
 		var p *client.Problem

@@ -190,16 +190,22 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	if used != nil {
 		return a.replay(ctx, *used, fingerprint)
 	}
-	audio, err := a.storeAudio(ctx, req)
+	submitted := entry(ctx, "submit-job", "", raw.r.RemoteAddr)
+	job, err := a.create(ctx, req, store.CreateOptions{Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL), Audit: &submitted})
 	if err != nil {
 		return nil, err
 	}
-	submitted := entry(ctx, "submit-job", "", raw.r.RemoteAddr)
-	opts := store.CreateOptions{
-		Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL),
-		MaxOpen: a.limits.MaxOpenJobs, MaxWindows: a.limits.InteractiveWindows, MaxTenantWindows: a.limits.TenantWindows,
-		Limits: auth.From(ctx).Tenant.Limits, Audit: &submitted,
+	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(ctx, job, a.deps.Hub.Progress(job.ID))}, nil
+}
+
+// create makes the job of a request that was checked, and brings its audio into the object store. opts are filled with the limits of the lane and the tenant.
+func (a *API) create(ctx context.Context, req *request, opts store.CreateOptions) (store.Job, error) {
+	audio, err := a.storeAudio(ctx, req)
+	if err != nil {
+		return store.Job{}, err
 	}
+	opts.MaxOpen, opts.MaxWindows, opts.MaxTenantWindows = a.limits.MaxOpenJobs, a.limits.InteractiveWindows, a.limits.TenantWindows
+	opts.Limits = auth.From(ctx).Tenant.Limits
 	if req.AudioRef == "" {
 		opts.UploadBytes = audio.Bytes
 	}
@@ -209,13 +215,11 @@ func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Cl
 	job, err := a.accept(ctx, req.Submission, audio, opts)
 	switch {
 	case errors.Is(err, store.ErrClaimExpired):
-		return nil, store.ErrKeyInFlight
+		return store.Job{}, store.ErrKeyInFlight
 	case errors.Is(err, store.ErrTooManyJobs):
-		return nil, again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs of this lane have not ended yet, which is the limit", opts.MaxOpen)
-	case err != nil:
-		return nil, err
+		return store.Job{}, again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs of this lane have not ended yet, which is the limit", opts.MaxOpen)
 	}
-	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(ctx, job, a.deps.Hub.Progress(job.ID))}, nil
+	return job, err
 }
 
 // replay answers a request whose idempotency key has made a job before.

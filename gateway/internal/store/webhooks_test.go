@@ -158,8 +158,7 @@ func TestRunsAreToldOfAndNotTheirJobs(t *testing.T) {
 		require.NoError(t, err)
 		answer(t, s, "j1", eventpb.State_STATE_ANSWERED, "")
 		answer(t, s, "j2", eventpb.State_STATE_ANSWERED, "")
-		_, err = s.SettleItems(ctx, "r1", 10)
-		require.NoError(t, err)
+		require.Equal(t, 2, settleRun(t, s, "r1"))
 		for range 2 {
 			_, err = s.FinishRun(ctx, "r1")
 			require.NoError(t, err)
