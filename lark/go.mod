@@ -116,6 +116,7 @@ require (
 	github.com/larkstream/larkstream/services/projector-svc v0.0.0-00010101000000-000000000000
 	github.com/larkstream/larkstream/shared v0.0.0-00010101000000-000000000000
 	github.com/parquet-go/parquet-go v0.32.0
+	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	golang.org/x/text v0.43.0
 	google.golang.org/protobuf v1.36.12

@@ -94,8 +94,12 @@ func TestTwoGateways(t *testing.T) {
 	require.NoError(t, err)
 	s := start(t, options{
 		data: t.TempDir(), database: database, gateways: 2,
-		env: []string{"LARK_ENCODER_ENGINE=test", "LARK_LLM_ENGINE=test", "LARK_LLM_TEST_DELAY=10ms", "LARK_GATEWAY_LIMITS_INTERACTIVE_WINDOWS=40"},
+		env: []string{"LARK_ENCODER_ENGINE=test", "LARK_LLM_ENGINE=test", "LARK_LLM_TEST_DELAY=10ms", "LARK_GATEWAY_LIMITS_INTERACTIVE_WINDOWS=40", "LARK_GATEWAY_FETCH_ALLOW=127.0.0.1"},
 	})
+	hooks := newHookReceiver(t)
+	w, err := s.balanced(t, 0).CreateWebhook(t.Context(), client.NewWebhook{URL: hooks.url, Events: []string{"job.*"}})
+	require.NoError(t, err)
+	hooks.secret = w.Secret
 	track := s.submit(t, melody(seedOf(t), 2), client.Submission{Questions: []string{"What is the tempo?"}})
 	s.finish(t, track.ID)
 
@@ -149,6 +153,7 @@ func TestTwoGateways(t *testing.T) {
 	}
 	ids[track.ID] = true
 	require.Equal(t, ids, everyJob(t, c), "a job was made twice, or is not listed")
+	hooks.told(ctx, t, ids)
 	for n := range 2 {
 		require.Zero(t, s.metric(t, gatewayName(n), "lark_ledger_imbalance"))
 	}
