@@ -100,7 +100,7 @@ type LimitsConfig struct {
 
 // FetchConfig bounds downloads of audio_url.
 type FetchConfig struct {
-	Allow        []string      `yaml:"allow" help:"hosts, addresses and networks that may be fetched from although they are not public"`
+	Allow        []string      `yaml:"allow" help:"hosts, addresses and networks that may be reached by downloads and webhooks although they are not public; webhooks to them may use http"`
 	Timeout      time.Duration `yaml:"timeout" default:"5m" help:"whole of one download"`
 	MaxRedirects int           `yaml:"max_redirects" default:"5" help:"redirects followed; each target is checked"`
 }
