@@ -196,6 +196,7 @@ func (a *API) config() huma.Config {
 	cfg.Info.Description = "Ask questions about music. A job is audio and questions; it is cut into windows, and every question " +
 		"of every window ends in exactly one outcome. Errors are RFC 9457 problems with a stable `code`."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	cfg.Servers = []*huma.Server{{URL: "/", Description: "The gateway that served this specification"}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		schemeKey:   {Type: "http", Scheme: "bearer", Description: "A key, lk_<id>_<secret>, or a JWT of the gateway's OpenID provider. A gateway on loopback with auth none takes every request"},
 		schemeLogin: {Type: "http", Scheme: "basic", Description: "The key as the password, with any user name, for browsers"},
