@@ -22,6 +22,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/fetch"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // Store is the part of the job store that the API uses.
@@ -229,10 +230,25 @@ func (a *API) register() {
 	a.registerWebhooks()
 	a.registerLimits()
 	a.registerAudit()
+	a.declareCursors()
 	schemas := a.huma.OpenAPI().Components.Schemas.Map()
 	schemas["Tags"] = tagsSchema()
 	delete(schemas, "ErrorModel")
 	delete(schemas, "ErrorDetail")
+}
+
+// declareCursors tells the form of cursors. It is not huma that checks it: what is no cursor of a list has a code of its own.
+func (a *API) declareCursors() {
+	for _, item := range a.huma.OpenAPI().Paths {
+		if item.Get == nil {
+			continue
+		}
+		for _, p := range item.Get.Parameters {
+			if p.Name == "cursor" {
+				p.Schema.Pattern = cursorGrammar
+			}
+		}
+	}
 }
 
 // tagsSchema is the form as the vocabularies have it: the Go type does not tell.
@@ -255,8 +271,27 @@ func (a *API) operation(id, method, path, summary, description string) huma.Oper
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 		}},
 		Security:    secured(id),
-		Middlewares: huma.Middlewares{a.allowed, a.limited, a.audited, a.bounded},
+		Middlewares: huma.Middlewares{a.allowed, a.limited, filled, a.audited, a.bounded},
 	}
+}
+
+// filled refuses parameters of the query that are there without a value and whose form no empty text has: huma takes them for absent, and a caller whose
+// variable was empty would get the whole list.
+func filled(ctx huma.Context, next func(huma.Context)) {
+	u := ctx.URL()
+	given := u.Query()
+	for _, p := range ctx.Operation().Parameters {
+		values, ok := given[p.Name]
+		if p.In != "query" || !ok || values[0] != "" || (p.Schema.Type == huma.TypeString && p.Schema.Format == "" && len(p.Schema.Enum) == 0) {
+			continue
+		}
+		_, w := humago.Unwrap(ctx)
+		refusal := invalid(codeInvalidRequest, "the parameter %s has no value; leave it out or give it one", p.Name)
+		refusal.TraceID = telemetry.TraceID(ctx.Context())
+		writeProblem(w, refusal)
+		return
+	}
+	next(ctx)
 }
 
 // bounded gives a request its time.

@@ -97,3 +97,25 @@ func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
 	require.Equal(t, "not_found", a.problem(t).Code)
 	require.Empty(t, a.header.Get("Allow"))
 }
+
+// TestMethodsOfAnAddress: an address that the specification names takes the methods named there, whatever would take any name in its place.
+func TestMethodsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	for path, want := range map[string]string{"/v1/dead/purge": "POST", "/v1/runs/plan": "POST", "/v1/runs/x": "GET, HEAD", "/v1/jobs": "GET, HEAD, POST"} {
+		a := r.do(http.MethodPut, path, nil)
+		require.Equal(t, http.StatusMethodNotAllowed, a.status, path)
+		require.Equal(t, want, a.header.Get("Allow"), path)
+	}
+}
+
+func TestParametersWithoutAValueAreRefused(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	for _, query := range []string{"until=", "since=", "state=", "limit="} {
+		a := r.do(http.MethodGet, "/v1/jobs?"+query, nil)
+		require.Equal(t, http.StatusUnprocessableEntity, a.status, query)
+		require.Contains(t, a.problem(t).Detail, "has no value")
+	}
+	require.Equal(t, http.StatusOK, r.do(http.MethodGet, "/v1/jobs?cursor=", nil).status)
+}

@@ -248,6 +248,9 @@ func (a *API) unlessDeleted(ctx context.Context, id string, err error) error {
 	return err
 }
 
+// cursorGrammar is the form of every cursor; what it means is the list's own.
+const cursorGrammar = "^[A-Za-z0-9_-]*$"
+
 // makeCursor makes an opaque cursor. The kind keeps a cursor of one list out of another.
 func makeCursor(kind, position string) *string {
 	s := base64.RawURLEncoding.EncodeToString([]byte(kind + ":" + position))

@@ -74,18 +74,22 @@ func (a *API) registerSubmit() {
 func (a *API) submitBody() *huma.RequestBody {
 	submission := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Submission](), true, "Submission")
 	text := &huma.Schema{Type: huma.TypeString}
-	form := &huma.Schema{Type: huma.TypeObject, Required: []string{"audio"}, Properties: map[string]*huma.Schema{
-		"audio":     {Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"},
-		"request":   submission,
-		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question; instead of request"},
+	audio := &huma.Schema{Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"}
+	simple := map[string]*huma.Schema{
+		"audio":     audio,
+		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question"},
 		"plan":      {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
 		"spans":     {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
+	}
+	maps.Copy(simple, a.options)
+	form := &huma.Schema{OneOf: []*huma.Schema{
+		{Type: huma.TypeObject, Title: "File and request", Required: []string{"audio", "request"}, AdditionalProperties: false, Properties: map[string]*huma.Schema{"audio": audio, "request": submission}},
+		{Type: huma.TypeObject, Title: "File and simple fields", Required: []string{"audio"}, AdditionalProperties: false, Properties: simple},
 	}}
-	maps.Copy(form.Properties, a.options)
-	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"multipart/form-data": {Schema: form},
-		"application/json":    {Schema: submission},
-	}}
+	named := &huma.Schema{AllOf: []*huma.Schema{submission, {OneOf: []*huma.Schema{
+		{Title: "Audio that was sent before", Type: huma.TypeObject, Required: []string{"audio_ref"}}, {Title: "Audio of a URL", Type: huma.TypeObject, Required: []string{"audio_url"}},
+	}}}}
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: form}, "application/json": {Schema: named}}}
 }
 
 // submit takes a job in, in this order: a slot, the idempotency key, the body (audio to a spool file),
