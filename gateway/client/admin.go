@@ -76,7 +76,7 @@ type KeyList struct {
 type NewKey struct {
 	Tenant     string   `json:"tenant,omitempty" doc:"Whose key it is; left out = the caller's tenant" maxLength:"63"`
 	Name       string   `json:"name,omitempty" doc:"What its owner calls it" maxLength:"100"`
-	Scopes     []string `json:"scopes" doc:"What its holder may do; none contains another" enum:"jobs:read,jobs:write,runs,admin" minItems:"1" maxItems:"4" uniqueItems:"true"`
+	Scopes     []string `json:"scopes" doc:"What its holder may do; none contains another" enum:"jobs:read,jobs:write,runs,admin" minItems:"1" maxItems:"4"`
 	ExpiresInS float64  `json:"expires_in_s,omitempty" doc:"Seconds until it expires; 0 = never" minimum:"0" maximum:"315360000"`
 }
 

@@ -68,7 +68,7 @@ type Decoding struct {
 	// Temperature is nil for the model's own.
 	Temperature       *float32 `json:"temperature,omitempty" doc:"0 = greedy; left out = the model's own, for most models greedy" minimum:"0" maximum:"10"`
 	TopP              float32  `json:"top_p,omitempty" doc:"Nucleus sampling, 1 = all tokens; 0 = the model's own" minimum:"0" maximum:"1"`
-	Seed              uint64   `json:"seed,omitempty" doc:"Seed of sampling"`
+	Seed              uint64   `json:"seed,omitempty" doc:"Seed of sampling, a whole number up to 2^64-1" format:"uint64"`
 	TopK              uint32   `json:"top_k,omitempty" doc:"Sampling of so many of the most likely tokens; 0 = the model's own" maximum:"1048576"`
 	RepetitionPenalty float32  `json:"repetition_penalty,omitempty" doc:"Makes tokens of prompt and answer less likely, 1 = off; 0 = the model's own" minimum:"0" maximum:"10"`
 }

@@ -60,7 +60,7 @@ func scanBounds(ctx context.Context, admin *kadm.Client, topic string, since tim
 	if starts, err = offsets(admin.ListStartOffsets(ctx, topic)); err != nil {
 		return nil, nil, err
 	}
-	if ends, err = offsets(admin.ListEndOffsets(ctx, topic)); err != nil || since.IsZero() {
+	if ends, err = offsets(admin.ListEndOffsets(ctx, topic)); err != nil || since.UnixMilli() <= 0 { // negative times mean something else to a broker
 		return starts, ends, err
 	}
 	young, err := offsets(admin.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic))

@@ -53,6 +53,7 @@ func TestScan(t *testing.T) {
 		{from: kafka.Place{Partition: 1}, limit: 10},
 		{since: time.Now().Add(-time.Hour), limit: 10, want: []string{"a", "b", "c", "d"}},
 		{since: time.Now().Add(time.Hour), limit: 10},
+		{since: time.Date(538, 1, 1, 0, 0, 0, 0, time.UTC), limit: 10, want: []string{"a", "b", "c", "d"}},
 	} {
 		keys, err := scan(tc.from, tc.since, tc.limit)
 		require.NoError(t, err)

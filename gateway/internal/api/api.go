@@ -282,7 +282,7 @@ func filled(ctx huma.Context, next func(huma.Context)) {
 	given := u.Query()
 	for _, p := range ctx.Operation().Parameters {
 		values, ok := given[p.Name]
-		if p.In != "query" || !ok || values[0] != "" || (p.Schema.Type == huma.TypeString && p.Schema.Format == "" && len(p.Schema.Enum) == 0) {
+		if p.In != "query" || !ok || values[0] != "" || emptyFits(p.Schema) {
 			continue
 		}
 		_, w := humago.Unwrap(ctx)
@@ -292,6 +292,10 @@ func filled(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	next(ctx)
+}
+
+func emptyFits(s *huma.Schema) bool {
+	return s.Type == huma.TypeString && s.Format == "" && len(s.Enum) == 0 && (s.Pattern == "" || s.Pattern == cursorGrammar)
 }
 
 // bounded gives a request its time.

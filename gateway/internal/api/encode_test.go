@@ -112,7 +112,7 @@ func TestMethodsOfAnAddress(t *testing.T) {
 func TestParametersWithoutAValueAreRefused(t *testing.T) {
 	t.Parallel()
 	r := setup(t)
-	for _, query := range []string{"until=", "since=", "state=", "limit="} {
+	for _, query := range []string{"until=", "since=", "state=", "limit=", "label="} {
 		a := r.do(http.MethodGet, "/v1/jobs?"+query, nil)
 		require.Equal(t, http.StatusUnprocessableEntity, a.status, query)
 		require.Contains(t, a.problem(t).Detail, "has no value")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -83,6 +84,8 @@ func (a *API) listKeys(ctx context.Context, in *keyListInput) (*keyListOutput, e
 
 func (a *API) createKey(ctx context.Context, in *newKeyInput) (*madeKeyOutput, error) {
 	b := in.Body
+	slices.Sort(b.Scopes)
+	b.Scopes = slices.Compact(b.Scopes)
 	if err := auth.CheckScopes(b.Scopes); err != nil {
 		return nil, invalid(codeInvalidRequest, "%v", err)
 	}

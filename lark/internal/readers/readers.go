@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// Run runs a Python script with arguments in the environment that lark/readers/venv makes, and returns what it prints. Where the environment is missing, the
-// test is skipped, unless LARK_READERS_REQUIRED demands it, as CI does.
-func Run(t *testing.T, script string, args ...string) []byte {
+// Python is the interpreter of the environment that lark/readers/venv makes. Where the environment is missing, the test is skipped, unless
+// LARK_READERS_REQUIRED demands it, as CI does.
+func Python(t *testing.T) string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	python := filepath.Join(filepath.Dir(here), "..", "..", "..", "build", "readers", "bin", "python")
@@ -21,7 +21,13 @@ func Run(t *testing.T, script string, args ...string) []byte {
 		}
 		t.Skip("the readers are not installed: run lark/readers/venv")
 	}
-	cmd := exec.CommandContext(t.Context(), python, append([]string{"-c", script}, args...)...)
+	return python
+}
+
+// Run runs a Python script with arguments by Python and returns what it prints.
+func Run(t *testing.T, script string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), Python(t), append([]string{"-c", script}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
