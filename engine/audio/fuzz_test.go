@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -159,5 +161,36 @@ func FuzzFFmpegLog(f *testing.F) {
 			require.NotEmpty(t, l.reason("ogg"))
 			require.NotContains(t, l.reason("ogg"), "0x")
 		})
+	})
+}
+
+// FuzzMP3Run checks that what goes to ffmpeg is whole frames of one kind, which last as long as is told of them.
+func FuzzMP3Run(f *testing.F) {
+	for _, name := range []string{"tone.mp3", "tone-mpeg25.mp3", "cases/freeformat.mp3"} {
+		f.Add(testdata(f, name)[:6000])
+	}
+	f.Add(zeroed(testdata(f, "tone.mp3")[:12000]))
+	f.Add(caseFile(f, "cat-44k-48k.mp3")[20000:28000])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		frames := &mp3Frames{r: bufio.NewReaderSize(bytes.NewReader(data), peekBytes), f: &Faults{}}
+		if frames.begin() != nil {
+			return
+		}
+		for more := true; more; {
+			kind, samples := frames.kind, int64(0)
+			run := newMP3Run(frames, testLimits())
+			raw, err := io.ReadAll(run)
+			require.NoError(t, err)
+			raw = raw[len(kind.wavHeader()):]
+			for len(raw) > 0 {
+				h, ok := parseMP3Header(raw)
+				require.True(t, ok)
+				require.Equal(t, kind, mp3Kind{version: h.version, layer: h.layer, rate: h.rate, mono: h.mono, free: kind.free})
+				require.GreaterOrEqual(t, len(raw), h.size)
+				raw, samples = raw[h.size:], samples+int64(h.samples)
+			}
+			require.Equal(t, run.samples, samples)
+			more = errors.Is(frames.after, errNextRun)
+		}
 	})
 }
