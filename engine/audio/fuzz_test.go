@@ -185,7 +185,8 @@ func FuzzMP3Run(f *testing.F) {
 			for len(raw) > 0 {
 				h, ok := parseMP3Header(raw)
 				require.True(t, ok)
-				require.Equal(t, kind, mp3Kind{version: h.version, layer: h.layer, rate: h.rate, mono: h.mono, free: kind.free})
+				h.free = kind.free
+				require.Equal(t, kind, h.mp3Kind)
 				require.GreaterOrEqual(t, len(raw), h.size)
 				raw, samples = raw[h.size:], samples+int64(h.samples)
 			}
