@@ -111,6 +111,7 @@ func (a *app) printPlan(p index.Plan) {
 	say(p.EstimatedLength, "have lengths that were estimated by their bit rates")
 	say(p.NoLength, "have headers that tell no length; they count as long as the others")
 	say(p.NotRead, "were not read whole (--read): their duplicates and what is known of them were not looked for")
+	say(p.Repeated, "have an id that came before: a run leaves them out, the other figures count them")
 	say(p.SameBytes, "are the same file as another item, byte for byte")
 	say(p.SameSound, "are the same sound as another item, in another file")
 	if p.Windows == 0 && p.Good > 0 {

@@ -65,6 +65,8 @@ type Plan struct {
 	Bad      []Bad `json:"bad,omitempty"`
 	Left     Left  `json:"left,omitempty"`
 	LeftOut  int   `json:"left_out"`
+	// Repeated counts the items with an id that came before. A run leaves them out; all other figures count them.
+	Repeated int `json:"repeated"`
 }
 
 // PlanExample is an item that would fail.
@@ -99,6 +101,11 @@ func (p Planning) Run(ctx context.Context, src Source) (plan Plan, err error) {
 		return plan, err
 	}
 	defer func() { err = errors.Join(err, same.close()) }()
+	ids, err := newTwins()
+	if err != nil {
+		return plan, err
+	}
+	defer func() { err = errors.Join(err, ids.close()) }()
 	batch := make([]client.NewItem, 0, client.MaxPlanItems)
 	flush := func() error {
 		for len(batch) > 0 {
@@ -131,6 +138,9 @@ func (p Planning) Run(ctx context.Context, src Source) (plan Plan, err error) {
 			plan.LeftOut++
 			return nil
 		}
+		if err := ids.add(it.ID, ""); err != nil {
+			return err
+		}
 		if batch = append(batch, it); len(batch) == cap(batch) {
 			return flush()
 		}
@@ -144,6 +154,9 @@ func (p Planning) Run(ctx context.Context, src Source) (plan Plan, err error) {
 		return plan, err
 	}
 	if plan.SameBytes, plan.SameSound, err = same.count(); err != nil {
+		return plan, err
+	}
+	if plan.Repeated, _, err = ids.count(); err != nil {
 		return plan, err
 	}
 	plan.Estimate = plan.estimate()
