@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,8 +15,8 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/readers"
 )
 
-// TestTagsOfARunReachItsFiles: what the model hears of a track of which the score is known is read by mutagen in the file, by DuckDB and by pyarrow in the export, and the
-// file becomes what it was.
+// TestTagsOfARunReachItsFiles: lark index write-tags shows what it would write, writes it and takes it back. What the model hears of a track of which the score is known is read by
+// mutagen in the file, and by DuckDB and pyarrow in the export.
 func TestTagsOfARunReachItsFiles(t *testing.T) {
 	music := t.TempDir()
 	song, err := os.ReadFile(filepath.Join(world.root, "models", "demo", "larksong.mp3"))
@@ -34,17 +35,54 @@ func TestTagsOfARunReachItsFiles(t *testing.T) {
 	run = s.followRun(t, run.ID)
 	require.Equal(t, []int{2, 1}, []int{run.Counts.Succeeded, run.Counts.Failed})
 
-	list, err := filetags.OpenList(filepath.Join(t.TempDir(), "list"))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, list.Close()) }()
-	states := map[string]string{}
-	w := index.WriteTags{Gateway: s.Client, Fields: filetags.Usual(), List: list}
-	tell := func(f index.FileTags) error {
-		states[filepath.Base(f.File)] = f.State
-		return nil
+	list := filepath.Join(t.TempDir(), "list")
+	tags := func(code int, args ...string) map[string]index.FileTags {
+		t.Helper()
+		stdout, stderr, got := s.lark(t, append([]string{"index", "write-tags", run.ID, "--backup", list, "--json"}, args...)...)
+		require.Equal(t, code, got, "%s%s", stdout, stderr)
+		files := map[string]index.FileTags{}
+		for lines := json.NewDecoder(strings.NewReader(stdout)); lines.More(); {
+			var f index.FileTags
+			require.NoError(t, lines.Decode(&f))
+			files[filepath.Base(f.File)] = f
+		}
+		return files
 	}
-	require.NoError(t, w.Run(t.Context(), run, tell))
-	require.Equal(t, map[string]string{"song.mp3": index.FileWritten, "other.wav": index.FileNotSupported, "text.mp3": index.FileNothing}, states)
+	state := func(files map[string]index.FileTags) map[string]string {
+		states := map[string]string{}
+		for name, f := range files {
+			states[name] = f.State
+		}
+		return states
+	}
+	others := func(song string) map[string]string {
+		return map[string]string{"song.mp3": song, "other.wav": index.FileNotSupported, "text.mp3": index.FileNothing}
+	}
+
+	// A dry run tells what would be written, and writes neither a file nor a list.
+	const partial = 3
+	shown := tags(partial, "--dry-run")
+	require.Equal(t, others(index.FileShown), state(shown))
+	require.Equal(t, []string{"G"}, shown["song.mp3"].New[filetags.Key])
+	requireSong := func(want []byte) {
+		t.Helper()
+		got, err := os.ReadFile(filepath.Join(music, "song.mp3"))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	requireSong(song)
+	require.NoFileExists(t, list)
+	stdout, _, code := s.lark(t, "index", "write-tags", run.ID, "--dry-run", "--fields", "key")
+	require.Equal(t, partial, code)
+	require.Contains(t, stdout, filepath.Join(music, "song.mp3")+": would write\n  key          nothing -> G\n")
+	for _, wrong := range [][]string{{}, {"--dry-run", "--apply"}, {"--apply", "--fields", "colour"}} {
+		_, _, code := s.lark(t, append([]string{"index", "write-tags", run.ID}, wrong...)...)
+		require.Equal(t, 2, code, "%v is wrong usage", wrong)
+	}
+
+	written := tags(partial, "--apply")
+	require.Equal(t, others(index.FileWritten), state(written))
+	require.Equal(t, shown["song.mp3"].New, written["song.mp3"].New)
 	out := t.TempDir()
 	_, err = index.Export{Gateway: s.Client, Format: "parquet", Dir: out, PartRows: 2}.Run(t.Context(), run)
 	require.NoError(t, err)
@@ -69,10 +107,11 @@ print(json.dumps({"key": str(mutagen.File(song)["TKEY"]), "duckdb": " ".join(row
 	require.Equal(t, [2]int{3, 3}, read.Rows)
 	require.Contains(t, read.Instruments, "piano")
 
-	require.NoError(t, w.Run(t.Context(), run, tell))
-	require.Equal(t, index.FileSame, states["song.mp3"])
-	require.NoError(t, index.Undo(t.Context(), list, tell))
-	back, err := os.ReadFile(filepath.Join(music, "song.mp3"))
-	require.NoError(t, err)
-	require.Equal(t, song, back)
+	require.Equal(t, others(index.FileSame), state(tags(partial, "--apply")))
+	require.Equal(t, map[string]string{"song.mp3": index.FileUndone}, state(tags(0, "--undo")))
+	requireSong(song)
+	require.NoFileExists(t, list, "all of it is undone")
+	_, stderr, code := s.lark(t, "index", "write-tags", run.ID, "--undo", "--backup", list)
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "there is no list of what was replaced")
 }
