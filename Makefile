@@ -53,10 +53,10 @@ demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
 	bin/lark demo
 
 # Game music of Debian, 357 tracks under free licences; none of it is in this repository.
-MUSIC_PACKAGES = wesnoth-1.16-music hyperrogue-music drascula-music singularity-music asc-music planetblupi-music-ogg
+MUSIC_PACKAGES ?= wesnoth-1.16-music hyperrogue-music drascula-music singularity-music asc-music planetblupi-music-ogg
 
 .PHONY: demo-index
-demo-index: deps-ffmpeg build ## index real tracks, kill everything twice, go on, reconcile, export, report (TRACKS=160; MUSIC=folder; OUT=folder)
+demo-index: deps-ffmpeg build ## index real tracks, kill everything twice, go on, reconcile, export, report (TRACKS=160; MUSIC=folder, or MUSIC_PACKAGES; OUT=folder)
 	@test -n "$(MUSIC)" || dpkg -s $(MUSIC_PACKAGES) >/dev/null 2>&1 || { echo "installing music: $(MUSIC_PACKAGES)"; apt-get install -y -qq --no-install-recommends $(MUSIC_PACKAGES) >/dev/null; }
 	TRACKS=$(or $(TRACKS),160) PACKAGES="$(MUSIC_PACKAGES)" lark/demo-index.sh $(or $(OUT),build/demo-index) $(MUSIC)
 

@@ -50,7 +50,7 @@ echo "== $tracks tracks"
 up
 "$lark" index run "$list" --tags --name demo --detach --data "$data" >/dev/null
 for part in 3 2; do
-  until [ "$(ended)" -ge $((tracks / part)) ]; do sleep 0.2; done
+  until [ "$(ended)" -ge $((tracks / part)) ]; do sleep 0.5; done
   killed
   up
 done
