@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/admit"
 	"github.com/larkstream/larkstream/gateway/internal/api"
 	"github.com/larkstream/larkstream/gateway/internal/auth"
+	"github.com/larkstream/larkstream/gateway/internal/batches"
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
 	"github.com/larkstream/larkstream/gateway/internal/openai"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
@@ -150,11 +151,6 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	keeper, err := g.keeper(record)
-	if err != nil {
-		return nil, err
-	}
-	g.room.sweep = keeper.Wake
 	callers, err := g.authenticator(ctx)
 	if err != nil {
 		return nil, err
@@ -171,7 +167,8 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := g.api(bundle, callers, wake, controller.Wake)
+	var batcher *batches.Controller // it makes its jobs with the API, which wakes it
+	server, err := g.api(bundle, callers, wake, controller.Wake, func() { batcher.Wake() })
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +176,14 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	if batcher, err = g.batches(server, wake); err != nil {
+		return nil, err
+	}
+	keeper, err := g.keeper(record, server)
+	if err != nil {
+		return nil, err
+	}
+	g.room.sweep = keeper.Wake
 	reap, err := g.reaper(relay)
 	if err != nil {
 		return nil, err
@@ -196,6 +201,7 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 		{Name: "admission", Run: admitter.Run},
 		{Name: "runs", Run: controller.Run},
 		{Name: "webhooks", Run: hooks.Run},
+		{Name: "batches", Run: batcher.Run},
 		{Name: recorder.Source, Run: runner.Run, Ready: func() error { return errors.Join(runner.Ready(), record.Ready()) }, Degraded: runner.Degraded},
 		{Name: "housekeeping", Run: keeper.Run},
 		{Name: "backlogs", Run: g.followBacklogs},
@@ -225,9 +231,9 @@ func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
 	return kafka.Unread(ctx, g.kafka(), event.Group(recorder.Source), event.InLanes(event.TopicJobs)...)
 }
 
-func (g *gateway) keeper(record *recorder.Recorder) (*housekeeping.Keeper, error) {
+func (g *gateway) keeper(record *recorder.Recorder, server *api.API) (*housekeeping.Keeper, error) {
 	return housekeeping.New(housekeeping.Config{Interval: g.cfg.Sweep.Interval, Retention: g.cfg.Retention}, housekeeping.Deps{
-		Store: g.jobs, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, WebhooksPending: g.ledger.WebhooksPending, Log: g.tel.Log,
+		Store: g.jobs, ExpireFiles: server.ExpireFiles, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, WebhooksPending: g.ledger.WebhooksPending, Log: g.tel.Log,
 		Sweep: g.sweep,
 	})
 }
@@ -240,7 +246,7 @@ func (g *gateway) webhooks() (*webhook.Sender, error) {
 	return webhook.New(webhook.Config{}, webhook.Deps{Store: g.jobs, Guard: guard, Metrics: g.ledger, Log: g.tel.Log})
 }
 
-func (g *gateway) api(bundle *model.Bundle, callers *auth.Authenticator, wake, wakeRuns func()) (*api.API, error) {
+func (g *gateway) api(bundle *model.Bundle, callers *auth.Authenticator, wake, wakeRuns, wakeBatches func()) (*api.API, error) {
 	fetcher, err := g.cfg.fetcher()
 	if err != nil {
 		return nil, err
@@ -259,7 +265,7 @@ func (g *gateway) api(bundle *model.Bundle, callers *auth.Authenticator, wake, w
 	}
 	return api.New(g.cfg.apiLimits(), api.Deps{
 		Store: g.jobs, Blobs: g.blobs, Fetcher: fetcher, Hub: g.hub, LogRead: g.logRead, Watching: g.watching.Enter, Room: g.room.ask, Wake: wake, Metrics: g.ledger,
-		Models: models(bundle), Dead: letters, Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: wakeRuns, Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
+		Models: models(bundle), Dead: letters, Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: wakeRuns, Files: g.jobs, FileBlobs: g.blobs, Batches: g.jobs, WakeBatches: wakeBatches, Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Prices: api.Prices(g.cfg.Prices), Retention: g.cfg.Retention, Forget: callers.Forget, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }
 

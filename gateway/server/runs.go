@@ -6,6 +6,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/internal/api"
+	"github.com/larkstream/larkstream/gateway/internal/batches"
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/runs"
 	"github.com/larkstream/larkstream/gateway/internal/store"
@@ -56,10 +57,22 @@ func (g *gateway) runs(bundle *model.Bundle, wake func()) (*runs.Controller, err
 	}
 	return runs.New(runs.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes}, runs.Deps{
 		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log, Amount: g.amount(), Pool: pool,
-		Cancel: func(ctx context.Context, job store.Job) error {
-			_, err := outbox.Cancel(ctx, g.jobs, job, time.Now())
-			wake()
-			return err
-		},
+		Cancel: g.cancel(wake),
+	})
+}
+
+// cancel cancels jobs as their owners do.
+func (g *gateway) cancel(wake func()) func(context.Context, store.Job) error {
+	return func(ctx context.Context, job store.Job) error {
+		_, err := outbox.Cancel(ctx, g.jobs, job, time.Now())
+		wake()
+		return err
+	}
+}
+
+// batches makes the controller of batches, whose jobs are made as the API makes them; wake is called when jobs wait.
+func (g *gateway) batches(server *api.API, wake func()) (*batches.Controller, error) {
+	return batches.New(batches.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers}, batches.Deps{
+		Store: g.jobs, Blobs: g.blobs, Jobs: server, Cancel: g.cancel(wake), Wake: wake, NewID: g.host.NewID, SpoolDir: g.cfg.SpoolDir, Log: g.tel.Log,
 	})
 }

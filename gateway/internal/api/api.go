@@ -107,6 +107,11 @@ type Deps struct {
 	Runs     RunStore
 	Survey   Surveyor
 	WakeRuns func()
+	// Files and Batches are those of OpenAI's API, FileBlobs holds the bytes of the files, and WakeBatches is called when a batch has changed.
+	Files       FileStore
+	FileBlobs   FileBlobs
+	Batches     BatchStore
+	WakeBatches func()
 	// Admin keeps tenants and keys, and Forget makes changes of them hold at once.
 	Admin  AdminStore
 	Forget func()
@@ -151,7 +156,8 @@ const maxFormBytes = 1 << 20
 // New refuses missing dependencies and limits.
 func New(limits Limits, deps Deps) (*API, error) {
 	if deps.Store == nil || deps.Blobs == nil || deps.Fetcher == nil || deps.Hub == nil || deps.Wake == nil || deps.Metrics == nil || deps.Log == nil || deps.Dead == nil || deps.Supersede == nil ||
-		deps.Runs == nil || deps.Survey == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil || deps.Webhooks == nil || deps.Guard == nil {
+		deps.Runs == nil || deps.Survey == nil || deps.WakeRuns == nil || deps.Admin == nil || deps.Forget == nil || deps.Webhooks == nil || deps.Guard == nil ||
+		deps.Files == nil || deps.FileBlobs == nil || deps.Batches == nil || deps.WakeBatches == nil {
 		return nil, errors.New("making API: a dependency is missing")
 	}
 	for _, n := range []int64{
@@ -225,6 +231,8 @@ func (a *API) register() {
 	a.registerRunEvents()
 	a.registerChat()
 	a.registerModels()
+	a.registerFiles()
+	a.registerBatches()
 	a.registerTenants()
 	a.registerKeys()
 	a.registerWebhooks()

@@ -105,7 +105,7 @@ func setupRig(t testing.TB, r *rig, deps func(*api.Deps), change ...func(*api.Li
 	require.NoError(t, err)
 	d := api.Deps{
 		Store: r.jobs, Blobs: r.blobs, Fetcher: fetcher, Hub: r.hub, Wake: func() { r.woken.Add(1) }, Metrics: noMetrics{},
-		Models: []client.Model{{ID: "nano", Object: client.ModelObject, OwnedBy: client.ModelOwner}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, Survey: look, WakeRuns: func() {}, Admin: r.jobs, Webhooks: r.jobs, Guard: guard, Forget: func() { r.callers.Forget() }, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+		Models: []client.Model{{ID: "nano", Object: client.ModelObject, OwnedBy: client.ModelOwner}}, Dead: new(dead.Letters), Supersede: r.jobs, Runs: r.jobs, Survey: look, WakeRuns: func() {}, Files: r.jobs, FileBlobs: r.blobs, Batches: r.jobs, WakeBatches: func() {}, Admin: r.jobs, Webhooks: r.jobs, Guard: guard, Forget: func() { r.callers.Forget() }, SpoolDir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
 		Watching: func(_ context.Context, job string) func() {
 			r.watching <- "+" + job
 			return func() { r.watching <- "-" + job }

@@ -111,7 +111,7 @@ func (a *API) submitChat(ctx context.Context, raw *rawRequest, from string) (*op
 	return req, job, err
 }
 
-// readChat reads a completion's request from its body, or from a line of a batch below root, and checks it. The caller discards the request.
+// readChat reads a completion's request from its body, or from a line of a batch, where it lies below root, and checks it. The caller discards the request.
 func (a *API) readChat(body io.Reader, root ...string) (*openai.Request, *request, error) {
 	var upload *spooled
 	raw, err := openai.Split(body, func(param string, audio io.Reader) (string, error) { return a.spoolChat(&upload, param, audio) }, root...)
@@ -120,7 +120,13 @@ func (a *API) readChat(body io.Reader, root ...string) (*openai.Request, *reques
 		sub.discard()
 		return nil, nil, bodyError(err)
 	}
-	req, err := a.askChat(raw, sub)
+	if len(root) > 0 {
+		raw, err = bodyOf(raw)
+	}
+	var req *openai.Request
+	if err == nil {
+		req, err = a.askChat(raw, sub)
+	}
 	if err != nil {
 		sub.discard()
 		return nil, nil, err

@@ -34,6 +34,17 @@ var rules = map[string]string{
 	"supersede-outcomes":     auth.ScopeJobsWrite,
 	"list-superseded":        auth.ScopeJobsRead,
 	"list-models":            anyScope,
+	"upload-file":            auth.ScopeJobsWrite,
+	"list-files":             auth.ScopeJobsRead,
+	"get-file":               auth.ScopeJobsRead,
+	"get-file-content":       auth.ScopeJobsRead,
+	"delete-file":            auth.ScopeJobsWrite,
+	"create-batch":           auth.ScopeJobsWrite,
+	"list-batches":           auth.ScopeJobsRead,
+	"get-batch":              auth.ScopeJobsRead,
+	"cancel-batch":           auth.ScopeJobsWrite,
+	"get-model":              anyScope,
+	"create-chat-completion": auth.ScopeJobsWrite,
 	"plan-run":               auth.ScopeRuns,
 	"watch-run":              auth.ScopeRuns,
 	"get-rates":              auth.ScopeRuns,
@@ -74,8 +85,6 @@ var rules = map[string]string{
 	"create-key":             auth.ScopeAdmin,
 	"revoke-key":             auth.ScopeAdmin,
 	"rotate-key":             auth.ScopeAdmin,
-	"get-model":              anyScope,
-	"create-chat-completion": auth.ScopeJobsWrite,
 }
 
 // allowed lets callers pass who have the scope of the operation.

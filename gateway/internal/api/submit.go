@@ -341,25 +341,13 @@ func (a *API) download(ctx context.Context, rawURL, name string) (event.AudioFil
 
 // accept writes the job and its record, and returns the job.
 func (a *API) accept(ctx context.Context, sub client.Submission, audio event.AudioFile, opts store.CreateOptions) (store.Job, error) {
-	now := a.now().UTC().Truncate(time.Millisecond)
-	spec := event.JobSpec{
-		ID: a.deps.NewID(), Audio: audio, Questions: sub.Questions, Plan: sub.Plan, Spans: sub.Spans, Options: sub.Options, Created: now,
-	}
-	if sub.Decode != nil {
-		spec.Decode = *sub.Decode
-	}
-	if sub.DeadlineS > 0 {
-		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
-	}
-	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
-	job.Labels, job.Metadata, job.Isolated = sub.Labels, sub.Metadata, auth.From(ctx).Tenant.Isolated
+	job := a.newJob(ctx, a.deps.NewID(), sub, audio)
 	hook, err := a.hookOf(ctx, sub.Webhook)
 	if err != nil {
 		return store.Job{}, err
 	}
 	job.Hook = hook
-	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
-	rec, err := a.encode(ctx, event.NewJob(spec))
+	rec, err := a.encode(ctx, event.NewJob(job.JobSpec))
 	if err != nil {
 		return store.Job{}, err
 	}
@@ -369,6 +357,24 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 	a.deps.Wake()
 	a.deps.Metrics.JobAccepted(ctx)
 	return job, nil
+}
+
+// newJob is the job of a submission of the caller.
+func (a *API) newJob(ctx context.Context, id string, sub client.Submission, audio event.AudioFile) store.Job {
+	now := a.now().UTC().Truncate(time.Millisecond)
+	spec := event.JobSpec{
+		ID: id, Audio: audio, Questions: sub.Questions, Plan: sub.Plan, Spans: sub.Spans, Options: sub.Options, Created: now,
+	}
+	if sub.Decode != nil {
+		spec.Decode = *sub.Decode
+	}
+	if sub.DeadlineS > 0 {
+		spec.Deadline = now.Add(time.Duration(sub.DeadlineS * float64(time.Second)))
+	}
+	job := store.NewJob(tenantOf(ctx), spec, telemetry.TraceID(ctx))
+	job.Labels, job.Metadata, job.Isolated = sub.Labels, sub.Metadata, auth.From(ctx).Tenant.Isolated
+	trace.SpanFromContext(ctx).SetAttributes(telemetry.AttrTenant.String(job.Tenant), telemetry.AttrJobID.String(job.ID), telemetry.AttrTrackSHA256.String(audio.SHA256))
+	return job
 }
 
 // encode makes a record that carries the request's trace.

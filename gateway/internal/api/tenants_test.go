@@ -68,6 +68,17 @@ var walks = map[string]struct {
 	"test-webhook":           {status: 404},
 	"list-deliveries":        {status: 404},
 	"replay-deliveries":      {status: 404, body: `{"ids":["dl_x"]}`},
+	"upload-file":            {status: 415, body: `{}`},
+	"list-files":             {status: 200},
+	"get-file":               {status: 404},
+	"get-file-content":       {status: 404},
+	"delete-file":            {status: 404},
+	"create-batch":           {status: 404, body: `{"input_file_id":"$FILE","endpoint":"/v1/chat/completions","completion_window":"24h"}`},
+	"list-batches":           {status: 200},
+	"get-batch":              {status: 404},
+	"cancel-batch":           {status: 404},
+	"get-model":              {status: 404},
+	"create-chat-completion": {status: 400, body: `{"model":"nano","messages":[{"role":"user","content":[{"type":"text","text":"q"},{"type":"input_audio","input_audio":{"Data":"$AUDIO","format":"wav"}}]}]}`},
 	"list-dead-letters":      {status: 403},
 	"get-dead-letter":        {status: 403},
 	"redrive-dead-letters":   {status: 403, body: `{"everything":true}`},
@@ -98,8 +109,6 @@ var walks = map[string]struct {
 	"create-key":             {status: 403, body: `{"scopes":["admin"]}`},
 	"revoke-key":             {status: 403},
 	"rotate-key":             {status: 403, body: `{}`},
-	"get-model":              {status: 404},
-	"create-chat-completion": {status: 400, body: `{"model":"nano","messages":[{"role":"user","content":[{"type":"text","text":"q"},{"type":"input_audio","input_audio":{"Data":"$AUDIO","format":"wav"}}]}]}`},
 }
 
 // TestNoOperationShowsTheThingsOfOthers walks every operation of the specification as nobody, as a caller without its scope, and as another tenant.
@@ -114,6 +123,11 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 	require.NoError(t, err)
 	hook, err := r.as("acme", auth.ScopeJobsWrite).CreateWebhook(t.Context(), client.NewWebhook{URL: "https://acme.example/hook"})
 	require.NoError(t, err)
+	file := store.File{ID: "file-acmes", Tenant: "acme", Purpose: "batch", Name: "acme's question.jsonl", Bytes: 5, Created: time.Now()}
+	require.NoError(t, r.jobs.CreateFile(t.Context(), file, 1000))
+	require.NoError(t, r.blobs.PutBytes(t.Context(), store.FileKey(file.ID), []byte("acme's question")))
+	batch := store.Batch{ID: "batch_acmes", Tenant: "acme", Created: time.Now(), Expires: time.Now().Add(time.Hour), Spec: store.BatchSpec{Input: file.ID}}
+	require.NoError(t, r.jobs.CreateBatch(t.Context(), batch))
 	other := r.key("other", auth.ScopeJobsRead, auth.ScopeJobsWrite, auth.ScopeRuns)
 	withoutRuns, without := r.key("acme", auth.ScopeJobsRead), r.key("acme", auth.ScopeRuns)
 	acmesKey, _, _ := strings.Cut(strings.TrimPrefix(r.key("acme", auth.ScopeJobsRead), "lk_"), "_")
@@ -127,10 +141,10 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 		} `json:"paths"`
 	}
 	require.NoError(t, json.Unmarshal(raw, &spec))
-	fill := strings.NewReplacer("{id}", job.ID, "{tenant}", "acme", "{key}", acmesKey, "{webhook}", hook.ID, "$AUDIO", job.Audio.SHA256, "$RUN", run.ID)
+	fill := strings.NewReplacer("{id}", job.ID, "{tenant}", "acme", "{key}", acmesKey, "{webhook}", hook.ID, "$AUDIO", job.Audio.SHA256, "$RUN", run.ID, "$FILE", file.ID)
 	walked := 0
 	for path, methods := range spec.Paths {
-		path := fill.Replace(strings.NewReplacer("/dead/{id}", "/dead/0-0", "/runs/{id}", "/runs/"+run.ID).Replace(path))
+		path := fill.Replace(strings.NewReplacer("/dead/{id}", "/dead/0-0", "/runs/{id}", "/runs/"+run.ID, "/files/{id}", "/files/"+file.ID, "/batches/{id}", "/batches/"+batch.ID).Replace(path))
 		for method, op := range methods {
 			walk, ok := walks[op.ID]
 			require.True(t, ok, "operation %s has no rule: say in walks what it answers to another tenant", op.ID)
@@ -158,6 +172,8 @@ func TestNoOperationShowsTheThingsOfOthers(t *testing.T) {
 			require.NotContains(t, string(got.body), run.ID, op.ID)
 			require.NotContains(t, string(got.body), hook.ID, op.ID)
 			require.NotContains(t, string(got.body), "acme's question", op.ID)
+			require.NotContains(t, string(got.body), file.ID, op.ID)
+			require.NotContains(t, string(got.body), batch.ID, op.ID)
 		}
 	}
 	require.Equal(t, len(walks), walked, "walks names no operation that there is not")

@@ -16,6 +16,7 @@ type Store interface {
 	OutboxDepth(ctx context.Context) (n int, oldest time.Time, err error)
 	Retentions(ctx context.Context) (map[string]time.Duration, error)
 	DeleteEnded(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
+	DeleteBatches(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
 	ForgetAudio(ctx context.Context, tenant string, before time.Time) error
 	WebhookBacklog(ctx context.Context) (pending int, oldest time.Time, err error)
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
@@ -44,6 +45,8 @@ type Deps struct {
 	Store Store
 	// Sweep keeps the object store within its budget.
 	Sweep func(ctx context.Context) (blob.Swept, error)
+	// ExpireFiles deletes files whose time is over.
+	ExpireFiles func(ctx context.Context) error
 	// Audit checks the ledger.
 	Audit func(ctx context.Context) error
 	// OutboxPending takes the number of records that wait to be published.
@@ -65,7 +68,7 @@ const wakePause = 10 * time.Second
 
 // New refuses missing dependencies.
 func New(cfg Config, deps Deps) (*Keeper, error) {
-	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.WebhooksPending == nil || deps.Log == nil {
+	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.ExpireFiles == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.WebhooksPending == nil || deps.Log == nil {
 		return nil, errors.New("making housekeeping: an interval and all dependencies are required")
 	}
 	return &Keeper{cfg: cfg, deps: deps, wake: make(chan struct{}, 1)}, nil
@@ -122,7 +125,7 @@ func (k *Keeper) Once(ctx context.Context) error {
 		k.deps.Log.InfoContext(ctx, "object store swept", slog.Int("removed", swept.Removed),
 			slog.Int64("removed_bytes", swept.RemovedBytes), slog.Int64("bytes", swept.Bytes-swept.RemovedBytes))
 	}
-	return errors.Join(errKeys, errDepth, errSweep, k.retire(ctx), k.webhooks(ctx), k.deps.Audit(ctx))
+	return errors.Join(errKeys, errDepth, errSweep, k.deps.ExpireFiles(ctx), k.retire(ctx), k.webhooks(ctx), k.deps.Audit(ctx))
 }
 
 // webhooks deletes old deliveries and measures those that are to be made.
@@ -175,8 +178,20 @@ func (k *Keeper) retireOf(ctx context.Context, tenant string, before time.Time) 
 			return total, err
 		}
 		if n < retireBatch {
+			if err := k.retireBatches(ctx, tenant, before); err != nil {
+				return total, err
+			}
 			return total, k.deps.Store.ForgetAudio(ctx, tenant, before)
 		}
 	}
 	return total, ctx.Err()
+}
+
+func (k *Keeper) retireBatches(ctx context.Context, tenant string, before time.Time) error {
+	for ctx.Err() == nil {
+		if n, err := k.deps.Store.DeleteBatches(ctx, tenant, before, 1); err != nil || n == 0 { // one may have many requests
+			return err
+		}
+	}
+	return ctx.Err()
 }

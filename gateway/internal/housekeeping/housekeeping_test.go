@@ -30,7 +30,7 @@ type chores struct {
 	forgetBefore time.Time
 }
 
-type tally struct{ forgotten, depths, swept, audited, pending, retired, unowned, webhooks, deliveries int }
+type tally struct{ forgotten, depths, swept, audited, pending, retired, batches, expired, unowned, webhooks, deliveries int }
 
 // do counts a chore and returns its error.
 func (c *chores) do(count func(*tally)) error {
@@ -68,6 +68,10 @@ func (c *chores) DeleteEnded(_ context.Context, _ string, before time.Time, limi
 	return n, err
 }
 
+func (c *chores) DeleteBatches(context.Context, string, time.Time, int) (int, error) {
+	return 0, c.do(func(d *tally) { d.batches++ })
+}
+
 func (c *chores) ForgetAudio(_ context.Context, _ string, before time.Time) error {
 	err := c.do(func(d *tally) { d.unowned++ })
 	c.mu.Lock()
@@ -97,6 +101,7 @@ func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
 		Sweep: func(context.Context) (blob.Swept, error) {
 			return blob.Swept{Removed: 1}, c.do(func(d *tally) { d.swept++ })
 		},
+		ExpireFiles:     func(context.Context) error { return c.do(func(d *tally) { d.expired++ }) },
 		Audit:           func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
 		OutboxPending:   func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
 		WebhooksPending: func(context.Context, int, time.Duration) {},
@@ -114,7 +119,7 @@ func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()
 		synctest.Wait()
-		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1, unowned: 1, webhooks: 1, deliveries: 1}, c.so())
+		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1, batches: 1, expired: 1, unowned: 1, webhooks: 1, deliveries: 1}, c.so())
 		<-time.After(3*time.Minute + time.Second) // the bubble's time: a round each minute
 		synctest.Wait()
 		require.Equal(t, 4, c.so().swept)

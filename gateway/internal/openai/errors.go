@@ -143,9 +143,7 @@ func (t *translator) finish() {
 	}
 	p := client.Problem{Status: t.status, Title: http.StatusText(t.status)}
 	_ = json.Unmarshal(t.held.Bytes(), &p) // what is no problem after all has its status at least
-	if p.Status = t.status; p.Status == http.StatusUnprocessableEntity {
-		p.Status = http.StatusBadRequest
-	}
+	p.Status = Status(t.status)
 	body, err := json.Marshal(ErrorBody{Told(&p)})
 	if err != nil {
 		panic(err) // unreachable: texts have a form in JSON

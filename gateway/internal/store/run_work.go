@@ -120,60 +120,76 @@ func (w *itemWork) numbered(state ItemState) int {
 // startAll makes the jobs of items, which are of one tenant, as far as its limits allow. They wait for admission. They give the tenant no right to name their audio by its hash: a
 // manifest may tell any hash, and nobody has sent the bytes.
 func (w *itemWork) startAll(ctx context.Context, starts []ItemStart, limits client.TenantLimits, done *Started) error {
-	if len(starts) == 0 {
-		return nil
+	jobs := make([]Job, len(starts))
+	for i, st := range starts {
+		jobs[i] = st.Job
+		jobs[i].RunID = w.run
 	}
-	lane, err := lockLane(ctx, w.tx, event.LaneBulk)
+	var err error
+	*done, err = startWaiting(ctx, w.tx, w.now, jobs, limits, func(i int) (bool, error) { return w.start(ctx, starts[i]) })
+	return err
+}
+
+// startWaiting makes bulk jobs of one tenant that wait for admission, in their order, as far as its limits allow. take tells whether a job is still wanted.
+func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits client.TenantLimits, take func(i int) (bool, error)) (done Started, err error) {
+	if len(jobs) == 0 {
+		return Started{}, nil
+	}
+	lane, err := lockLane(ctx, tx, event.LaneBulk)
 	if err != nil {
-		return err
+		return Started{}, err
 	}
 	used := &Usage{}
 	if Counted(limits) {
-		if used, err = lockUsage(ctx, w.tx, starts[0].Job.Tenant, w.now); err != nil {
-			return err
+		if used, err = lockUsage(ctx, tx, jobs[0].Tenant, now); err != nil {
+			return Started{}, err
 		}
 	}
-	for _, st := range starts {
-		windows := expectedWindows(st.Job)
+	for i, job := range jobs {
+		windows := expectedWindows(job)
 		if errors.As(used.Check(limits, windows, 0), &done.Held) {
 			break
 		}
-		made, err := w.start(ctx, st)
+		taken, err := take(i)
 		if err != nil {
-			return err
+			return Started{}, err
 		}
-		used.OpenJobs, used.Windows = used.OpenJobs+made, used.Windows+made*windows
-		lane.added += made
+		if !taken {
+			continue
+		}
+		job.Waiting = true
+		row, err := jobRow(job, now)
+		if err != nil {
+			return Started{}, err
+		}
+		if _, err := tx.insert(ctx, insertJob, [][]any{row}, ""); err != nil {
+			return Started{}, err
+		}
+		if _, err := tx.insert(ctx, insertQuestion, questionRows(job), ""); err != nil {
+			return Started{}, err
+		}
+		used.OpenJobs, used.Windows = used.OpenJobs+1, used.Windows+windows
+		lane.added++
 	}
 	if done.Jobs = lane.added; done.Jobs == 0 {
-		return nil
+		return done, nil
 	}
-	if err := lane.wait(ctx, w.tx, turnOf(starts[0].Job)); err != nil {
-		return err
+	if err := lane.wait(ctx, tx, turnOf(jobs[0])); err != nil {
+		return Started{}, err
 	}
-	return countOpen(ctx, w.tx, event.LaneBulk, lane.added)
+	return done, countOpen(ctx, tx, event.LaneBulk, lane.added)
 }
 
-func (w *itemWork) start(ctx context.Context, st ItemStart) (made int, err error) {
+// start takes a pending item in hand, and tells whether it was one.
+func (w *itemWork) start(ctx context.Context, st ItemStart) (bool, error) {
 	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, job_id = ?, sha256 = ?, bytes = ?, attempt = attempt + 1, code = '', message = '' WHERE run_id = ? AND n = ? AND state = ?`,
 		string(ItemRunning), st.Job.ID, st.SHA256, st.Bytes, w.run, st.N, string(ItemPending))
 	if err != nil || n == 0 {
-		return 0, err
-	}
-	st.Job.Waiting, st.Job.RunID = true, w.run
-	row, err := jobRow(st.Job, w.now)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := w.tx.insert(ctx, insertJob, [][]any{row}, ""); err != nil {
-		return 0, err
-	}
-	if _, err := w.tx.insert(ctx, insertQuestion, questionRows(st.Job), ""); err != nil {
-		return 0, err
+		return false, err
 	}
 	w.counts[ItemPending]--
 	w.counts[ItemRunning]++
-	return 1, nil
+	return true, nil
 }
 
 func (w *itemWork) end(ctx context.Context, e ItemEnd) error {
