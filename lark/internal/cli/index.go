@@ -40,13 +40,14 @@ with the results), or - for a manifest on standard input. Items may be files, ob
   lark index export albums --format parquet --out albums-tags
   lark index verify albums --export albums-tags
   lark index report albums --out albums.html
-  lark index diff albums albums-2`,
+  lark index diff albums albums-2
+  lark index similar albums 'Artist/Album/01 Song.flac'`,
 	}
 	server.register(cmd.PersistentFlags())
 	cmd.AddCommand(a.indexPlan(&server), a.indexRun(&server), a.indexList(&server), a.indexStatus(&server), a.indexMove(&server, "pause", "Start no more items of a run; items in hand go on"),
 		a.indexMove(&server, "resume", "Go on with a paused run"), a.indexMove(&server, "cancel", "Cancel a run"), a.indexRetry(&server),
 		a.indexExport(&server), a.indexVerify(&server), a.indexReport(&server), a.indexWriteTags(&server),
-		a.indexDiff(&server))
+		a.indexDiff(&server), a.indexSimilar(&server))
 	return cmd
 }
 
@@ -461,6 +462,7 @@ it are removed.`,
 	cmd.Flags().StringVar(&e.Format, "format", "parquet", "`form` of the files: "+strings.Join(index.Formats(), ", "))
 	cmd.Flags().StringVar(&e.Dir, "out", "", "`place` of the files: a folder, made where it is missing, or s3://bucket/prefix or gs://bucket/prefix")
 	cmd.Flags().StringVar(&e.Index, "index", "", "`name` of the index, with --format elasticsearch (default "+index.DefaultIndex+")")
+	cmd.Flags().BoolVar(&e.Embeddings, "embeddings", false, "write a table embeddings as well: one vector for each track, the mean over all that was heard, with length 1")
 	cmd.Flags().IntVar(&e.PartRows, "part-rows", 100_000, "rows of a file at most")
 	return cmd
 }

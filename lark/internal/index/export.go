@@ -185,7 +185,9 @@ type Export struct {
 	PartRows int
 	// Index is the index that the documents of the format elasticsearch go into; default DefaultIndex.
 	Index    string
-	Progress func(items int)
+	// Embeddings adds a table of the pooled embeddings.
+	Embeddings bool
+	Progress   func(items int)
 }
 
 // DefaultIndex is the index of an export for Elasticsearch.
@@ -198,6 +200,9 @@ func (e Export) Check() error {
 	}
 	if e.Index != "" && e.Format != formatElasticsearch {
 		return fmt.Errorf("an index is for the format %s, not for %s", formatElasticsearch, e.Format)
+	}
+	if e.Embeddings && formats[e.Format].embeddings == nil {
+		return fmt.Errorf("the format %s has no place for embeddings; parquet, jsonl and csv have", e.Format)
 	}
 	if e.PartRows < 0 {
 		return errors.New("a file cannot have less than one row")
@@ -227,7 +232,7 @@ func (e Export) Run(ctx context.Context, run client.Run) (m Manifest, err error)
 	}
 	form := formats[e.Format]
 	playlist := cmp.Or(run.Asked.Name, run.ID)
-	tracks, windows := newTable(e, to, "tracks", func(w io.Writer) (encoder[Track], error) { return form.tracks(w, e, playlist) }), newTable(e, to, "windows", form.windows)
+	tracks, windows := newTable(e, to, tableTracks, func(w io.Writer) (encoder[Track], error) { return form.tracks(w, e, playlist) }), newTable(e, to, tableWindows, form.windows)
 	err = EachItem(ctx, e.Gateway, run.ID, "", true, func(it client.RunItem) error {
 		t, ws := rows(it)
 		m.States[t.State]++
@@ -256,7 +261,13 @@ func (e Export) Run(ctx context.Context, run client.Run) (m Manifest, err error)
 	if err = errors.Join(err, tracks.close(err == nil), windows.close(err == nil)); err != nil {
 		return Manifest{}, fmt.Errorf("exporting run %s: %w", run.ID, err)
 	}
-	m.Parts, m.Exported = slices.Concat(tracks.parts, windows.parts), time.Now().UTC().Truncate(time.Second)
+	var embeddings []Part
+	if e.Embeddings {
+		if embeddings, err = e.exportEmbeddings(ctx, to, form, run.ID); err != nil {
+			return Manifest{}, fmt.Errorf("exporting embeddings of run %s: %w", run.ID, err)
+		}
+	}
+	m.Parts, m.Exported = slices.Concat(tracks.parts, windows.parts, embeddings), time.Now().UTC().Truncate(time.Second)
 	if err := removeOlder(ctx, to, form, m.Parts); err != nil {
 		return Manifest{}, fmt.Errorf("removing files of an older export: %w", err)
 	}

@@ -17,6 +17,8 @@ type format struct {
 	tracks func(w io.Writer, e Export, name string) (encoder[Track], error)
 	// windows is nil where the form has only tracks.
 	windows func(io.Writer) (encoder[WindowRow], error)
+	// embeddings is nil where the form has no place for them.
+	embeddings func(io.Writer) (encoder[EmbeddingRow], error)
 	// partBytes ends a file once it has so many bytes; 0 = only rows count.
 	partBytes int64
 	// leftOut tells why a track has no row; nil: every track has one.
@@ -29,9 +31,9 @@ const (
 )
 
 var formats = map[string]format{
-	"parquet":           {ext: "parquet", tracks: plain(parquetRows[Track]), windows: parquetRows[WindowRow]},
-	"jsonl":             {ext: "jsonl", tracks: plain(jsonRows[Track]), windows: jsonRows[WindowRow]},
-	"csv":               {ext: "csv", tracks: plain(csvRows[Track]), windows: csvRows[WindowRow]},
+	"parquet":           {ext: "parquet", tracks: plain(parquetRows[Track]), windows: parquetRows[WindowRow], embeddings: parquetRows[EmbeddingRow]},
+	"jsonl":             {ext: "jsonl", tracks: plain(jsonRows[Track]), windows: jsonRows[WindowRow], embeddings: jsonRows[EmbeddingRow]},
+	"csv":               {ext: "csv", tracks: plain(csvRows[Track]), windows: csvRows[WindowRow], embeddings: csvRows[EmbeddingRow]},
 	formatRekordbox:     {ext: "xml", tracks: rekordbox, leftOut: notForRekordbox},
 	formatElasticsearch: {ext: "ndjson", tracks: bulk, partBytes: bulkBytes},
 }

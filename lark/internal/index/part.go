@@ -12,6 +12,13 @@ import (
 	"strings"
 )
 
+// Names of tables, with which the names of their files begin.
+const (
+	tableTracks     = "tracks"
+	tableWindows    = "windows"
+	tableEmbeddings = "embeddings"
+)
+
 // encoder writes the rows of one file. What it writes is whole once flush has returned; either way close frees what it holds.
 type encoder[T any] struct {
 	write func(T) error
@@ -118,7 +125,7 @@ func removeOlder(ctx context.Context, to target, form format, parts []Part) erro
 	return to.each(ctx, func(name string) error {
 		number, ok := strings.CutSuffix(name, "."+form.ext)
 		table, number, dashed := strings.Cut(number, "-")
-		if !ok || !dashed || (table != "tracks" && table != "windows") || len(number) < 5 || strings.Trim(number, "0123456789") != "" {
+		if !ok || !dashed || !slices.Contains([]string{tableTracks, tableWindows, tableEmbeddings}, table) || len(number) < 5 || strings.Trim(number, "0123456789") != "" {
 			return nil
 		}
 		if slices.ContainsFunc(parts, func(p Part) bool { return p.File == name }) {
