@@ -59,6 +59,8 @@ func startGateway(t *testing.T) *gateway {
 	log := slog.New(slog.DiscardHandler)
 	look, err := survey.New(survey.Deps{Store: g.jobs, Sources: &source.Sources{}, Stored: blobs.Exists, Readers: 1, MaxBytes: 1 << 20})
 	require.NoError(t, err)
+	guard, err := fetch.NewGuard(nil, fetch.Deps{})
+	require.NoError(t, err)
 	handler, err := api.New(api.Limits{
 		MaxAudioBytes: 1 << 20, MaxQuestions: 4, MaxQuestionChars: 50, MaxSpans: 3, MaxAnswers: 100, MaxOpenJobs: 100,
 		MaxUploads: 8, MaxUploadsPerClient: 32, MaxStreams: 8, MaxStreamsPerClient: 32, MinUploadRate: 1, UploadWindow: time.Minute,
@@ -66,7 +68,7 @@ func startGateway(t *testing.T) *gateway {
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
 		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: func() {},
-		Admin: g.jobs, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
+		Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
 	})
 	require.NoError(t, err)
 	callers, err := auth.New(auth.Config{Mode: auth.ModeNone}, g.jobs)

@@ -184,7 +184,7 @@ type Export struct {
 	// PartRows is how many rows a file has at most; default 100,000.
 	PartRows int
 	// Index is the index that the documents of the format elasticsearch go into; default DefaultIndex.
-	Index    string
+	Index string
 	// Embeddings adds a table of the pooled embeddings.
 	Embeddings bool
 	Progress   func(items int)
