@@ -68,7 +68,7 @@ func startGateway(t *testing.T) *gateway {
 	}, api.Deps{
 		Store: g.jobs, Blobs: blobs, Fetcher: fetcher, Hub: g.hub, Wake: func() {}, Metrics: noMetrics{},
 		Models: []client.Model{{ID: "nano"}}, Dead: new(dead.Letters), Supersede: g.jobs, Runs: g.jobs, Survey: look, WakeRuns: func() {},
-		Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
+		Files: g.jobs, FileBlobs: blobs, Batches: g.jobs, WakeBatches: func() {}, Admin: g.jobs, Webhooks: g.jobs, Guard: guard, Forget: func() {}, SpoolDir: t.TempDir(), Log: log,
 	})
 	require.NoError(t, err)
 	callers, err := auth.New(auth.Config{Mode: auth.ModeNone}, g.jobs)
