@@ -184,6 +184,11 @@ $(REDOCLY):
 lint-api: $(REDOCLY) # the specification is valid for others; that "default" is every other answer does not satisfy operation-4xx-response
 	REDOCLY_TELEMETRY=off $(REDOCLY) lint --skip-rule operation-4xx-response docs/api/openapi.json
 
+.PHONY: python-client
+python-client: ## generate the typed Python client of the API into build/python-client
+	lark/readers/venv
+	PATH="$(CURDIR)/build/readers/bin:$$PATH" build/readers/bin/openapi-python-client generate --path docs/api/openapi.json --output-path build/python-client --overwrite --fail-on-warning
+
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## format the Go code (gofumpt, import groups)
 	$< fmt $(MODULES)

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -68,24 +69,31 @@ func (a *API) registerSubmit() {
 	op.Middlewares = huma.Middlewares{a.allowed, a.limited} // submit sets its own time limit
 	huma.Register(a.huma, op, a.submit)
 	// After registration, or huma would want to read the body itself.
-	a.huma.OpenAPI().Paths[op.Path].Post.RequestBody = a.submitBody()
+	post := a.huma.OpenAPI().Paths[op.Path].Post
+	post.RequestBody = a.submitBody()
+	again := *post.Responses["202"]
+	again.Description = "The job that an earlier request with the same Idempotency-Key has made"
+	post.Responses["200"] = &again
 }
 
 func (a *API) submitBody() *huma.RequestBody {
 	submission := a.huma.OpenAPI().Components.Schemas.Schema(typeOf[client.Submission](), true, "Submission")
 	text := &huma.Schema{Type: huma.TypeString}
 	audio := &huma.Schema{Type: huma.TypeString, Format: "binary", Description: "The file: wav, flac, mp3, and what ffmpeg reads where it is installed"}
-	simple := map[string]*huma.Schema{
+	form := &huma.Schema{Type: huma.TypeObject, Required: []string{"audio"}, AdditionalProperties: false, Properties: map[string]*huma.Schema{
 		"audio":     audio,
 		"questions": {Type: huma.TypeArray, Items: text, Description: "Repeat the field for each question"},
 		"plan":      {Type: huma.TypeString, Enum: []any{client.PlanAuto, client.PlanAll, client.PlanExplicit}},
 		"spans":     {Type: huma.TypeString, Description: "For plan explicit: start-end in seconds, separated by commas", Examples: []any{"30-55,60-85"}},
-	}
-	maps.Copy(simple, a.options)
-	form := &huma.Schema{OneOf: []*huma.Schema{
-		{Type: huma.TypeObject, Title: "File and request", Required: []string{"audio", "request"}, AdditionalProperties: false, Properties: map[string]*huma.Schema{"audio": audio, "request": submission}},
-		{Type: huma.TypeObject, Title: "File and simple fields", Required: []string{"audio"}, AdditionalProperties: false, Properties: simple},
 	}}
+	maps.Copy(form.Properties, a.options)
+	form.Not = &huma.Schema{} // request and a simple field together; two objects under oneOf would say it too, and generators of clients would send neither
+	for _, name := range slices.Sorted(maps.Keys(form.Properties)) {
+		if name != "audio" {
+			form.Not.AnyOf = append(form.Not.AnyOf, &huma.Schema{Required: []string{"request", name}})
+		}
+	}
+	form.Properties["request"] = submission
 	named := &huma.Schema{AllOf: []*huma.Schema{submission, {OneOf: []*huma.Schema{
 		{Title: "Audio that was sent before", Type: huma.TypeObject, Required: []string{"audio_ref"}}, {Title: "Audio of a URL", Type: huma.TypeObject, Required: []string{"audio_url"}},
 	}}}}
