@@ -8,7 +8,7 @@ import (
 
 // NearDuplicateAbove is the cosine similarity above which two tracks are told as near-duplicates unless the caller says another one. It was measured with
 // lark-nano, see docs/catalogues.md.
-const NearDuplicateAbove = 0.999
+const NearDuplicateAbove = 0.97
 
 // Similar are the tracks of a run that sound most like one of them.
 type Similar struct {

@@ -19,7 +19,7 @@ type similarInput struct {
 	ID        string  `path:"id" doc:"Id or name of a run" maxLength:"100"`
 	Item      string  `query:"item" doc:"Id or URI of the item" required:"true" minLength:"1" maxLength:"2048"`
 	N         int     `query:"n" doc:"How many tracks" minimum:"1" maximum:"100" default:"10"`
-	Duplicate float64 `query:"near_duplicate" doc:"Similarity from which a track is told as a near-duplicate. The default was measured with lark-nano" exclusiveMinimum:"0" maximum:"1" default:"0.999"`
+	Duplicate float64 `query:"near_duplicate" doc:"Similarity from which a track is told as a near-duplicate. The default was measured with lark-nano" exclusiveMinimum:"0" maximum:"1" default:"0.97"`
 }
 
 type similarOutput struct{ Body client.Similar }

@@ -17,7 +17,7 @@ func degrees(d float64) float64 { return math.Cos(d * math.Pi / 180) }
 func TestSimilarTracksAreFound(t *testing.T) {
 	t.Parallel()
 	r, ctx := setup(t), t.Context()
-	r.settledRun(event.TenantDefault, "one", []string{"far", "near", "query", "copy", "bare", "failed"}, map[string]int{"far": 150, "near": 100, "query": 90, "copy": 91, "bare": 1})
+	r.settledRun(event.TenantDefault, "one", []string{"far", "near", "query", "copy", "bare", "failed"}, map[string]int{"far": 150, "near": 110, "query": 90, "copy": 91, "bare": 1})
 	for _, name := range []string{"query", "file:///query"} {
 		found, err := r.client.Similar(ctx, "one-name", name, client.SimilarOptions{N: 2})
 		require.NoError(t, err)
@@ -26,14 +26,14 @@ func TestSimilarTracksAreFound(t *testing.T) {
 		require.Len(t, found.Tracks, 2)
 		for i, want := range []client.SimilarTrack{
 			{SimilarItem: client.SimilarItem{ID: "copy", URI: "file:///copy"}, Similarity: degrees(1), SameFile: true, Duplicate: true},
-			{SimilarItem: client.SimilarItem{ID: "near", URI: "file:///near"}, Similarity: degrees(10), SameFile: true},
+			{SimilarItem: client.SimilarItem{ID: "near", URI: "file:///near"}, Similarity: degrees(20), SameFile: true},
 		} {
 			require.InDelta(t, want.Similarity, found.Tracks[i].Similarity, 1e-6)
 			want.Similarity = found.Tracks[i].Similarity
 			require.Equal(t, want, found.Tracks[i])
 		}
 	}
-	found, err := r.client.Similar(ctx, "one", "query", client.SimilarOptions{NearDuplicate: degrees(20)})
+	found, err := r.client.Similar(ctx, "one", "query", client.SimilarOptions{NearDuplicate: degrees(25)})
 	require.NoError(t, err)
 	require.Len(t, found.Tracks, 3)
 	require.Equal(t, []bool{true, true, false}, []bool{found.Tracks[0].Duplicate, found.Tracks[1].Duplicate, found.Tracks[2].Duplicate})
