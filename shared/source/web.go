@@ -97,7 +97,7 @@ func (h *host) open(ctx context.Context, a address) (*Object, error) {
 	if strings.HasSuffix(a.path, "/") {
 		return nil, fmt.Errorf("%w: it is a folder", ErrNotFile)
 	}
-	resp, err := h.get(ctx, a, "")
+	resp, err := h.get(ctx, a, "") //nolint:bodyclose // the object closes it
 	if err != nil {
 		return nil, err
 	}

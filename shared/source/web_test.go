@@ -3,6 +3,7 @@ package source_test
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -140,7 +141,7 @@ func TestAnswersOfAWebHost(t *testing.T) {
 		var status int
 		switch path := strings.TrimPrefix(r.URL.Path, "/music/"); path {
 		case "endless":
-			rw.(http.Flusher).Flush() //nolint:forcetypeassert // the server's own
+			_ = http.NewResponseController(rw).Flush()
 			_, _ = rw.Write([]byte("x"))
 		case "gzip":
 			rw.Header().Set("Content-Encoding", "gzip")
@@ -161,7 +162,7 @@ func TestAnswersOfAWebHost(t *testing.T) {
 	} {
 		_, err := w.Open(t.Context(), w.URL+"/music/"+name)
 		require.ErrorIs(t, err, want, name)
-		require.Equal(t, want == source.ErrHost, source.Code(err) == "", name)
+		require.Equal(t, errors.Is(want, source.ErrHost), source.Code(err) == "", name)
 	}
 	o, err := w.Open(t.Context(), w.URL+"/music/breaks")
 	require.NoError(t, err)
