@@ -13,7 +13,7 @@ type TenantLimits struct {
 	RequestsPerS      float64 `json:"requests_per_s,omitempty" doc:"Requests a second at each gateway, with a reserve of as many; 0 = no limit" minimum:"0" maximum:"1000000"`
 	AudioSPerDay      float64 `json:"audio_s_per_day,omitempty" doc:"Seconds of audio that jobs hear in one day (UTC); 0 = no limit" minimum:"0"`
 	UploadBytesPerDay int64   `json:"upload_bytes_per_day,omitempty" doc:"Bytes of audio taken in in one day (UTC); 0 = no limit" minimum:"0"`
-	WindowsInFlight   int     `json:"windows_in_flight,omitempty" doc:"Windows of open jobs that have not ended; 0 = no limit" minimum:"0"`
+	WindowsInFlight   int     `json:"windows_in_flight,omitempty" doc:"Windows of open jobs that have not ended; a job with more may run alone; 0 = no limit" minimum:"0"`
 	OpenJobs          int     `json:"open_jobs,omitempty" doc:"Jobs that have not ended; 0 = no limit" minimum:"0"`
 	Weight            float64 `json:"weight,omitempty" doc:"Share of each lane beside other tenants' while jobs wait: with 3, three times the seconds of audio of a tenant with 1; 0 = 1" minimum:"0" maximum:"1000"`
 	RetentionS        float64 `json:"retention_s,omitempty" doc:"Seconds after which an ended job is deleted with its outcomes; 0 = the gateway's own retention" minimum:"0" maximum:"3153600000"`

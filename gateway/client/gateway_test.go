@@ -90,7 +90,7 @@ func startGateway(t *testing.T) *gateway {
 
 type noMetrics struct{}
 
-func (noMetrics) JobAccepted(context.Context) {}
+func (noMetrics) JobAccepted(context.Context, string) {}
 
 func (g *gateway) submit() client.Job {
 	g.t.Helper()

@@ -234,6 +234,7 @@ type LedgerMetrics struct {
 	expected, recorded, imbalance  metric.Float64Gauge
 	open, overdue, oldest, waiting metric.Float64Gauge
 	republished, delivered         metric.Int64Counter
+	tenants                        *tenantNames
 	undelivered, undeliveredAge    metric.Float64Gauge
 }
 
@@ -241,6 +242,7 @@ type LedgerMetrics struct {
 func NewLedgerMetrics() *LedgerMetrics {
 	i := newInstruments()
 	return &LedgerMetrics{
+		tenants:   newTenantNames(),
 		outcomes:  i.counter(MetricLedgerOutcomes, "{outcome}", "Outcomes stored, by state, code and cache."),
 		jobs:      i.counter(MetricLedgerJobs, "{job}", "Jobs by state: accepted, then how they ended."),
 		duration:  i.histogram(MetricLedgerJobDuration, unitSeconds, "Time from a job's acceptance to its end.", secondsBounds),
@@ -261,19 +263,19 @@ func NewLedgerMetrics() *LedgerMetrics {
 	}
 }
 
-// Outcome counts a stored outcome; code is empty for an answer, cache is event.CacheHit, event.CacheMiss or empty.
-func (m *LedgerMetrics) Outcome(ctx context.Context, state, code, cache string) {
-	m.outcomes.Add(ctx, 1, metric.WithAttributes(AttrState.String(state), AttrCode.String(code), AttrCache.String(cache)))
+// Outcome counts a stored outcome of a tenant; code is empty for an answer, cache is event.CacheHit, event.CacheMiss or empty.
+func (m *LedgerMetrics) Outcome(ctx context.Context, tenant, state, code, cache string) {
+	m.outcomes.Add(ctx, 1, metric.WithAttributes(AttrState.String(state), m.tenants.attr(tenant), AttrCode.String(code), AttrCache.String(cache)))
 }
 
-// JobAccepted counts a job taken in.
-func (m *LedgerMetrics) JobAccepted(ctx context.Context) {
-	m.jobs.Add(ctx, 1, metric.WithAttributes(AttrState.String("accepted")))
+// JobAccepted counts a job of a tenant that was taken in.
+func (m *LedgerMetrics) JobAccepted(ctx context.Context, tenant string) {
+	m.jobs.Add(ctx, 1, metric.WithAttributes(AttrState.String("accepted"), m.tenants.attr(tenant)))
 }
 
-// JobEnded counts a job's end and how long it took.
-func (m *LedgerMetrics) JobEnded(ctx context.Context, state string, took time.Duration) {
-	at := metric.WithAttributes(AttrState.String(state))
+// JobEnded counts the end of a tenant's job and how long it took.
+func (m *LedgerMetrics) JobEnded(ctx context.Context, tenant, state string, took time.Duration) {
+	at := metric.WithAttributes(AttrState.String(state), m.tenants.attr(tenant))
 	m.jobs.Add(ctx, 1, at)
 	m.duration.Record(ctx, took.Seconds(), at)
 }

@@ -153,7 +153,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 	stages.Waited(ctx, "encoder", event.TopicWindows, 1500*time.Millisecond)
 	stages.InFlight(ctx, "encoder", event.LaneBulk, 4, 4096)
 	telemetry.NewCacheMetrics().CircuitOpen(ctx, telemetry.TierRedis, true)
-	telemetry.NewLedgerMetrics().Outcome(ctx, "answered", "", telemetry.ResultHit)
+	telemetry.NewLedgerMetrics().Outcome(ctx, "default", "answered", "", telemetry.ResultHit)
 	names := served(t, own)
 	text, kept := scrape(t, tel, ""), inProcess(own)
 	exemplars := scrape(t, tel, "application/openmetrics-text; version=1.0.0")
@@ -169,7 +169,7 @@ func TestStartExportsTracesMetricsAndLogs(t *testing.T) {
 		`lark_stage_in_flight_records{lark_lane="bulk",lark_stage="encoder"} 4`,
 		`lark_stage_in_flight_bytes{lark_lane="bulk",lark_stage="encoder"} 4096`,
 		`lark_cache_circuit_open{lark_cache_tier="redis"} 1`,
-		`lark_outcomes_total{lark_cache="hit",lark_code="",lark_state="answered"} 1`,
+		`lark_outcomes_total{lark_cache="hit",lark_code="",lark_state="answered",lark_tenant="default"} 1`,
 		`lark_engine_tokens_per_second_sum{gen_ai_operation_name="generate_content",gen_ai_provider_name="larkstream",gen_ai_request_model="lark-nano"} 10`,
 		`gen_ai_server_time_to_first_token_seconds_count{`,
 		`gen_ai_client_token_usage_sum{`,

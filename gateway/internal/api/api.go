@@ -56,7 +56,7 @@ type Fetcher interface {
 
 // Metrics counts accepted jobs.
 type Metrics interface {
-	JobAccepted(ctx context.Context)
+	JobAccepted(ctx context.Context, tenant string)
 }
 
 // Limits of requests.

@@ -131,7 +131,7 @@ func (r *rig) log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 type noMetrics struct{}
 
-func (noMetrics) JobAccepted(context.Context) {}
+func (noMetrics) JobAccepted(context.Context, string) {}
 
 // answer is a response read whole.
 type answer struct {

@@ -363,7 +363,7 @@ func (a *API) accept(ctx context.Context, sub client.Submission, audio event.Aud
 		return store.Job{}, err
 	}
 	a.deps.Wake()
-	a.deps.Metrics.JobAccepted(ctx)
+	a.deps.Metrics.JobAccepted(ctx, job.Tenant)
 	return job, nil
 }
 

@@ -38,7 +38,7 @@ func (r *Recorder) adopt(ctx context.Context, rec event.Record, m *eventpb.Job) 
 		return nil, err
 	}
 	if found.New {
-		r.deps.Metrics.JobAccepted(ctx)
+		r.deps.Metrics.JobAccepted(ctx, tenant)
 	}
 	if found.Ended.IsZero() || !rec.Time.After(found.Ended) {
 		return nil, nil

@@ -42,9 +42,9 @@ type Store interface {
 // Metrics of the ledger; *telemetry.LedgerMetrics is one.
 type Metrics interface {
 	// JobAccepted counts a job of another producer that was taken up.
-	JobAccepted(ctx context.Context)
-	Outcome(ctx context.Context, state, code, cache string)
-	JobEnded(ctx context.Context, state string, took time.Duration)
+	JobAccepted(ctx context.Context, tenant string)
+	Outcome(ctx context.Context, tenant, state, code, cache string)
+	JobEnded(ctx context.Context, tenant, state string, took time.Duration)
 	Ledger(ctx context.Context, expected, recorded, unbalanced int)
 	Stray(ctx context.Context, reason string)
 }
@@ -151,12 +151,12 @@ func (r *Recorder) count(ctx context.Context, res store.Recorded) {
 		r.deps.Metrics.Stray(ctx, strayOutside)
 	}
 	for _, o := range res.Outcomes[:res.New] {
-		r.deps.Metrics.Outcome(ctx, store.OutcomeState(o.GetState()), o.GetError().GetCode(), store.CacheName(o.GetCache()))
+		r.deps.Metrics.Outcome(ctx, res.Job.Tenant, store.OutcomeState(o.GetState()), o.GetError().GetCode(), store.CacheName(o.GetCache()))
 	}
 	if !res.JustEnded {
 		return
 	}
-	r.deps.Metrics.JobEnded(ctx, string(res.Job.State), res.Job.Ended.Sub(res.Job.Created))
+	r.deps.Metrics.JobEnded(ctx, res.Job.Tenant, string(res.Job.State), res.Job.Ended.Sub(res.Job.Created))
 	if res.Missing != 0 {
 		r.deps.Log.ErrorContext(ctx, "job ended with outcomes missing or too many",
 			slog.String("job_id", res.Job.ID), slog.Int("expected", res.Job.Expected()), slog.Int("off_by", res.Missing))

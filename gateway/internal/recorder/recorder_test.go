@@ -41,19 +41,19 @@ func newTally() *tally {
 	return &tally{outcomes: map[string]int{}, ended: map[string]int{}, strays: map[string]int{}}
 }
 
-func (m *tally) Outcome(_ context.Context, state, code, cache string) {
+func (m *tally) Outcome(_ context.Context, _, state, code, cache string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.outcomes[state+"/"+code+"/"+cache]++
 }
 
-func (m *tally) JobAccepted(context.Context) {
+func (m *tally) JobAccepted(context.Context, string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.accepted++
 }
 
-func (m *tally) JobEnded(_ context.Context, state string, took time.Duration) {
+func (m *tally) JobEnded(_ context.Context, _, state string, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ended[state]++

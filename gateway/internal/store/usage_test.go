@@ -52,6 +52,7 @@ var limited = []struct {
 }{
 	{"open_jobs", client.TenantLimits{OpenJobs: 5}, 5},
 	{"windows_in_flight", client.TenantLimits{WindowsInFlight: 3*12 + 11}, 3},
+	{"windows_in_flight", client.TenantLimits{WindowsInFlight: 5}, 1}, // a job that is larger than the limit has it for itself
 	{"upload_bytes_per_day", client.TenantLimits{UploadBytesPerDay: 4*7 + 6}, 4},
 }
 
@@ -74,7 +75,7 @@ func requireMade(t *testing.T, s *store.SQL, n int) {
 func TestJobsCreatedTogetherKeepTheLimits(t *testing.T) {
 	t.Parallel()
 	for _, c := range limited {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(fmt.Sprint(c.name, c.made), func(t *testing.T) {
 			t.Parallel()
 			each(t, func(t *testing.T, s *store.SQL) {
 				made, refused := flood(t, c.limits, s)
@@ -90,7 +91,7 @@ func TestJobsCreatedTogetherKeepTheLimits(t *testing.T) {
 func TestTwoGatewaysKeepTheLimitsOfATenant(t *testing.T) {
 	t.Parallel()
 	for _, c := range limited {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(fmt.Sprint(c.name, c.made), func(t *testing.T) {
 			t.Parallel()
 			a, b := pair(t)
 			made, refused := flood(t, c.limits, a, b)

@@ -35,7 +35,7 @@ func limitFlags(f *pflag.FlagSet, l *client.TenantLimits) {
 	f.Float64Var(&l.RequestsPerS, "requests-per-s", 0, "requests a second at each gateway; 0 is no limit")
 	f.Float64Var(&l.AudioSPerDay, "audio-s-per-day", 0, "seconds of audio that jobs hear in a day (UTC); 0 is no limit")
 	f.Int64Var(&l.UploadBytesPerDay, "upload-bytes-per-day", 0, "bytes of audio taken in in a day (UTC); 0 is no limit")
-	f.IntVar(&l.WindowsInFlight, "windows-in-flight", 0, "windows of open jobs that have not ended; 0 is no limit")
+	f.IntVar(&l.WindowsInFlight, "windows-in-flight", 0, "windows of open jobs that have not ended; a job with more may run alone; 0 is no limit")
 	f.IntVar(&l.OpenJobs, "open-jobs", 0, "jobs that have not ended; 0 is no limit")
 	f.Float64Var(&l.Weight, "weight", 0, "share of each lane beside other tenants' while jobs wait; 0 is 1")
 	f.Var((*retention)(&l.RetentionS), "retention", "time after which an ended job is deleted with its outcomes, such as 720h; 0 is the gateway's own")
