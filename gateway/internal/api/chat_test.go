@@ -51,10 +51,17 @@ func (r *rig) chat(body string) answer {
 	return r.do(http.MethodPost, "/v1/chat/completions", strings.NewReader(body), "Content-Type", "application/json")
 }
 
+// reply is an answer whose body has begun; whoever takes it closes the body.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.ReadCloser
+}
+
 // chatting sends a completion and returns its answer when that comes, and its job.
-func (r *rig) chatting(ctx context.Context, body string) (came <-chan *http.Response, job string) {
+func (r *rig) chatting(ctx context.Context, body string) (came <-chan *reply, job string) {
 	r.t.Helper()
-	answers := make(chan *http.Response, 1)
+	answers := make(chan *reply, 1)
 	go func() {
 		defer close(answers)
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/chat/completions", strings.NewReader(body))
@@ -62,8 +69,8 @@ func (r *rig) chatting(ctx context.Context, body string) (came <-chan *http.Resp
 			return
 		}
 		req.Header.Set("Content-Type", "application/json")
-		if resp, err := r.http.Do(req); err == nil {
-			answers <- resp
+		if resp, err := r.http.Do(req); err == nil { //nolint:bodyclose // whoever takes the reply closes it
+			answers <- &reply{resp.StatusCode, resp.Header, resp.Body}
 		}
 	}()
 	return answers, strings.TrimPrefix(<-r.watching, "+")
@@ -151,7 +158,7 @@ func TestAConversationIsTheJobsHistory(t *testing.T) {
 }
 
 // chunks reads a stream to its end.
-func chunks(t *testing.T, resp *http.Response) (list []openai.Chunk, rest []string) {
+func chunks(t *testing.T, resp *reply) (list []openai.Chunk, rest []string) {
 	t.Helper()
 	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
 	lines := bufio.NewScanner(resp.Body)
@@ -217,15 +224,16 @@ func TestAStreamTellsTheAnswersTokens(t *testing.T) {
 			defer resp.Body.Close()
 			r.record(true, entries...)
 			list, rest := chunks(t, resp)
-			var texts []string
-			var reason string
+			var texts, reasons []string
 			for _, ch := range list {
 				require.Equal(t, "chatcmpl-"+job, ch.ID)
 				for _, choice := range ch.Choices {
 					if choice.Delta.Content != "" {
 						texts = append(texts, choice.Delta.Content)
 					}
-					reason += textOf(choice.FinishReason)
+					if choice.FinishReason != nil {
+						reasons = append(reasons, *choice.FinishReason)
+					}
 				}
 			}
 			require.Equal(t, "assistant", list[0].Choices[0].Delta.Role)
@@ -236,7 +244,7 @@ func TestAStreamTellsTheAnswersTokens(t *testing.T) {
 				return
 			}
 			require.Equal(t, []string{"[DONE]"}, rest)
-			require.Equal(t, "stop", reason)
+			require.Equal(t, []string{"stop"}, reasons)
 			last := list[len(list)-1]
 			require.Empty(t, last.Choices)
 			require.NotNil(t, last.Usage)
