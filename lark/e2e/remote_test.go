@@ -165,12 +165,12 @@ func TestACatalogueOnTheWeb(t *testing.T) {
 		"a%20b.wav?signature=s": "", "other.wav": "", "moved.wav": "", "busy.wav": "", "a%20b.wav": event.CodeSourceDenied, "missing.wav": event.CodeSourceMissing,
 		"inside.wav": event.CodeSourceNotAllowed, "away.wav": event.CodeSourceNotAllowed, "text.mp3": event.CodeAudioUndecodable, "../secret.wav": event.CodeSourceNotAllowed,
 	}
-	list := "uri\n"
+	list := []string{"uri"}
 	for name := range want {
-		list += server.URL + "/tracks/" + name + "\n"
+		list = append(list, server.URL+"/tracks/"+name)
 	}
 	path := filepath.Join(t.TempDir(), "list.csv")
-	require.NoError(t, os.WriteFile(path, []byte(list), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(list, "\n")), 0o600))
 	s := start(t, options{data: t.TempDir(), env: append(testEngines(), "SSL_CERT_FILE="+roots, "LARK_SOURCES="+server.URL+"/tracks?private=true")})
 
 	var plan index.Plan

@@ -34,9 +34,9 @@ func bulk(out io.Writer, e Export, _ string) (encoder[Track], error) {
 func checkIndex(name string) error {
 	switch {
 	case name == "." || name == "..", strings.HasPrefix(name, "-"), strings.HasPrefix(name, "_"), strings.HasPrefix(name, "+"):
-		return fmt.Errorf("index %.80q begins with - _ or +, or is . or ..", name)
+		return fmt.Errorf("index %.80q is a dot or two, or begins with - _ or + and not with a letter", name)
 	case name != strings.ToLower(name), strings.ContainsAny(name, "\\/*?\"<>| ,#:"):
-		return fmt.Errorf("index %.80q has an upper-case letter, a space, or one of \\ / * ? \" < > | , # :", name)
+		return fmt.Errorf("index %.80q has one of \\ / * ? \" < > | , # : or a space or an upper-case letter", name)
 	case len(name) > 255:
 		return errors.New("the name of the index has more than 255 bytes")
 	}

@@ -172,6 +172,8 @@ func (s *objectSink) commit() error {
 
 func (s *objectSink) discard() error {
 	_ = s.CloseWithError(errDiscarded) // never fails
-	<-s.done                           // that the upload has failed is the wish; what made it necessary was told
-	return nil
+	if err := <-s.done; err == nil {
+		return errors.New("a file that is not whole has reached the bucket")
+	}
+	return nil // that the upload has failed is the wish; what made it necessary was told
 }
