@@ -89,24 +89,28 @@ func TestWhatIsComparable(t *testing.T) {
 		changes       []client.FieldChange
 	}{
 		"windows one by one": {
-			succeeded(text("q", 0, "yes"), text("q", 1, "yes")), succeeded(text("q", 1, "no"), text("q", 0, "yes")), client.DiffCounts{Changed: 1},
+			succeeded(text("q", 0, "yes"), text("q", 1, "yes")), succeeded(text("q", 1, "no"), text("q", 0, "yes")),
+			client.DiffCounts{Changed: 1},
 			[]client.FieldChange{{Field: "answer", Question: "q", Window: &window, Before: "yes", After: "no"}},
 		},
 		"the combined answer stands for its windows": {
 			succeeded(text("q", 0, "yes"), combined(text("q", 1, "yes"))), succeeded(text("q", 0, "no"), combined(text("q", 1, "yes"))), client.DiffCounts{Same: 1}, nil,
 		},
 		"the only window and a combined answer": {
-			succeeded(text("q", 0, "yes")), succeeded(text("q", 0, "yes"), combined(text("q", 1, "no"))), client.DiffCounts{Changed: 1},
+			succeeded(text("q", 0, "yes")), succeeded(text("q", 0, "yes"), combined(text("q", 1, "no"))),
+			client.DiffCounts{Changed: 1},
 			[]client.FieldChange{{Field: "answer", Question: "q", Before: "yes", After: "no"}},
 		},
 		"other windows":   {succeeded(text("q", 0, "yes")), succeeded(other), client.DiffCounts{Unlike: 1}, nil},
 		"other questions": {succeeded(text("q", 0, "yes")), succeeded(text("r", 0, "no")), client.DiffCounts{Unlike: 1}, nil},
 		"a partial item has lost an answer": {
-			succeeded(text("q", 0, "yes"), text("r", 0, "yes")), side(store.ItemPartial, event.CodeEngineError, text("q", 0, "yes"), failed(text("r", 0, ""), event.CodeEngineError)), client.DiffCounts{Changed: 1},
+			succeeded(text("q", 0, "yes"), text("r", 0, "yes")), side(store.ItemPartial, event.CodeEngineError, text("q", 0, "yes"), failed(text("r", 0, ""), event.CodeEngineError)),
+			client.DiffCounts{Changed: 1},
 			[]client.FieldChange{{Field: "answer", Question: "r", Before: "yes", Code: event.CodeEngineError}},
 		},
 		"a difference far behind": {
-			succeeded(text("q", 0, long+"x")), succeeded(text("q", 0, long+"y")), client.DiffCounts{Changed: 1},
+			succeeded(text("q", 0, long+"x")), succeeded(text("q", 0, long+"y")),
+			client.DiffCounts{Changed: 1},
 			[]client.FieldChange{{Field: "answer", Question: "q", Before: long[:500], After: long[:500]}},
 		},
 		"answers that were deleted": {succeeded(), succeeded(text("q", 0, "yes")), client.DiffCounts{Gone: 1}, nil},
@@ -138,7 +142,8 @@ func TestItemsThatOneRunHasNotAnswered(t *testing.T) {
 	require.Equal(t, []client.ItemDiff{
 		{ID: "a", URI: "file:///a", Kind: client.DiffLost, StateBefore: "succeeded", StateAfter: "failed", Code: event.CodeSourceMissing, AudioChanged: true},
 		{ID: "a", URI: "file:///a", Kind: client.DiffGained, StateBefore: "failed", StateAfter: "succeeded", Code: event.CodeSourceMissing, AudioChanged: true},
-		{ID: "b", Kind: client.DiffOnlyBefore, StateBefore: "failed"}, {ID: "c", Kind: client.DiffOnlyAfter, StateAfter: "succeeded"},
+		{ID: "b", Kind: client.DiffOnlyBefore, StateBefore: "failed"},
+		{ID: "c", Kind: client.DiffOnlyAfter, StateAfter: "succeeded"},
 	}, p.Items)
 }
 
