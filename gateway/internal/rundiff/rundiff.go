@@ -207,11 +207,11 @@ func (c *comparison) outcomes(at place, before, after *eventpb.Outcome) {
 	for _, name := range fieldsOf(at) {
 		f := field{name: name, question: at.question}
 		x, y := old[name], now[name]
-		if reflect.DeepEqual(x, y) {
-			c.seen[f] = c.seen[f] // compared
+		same := reflect.DeepEqual(x, y)
+		c.seen[f] = c.seen[f] || !same
+		if same {
 			continue
 		}
-		c.seen[f] = true
 		change := client.FieldChange{Field: name, Question: at.question, Before: shown(x), After: shown(y)}
 		if old == nil || now == nil {
 			change.Code = code
