@@ -28,6 +28,8 @@ const (
 type GatewayConfig struct {
 	// Jobs are submitted by Clients at once, each of which sends its next job when the last one is accepted; in each of Rounds rounds.
 	Jobs, Clients, Rounds int
+	// Streams are opened at once after the jobs of a round; 0 = none.
+	Streams int
 	// Databases to measure: SQLite, PostgreSQL or both. The PostgreSQL server is started for the measurement and flushes what it commits.
 	Databases []string
 	// Start starts a broker and a gateway on an empty data folder; env is added to their environment.
@@ -98,7 +100,14 @@ func (cfg *GatewayConfig) round(ctx context.Context, database, data string) (_ G
 	if _, err := cfg.submit(ctx, gw, track.Audio.SHA256, warmUp*cfg.Clients); err != nil {
 		return GatewayRound{}, err
 	}
-	return cfg.measure(ctx, database, stack, gw, track.Audio.SHA256)
+	r, err := cfg.measure(ctx, database, stack, gw, track.Audio.SHA256)
+	if err != nil || cfg.Streams == 0 {
+		return r, err
+	}
+	cfg.Progress(fmt.Sprintf("%d event streams with %s", cfg.Streams, database))
+	streams, err := cfg.streams(ctx, stack, gw, track.Audio.SHA256)
+	r.Streams = &streams
+	return r, err
 }
 
 // environment lets every job through: the measurement ends where the machine does, not at a limit.
@@ -106,6 +115,9 @@ func (cfg *GatewayConfig) environment(database string) []string {
 	env := []string{"DATABASE_URL=" + database, "LARK_GATEWAY_LIMITS_MAX_OPEN_JOBS=100000000", "LARK_GATEWAY_LIMITS_INTERACTIVE_WINDOWS=1000000000"}
 	for _, limit := range []string{"MAX_UPLOADS", "MAX_UPLOADS_PER_CLIENT"} {
 		env = append(env, "LARK_GATEWAY_LIMITS_"+limit+"="+strconv.Itoa(cfg.Clients))
+	}
+	for _, limit := range []string{"LIMITS_MAX_STREAMS", "LIMITS_MAX_STREAMS_PER_CLIENT", "HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_CLIENT"} {
+		env = append(env, "LARK_GATEWAY_"+limit+"="+strconv.Itoa(cfg.Streams+4*cfg.Clients))
 	}
 	return env
 }

@@ -31,12 +31,14 @@ type GatewayRound struct {
 	// is the processor time of the clients. PostgreSQL's is not measured.
 	Processor  map[string]float64 `json:"processor_s"`
 	Submitting float64            `json:"submitting_s"`
+	// Streams are the event streams after the jobs; nil without any.
+	Streams *StreamsRound `json:"streams,omitempty"`
 }
 
 func newGatewayReport(cfg GatewayConfig) GatewayReport {
 	return GatewayReport{
 		Machine: machine(), Load: loadAverage(), Jobs: cfg.Jobs, Clients: cfg.Clients,
-		Command: fmt.Sprintf("lark bench gateway --jobs %d --clients %d --rounds %d --databases %s", cfg.Jobs, cfg.Clients, cfg.Rounds, strings.Join(cfg.Databases, ",")),
+		Command: fmt.Sprintf("lark bench gateway --jobs %d --clients %d --rounds %d --streams %d --databases %s", cfg.Jobs, cfg.Clients, cfg.Rounds, cfg.Streams, strings.Join(cfg.Databases, ",")),
 	}
 }
 
@@ -52,5 +54,15 @@ func (r GatewayReport) Write(w io.Writer) {
 		each := func(seconds float64) float64 { return seconds / float64(r.Jobs) * 1000 }
 		fmt.Fprintf(w, "| %s | %.0f | %.1f ms | %.1f ms | %.1f ms | %.2f ms | %.2f ms | %.2f ms |\n", g.Database, g.JobsPerSecond, g.MedianMS, g.P99MS, g.MaxMS,
 			each(g.Processor["gateway"]), each(g.Processor["broker"]), each(g.Submitting))
+	}
+	if len(r.Rounds) == 0 || r.Rounds[0].Streams == nil {
+		return
+	}
+	fmt.Fprintf(w, "\n| database | event streams at once | opened in | own memory of the gateway before | with them | of each | a job's end reaches the last watcher after the first |\n")
+	fmt.Fprintf(w, "| --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, g := range r.Rounds {
+		s := g.Streams
+		fmt.Fprintf(w, "| %s | %d | %.1f s | %.0f MB | %.0f MB | %.0f kB | %.2f s |\n", g.Database, s.Streams, s.OpenedS, float64(s.Before.Anonymous)/1e6, float64(s.Open.Anonymous)/1e6,
+			float64(s.Open.Anonymous-s.Before.Anonymous)/1000/float64(s.Streams), s.SpreadS)
 	}
 }

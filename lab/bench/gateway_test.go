@@ -50,7 +50,7 @@ func TestGatewayReportTellsEveryRound(t *testing.T) {
 	}
 	var text strings.Builder
 	r.Write(&text)
-	require.Contains(t, text.String(), "`lark bench gateway --jobs 1000 --clients 32 --rounds 2 --databases sqlite,postgres`")
+	require.Contains(t, text.String(), "`lark bench gateway --jobs 1000 --clients 32 --rounds 2 --streams 0 --databases sqlite,postgres`")
 	require.Contains(t, text.String(), "| sqlite | 500 | 20.0 ms | 45.5 ms | 80.0 ms | 1.50 ms | 0.25 ms | 0.50 ms |")
 	require.Contains(t, text.String(), "| postgres | 400 |")
 }

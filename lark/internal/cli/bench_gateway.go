@@ -22,7 +22,7 @@ func (a *app) benchGateway() *cobra.Command {
 		Use: "gateway", Short: "Measure how many submissions a gateway accepts", Args: cobra.NoArgs,
 		Long: `Runs the real gateway and the embedded broker on an empty database and submits --jobs jobs about audio that the gateway has, --clients at
 once, and prints how many were accepted in a second and how long a submission took. Every accepted job is in the database and goes to the broker;
-no stage works on it. The clients run on the same machine. PostgreSQL's server is started for the measurement: Debian has it in the package
+no stage works on it. Then it opens --streams event streams at once and tells what memory they take. The clients run on the same machine. PostgreSQL's server is started for the measurement: Debian has it in the package
 postgresql.`,
 		Example: "  lark bench gateway\n  lark bench gateway --databases sqlite --jobs 5000 --clients 8 --rounds 1",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,6 +56,7 @@ postgresql.`,
 	f := cmd.Flags()
 	f.IntVar(&cfg.Jobs, "jobs", 20_000, "jobs in each round")
 	f.IntVar(&cfg.Clients, "clients", 64, "jobs submitted at once")
+	f.IntVar(&cfg.Streams, "streams", 1000, "event streams that are open at once after the jobs of each round; 0 measures none")
 	f.IntVar(&cfg.Rounds, "rounds", 2, "rounds on each database")
 	f.StringSliceVar(&cfg.Databases, "databases", []string{bench.SQLite, bench.PostgreSQL}, "databases to measure: sqlite, postgres")
 	f.StringVar(&modelDir, "model", "", "model bundle `folder`, as for lark up; its engines are not used")
@@ -65,8 +66,8 @@ postgresql.`,
 }
 
 func checkGateway(cfg bench.GatewayConfig) error {
-	if cfg.Jobs < 1 || cfg.Clients < 1 || cfg.Rounds < 1 {
-		return errors.New("--jobs, --clients and --rounds must be above 0")
+	if cfg.Jobs < 1 || cfg.Clients < 1 || cfg.Rounds < 1 || cfg.Streams < 0 {
+		return errors.New("--jobs, --clients and --rounds must be above 0, --streams not below")
 	}
 	return checkDatabases(cfg.Databases)
 }
