@@ -24,6 +24,8 @@ type LanesConfig struct {
 	Queued, Questions int
 	// Windows go through the bulk lane and, in turns, through the other lane, in each of Rounds rounds.
 	Windows, Rounds int
+	// TenantJobs are the jobs of a large tenant before a small one comes, with TenantWindows windows of each tenant in Kafka at once; 0 jobs measures none.
+	TenantJobs, TenantWindows int
 	// Handler is how long the test engines take for a window, and for an answer.
 	Handler time.Duration
 	// Start starts the whole system with test engines on an empty data folder; env is added to its environment.
@@ -64,6 +66,11 @@ func RunLanes(ctx context.Context, cfg LanesConfig) (_ LanesReport, err error) {
 	}()
 	r := newLanesReport(cfg)
 	l := &lanes{LanesConfig: cfg, report: &r, dir: dir}
+	if cfg.TenantJobs > 0 {
+		if err := l.tenants(ctx); err != nil {
+			return LanesReport{}, err
+		}
+	}
 	if err := l.waits(ctx); err != nil {
 		return LanesReport{}, err
 	}

@@ -24,6 +24,9 @@ type LanesReport struct {
 	// With and Without are windows a second in the bulk lane, and in the other lane without bounds, round by round.
 	With    []float64 `json:"with"`
 	Without []float64 `json:"without"`
+	// Tenants are what a small tenant waits beside a large one, by lane; TenantWindows of each were in Kafka at once.
+	Tenants       []TenantsRound `json:"tenants,omitempty"`
+	TenantWindows int            `json:"tenant_windows,omitempty"`
 }
 
 // Waits are the times from submission to the answer.
@@ -45,9 +48,9 @@ func newWait(ms []float64) Wait {
 
 func newLanesReport(cfg LanesConfig) LanesReport {
 	return LanesReport{
-		Machine: machine(), Load: loadAverage(), Queued: cfg.Queued, Handler: cfg.Handler,
-		Command: fmt.Sprintf("lark bench lanes --queued %d --questions %d --windows %d --rounds %d --handler %s",
-			cfg.Queued, cfg.Questions, cfg.Windows, cfg.Rounds, cfg.Handler),
+		Machine: machine(), Load: loadAverage(), Queued: cfg.Queued, Handler: cfg.Handler, TenantWindows: cfg.TenantWindows,
+		Command: fmt.Sprintf("lark bench lanes --queued %d --questions %d --windows %d --rounds %d --handler %s --tenant-jobs %d --tenant-windows %d",
+			cfg.Queued, cfg.Questions, cfg.Windows, cfg.Rounds, cfg.Handler, cfg.TenantJobs, cfg.TenantWindows),
 	}
 }
 
@@ -76,4 +79,12 @@ func (r LanesReport) Write(w io.Writer) {
 	each := func(v float64) float64 { return v }
 	fmt.Fprintf(w, "| bulk throughput | windows/s |\n| --- | --- |\n| with lanes | %s |\n| without | %s |\n| with : without | %.2f |\n",
 		rounds(r.With, each), rounds(r.Without, each), r.Ratio())
+	if len(r.Tenants) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n| lane, %d windows of each tenant in Kafka at once | last of %d jobs, alone | behind %d jobs of another tenant | times |\n| --- | --- | --- | --- |\n",
+		r.TenantWindows, smallJobs, r.Tenants[0].Jobs)
+	for _, t := range r.Tenants {
+		fmt.Fprintf(w, "| %s | %.2f s | %.2f s | %.1f |\n", t.Lane, t.AloneS, t.BesideS, t.BesideS/t.AloneS)
+	}
 }
