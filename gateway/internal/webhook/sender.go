@@ -162,7 +162,7 @@ func (s *Sender) begin(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) // none is always the last
+	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) //nolint:gosec // G404: an order, so that none is always the last
 	for _, w := range due {
 		places := min(s.cfg.PerEndpoint-s.openWebhook[w.ID], s.cfg.PerTenant-s.openTenant[w.Tenant], s.cfg.InFlight-s.open)
 		if w.Failures >= breakAfter {
@@ -291,7 +291,7 @@ func retryAfter(h http.Header) time.Duration {
 }
 
 func jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64()))
+	return time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64())) //nolint:gosec // G404: spreads attempts
 }
 
 // pause is the circuit breaker of an endpoint.

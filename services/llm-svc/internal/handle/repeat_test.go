@@ -104,7 +104,7 @@ func TestARepeatedQuestionIsNotDecodedAgain(t *testing.T) {
 		require.Equal(t, a.GetAnswer(), b.GetAnswer())
 		require.Equal(t, a.GetTokens().GetPrompt(), b.GetTokens().GetPrompt())
 		require.Equal(t, a.GetTokens().GetOutput(), b.GetTokens().GetOutput())
-		require.EqualValues(t, k.prompt().GetFrames(), a.GetTokens().GetAudio())
+		require.Equal(t, k.prompt().GetFrames(), a.GetTokens().GetAudio())
 		require.Equal(t, a.GetTokens().GetAudio(), b.GetTokens().GetAudio())
 		require.Equal(t, "stop", a.GetFinish())
 		require.Equal(t, a.GetFinish(), b.GetFinish())
