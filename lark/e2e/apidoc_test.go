@@ -18,6 +18,7 @@ var codeBlock = regexp.MustCompile("(?s)\n```(sh|python|go)\n(.*?)\n```\n")
 
 // TestExamplesOfTheAPIGuide runs the examples of docs/api.md as they stand there.
 func TestExamplesOfTheAPIGuide(t *testing.T) {
+	onlyEmbedded(t)
 	s := tester(t)
 	guide, err := os.ReadFile(filepath.Join(world.root, "docs", "api.md"))
 	require.NoError(t, err)

@@ -111,6 +111,7 @@ func blip(n int) []byte {
 // TestABadCatalogue runs a catalogue of 1,000 items of which every third is broken, in fifteen ways: the run ends, each item has the right reason, nothing
 // waits for what never comes, and plan, ledger, report and export agree.
 func TestABadCatalogue(t *testing.T) {
+	onlyEmbedded(t)
 	music := t.TempDir()
 	s := start(t, options{data: t.TempDir(), env: []string{
 		"LARK_ENCODER_ENGINE=test", "LARK_LLM_ENGINE=test", "LARK_CHUNKER_MEASURE=false", "LARK_FFMPEG=none", "LARK_SOURCES=" + music,

@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -134,18 +137,30 @@ func childTimes() supervise.Config {
 	return supervise.Config{MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Second, StopTimeout: 40 * time.Second}
 }
 
+// onlyEmbedded skips a test that a real broker would not make another one.
+func onlyEmbedded(t *testing.T) {
+	t.Helper()
+	if world.kafka != nil {
+		t.Skip("the broker does not matter to it, and it runs on the embedded one")
+	}
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// twoFreeAddrs returns two loopback addresses that were free a moment ago.
+// twoFreeAddrs returns two loopback addresses that were free a moment ago, below the ports that systems give to connections and to whoever asks for any:
+// a stage comes back to its address after a kill, and somebody else's connection must not be there by then.
 func twoFreeAddrs() (first, second string, err error) {
-	var addrs [2]string
-	for i := range addrs {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	var addrs []string
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(15_000+rand.IntN(17_000)))
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 		if err != nil {
-			return "", "", fmt.Errorf("finding a free port: %w", err)
+			continue // somebody else has it
 		}
 		defer func() { _ = l.Close() }()
-		addrs[i] = l.Addr().String()
+		if addrs = append(addrs, addr); len(addrs) == 2 {
+			return addrs[0], addrs[1], nil
+		}
 	}
-	return addrs[0], addrs[1], nil
+	return "", "", errors.New("finding a free port: none of a thousand is")
 }

@@ -26,6 +26,7 @@ func generatePythonClient(t *testing.T) string {
 
 // TestPythonClient uses the generated client against the gateway.
 func TestPythonClient(t *testing.T) {
+	onlyEmbedded(t)
 	folder := generatePythonClient(t)
 	script, err := filepath.Abs(filepath.Join("testdata", "python_client.py"))
 	require.NoError(t, err)

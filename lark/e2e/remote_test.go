@@ -69,6 +69,7 @@ func bucketKeys() []string {
 
 // TestACatalogueInABucket plans, runs, exports and verifies a catalogue that no disk of ours holds, and whose server fails at each first request.
 func TestACatalogueInABucket(t *testing.T) {
+	onlyEmbedded(t)
 	song := melody(seedOf(t), 2)
 	b := startBucket(t, map[string][]byte{
 		"music/a b#1.wav": song, "music/live/c.wav": melody(seedOf(t), 3), "music/again.wav": song, "music/text.mp3": []byte("this is no music\n"), "music/empty.flac": nil,
@@ -112,6 +113,7 @@ func TestACatalogueInABucket(t *testing.T) {
 
 // TestACatalogueOnTheWeb: items of an HTTPS host are planned by ranges and read where they lie; each fault has its reason, and a host that is overloaded is waited for.
 func TestACatalogueOnTheWeb(t *testing.T) {
+	onlyEmbedded(t)
 	var mu sync.Mutex
 	ranges, busy, asked := 0, true, map[string]int{}
 	good, other, before, after := melody(seedOf(t), 2), melody(seedOf(t), 3), melody(seedOf(t), 2), melody(seedOf(t), 2)
