@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/survey"
 	"github.com/larkstream/larkstream/gateway/internal/web"
@@ -48,7 +48,7 @@ func startGateway(t *testing.T) *gateway {
 	t.Helper()
 	g := &gateway{t: t, hub: stream.New(stream.Config{})}
 	var err error
-	g.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	g.jobs, err = store.Open(t.Context(), storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, g.jobs.Close()) })
 	blobs, err := blob.Open(t.Context(), "mem://")

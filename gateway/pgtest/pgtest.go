@@ -193,13 +193,20 @@ func (s *Server) URL(database string) string {
 }
 
 // NewDatabase makes an empty database and returns its URL.
-func (s *Server) NewDatabase(ctx context.Context) (string, error) {
+func (s *Server) NewDatabase(ctx context.Context) (string, error) { return s.newDatabase(ctx, "") }
+
+// newDatabase makes a copy of a database that nobody is connected to; template "" is an empty one.
+func (s *Server) newDatabase(ctx context.Context, template string) (string, error) {
 	name := "lark_" + strings.ToLower(rand.Text())
 	conn, err := pgx.Connect(ctx, s.URL("postgres"))
 	if err != nil {
 		return "", fmt.Errorf("making a database: %w", err)
 	}
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+name)
+	create := "CREATE DATABASE " + name
+	if template != "" {
+		create += " TEMPLATE " + template
+	}
+	_, err = conn.Exec(ctx, create)
 	if err = errors.Join(err, conn.Close(ctx)); err != nil {
 		return "", fmt.Errorf("making a database: %w", err)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,6 +21,8 @@ var shared struct {
 	sync.Mutex
 	server *Server
 	err    error
+	// prepared is the name of the database that PreparedDatabase copies; empty before its first call.
+	prepared string
 }
 
 // Main is the test process with the shared server's end after it; hand it to goleak.VerifyTestMain in TestMain.
@@ -43,6 +47,33 @@ func (m Main) Run() int {
 // LARK_REQUIRE_POSTGRES=1. The package's TestMain must run Main.
 func Database(t testing.TB) string {
 	t.Helper()
+	database, err := sharedServer(t).NewDatabase(t.Context())
+	require.NoError(t, err)
+	return database
+}
+
+// PreparedDatabase is the URL of a new database of the test's own that is a copy of the one which the first call's prepare has filled: it runs once in a
+// test process, and must leave no connection open. Otherwise it is as Database.
+func PreparedDatabase(t testing.TB, prepare func(url string) error) string {
+	t.Helper()
+	server := sharedServer(t)
+	shared.Lock()
+	defer shared.Unlock() // also while copying, for which nobody else may be connected to the template
+	if shared.prepared == "" {
+		address, err := server.NewDatabase(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, prepare(address))
+		u, err := url.Parse(address)
+		require.NoError(t, err)
+		shared.prepared = strings.TrimPrefix(u.Path, "/")
+	}
+	database, err := server.newDatabase(t.Context(), shared.prepared)
+	require.NoError(t, err)
+	return database
+}
+
+func sharedServer(t testing.TB) *Server {
+	t.Helper()
 	shared.Lock()
 	if shared.server == nil && shared.err == nil {
 		shared.server, shared.err = Start(context.WithoutCancel(t.Context()), Config{})
@@ -53,7 +84,5 @@ func Database(t testing.TB) string {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	database, err := server.NewDatabase(t.Context())
-	require.NoError(t, err)
-	return database
+	return server
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/internal/admit"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/event"
 )
 
@@ -54,7 +54,7 @@ func job(id, lane string) store.Job {
 func TestJobsGoToKafkaAsTheLaneHasRoom(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s, err := store.Open(ctx, "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	s, err := store.Open(ctx, storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	const most = 2

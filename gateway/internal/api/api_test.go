@@ -10,7 +10,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,6 +23,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/auth"
 	"github.com/larkstream/larkstream/gateway/internal/dead"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/gateway/internal/stream"
 	"github.com/larkstream/larkstream/gateway/internal/survey"
 	"github.com/larkstream/larkstream/gateway/internal/web"
@@ -91,7 +91,7 @@ func setupRig(t testing.TB, r *rig, deps func(*api.Deps), change ...func(*api.Li
 	}
 	r.t, r.hub, r.watching = t, stream.New(sc), make(chan string, 1000)
 	var err error
-	r.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	r.jobs, err = store.Open(t.Context(), storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.jobs.Close()) })
 	r.blobs, err = blob.Open(t.Context(), "mem://")

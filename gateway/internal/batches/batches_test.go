@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/batches"
 	"github.com/larkstream/larkstream/gateway/internal/openai"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -72,7 +72,7 @@ func setup(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t}
 	var err error
-	r.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	r.jobs, err = store.Open(t.Context(), storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.jobs.Close()) })
 	r.blobs, err = blob.Open(t.Context(), "mem://")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/internal/outbox"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/event"
 )
 
@@ -204,7 +204,7 @@ func TestAnotherProcessLeftRecords(t *testing.T) {
 // TestOnSQL runs the relay on the real table.
 func TestOnSQL(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	s, err := store.Open(t.Context(), storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	b := newBroker()

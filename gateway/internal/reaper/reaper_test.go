@@ -3,7 +3,6 @@ package reaper_test
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/internal/reaper"
 	"github.com/larkstream/larkstream/gateway/internal/recorder"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage/stagetest"
@@ -47,7 +47,7 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t}
 		var err error
-		r.jobs, err = store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+		r.jobs, err = store.Open(t.Context(), storetest.URL(t))
 		require.NoError(t, err)
 		defer func() { require.NoError(t, r.jobs.Close()) }()
 		log := slog.New(slog.DiscardHandler)

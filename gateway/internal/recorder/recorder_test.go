@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/internal/recorder"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -76,7 +76,7 @@ func (m *tally) Stray(_ context.Context, reason string) {
 
 func sqlStore(t *testing.T) *store.SQL {
 	t.Helper()
-	s, err := store.Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	s, err := store.Open(t.Context(), storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -364,7 +364,7 @@ func BenchmarkRecorder(b *testing.B) {
 }
 
 func benchmark(b *testing.B, jobs int) {
-	s, err := store.Open(b.Context(), "sqlite://"+filepath.Join(b.TempDir(), "jobs.db"))
+	s, err := store.Open(b.Context(), storetest.URL(b))
 	require.NoError(b, err)
 	r, err := recorder.New(recorder.Deps{Store: s, Metrics: newTally(), Log: slog.New(slog.DiscardHandler)})
 	require.NoError(b, err)

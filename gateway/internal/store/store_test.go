@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/gateway/pgtest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -25,10 +26,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 // implementations of the job store; each passes the whole suite.
 var implementations = map[string]func(t testing.TB) *store.SQL{
-	"sqlite": func(t testing.TB) *store.SQL {
-		return open(t, "sqlite://"+filepath.Join(t.TempDir(), "deep", "jobs.db"))
-	},
-	"postgres": func(t testing.TB) *store.SQL { return open(t, pgtest.Database(t)) },
+	"sqlite":   func(t testing.TB) *store.SQL { return open(t, storetest.URL(t)) },
+	"postgres": func(t testing.TB) *store.SQL { return open(t, pgtest.PreparedDatabase(t, migrate)) },
+}
+
+// migrate runs the migrations on an empty database.
+func migrate(url string) error {
+	s, err := store.Open(context.Background(), url)
+	if err != nil {
+		return err
+	}
+	return s.Close()
 }
 
 func open(t testing.TB, url string) *store.SQL {
@@ -67,6 +75,13 @@ func create(t *testing.T, s *store.SQL, job store.Job) store.Job {
 	rec := event.Record{Topic: "jobs", Key: job.ID, Value: []byte{0, 255}, Headers: []event.Header{{Key: "traceparent", Value: []byte("00-1")}}}
 	require.NoError(t, s.Create(t.Context(), job, []event.Record{rec}, store.CreateOptions{}))
 	return job
+}
+
+func TestOpenMakesTheFolder(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deep", "jobs.db")
+	open(t, "sqlite://"+path)
+	require.FileExists(t, path)
 }
 
 func TestCreateAndGet(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/gateway/internal/survey"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -51,7 +52,7 @@ func TestALookTellsWhatARunWouldMeet(t *testing.T) {
 		}
 		items = append(items, store.Item{ID: name, URI: source.FileURI(filepath.Join(dir, name))})
 	}
-	jobs, err := store.Open(ctx, "sqlite://"+filepath.Join(t.TempDir(), "jobs.db"))
+	jobs, err := store.Open(ctx, storetest.URL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, jobs.Close()) })
 	places, err := source.New([]string{dir})
