@@ -80,6 +80,9 @@ func results(t *testing.T, c openai.Client, file string) map[string]bool {
 
 // TestABatchSurvivesItsGateway: kill -9 of the gateway while a batch is being done neither loses a request nor does one twice.
 func TestABatchSurvivesItsGateway(t *testing.T) {
+	if world.kafka == nil {
+		t.Skip("make test-integration runs it on the broker and the database that a batch must survive on")
+	}
 	const requests = 30
 	s := start(t, options{data: t.TempDir(), env: testEngines()})
 	c := s.openAI()

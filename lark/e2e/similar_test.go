@@ -17,6 +17,7 @@ import (
 // TestSimilarTracksOfARun: a re-encoded copy is found and told as a near-duplicate, other music is not; what was evicted is told as missing; and DuckDB and pyarrow find in
 // the exported embeddings what the gateway finds.
 func TestSimilarTracksOfARun(t *testing.T) {
+	onlyEmbedded(t)
 	music := t.TempDir()
 	song, err := os.ReadFile(filepath.Join(world.root, "models", "demo", "larksong.mp3"))
 	require.NoError(t, err)

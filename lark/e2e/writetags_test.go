@@ -18,6 +18,7 @@ import (
 // TestTagsOfARunReachItsFiles: lark index write-tags shows what it would write, writes it and takes it back. What the model hears of a track of which the score is known is read by
 // mutagen in the file, and by DuckDB and pyarrow in the export.
 func TestTagsOfARunReachItsFiles(t *testing.T) {
+	onlyEmbedded(t)
 	music := t.TempDir()
 	song, err := os.ReadFile(filepath.Join(world.root, "models", "demo", "larksong.mp3"))
 	require.NoError(t, err)
