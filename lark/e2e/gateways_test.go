@@ -198,11 +198,11 @@ func TestDatabaseLost(t *testing.T) {
 		_, err := s.Submit(t.Context(), client.Submission{AudioRef: job.Audio.SHA256, Questions: manyQuestions()}, nil, client.SubmitOptions{})
 		return errors.As(err, &p) && p.Status == http.StatusServiceUnavailable
 	}, patience, poll)
-	want := "store_unavailable"
+	codes := []string{"store_unavailable"}
 	if adminKey() != "" {
-		want = "auth_unavailable" // whose key it is stands in the database too
+		codes = append(codes, "auth_unavailable") // whose key it is stands in the database too, and is remembered for some seconds
 	}
-	require.Equal(t, want, p.Code)
+	require.Contains(t, codes, p.Code)
 	require.True(t, p.Retryable)
 	require.Error(t, readyAt(t.Context(), s.addr(up.Gateway)))
 	require.Eventually(t, func() bool {
