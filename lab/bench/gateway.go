@@ -116,8 +116,8 @@ func (cfg *GatewayConfig) environment(database string) []string {
 	for _, limit := range []string{"MAX_UPLOADS", "MAX_UPLOADS_PER_CLIENT"} {
 		env = append(env, "LARK_GATEWAY_LIMITS_"+limit+"="+strconv.Itoa(cfg.Clients))
 	}
-	for _, limit := range []string{"LIMITS_MAX_STREAMS", "LIMITS_MAX_STREAMS_PER_CLIENT", "HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_CLIENT"} {
-		env = append(env, "LARK_GATEWAY_"+limit+"="+strconv.Itoa(cfg.Streams+4*cfg.Clients))
+	for _, limit := range []string{"GATEWAY_LIMITS_MAX_STREAMS", "GATEWAY_LIMITS_MAX_STREAMS_PER_CLIENT", "HTTP_CONNECTIONS", "HTTP_CONNECTIONS_PER_CLIENT"} {
+		env = append(env, "LARK_"+limit+"="+strconv.Itoa(cfg.Streams+4*cfg.Clients))
 	}
 	return env
 }

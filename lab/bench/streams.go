@@ -112,7 +112,7 @@ func (cfg *GatewayConfig) streams(ctx context.Context, stack Stack, gw *client.C
 	return r, nil
 }
 
-// openStream opens an event stream and returns its lines once the first event has come.
+// openStream opens an event stream and returns its lines. No event may come for a long time: no stage works on the job.
 func openStream(ctx context.Context, transport http.RoundTripper, url string) (*bufio.Scanner, func(), error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -127,18 +127,13 @@ func openStream(ctx context.Context, transport http.RoundTripper, url string) (*
 		stop()
 		return nil, nil, fmt.Errorf("opening an event stream: the gateway answered %d", resp.StatusCode)
 	}
-	lines := bufio.NewScanner(resp.Body)
-	if err := untilEvent(lines, ""); err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("opening an event stream: %w", err)
-	}
-	return lines, stop, nil
+	return bufio.NewScanner(resp.Body), stop, nil
 }
 
-// untilEvent reads up to an event of a kind; "" is any.
+// untilEvent reads up to an event of a kind.
 func untilEvent(lines *bufio.Scanner, kind string) error {
 	for lines.Scan() {
-		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok && (kind == "" || name == kind) {
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok && name == kind {
 			return nil
 		}
 	}
