@@ -35,8 +35,13 @@ func TestWebhooks(t *testing.T) {
 	require.Equal(t, []string{"*"}, all.Events)
 	require.Equal(t, "whsec_"+strings.Repeat("QUJD", 8), all.Secret)
 	for _, bad := range []client.NewWebhook{
-		{URL: "http://hook.example"}, {URL: "ftp://hook.example"}, {URL: "https://user:pw@hook.example"}, {URL: "https://hook.example", Events: []string{"job.born"}},
-		{URL: "https://hook.example", Secret: "whsec_short"}, {URL: "https://hook.example/" + strings.Repeat("x", 1990)}, {URL: ""},
+		{URL: "http://hook.example"},
+		{URL: "ftp://hook.example"},
+		{URL: "https://user:pw@hook.example"},
+		{URL: "https://hook.example", Events: []string{"job.born"}},
+		{URL: "https://hook.example", Secret: "whsec_short"},
+		{URL: "https://hook.example/" + strings.Repeat("x", 1990)},
+		{URL: ""},
 	} {
 		_, err := r.client.CreateWebhook(ctx, bad)
 		require.Contains(t, []string{"webhook_invalid", "invalid_request"}, codeOf(t, err), "%.60v", bad)
