@@ -15,6 +15,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/openai"
+	"github.com/larkstream/larkstream/gateway/internal/rounds"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
@@ -108,7 +109,7 @@ type Controller struct {
 	cfg    Config
 	deps   Deps
 	name   string
-	signal chan struct{}
+	loop   *rounds.Loop
 	now    func() time.Time
 	inputs map[string]*input // by batch
 }
@@ -122,41 +123,16 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.NewID = event.NewJobID
 	}
 	cfg.setDefaults()
-	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), signal: make(chan struct{}, 1), now: time.Now, inputs: make(map[string]*input)}, nil
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "batches do not go on; trying again", deps.Log), now: time.Now, inputs: make(map[string]*input)}, nil
 }
 
 // Wake tells the controller that a batch has changed. It never blocks.
-func (c *Controller) Wake() {
-	select {
-	case c.signal <- struct{}{}:
-	default:
-	}
-}
+func (c *Controller) Wake() { c.loop.Wake() }
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
 	defer c.keep(nil)
-	logged := false
-	for {
-		busy, err := c.Once(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && !logged {
-			c.deps.Log.WarnContext(ctx, "batches do not go on; trying again", slog.Any("error", err))
-		}
-		logged = err != nil
-		if busy && err == nil {
-			continue
-		}
-		timer := time.NewTimer(c.cfg.Interval)
-		select {
-		case <-ctx.Done():
-		case <-c.signal:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
+	return c.loop.Run(ctx, c.Once)
 }
 
 // Once does one round over all batches that this gateway leads, and tells whether any of them made a step.

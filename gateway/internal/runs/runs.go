@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/gateway/internal/rounds"
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/source"
@@ -93,11 +94,11 @@ type Deps struct {
 
 // Controller works through runs. Run it in one goroutine; any number of gateways may run one.
 type Controller struct {
-	cfg    Config
-	deps   Deps
-	name   string
-	signal chan struct{}
-	now    func() time.Time
+	cfg  Config
+	deps Deps
+	name string
+	loop *rounds.Loop
+	now  func() time.Time
 }
 
 // New refuses missing dependencies.
@@ -109,41 +110,14 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.NewID = event.NewJobID
 	}
 	cfg.setDefaults()
-	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), signal: make(chan struct{}, 1), now: time.Now}, nil
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "runs do not go on; trying again", deps.Log), now: time.Now}, nil
 }
 
 // Wake tells the controller that a run has changed. It never blocks.
-func (c *Controller) Wake() {
-	select {
-	case c.signal <- struct{}{}:
-	default:
-	}
-}
+func (c *Controller) Wake() { c.loop.Wake() }
 
 // Run works until ctx ends.
-func (c *Controller) Run(ctx context.Context) error {
-	logged := false
-	for {
-		busy, err := c.Once(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && !logged {
-			c.deps.Log.WarnContext(ctx, "runs do not go on; trying again", slog.Any("error", err))
-		}
-		logged = err != nil
-		if busy && err == nil {
-			continue
-		}
-		timer := time.NewTimer(c.cfg.Interval)
-		select {
-		case <-ctx.Done():
-		case <-c.signal:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
+func (c *Controller) Run(ctx context.Context) error { return c.loop.Run(ctx, c.Once) }
 
 // Once does one round over all runs that this gateway leads, and tells whether any of them made a step.
 func (c *Controller) Once(ctx context.Context) (busy bool, err error) {
