@@ -92,6 +92,7 @@ type Job struct {
 	ExpiresAt       *time.Time        `json:"expires_at,omitempty" doc:"When the job is deleted with its outcomes; known once it has ended, absent where jobs stay for ever"`
 	Webhook         *JobWebhook       `json:"webhook,omitempty"`
 	Run             string            `json:"run,omitempty" doc:"Id of the run that made the job"`
+	Batch           string            `json:"batch,omitempty" doc:"Id of the batch that made the job"`
 	TraceID         string            `json:"trace_id,omitempty" doc:"Leads whoever runs the gateway to the job's trace"`
 	Links           Links             `json:"links"`
 	IdempotentReply bool              `json:"idempotent_reply,omitempty" doc:"The job was made by an earlier request with the same Idempotency-Key"`

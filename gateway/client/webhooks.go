@@ -89,7 +89,7 @@ type JobWebhook struct {
 // NewWebhook asks for an endpoint.
 type NewWebhook struct {
 	URL         string   `json:"url" doc:"https URL on the public internet" maxLength:"2000"`
-	Events      []string `json:"events,omitempty" doc:"Events that are sent, by name or as job.*, run.* or *; left out = all. Jobs of a run are told of by events of the run" maxItems:"16"`
+	Events      []string `json:"events,omitempty" doc:"Events that are sent, by name or as job.*, run.* or *; left out = all. Jobs of a run are told of by events of the run, jobs of a batch are not" maxItems:"16"`
 	Description string   `json:"description,omitempty" maxLength:"200"`
 	Secret      string   `json:"secret,omitempty" doc:"whsec_ and 24 to 64 bytes in base64; left out = one is made" maxLength:"100"`
 }

@@ -125,6 +125,12 @@ func TestWebhooks(t *testing.T) {
 	require.Eventually(t, func() bool { return len(own.subjects()) == 3 }, patience, poll)
 	require.Equal(t, want, own.subjects())
 
+	require.Contains(t, s.larkOK(t, "webhooks", "list"), w.ID)
+	require.Contains(t, s.larkOK(t, "webhooks", "deliveries", w.ID, "--state", "delivered"), "answered 204")
+	stdout, stderr, code := s.lark(t, "webhooks", "test", w.ID) // whose first attempt is refused
+	require.Equal(t, 1, code, "%s%s", stdout, stderr)
+	require.Contains(t, stderr, "the endpoint answered 500")
+
 	secrets, err := c.WebhookSecrets(t.Context(), endpoint)
 	require.NoError(t, err)
 	own.mu.Lock()

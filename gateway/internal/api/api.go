@@ -179,6 +179,7 @@ func New(limits Limits, deps Deps) (*API, error) {
 		closing: make(chan struct{}),
 	}
 	a.huma = humago.New(a.mux, a.config())
+	a.huma.UseMiddleware(filled)
 	a.register()
 	a.mux.HandleFunc("/", a.notFound)
 	return a, nil
@@ -279,7 +280,7 @@ func (a *API) operation(id, method, path, summary, description string) huma.Oper
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}},
 		}},
 		Security:    secured(id),
-		Middlewares: huma.Middlewares{a.allowed, a.limited, filled, a.audited, a.bounded},
+		Middlewares: huma.Middlewares{a.allowed, a.limited, a.audited, a.bounded},
 	}
 }
 

@@ -91,9 +91,9 @@ func (b *begun) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 // methods are those that a route of the gateway may have.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
-// allowed405 are the methods that an address takes. Where the specification has the address itself, that of /v1/dead/purge for one, they are those that it
+// methodsAt are the methods that an address takes. Where the specification has the address itself, that of /v1/dead/purge for one, they are those that it
 // names; what takes any name there, as /v1/dead/{id} does, is not meant.
-func (a *API) allowed405(r *http.Request) (allowed []string) {
+func (a *API) methodsAt(r *http.Request) (allowed []string) {
 	item := a.huma.OpenAPI().Paths[r.URL.Path]
 	for _, method := range methods {
 		if item != nil {
@@ -117,7 +117,7 @@ func (a *API) allowed405(r *http.Request) (allowed []string) {
 
 // notFound answers what no route takes: 405 where another method would have been taken.
 func (a *API) notFound(w http.ResponseWriter, r *http.Request) {
-	allowed := a.allowed405(r)
+	allowed := a.methodsAt(r)
 	p := problem(http.StatusNotFound, codeNotFound, "there is nothing at this address")
 	if len(allowed) > 0 {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))

@@ -117,5 +117,6 @@ func TestParametersWithoutAValueAreRefused(t *testing.T) {
 		require.Equal(t, http.StatusUnprocessableEntity, a.status, query)
 		require.Contains(t, a.problem(t).Detail, "has no value")
 	}
+	require.Equal(t, http.StatusUnprocessableEntity, r.do(http.MethodGet, "/v1/runs/x/similar?item=a&n=", nil).status, "also of operations that take their time")
 	require.Equal(t, http.StatusOK, r.do(http.MethodGet, "/v1/jobs?cursor=", nil).status)
 }

@@ -32,7 +32,7 @@ func (a *API) jobSummary(ctx context.Context, j store.Job) client.Job {
 		Timings: client.JobTimings{
 			Planned: since(j.Created, j.Planned), FirstOutcome: since(j.Created, j.FirstOutcome), Total: since(j.Created, j.Ended),
 		},
-		Labels: j.Labels, Metadata: j.Metadata, Cost: a.deps.Prices.of(j.Cost), ExpiresAt: a.expires(ctx, j), TraceID: j.TraceID, Webhook: hookView(j.Hook), Run: j.RunID,
+		Labels: j.Labels, Metadata: j.Metadata, Cost: a.deps.Prices.of(j.Cost), ExpiresAt: a.expires(ctx, j), TraceID: j.TraceID, Webhook: j.Hook, Run: j.RunID, Batch: j.BatchID,
 		Links: client.Links{Self: self, Outcomes: self + "/outcomes", Events: self + "/events", Cancel: self + "/cancel"},
 	}
 }

@@ -23,6 +23,7 @@ type WebhookStore interface {
 	CreateWebhook(ctx context.Context, w store.Webhook) (store.Webhook, error)
 	Webhooks(ctx context.Context, tenant, after string, limit int) ([]store.Webhook, error)
 	Webhook(ctx context.Context, tenant, id string) (store.Webhook, error)
+	WebhookOfJobs(ctx context.Context, tenant, url string) (store.Webhook, error)
 	ChangeWebhook(ctx context.Context, tenant, id string, change func(*store.Webhook) error) (store.Webhook, error)
 	DeleteWebhook(ctx context.Context, tenant, id string) (bool, error)
 	TestWebhook(ctx context.Context, w store.Webhook) (store.Delivery, error)
@@ -207,7 +208,7 @@ func (a *API) createWebhook(ctx context.Context, in *newWebhookInput) (*madeWebh
 }
 
 // hookOf is where the end of a job is told, for which an endpoint of the URL's scheme and host is made if there is none.
-func (a *API) hookOf(ctx context.Context, w *client.JobWebhook) (*store.JobHook, error) {
+func (a *API) hookOf(ctx context.Context, w *client.JobWebhook) (*client.JobWebhook, error) {
 	if w == nil {
 		return nil, nil
 	}
@@ -215,16 +216,19 @@ func (a *API) hookOf(ctx context.Context, w *client.JobWebhook) (*store.JobHook,
 	if err != nil {
 		return nil, err
 	}
-	signing, err := webhook.NewSigning("")
-	if err != nil {
-		return nil, err
-	}
 	origin := (&url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}).String()
-	endpoint, err := a.deps.Webhooks.CreateWebhook(ctx, store.Webhook{Tenant: tenantOf(ctx), URL: origin, OfJobs: true, Events: []string{"job.*"}, Signing: []store.Signing{signing}})
+	endpoint, err := a.deps.Webhooks.WebhookOfJobs(ctx, tenantOf(ctx), origin) // of all jobs but the first: nothing is written
+	if errors.Is(err, store.ErrNoWebhook) {
+		var signing store.Signing
+		if signing, err = webhook.NewSigning(""); err != nil {
+			return nil, err
+		}
+		endpoint, err = a.deps.Webhooks.CreateWebhook(ctx, store.Webhook{Tenant: tenantOf(ctx), URL: origin, OfJobs: true, Events: []string{"job.*"}, Signing: []store.Signing{signing}})
+	}
 	if err != nil {
 		return nil, a.failWebhook(ctx, err)
 	}
-	return &store.JobHook{URL: w.URL, Events: w.Events, Endpoint: endpoint.ID}, nil
+	return &client.JobWebhook{URL: w.URL, Events: w.Events, Endpoint: endpoint.ID}, nil
 }
 
 func (a *API) validateWebhook(req *request) error {
@@ -412,13 +416,6 @@ func (a *API) replayDeliveries(ctx context.Context, in *replayInput) (*replayOut
 }
 
 func webhookAnswer(w store.Webhook) *webhookOutput { return &webhookOutput{Body: webhookView(w)} }
-
-func hookView(h *store.JobHook) *client.JobWebhook {
-	if h == nil {
-		return nil
-	}
-	return &client.JobWebhook{URL: h.URL, Events: h.Events, Endpoint: h.Endpoint}
-}
 
 func webhookView(w store.Webhook) client.Webhook {
 	return client.Webhook{

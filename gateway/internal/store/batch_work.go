@@ -58,6 +58,7 @@ func (s *SQL) StartBatchItems(ctx context.Context, id string, starts []BatchStar
 		jobs := make([]Job, len(starts))
 		for i, st := range starts {
 			jobs[i] = st.Job
+			jobs[i].BatchID = id
 		}
 		limits.UploadBytesPerDay = 0 // the file has counted
 		var err error

@@ -244,7 +244,7 @@ func jobRow(j Job, now time.Time) ([]any, error) {
 	return []any{
 		j.ID, string(Queued), j.Audio.SHA256, audioPlace(j.Audio), j.Audio.Bytes, j.Audio.Name, j.Plan, string(spans), string(decode),
 		j.TraceID, len(j.Questions), 0, 0.0, 0, 0, 0,
-		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant, texts(j.Labels), texts(j.Metadata), 0.0, 0.0, 0, 0, j.Isolated, hookText(j.Hook), j.RunID,
+		millis(j.Created), millis(j.Deadline), 0, 0, 0, 0, string(options), 0, j.adopted, j.ModelDigest, "{}", millis(at), j.Tenant, texts(j.Labels), texts(j.Metadata), 0.0, 0.0, 0, 0, j.Isolated, hookText(j.Hook), j.RunID, j.BatchID,
 		millis(now), laneOf(j), turnOf(j), expectedWindows(j), expectedSeconds(j), millis(j.StartBy(j.Created)),
 	}, nil
 }

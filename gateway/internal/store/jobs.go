@@ -15,7 +15,7 @@ import (
 const jobColumns = `job_id, state, audio_sha256, audio_key, audio_bytes, audio_name, plan_mode, spans, decode,
 	trace_id, questions, windows, duration_s, answered, failed, cancelled,
 	created_ms, deadline_ms, planned_ms, first_ms, cancel_ms, ended_ms, options, last_seq, adopted, model_digest, faults, admitted_ms, tenant, labels, metadata,
-	cost_audio_s, cost_encoder_s, cost_prompt_tokens, cost_output_tokens, isolated, webhook, run_id`
+	cost_audio_s, cost_encoder_s, cost_prompt_tokens, cost_output_tokens, isolated, webhook, run_id, batch_id`
 
 // audioPlace is what the column audio_key holds: the key of stored audio, or the URI of audio that is read where it lies.
 func audioPlace(a event.AudioFile) string {
@@ -32,7 +32,7 @@ func scanJob(row scanner) (Job, error) {
 	err := row.Scan(&j.ID, &j.State, &j.Audio.SHA256, &audioKey, &j.Audio.Bytes, &j.Audio.Name, &j.Plan, &spans, &decode,
 		&j.TraceID, &j.QuestionCount, &j.WindowCount, &j.DurationS, &j.Answered, &j.Failed, &j.Cancelled,
 		&created, &deadline, &planned, &first, &cancel, &ended, &options, &j.lastSeq, &j.adopted, &j.ModelDigest, &faults, &admitted, &j.Tenant, &labels, &metadata,
-		&j.Cost.AudioS, &j.Cost.EncoderS, &j.Cost.PromptTokens, &j.Cost.OutputTokens, &j.Isolated, &webhook, &j.RunID)
+		&j.Cost.AudioS, &j.Cost.EncoderS, &j.Cost.PromptTokens, &j.Cost.OutputTokens, &j.Isolated, &webhook, &j.RunID, &j.BatchID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Job{}, ErrNotFound
 	}

@@ -382,7 +382,7 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 
 // tell writes the webhooks of a job that has ended, or that has ended otherwise than before because an answer has replaced a failure.
 func (r *recording) tell(ctx context.Context, job Job, before State) error {
-	if job.State == before || !job.State.Terminal() || (job.RunID != "" && job.Hook == nil) {
+	if job.State == before || !job.State.Terminal() || job.RunID != "" || job.BatchID != "" {
 		return nil
 	}
 	return r.notices.send(ctx, jobNotice(job))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -71,9 +72,10 @@ type Job struct {
 
 	// Labels select jobs in lists; Metadata is the caller's own.
 	Labels, Metadata map[string]string
-	// Hook is told of the job's end; nil = nobody beside the endpoints of its tenant. RunID names the run that made the job; empty if none did.
-	Hook  *JobHook
-	RunID string
+	// Hook is told of the job's end; nil = nobody beside the endpoints of its tenant.
+	Hook *client.JobWebhook
+	// RunID and BatchID name the run or the batch that made the job; its end is told, and not that of each of its jobs.
+	RunID, BatchID string
 	// Cost is the sum over the outcomes that the job has so far.
 	Cost Cost
 

@@ -49,7 +49,7 @@ func scanDelivery(row scanner) (Delivery, error) {
 	return d, json.Unmarshal([]byte(log), &d.Log)
 }
 
-// DueWebhooks returns up to limit endpoints that have deliveries to be made now.
+// DueWebhooks returns up to limit endpoints that have deliveries to be made now, in an order that is another one each time: none is always the last.
 func (s *SQL) DueWebhooks(ctx context.Context, limit int) (due []Webhook, err error) {
 	now := millis(s.now())
 	err = s.queryRead(ctx, func(rows *sql.Rows) error {
@@ -57,7 +57,7 @@ func (s *SQL) DueWebhooks(ctx context.Context, limit int) (due []Webhook, err er
 		due = append(due, w)
 		return err
 	}, `SELECT `+webhookColumns+` FROM webhook_endpoints e WHERE disabled = '' AND pause_ms <= ?
-		AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_ms <= ?) ORDER BY pause_ms, endpoint_id LIMIT ?`, now, now, limit)
+		AND EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending' AND d.next_ms <= ?) ORDER BY RANDOM() LIMIT ?`, now, now, limit)
 	if err != nil {
 		return nil, fmt.Errorf("looking for webhooks to be delivered: %w", err)
 	}

@@ -13,18 +13,11 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 )
 
-// JobHook is the URL that a job brought along.
-type JobHook struct {
-	URL      string   `json:"url"`
-	Events   []string `json:"events,omitempty"` // none = all
-	Endpoint string   `json:"endpoint"`         // of the URL's scheme and host
-}
-
 // notice is something that has happened, for whoever wants to be told.
 type notice struct {
 	tenant, event, subject string
 	data                   client.WebhookData
-	hook                   *JobHook
+	hook                   *client.JobWebhook
 }
 
 // hook is a place that is told of an event.
@@ -138,7 +131,7 @@ func runNotice(r Run, state RunState, reason string) notice {
 }
 
 // hookText is the column of a job's URL.
-func hookText(h *JobHook) string {
+func hookText(h *client.JobWebhook) string {
 	if h == nil {
 		return ""
 	}
@@ -149,7 +142,7 @@ func hookText(h *JobHook) string {
 	return string(raw)
 }
 
-func hookOf(text string, h **JobHook) error {
+func hookOf(text string, h **client.JobWebhook) error {
 	if strings.TrimSpace(text) == "" {
 		return nil
 	}

@@ -108,7 +108,7 @@ func (s *SQL) CreateWebhook(ctx context.Context, w Webhook) (Webhook, error) {
 	w.ID, w.Created = "we_"+id.String(), s.now().UTC().Truncate(time.Millisecond)
 	err = s.inTx(ctx, func(tx *tx) error {
 		if w.OfJobs {
-			found, err := webhookOfJobs(ctx, tx, w.Tenant, w.URL)
+			found, err := scanWebhook(tx.row(ctx, selectOfJobs, w.Tenant, w.URL))
 			if !errors.Is(err, ErrNoWebhook) {
 				w = found
 				return err
@@ -122,8 +122,15 @@ func (s *SQL) CreateWebhook(ctx context.Context, w Webhook) (Webhook, error) {
 	return w, nil
 }
 
-func webhookOfJobs(ctx context.Context, tx *tx, tenant, url string) (Webhook, error) {
-	return scanWebhook(tx.row(ctx, `SELECT `+webhookColumns+` FROM webhook_endpoints WHERE tenant = ? AND url = ? AND of_jobs`, tenant, url))
+const selectOfJobs = `SELECT ` + webhookColumns + ` FROM webhook_endpoints WHERE tenant = ? AND url = ? AND of_jobs`
+
+// WebhookOfJobs returns the endpoint for URLs of a tenant's jobs that have a scheme and host, without its count of pending deliveries, or ErrNoWebhook.
+func (s *SQL) WebhookOfJobs(ctx context.Context, tenant, url string) (Webhook, error) {
+	w, err := scanWebhook(s.rowRead(ctx, selectOfJobs, tenant, url))
+	if err != nil {
+		return Webhook{}, fmt.Errorf("reading webhook of jobs: %w", err)
+	}
+	return w, nil
 }
 
 func insertWebhook(ctx context.Context, tx *tx, w Webhook) error {

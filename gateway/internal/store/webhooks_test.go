@@ -101,15 +101,19 @@ func TestEveryEndIsTold(t *testing.T) {
 
 		good := newJob("good", "q")
 		good.Labels = map[string]string{"a": "b"}
-		good.Hook = &store.JobHook{URL: "https://jobs.example/good?x=1", Endpoint: own.ID}
+		good.Hook = &client.JobWebhook{URL: "https://jobs.example/good?x=1", Endpoint: own.ID}
 		ended(t, s, good, eventpb.State_STATE_ANSWERED, "")
 		answer(t, s, "good", eventpb.State_STATE_ANSWERED, "") // recorded again
 		bad := newJob("bad", "q")
-		bad.Hook = &store.JobHook{URL: "https://jobs.example/bad", Endpoint: own.ID, Events: []string{"job.succeeded"}}
+		bad.Hook = &client.JobWebhook{URL: "https://jobs.example/bad", Endpoint: own.ID, Events: []string{"job.succeeded"}}
 		ended(t, s, bad, eventpb.State_STATE_FAILED, event.CodeEngineError)
 
+		ofBatch := newJob("of-batch", "q")
+		ofBatch.BatchID = "batch_1"
+		ended(t, s, ofBatch, eventpb.State_STATE_ANSWERED, "")
+
 		told := deliveries(t, s, all)
-		require.Len(t, told, 2)
+		require.Len(t, told, 2, "and not the end of each job of a batch")
 		require.Equal(t, []string{"job.failed", "bad", "job.succeeded", "good"}, []string{told[0].Event, told[0].Subject, told[1].Event, told[1].Subject}, "newest first")
 		var message client.WebhookMessage
 		require.NoError(t, json.Unmarshal([]byte(told[1].Body), &message))

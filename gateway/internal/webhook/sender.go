@@ -162,7 +162,6 @@ func (s *Sender) begin(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] }) //nolint:gosec // G404: an order, so that none is always the last
 	for _, w := range due {
 		places := min(s.cfg.PerEndpoint-s.openWebhook[w.ID], s.cfg.PerTenant-s.openTenant[w.Tenant], s.cfg.InFlight-s.open)
 		if w.Failures >= breakAfter {

@@ -93,23 +93,10 @@ func (a *app) keysList(server *serverFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for cursor := ""; ; {
+			return eachOf(func(cursor string) ([]client.Key, *string, error) {
 				page, err := gw.Keys(cmd.Context(), tenant, cursor)
-				if err != nil {
-					return err
-				}
-				for _, k := range page.Keys {
-					if !asJSON {
-						a.printKey(k)
-					} else if err := json.NewEncoder(a.Out).Encode(k); err != nil {
-						return err
-					}
-				}
-				if page.Next == nil {
-					return nil
-				}
-				cursor = *page.Next
-			}
+				return page.Keys, page.Next, err
+			}, showing(a, asJSON, a.printKey))
 		},
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "only keys of this `tenant`")

@@ -134,21 +134,10 @@ func (a *app) tenantsList(server *serverFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for cursor := ""; ; {
+			return eachOf(func(cursor string) ([]client.Tenant, *string, error) {
 				page, err := gw.Tenants(cmd.Context(), cursor)
-				if err != nil {
-					return err
-				}
-				for _, t := range page.Tenants {
-					if err := a.printTenant(t, asJSON); err != nil {
-						return err
-					}
-				}
-				if page.Next == nil {
-					return nil
-				}
-				cursor = *page.Next
-			}
+				return page.Tenants, page.Next, err
+			}, func(t client.Tenant) error { return a.printTenant(t, asJSON) })
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per tenant, one per line")

@@ -90,23 +90,10 @@ func (a *app) webhooksList(server *serverFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for cursor := ""; ; {
+			return eachOf(func(cursor string) ([]client.Webhook, *string, error) {
 				page, err := gw.Webhooks(cmd.Context(), cursor)
-				if err != nil {
-					return err
-				}
-				for _, w := range page.Webhooks {
-					if !asJSON {
-						a.printWebhook(w)
-					} else if err := json.NewEncoder(a.Out).Encode(w); err != nil {
-						return err
-					}
-				}
-				if page.Next == nil {
-					return nil
-				}
-				cursor = *page.Next
-			}
+				return page.Webhooks, page.Next, err
+			}, showing(a, asJSON, a.printWebhook))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per webhook, one per line")
@@ -296,26 +283,16 @@ func (a *app) webhooksDeliveries(server *serverFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for cursor, shown := "", 0; ; {
+			shown, show := 0, showing(a, asJSON, a.printDelivery)
+			return eachOf(func(cursor string) ([]client.Delivery, *string, error) {
 				page, err := gw.Deliveries(cmd.Context(), args[0], state, cursor)
-				if err != nil {
-					return err
+				return page.Deliveries, page.Next, err
+			}, func(d client.Delivery) error {
+				if shown++; limit > 0 && shown > limit {
+					return errEnough
 				}
-				for _, d := range page.Deliveries {
-					if shown++; limit > 0 && shown > limit {
-						return nil
-					}
-					if !asJSON {
-						a.printDelivery(d)
-					} else if err := json.NewEncoder(a.Out).Encode(d); err != nil {
-						return err
-					}
-				}
-				if page.Next == nil {
-					return nil
-				}
-				cursor = *page.Next
-			}
+				return show(d)
+			})
 		},
 	}
 	f := cmd.Flags()

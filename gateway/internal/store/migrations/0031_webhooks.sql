@@ -40,6 +40,7 @@ CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, next_ms)
 CREATE INDEX webhook_deliveries_listed ON webhook_deliveries (endpoint_id, delivery_id);
 CREATE INDEX webhook_deliveries_old ON webhook_deliveries (created_ms);
 
--- webhook is a JSON object with the job's own URL, or empty. run_id names the run that made the job, or is empty.
+-- webhook is a JSON object with the job's own URL, or empty. run_id and batch_id name the run or the batch that made the job, or are empty.
 ALTER TABLE jobs ADD COLUMN webhook TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN run_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN batch_id TEXT NOT NULL DEFAULT '';
