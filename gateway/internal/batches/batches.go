@@ -123,7 +123,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.NewID = event.NewJobID
 	}
 	cfg.setDefaults()
-	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "batches do not go on; trying again", deps.Log), now: time.Now, inputs: make(map[string]*input)}, nil
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "batches", deps.Log), now: time.Now, inputs: make(map[string]*input)}, nil
 }
 
 // Wake tells the controller that a batch has changed. It never blocks.

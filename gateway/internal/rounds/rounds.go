@@ -10,14 +10,14 @@ import (
 // Loop does round after round while there is something to do, and otherwise waits for Wake or the interval.
 type Loop struct {
 	interval time.Duration
-	failing  string
+	what     string
 	log      *slog.Logger
 	signal   chan struct{}
 }
 
-// New makes a loop. failing is logged once when rounds begin to go wrong.
-func New(interval time.Duration, failing string, log *slog.Logger) *Loop {
-	return &Loop{interval: interval, failing: failing, log: log, signal: make(chan struct{}, 1)}
+// New makes a loop. what names the work in the log, which tells once when rounds begin to go wrong.
+func New(interval time.Duration, what string, log *slog.Logger) *Loop {
+	return &Loop{interval: interval, what: what, log: log, signal: make(chan struct{}, 1)}
 }
 
 // Wake tells the loop that there is something to do. It never blocks.
@@ -37,7 +37,7 @@ func (l *Loop) Run(ctx context.Context, once func(context.Context) (busy bool, e
 			return nil
 		}
 		if err != nil && !logged {
-			l.log.WarnContext(ctx, l.failing, slog.Any("error", err))
+			l.log.WarnContext(ctx, "work does not go on; trying again", slog.String("work", l.what), slog.Any("error", err))
 		}
 		logged = err != nil
 		if busy && err == nil {

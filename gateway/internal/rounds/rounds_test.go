@@ -20,7 +20,7 @@ func TestLoop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		l := rounds.New(time.Minute, "rounds do not go on", slog.New(slog.NewTextHandler(&log, nil)))
+		l := rounds.New(time.Minute, "runs", slog.New(slog.NewTextHandler(&log, nil)))
 		begun := time.Now()
 		var at []time.Duration
 		steps := []struct {
@@ -41,6 +41,6 @@ func TestLoop(t *testing.T) {
 		})
 		require.NoError(t, err)
 		require.Equal(t, []time.Duration{0, 0, time.Minute, 2 * time.Minute, 3 * time.Minute, 3 * time.Minute}, at)
-		require.Equal(t, 1, strings.Count(log.String(), "rounds do not go on"))
+		require.Equal(t, 1, strings.Count(log.String(), "work does not go on; trying again\" work=runs"))
 	})
 }

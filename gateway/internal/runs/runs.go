@@ -110,7 +110,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.NewID = event.NewJobID
 	}
 	cfg.setDefaults()
-	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "runs do not go on; trying again", deps.Log), now: time.Now}, nil
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "runs", deps.Log), now: time.Now}, nil
 }
 
 // Wake tells the controller that a run has changed. It never blocks.
