@@ -43,7 +43,11 @@ func flaws(t *testing.T) []flaw {
 	is := func(data []byte) func(*testing.T, string, int) {
 		return func(t *testing.T, path string, _ int) { write(t, path, data) }
 	}
-	good := func(t *testing.T, path string, n int) { write(t, path, blip(1_000_000+n)) }
+	number := 1_000_000 // of sounds: an item whose sound another item has is answered from what is known of it, though its file is gone
+	good := func(t *testing.T, path string, _ int) {
+		number++
+		write(t, path, blip(number))
+	}
 	link := func(to string) func(*testing.T, string, int) {
 		return func(t *testing.T, path string, _ int) { require.NoError(t, os.Symlink(to, path)) }
 	}
@@ -194,7 +198,6 @@ func TestABadCatalogue(t *testing.T) {
 	var run client.Run
 	require.NoError(t, json.Unmarshal([]byte(stdout), &run))
 	require.Equal(t, client.RunPartial, run.State)
-	require.Equal(t, []int{1000, 1000 - broken, broken}, []int{run.Items, run.Counts.Succeeded, run.Counts.Failed})
 	wrong := 0
 	require.NoError(t, index.EachItem(t.Context(), s.Client, run.ID, "", false, func(it client.RunItem) error {
 		f, ok := want[it.ID]
@@ -212,6 +215,7 @@ func TestABadCatalogue(t *testing.T) {
 	}))
 	require.Zero(t, wrong)
 	require.Empty(t, want)
+	require.Equal(t, []int{1000, 1000 - broken, broken}, []int{run.Items, run.Counts.Succeeded, run.Counts.Failed})
 
 	out := filepath.Join(t.TempDir(), "out")
 	s.larkOK(t, "index", "export", "bad", "--format", "jsonl", "--out", out)
