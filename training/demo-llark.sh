@@ -44,7 +44,7 @@ real() {
     echo Apache-2.0 >"$dir/real/lark/licence.txt"
     local package licence files
     while read -r package licence; do
-        files=$(dpkg -L "$package" 2>/dev/null | grep -E '\.(ogg|mp3|flac)$' | head -"${DEMO_TRACKS:-12}") || continue
+        files=$(dpkg -L "$package" 2>/dev/null | grep -E '\.(ogg|mp3|flac)$' | awk -v most="${DEMO_TRACKS:-12}" 'NR <= most') || continue
         mkdir -p "$dir/real/$package"
         echo "$licence" >"$dir/real/$package/licence.txt"
         echo "$files" | xargs -d '\n' cp -t "$dir/real/$package"
@@ -87,7 +87,7 @@ evaluate() { # the constant answer stands beside each figure
 
 ask() {
     local song
-    song=$(find "$dir/music/test" -name '*.wav' | sort | head -1)
+    song=$(find "$dir/music/test" -name '*.wav' | sort | sed -n 1p)
     LARK_MODEL_DIR=$dir/llark "$lark" --data "$dir/data" ask "$song" "What is the tempo of this clip?" "In which key is this piece?"
 }
 

@@ -128,6 +128,10 @@ func (f Folder) lock() (*lock, error) {
 		return nil, &LockedError{Folder: f, Holder: holder}
 	}
 	_ = readJSON(f.path("up.lock"), &holder) // empty after a stop in good order
+	if err := file.Truncate(0); err != nil { // the gateway of a dead holder may still answer for a moment
+		_ = file.Close()
+		return nil, fmt.Errorf("clearing lock of data folder: %w", err)
+	}
 	return &lock{file: file, crashed: holder.PID != 0}, nil
 }
 

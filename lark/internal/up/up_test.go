@@ -165,6 +165,25 @@ func TestOneFolderOneStack(t *testing.T) {
 	require.ErrorContains(t, err, "--data")
 }
 
+// The children of a supervisor that was killed answer until they have drained: who asks while the next one starts must not be sent to them.
+func TestTheGatewayOfADeadSupervisorIsNotNamed(t *testing.T) {
+	t.Parallel()
+	folder := Folder(t.TempDir())
+	dead, err := folder.lock()
+	require.NoError(t, err)
+	require.NoError(t, dead.note(Holder{PID: os.Getpid(), Gateway: "http://127.0.0.1:1"}))
+	require.NoError(t, dead.file.Close(), "what the kernel does when the supervisor dies")
+
+	next, err := folder.lock()
+	require.NoError(t, err)
+	require.True(t, next.crashed)
+	holder, running, err := folder.Running()
+	require.NoError(t, err)
+	require.True(t, running)
+	require.Empty(t, holder.Gateway)
+	next.release()
+}
+
 func TestStagesComeBackOnTheirAddress(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t)
