@@ -214,9 +214,10 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 	return added, nil
 }
 
-// lockRun reads a run so that no other transaction changes it before this one ends.
+// lockRun reads a run so that no other transaction changes it before this one ends. The update that locks the row names another column than the key: to
+// set a key, SQLite reads all rows that refer to it, and a run may have a million items.
 func lockRun(ctx context.Context, tx *tx, id string) (Run, error) {
-	return scanRun(tx.row(ctx, `UPDATE runs SET run_id = run_id WHERE run_id = ? RETURNING `+runColumns, id))
+	return scanRun(tx.row(ctx, `UPDATE runs SET state = state WHERE run_id = ? RETURNING `+runColumns, id))
 }
 
 // GetRun returns a run, or ErrRunNotFound.

@@ -30,21 +30,12 @@ func openSQLite(_ context.Context, path string, wrap wrapper) (*SQL, error) {
 	}}
 	readDSN := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
 	s := &SQL{dialect: dialect{goose: goose.DialectSQLite3, kind: sqliteFault}, now: time.Now}
-	s.write = wrap.open(source(readDSN + "&_txlock=immediate"))
+	s.write = wrap.open(keeper(readDSN + "&_txlock=immediate"))
 	s.write.SetMaxOpenConns(1)
-	s.read = wrap.open(source(readDSN))
+	s.read = wrap.open(keeper(readDSN))
 	s.read.SetMaxOpenConns(sqliteReadConns)
 	return s, nil
 }
-
-// source opens connections to the database of a data source name.
-type source string
-
-func (s source) Connect(context.Context) (driver.Conn, error) {
-	return new(sqlite.Driver).Open(string(s))
-}
-
-func (s source) Driver() driver.Driver { return new(sqlite.Driver) }
 
 // wrapper stands before each connection to the database; it may be nil.
 type wrapper func(driver.Connector) driver.Connector

@@ -127,7 +127,7 @@ func (c *creating) lockTenants(ctx context.Context, calls []creation) error {
 
 // lockUsage reads what a tenant has used. Others who do so wait from here to the end of the transaction.
 func lockUsage(ctx context.Context, tx *tx, tenant string, at time.Time) (*Usage, error) {
-	if _, err := tx.exec(ctx, `UPDATE tenants SET tenant = tenant WHERE tenant = ?`, tenant); err != nil {
+	if _, err := tx.exec(ctx, `UPDATE tenants SET limits = limits WHERE tenant = ?`, tenant); err != nil {
 		return nil, err
 	}
 	var u Usage

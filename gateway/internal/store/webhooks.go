@@ -135,7 +135,7 @@ func (s *SQL) WebhookOfJobs(ctx context.Context, tenant, url string) (Webhook, e
 
 func insertWebhook(ctx context.Context, tx *tx, w Webhook) error {
 	// The tenant's row makes those who create at the same time take turns.
-	n, err := tx.exec(ctx, `UPDATE tenants SET tenant = tenant WHERE tenant = ?`, w.Tenant)
+	n, err := tx.exec(ctx, `UPDATE tenants SET limits = limits WHERE tenant = ?`, w.Tenant)
 	if err == nil && n == 0 {
 		err = ErrNoTenant
 	}
