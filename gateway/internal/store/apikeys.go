@@ -135,7 +135,7 @@ func (s *SQL) RevokeKey(ctx context.Context, id string) (k Key, err error) {
 func (s *SQL) RotateKey(ctx context.Context, id string, fresh Key, overlap time.Duration) (Key, error) {
 	now := s.now().UTC().Truncate(time.Millisecond)
 	err := s.inTx(ctx, func(tx *tx) error {
-		old, err := scanKey(tx.row(ctx, `UPDATE api_keys SET name = name WHERE key_id = ? RETURNING `+keyColumns, id))
+		old, err := scanKey(tx.row(ctx, `SELECT `+keyColumns+` FROM api_keys WHERE key_id = ?`+tx.dialect.lock, id))
 		if err != nil {
 			return err
 		}

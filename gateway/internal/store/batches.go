@@ -179,7 +179,7 @@ func (s *SQL) LeadBatches(ctx context.Context, owner string, until time.Time, li
 
 // lockBatch reads a batch so that no other transaction changes it before this one ends.
 func lockBatch(ctx context.Context, tx *tx, id string) (Batch, error) {
-	return scanBatch(tx.row(ctx, `UPDATE batches SET state = state WHERE batch_id = ? RETURNING `+batchColumns, id))
+	return scanBatch(tx.row(ctx, `SELECT `+batchColumns+` FROM batches WHERE batch_id = ?`+tx.dialect.lock, id))
 }
 
 // writeBatch writes what changes of a batch.

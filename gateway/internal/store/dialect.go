@@ -14,7 +14,8 @@ type dialect struct {
 	goose goose.Dialect
 	// numbered: placeholders are $1, $2 rather than ?.
 	numbered bool
-	// lock ends a SELECT inside a transaction that holds the rows until its end.
+	// lock ends a SELECT inside a transaction that holds the rows until its end. SQLite needs none: it has one writer. On PostgreSQL an update that
+	// changes nothing would lock as well, but it writes the row again; on SQLite, one that sets a key reads all rows that refer to it.
 	lock string
 	// claim ends a SELECT inside a transaction whose rows no other gateway's claim may take meanwhile.
 	claim string

@@ -55,10 +55,9 @@ type laneState struct {
 }
 
 // lockLane takes the lane's lock, which the transaction holds until its end: no other gateway takes jobs into the lane or admits them meanwhile.
-// An update that changes nothing is the row lock that both databases have.
 func lockLane(ctx context.Context, tx *tx, lane string) (*laneState, error) {
 	s := &laneState{name: lane}
-	err := tx.row(ctx, `UPDATE counters SET n = n WHERE name = ? RETURNING n`, openJobs(lane)).Scan(&s.open)
+	err := tx.row(ctx, `SELECT n FROM counters WHERE name = ?`+tx.dialect.lock, openJobs(lane)).Scan(&s.open)
 	return s, err
 }
 

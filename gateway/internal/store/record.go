@@ -4,8 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ import (
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
 
+// maxLocked is how many jobs one statement locks: a power of two.
+const maxLocked = 256
+
 // Record writes plans and outcomes in one transaction, whatever order they come in, and ends the
 // jobs that they complete. Recording an entry again changes nothing: the first terminal outcome of a
 // question on a window stands. The result has one element for each entry, in order.
@@ -23,9 +27,9 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 	var out []Recorded
 	err := s.inTx(ctx, func(tx *tx) error {
 		out = make([]Recorded, len(entries))
-		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int), used: make(map[string]Usage)}
+		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int), used: make(map[string]Usage), changed: make(map[string]*change)}
 		r.notices = &notices{tx: tx, now: r.now}
-		if err := r.lockAll(ctx, entries); err != nil {
+		if err := r.lock(ctx, entries); err != nil {
 			return err
 		}
 		for i, e := range entries {
@@ -34,7 +38,7 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 				return fmt.Errorf("recording for job %s: %w", e.jobID(), s.dialect.refused(err))
 			}
 		}
-		return r.count(ctx)
+		return r.write(ctx)
 	})
 	if err != nil {
 		return nil, err
@@ -47,6 +51,8 @@ type recording struct {
 	tx   *tx
 	now  time.Time
 	jobs map[string]*Job
+	// changed are the jobs whose rows must be written.
+	changed map[string]*change
 	// open and ended are what the transaction adds to the counters of open jobs, by lane, and to the ledger.
 	open  map[string]int
 	ended ledgerSum
@@ -57,23 +63,41 @@ type recording struct {
 	notices *notices
 }
 
-// lockAll locks the jobs of the entries, in the order of their ids, so that two gateways never wait for each other.
-func (r *recording) lockAll(ctx context.Context, entries []Entry) error {
+// lock reads the jobs of the entries and holds their rows until the transaction ends, in the order of their ids, so that two gateways never wait for each
+// other. The list of ids is filled up with its last one to a power of two, so that there are few different statements.
+func (r *recording) lock(ctx context.Context, entries []Entry) error {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
 		ids[i] = e.jobID()
 	}
 	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
-		if err := r.lock(ctx, id); err != nil {
-			return fmt.Errorf("recording for job %s: %w", id, r.tx.dialect.refused(err))
+	ids = slices.Compact(ids)
+	for len(ids) > 0 {
+		some := ids[:min(len(ids), maxLocked)]
+		ids = ids[len(some):]
+		args := make([]any, 1<<bits.Len(uint(len(some)-1)))
+		for i := range args {
+			args[i] = some[min(i, len(some)-1)]
+		}
+		err := r.tx.each(ctx, func(rows *sql.Rows) error {
+			job, err := scanJob(rows)
+			r.jobs[job.ID] = &job
+			return err
+		}, `SELECT `+jobColumns+` FROM jobs WHERE job_id IN (`+marks(len(args))+`) ORDER BY job_id`+r.tx.dialect.lock, args...)
+		if err != nil {
+			return fmt.Errorf("reading jobs %.64q to %.64q: %w", some[0], some[len(some)-1], r.tx.dialect.refused(err))
 		}
 	}
 	return nil
 }
 
-// count writes what has changed of the counters, which all jobs share, last, so that others wait for them as shortly as possible.
-func (r *recording) count(ctx context.Context) error {
+// write writes the rows of the jobs that have changed, and then the counters, which all jobs share, last, so that others wait for them as shortly as possible.
+func (r *recording) write(ctx context.Context) error {
+	for _, id := range slices.Sorted(maps.Keys(r.changed)) {
+		if err := r.writeJob(ctx, r.jobs[id], r.changed[id]); err != nil {
+			return fmt.Errorf("recording for job %s: %w", id, r.tx.dialect.refused(err))
+		}
+	}
 	for _, lane := range event.Lanes() {
 		if n := r.open[lane]; n != 0 {
 			if err := countOpen(ctx, r.tx, lane, n); err != nil {
@@ -85,6 +109,13 @@ func (r *recording) count(ctx context.Context) error {
 		return err
 	}
 	return noteUse(ctx, r.tx, r.now, r.used)
+}
+
+// change says what of a job's row is written beside what always is.
+type change struct {
+	// planned: its plan has come. forward: it has got on. ended: it has ended, with offBy outcomes more or fewer than expected.
+	planned, forward, ended bool
+	offBy                   int
 }
 
 func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
@@ -116,18 +147,6 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 	return rec, nil
 }
 
-// lock reads the job's row and holds it until the transaction ends: an update that changes nothing is the
-// row lock that both databases have.
-func (r *recording) lock(ctx context.Context, id string) error {
-	j, err := scanJob(r.tx.row(ctx, `UPDATE jobs SET state = state WHERE job_id = ? RETURNING `+jobColumns, id))
-	if errors.Is(err, ErrNotFound) {
-		r.jobs[id] = nil
-		return nil
-	}
-	r.jobs[id] = &j
-	return err
-}
-
 // plan writes the job's windows. The first plan stands, unless the job is opened again.
 func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) error {
 	if !job.Planned.IsZero() {
@@ -152,13 +171,6 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	}
 	r.used[job.Tenant] = used
 	job.Faults = event.FaultsOf(plan.GetTrack())
-	faults, err := json.Marshal(job.Faults)
-	if err != nil {
-		return err
-	}
-	if _, err := r.tx.exec(ctx, `UPDATE jobs SET faults = ? WHERE job_id = ?`, string(faults), job.ID); err != nil {
-		return err
-	}
 	job.WindowCount, job.DurationS, job.Planned = len(windows), plan.GetTrack().GetDurationS(), r.now
 	if job.Combine && job.WindowCount > 1 {
 		job.WindowCount++ // the whole track
@@ -166,7 +178,7 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	if job.State == Queued {
 		job.State = Running
 	}
-	return nil
+	return r.dropStrays(ctx, job)
 }
 
 // windowsOf are the windows that a plan means. Who gives a job up before it knows of a plan names one window without audio. Windows whose plan
@@ -345,38 +357,47 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 	return o, true, nil
 }
 
-// settle ends the job if every outcome is in, and writes its row.
+// settle ends the job if every outcome is in, and notes what of its row is to be written.
 func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
-	offBy := 0
-	if job.Ended.IsZero() && !job.Planned.IsZero() {
-		if err := r.dropStrays(ctx, job); err != nil {
+	c := r.changed[job.ID]
+	if c == nil {
+		c = &change{}
+		r.changed[job.ID] = c
+	}
+	if job.Ended.IsZero() && !job.Planned.IsZero() && job.Recorded() >= job.Expected() {
+		job.Ended, job.State, rec.JustEnded = r.now, finalState(*job), true
+		var found int
+		if err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ?`, job.ID).Scan(&found); err != nil {
 			return err
 		}
-		if job.Recorded() >= job.Expected() {
-			job.Ended, job.State, rec.JustEnded = r.now, finalState(*job), true
-			var found int
-			if err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ?`, job.ID).Scan(&found); err != nil {
-				return err
-			}
-			offBy = found - job.Expected()
-			rec.Missing = max(offBy, -offBy)
-			r.ended.count(1, *job, found)
+		c.ended, c.offBy = true, found-job.Expected()
+		rec.Missing = max(c.offBy, -c.offBy)
+		r.ended.count(1, *job, found)
+		if !job.adopted {
+			r.open[laneOf(*job)]--
 		}
 	}
-	if rec.JustEnded && !job.adopted {
-		r.open[laneOf(*job)]--
+	c.planned = c.planned || job.Planned.Equal(r.now)
+	c.forward = c.forward || c.planned || rec.New > 0
+	return nil
+}
+
+// writeJob writes the row of a job.
+func (r *recording) writeJob(ctx context.Context, job *Job, c *change) error {
+	faults, err := json.Marshal(job.Faults)
+	if err != nil {
+		return err
 	}
 	// What is planned or ended waits no more: Admit must not publish it, not even when it is opened again.
 	known := job.Waiting && !job.Planned.IsZero()
-	forward := rec.New > 0 || job.Planned.Equal(r.now)
-	_, err := r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
+	_, err = r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
 		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?, cost_audio_s = ?, cost_encoder_s = ?, cost_prompt_tokens = ?, cost_output_tokens = ?,
-		off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
+		faults = CASE WHEN ? THEN ? ELSE faults END, off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
 		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, admitted_ms = CASE WHEN ? THEN ? ELSE admitted_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
 		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
 		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.Cost.AudioS, job.Cost.EncoderS, job.Cost.PromptTokens, job.Cost.OutputTokens,
-		rec.JustEnded, offBy, rec.JustEnded, millis(r.now),
-		forward, millis(r.now), known, millis(r.now), forward, job.ID)
+		c.planned, string(faults), c.ended, c.offBy, c.ended, millis(r.now),
+		c.forward, millis(r.now), known, millis(r.now), c.forward, job.ID)
 	return err
 }
 
@@ -391,8 +412,8 @@ func (r *recording) tell(ctx context.Context, job Job, before State) error {
 // dropStrays removes outcomes that came before the plan and that the plan, once known, has no
 // window for; they would make the job look complete too early.
 func (r *recording) dropStrays(ctx context.Context, job *Job) error {
-	if job.Planned != r.now {
-		return nil // already done when the plan came
+	if job.lastSeq == 0 {
+		return nil
 	}
 	n, err := r.tx.exec(ctx, `DELETE FROM outcomes WHERE job_id = ? AND window_idx >= ?`, job.ID, job.WindowCount)
 	if err != nil || n == 0 {

@@ -214,10 +214,9 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 	return added, nil
 }
 
-// lockRun reads a run so that no other transaction changes it before this one ends. The update that locks the row names another column than the key: to
-// set a key, SQLite reads all rows that refer to it, and a run may have a million items.
+// lockRun reads a run so that no other transaction changes it before this one ends.
 func lockRun(ctx context.Context, tx *tx, id string) (Run, error) {
-	return scanRun(tx.row(ctx, `UPDATE runs SET state = state WHERE run_id = ? RETURNING `+runColumns, id))
+	return scanRun(tx.row(ctx, `SELECT `+runColumns+` FROM runs WHERE run_id = ?`+tx.dialect.lock, id))
 }
 
 // GetRun returns a run, or ErrRunNotFound.

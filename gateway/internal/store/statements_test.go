@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -113,31 +112,18 @@ func TestKeptStatementsAreBounded(t *testing.T) {
 	require.NotContains(t, conn().kept, long)
 }
 
-// An update that only locks a row must not set the key: SQLite would read every row that refers to it, such as the million items of a run.
-func TestALockSetsNoKey(t *testing.T) {
+// A lock reads and never writes: on SQLite, an update that sets a key to what it is reads every row that refers to it, such as the million items of a run.
+func TestALockDoesNotWrite(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "lark.db"))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, s.Close()) }()
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
-	lock := regexp.MustCompile(`UPDATE (\w+) SET (\w+) = (\w+) `)
-	locks := 0
+	require.NotEmpty(t, files)
+	update := regexp.MustCompile(`UPDATE \w+ SET (\w+) = (\w+) (?:WHERE|RETURNING)`)
 	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
-		for _, m := range lock.FindAllStringSubmatch(string(text), -1) {
-			if m[2] != m[3] {
-				continue
-			}
-			locks++
-			var key int
-			require.NoError(t, s.read.QueryRowContext(t.Context(), `SELECT pk FROM pragma_table_info(?) WHERE name = ?`, m[1], m[2]).Scan(&key), m[0])
-			require.Zero(t, key, "%s: %s", name, m[0])
+		for _, m := range update.FindAllStringSubmatch(string(text), -1) {
+			require.NotEqual(t, m[1], m[2], "%s: %s", name, m[0])
 		}
 	}
-	require.Greater(t, locks, 4, "the expression finds the locks")
 }

@@ -125,9 +125,19 @@ func (c *creating) lockTenants(ctx context.Context, calls []creation) error {
 	return nil
 }
 
+// lockTenant makes those who lock the same tenant wait until the transaction ends. It fails with ErrNoTenant.
+func lockTenant(ctx context.Context, tx *tx, tenant string) error {
+	var name string
+	err := tx.row(ctx, `SELECT tenant FROM tenants WHERE tenant = ?`+tx.dialect.lock, tenant).Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNoTenant
+	}
+	return err
+}
+
 // lockUsage reads what a tenant has used. Others who do so wait from here to the end of the transaction.
 func lockUsage(ctx context.Context, tx *tx, tenant string, at time.Time) (*Usage, error) {
-	if _, err := tx.exec(ctx, `UPDATE tenants SET limits = limits WHERE tenant = ?`, tenant); err != nil {
+	if err := lockTenant(ctx, tx, tenant); err != nil && !errors.Is(err, ErrNoTenant) {
 		return nil, err
 	}
 	var u Usage

@@ -135,11 +135,7 @@ func (s *SQL) WebhookOfJobs(ctx context.Context, tenant, url string) (Webhook, e
 
 func insertWebhook(ctx context.Context, tx *tx, w Webhook) error {
 	// The tenant's row makes those who create at the same time take turns.
-	n, err := tx.exec(ctx, `UPDATE tenants SET limits = limits WHERE tenant = ?`, w.Tenant)
-	if err == nil && n == 0 {
-		err = ErrNoTenant
-	}
-	if err != nil {
+	if err := lockTenant(ctx, tx, w.Tenant); err != nil {
 		return err
 	}
 	var have int
@@ -161,7 +157,7 @@ func insertWebhook(ctx context.Context, tx *tx, w Webhook) error {
 // ChangeWebhook changes an endpoint of a tenant in one transaction and returns it as it then is.
 func (s *SQL) ChangeWebhook(ctx context.Context, tenant, id string, change func(*Webhook) error) (Webhook, error) {
 	err := s.inTx(ctx, func(tx *tx) error {
-		w, err := scanWebhook(tx.row(ctx, `UPDATE webhook_endpoints SET tenant = tenant WHERE tenant = ? AND endpoint_id = ? RETURNING `+webhookColumns, tenant, id))
+		w, err := scanWebhook(tx.row(ctx, `SELECT `+webhookColumns+` FROM webhook_endpoints WHERE tenant = ? AND endpoint_id = ?`+tx.dialect.lock, tenant, id))
 		if err != nil {
 			return err
 		}
