@@ -136,6 +136,8 @@ type ReaperConfig struct {
 type RunsConfig struct {
 	InFlight int `yaml:"in_flight" default:"256" help:"items of one run that are in hand at once"`
 	Readers  int `yaml:"readers" default:"4" help:"files of runs that are hashed at once"`
+	// StalledAfter is how long no item of a run may end before the run says so.
+	StalledAfter time.Duration `yaml:"stalled_after" default:"1m" help:"a run of which no item has ended for so long, with some in hand, says so"`
 }
 
 // defaultAdminAddr is where metrics and traces are: on loopback, for they are the operator's.
@@ -176,7 +178,7 @@ func (c *Config) Validate() error {
 		"events.jobs": int64(c.Events.Jobs), "events.total_bytes": int64(c.Events.TotalBytes),
 		"reaper.interval": int64(c.Reaper.Interval), "reaper.grace": int64(c.Reaper.Grace), "reaper.idle": int64(c.Reaper.Idle),
 		"reaper.republish": int64(c.Reaper.Republish),
-		"runs.in_flight":   int64(c.Runs.InFlight), "runs.readers": int64(c.Runs.Readers),
+		"runs.in_flight":   int64(c.Runs.InFlight), "runs.readers": int64(c.Runs.Readers), "runs.stalled_after": int64(c.Runs.StalledAfter),
 		"recorder_concurrency": int64(c.RecorderConcurrency),
 	} {
 		positive(name, v)

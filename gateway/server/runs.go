@@ -55,7 +55,7 @@ func (g *gateway) runs(bundle *model.Bundle, wake func()) (*runs.Controller, err
 	if err != nil {
 		return nil, err
 	}
-	return runs.New(runs.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers, MaxBytes: g.cfg.Limits.MaxAudioBytes}, runs.Deps{
+	return runs.New(runs.Config{InFlight: g.cfg.Runs.InFlight, Readers: g.cfg.Runs.Readers, StalledAfter: g.cfg.Runs.StalledAfter, MaxBytes: g.cfg.Limits.MaxAudioBytes}, runs.Deps{
 		Store: g.jobs, Sources: places, Wake: wake, NewID: g.host.NewID, Log: g.tel.Log, Amount: g.amount(), Pool: pool,
 		Cancel: g.cancel(wake),
 	})

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type bucket struct {
 	backend gofakes3.Backend
 	mu      sync.Mutex
 	seen    map[string]bool
+	away    atomic.Bool // answers nothing but 503
 }
 
 func startBucket(t *testing.T, objects map[string][]byte) *bucket {
@@ -48,7 +50,7 @@ func startBucket(t *testing.T, objects map[string][]byte) *bucket {
 		again := b.seen[request]
 		b.seen[request] = true
 		b.mu.Unlock()
-		if !again {
+		if !again || b.away.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}

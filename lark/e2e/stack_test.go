@@ -41,6 +41,8 @@ type options struct {
 	env []string
 	// database is the DATABASE_URL; empty: one that belongs to data.
 	database string
+	// blobsMB gives the object store of the embedded environment a disk of its own, of so many MiB, which only the installation sees; 0 = none.
+	blobsMB int
 	// gateways is how many of them there are in the real environment; 0 is 1.
 	gateways int
 }
@@ -134,7 +136,12 @@ func (s *stack) environ() []string {
 
 func (s *stack) runUp(ctx context.Context) error {
 	err := s.spawn("up", func() (*exec.Cmd, error) {
-		cmd := exec.Command(filepath.Join(world.bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0")
+		line := []string{filepath.Join(world.bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0"}
+		if s.opts.blobsMB > 0 {
+			disk := fmt.Sprintf(`mount -t tmpfs -o size=%dm blobs "$0/blobs" && exec "$@"`, s.opts.blobsMB)
+			line = append([]string{"unshare", "--map-root-user", "--mount", "sh", "-c", disk, s.opts.data}, line...)
+		}
+		cmd := exec.Command(line[0], line[1:]...)
 		cmd.Env = s.environ()
 		return cmd, nil
 	}, func(context.Context) error {

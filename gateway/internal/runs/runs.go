@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
@@ -48,6 +51,8 @@ type Config struct {
 	Readers int
 	// Lead is how long a gateway leads a run without a word; default 30 s.
 	Lead time.Duration
+	// StalledAfter is how long no item may end before the run says so; default 1 min.
+	StalledAfter time.Duration
 	// MaxBytes is the size of the largest file.
 	MaxBytes int64
 }
@@ -66,6 +71,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Lead <= 0 {
 		c.Lead = 30 * time.Second
+	}
+	if c.StalledAfter <= 0 {
+		c.StalledAfter = time.Minute
 	}
 	if c.MaxBytes <= 0 {
 		c.MaxBytes = 1 << 30
@@ -99,6 +107,8 @@ type Controller struct {
 	name string
 	loop *rounds.Loop
 	now  func() time.Time
+	// stalls are the runs with items in hand of which none has ended in the last round, by id, and since when that is so.
+	stalls map[string]time.Time
 }
 
 // New refuses missing dependencies.
@@ -110,7 +120,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 		deps.NewID = event.NewJobID
 	}
 	cfg.setDefaults()
-	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "runs", deps.Log), now: time.Now}, nil
+	return &Controller{cfg: cfg, deps: deps, name: deps.NewID(), loop: rounds.New(cfg.Interval, "runs", deps.Log), now: time.Now, stalls: make(map[string]time.Time)}, nil
 }
 
 // Wake tells the controller that a run has changed. It never blocks.
@@ -125,6 +135,9 @@ func (c *Controller) Once(ctx context.Context) (busy bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	maps.DeleteFunc(c.stalls, func(id string, _ time.Time) bool {
+		return !slices.ContainsFunc(all, func(r store.Run) bool { return r.ID == id })
+	})
 	var faults []error
 	for _, run := range all {
 		step, err := c.step(ctx, run)
@@ -159,10 +172,37 @@ func (c *Controller) step(ctx context.Context, run store.Run) (busy bool, err er
 	if err != nil {
 		return false, err
 	}
+	if err := c.watch(ctx, run, settled+started > 0); err != nil {
+		return false, err
+	}
 	if settled+started == 0 && run.Counts[store.ItemPending]+run.Counts[store.ItemRunning] == 0 {
 		_, err = c.deps.Store.FinishRun(ctx, run.ID)
 	}
 	return settled+started > 0, err
+}
+
+// stalled begins the reason of a run of which no item ends.
+const stalled = "waiting: no item has ended since "
+
+// watch makes a run say so when none of the items in hand has ended for a while: a stage is down, or waits for a disk, a broker or a store. Nothing fails of it.
+func (c *Controller) watch(ctx context.Context, run store.Run, moved bool) error {
+	if moved || run.State != store.RunRunning || run.Counts[store.ItemRunning] == 0 {
+		delete(c.stalls, run.ID)
+		if strings.HasPrefix(run.Reason, stalled) {
+			return c.deps.Store.NoteRun(ctx, run.ID, "")
+		}
+		return nil
+	}
+	since, ok := c.stalls[run.ID]
+	if !ok {
+		c.stalls[run.ID] = c.now()
+		return nil
+	}
+	if c.now().Sub(since) < c.cfg.StalledAfter || run.Reason != "" {
+		return nil
+	}
+	return c.deps.Store.NoteRun(ctx, run.ID, fmt.Sprintf("%s%s, with %d in hand: a stage is down or waits; lark_stage_members, lark_stage_paused and the logs of the stages tell which",
+		stalled, since.UTC().Format(time.RFC3339), run.Counts[store.ItemRunning]))
 }
 
 // enoughToJudge is how many items have ended before the share of failures counts.

@@ -181,3 +181,24 @@ func TestARunPausesWhenTooMuchFails(t *testing.T) {
 	}
 	require.Equal(t, []any{store.RunFailed, 30}, []any{run.State, run.Counts[store.ItemFailed]})
 }
+
+// TestARunOfWhichNothingEndsSaysSo: while a stage is away the run fails nothing, says since when it waits, and stops saying so when items end again.
+func TestARunOfWhichNothingEndsSaysSo(t *testing.T) {
+	t.Parallel()
+	jobs, _, c := setup(t, store.RunSpec{}, "a", "b", "c", "d", "e")
+	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	c.SetNow(func() time.Time { return at })
+	require.Equal(t, 3, once(t, jobs, c).Counts[store.ItemRunning])
+	for range 2 { // the second look notes nothing new
+		require.Empty(t, once(t, jobs, c).Reason)
+		at = at.Add(50 * time.Second)
+	}
+	for range 2 {
+		run := once(t, jobs, c)
+		require.Equal(t, []int{2, 3, 0}, []int{run.Counts[store.ItemPending], run.Counts[store.ItemRunning], run.Counts[store.ItemFailed]})
+		require.Contains(t, run.Reason, "waiting: no item has ended since 2026-05-01T12:00:00Z, with 3 in hand: a stage is down or waits")
+	}
+	answerAll(t, jobs)
+	run := once(t, jobs, c)
+	require.Equal(t, []any{3, ""}, []any{run.Counts[store.ItemSucceeded], run.Reason})
+}
