@@ -84,7 +84,7 @@ type LimitsConfig struct {
 	MaxOpenBulkJobs     int           `yaml:"max_open_bulk_jobs" default:"1000000" help:"bulk jobs not ended; more are refused with 429"`
 	InteractiveWindows  int           `yaml:"interactive_windows" default:"1024" help:"windows of interactive jobs in Kafka at once; further jobs wait in the database, and tenants take turns by seconds of audio"`
 	BulkWindows         int           `yaml:"bulk_windows" default:"1024" help:"windows of bulk jobs in Kafka at once; further jobs wait in the database, and tenants take turns by seconds of audio"`
-	TenantWindows       int           `yaml:"tenant_windows" default:"0" help:"windows of one tenant in Kafka at once in each lane, so that a tenant's jobs wait while others have room; 0: as many as the lane has"`
+	TenantWindows       int           `yaml:"tenant_windows" default:"0" help:"windows of one tenant in Kafka at once in each lane, so that a tenant's jobs wait while others have room; 0: all of the lane's but an eighth"`
 	MaxUploads          int           `yaml:"max_uploads" default:"32" help:"requests that submit at once"`
 	MaxUploadsPerClient int           `yaml:"max_uploads_per_client" default:"16" help:"requests that submit at once from one address; behind a proxy, all come from one"`
 	MaxStreams          int           `yaml:"max_streams" default:"1024" help:"event streams at once"`

@@ -137,9 +137,11 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	admitter, err := admit.New(admit.Config{Windows: map[string]int{
-		event.LaneInteractive: g.cfg.Limits.InteractiveWindows, event.LaneBulk: g.cfg.Limits.BulkWindows,
-	}, TenantWindows: func(string) int { return g.cfg.Limits.TenantWindows }}, admit.Deps{Store: g.jobs, Published: relay.Wake, Metrics: g.ledger, Log: g.tel.Log})
+	windows, ofTenant := make(map[string]int), make(map[string]int)
+	for _, lane := range event.Lanes() {
+		windows[lane], ofTenant[lane] = g.cfg.apiLimits().LaneWindows(lane)
+	}
+	admitter, err := admit.New(admit.Config{Windows: windows, TenantWindows: ofTenant}, admit.Deps{Store: g.jobs, Published: relay.Wake, Metrics: g.ledger, Log: g.tel.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 )
 
@@ -82,8 +83,12 @@ func (r LanesReport) Write(w io.Writer) {
 	if len(r.Tenants) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n| lane, %d windows of each tenant in Kafka at once | last of %d jobs, alone | behind %d jobs of another tenant | times |\n| --- | --- | --- | --- |\n",
-		r.TenantWindows, smallJobs, r.Tenants[0].Jobs)
+	most := "the default number of"
+	if r.TenantWindows > 0 {
+		most = strconv.Itoa(r.TenantWindows)
+	}
+	fmt.Fprintf(w, "\n| lane, %s windows of each tenant in Kafka at once | last of %d jobs, alone | behind %d jobs of another tenant | times |\n| --- | --- | --- | --- |\n",
+		most, smallJobs, r.Tenants[0].Jobs)
 	for _, t := range r.Tenants {
 		fmt.Fprintf(w, "| %s | %.2f s | %.2f s | %.1f |\n", t.Lane, t.AloneS, t.BesideS, t.BesideS/t.AloneS)
 	}

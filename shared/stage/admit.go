@@ -37,10 +37,10 @@ func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, wo
 	a := &admitter{
 		stage: c.Stage, metrics: metrics, control: control, process: process,
 		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes, bulkBytes: c.MaxInFlightBytes - c.ReservedBytes,
-		records: newGate(int64(c.MaxInFlightRecords), c.bulkRecords()), unordered: c.Unordered, work: work,
+		records: newGate(int64(c.MaxInFlightRecords), c.bulkRecords()).perTenant(c.leaving(c.MaxInFlightRecords), c.leaving(int(c.bulkRecords()))), unordered: c.Unordered, work: work,
 	}
 	a.bytes = newGate(a.maxBytes, a.bulkBytes)
-	a.keys = keyQueues{queues: make(map[laneKey][]*task), work: work, run: a.run}
+	a.keys = keyQueues{queues: make(map[ownKey][]*task), work: work, run: a.run}
 	return a
 }
 
@@ -48,13 +48,16 @@ func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, wo
 // partitions, and a catalogue lies in all of a topic's.
 const queueBytes = 1 << 20
 
-// places is the room for the records of one partition that are queued or in flight: queueBytes, and maxRecords at most. With more records a
-// partition would have nothing to gain: all of them could be in flight at once.
+// queueRecords is how many records of one partition may be queued or in flight. Tenants take turns among these: with eight partitions they are all that
+// a gateway lets into Kafka at once in a lane. They are more where more may be in flight.
+const queueRecords = 128
+
+// places is the room for the records of one partition that are queued or in flight: queueBytes, and so many records at most.
 func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(queueBytes) }
 
 // share is the part of its partition's places that a record takes.
 func (a *admitter) share(t *task) int64 {
-	return min(queueBytes, max(queueBytes/a.maxRecords, int64(recordBytes(t.rec)), 1))
+	return min(queueBytes, max(queueBytes/max(queueRecords, a.maxRecords), int64(recordBytes(t.rec)), 1))
 }
 
 // admit waits until the task is due and has a place, and queues it; false when its partition stops first. It blocks the
@@ -105,11 +108,11 @@ func (a *admitter) waitDue(t *task) bool {
 // acquire waits until the record fits the bounds; false when the partition stops first.
 func (a *admitter) acquire(t *task) bool {
 	p := t.part
-	if a.records.acquire(p.stop, p.lane, 1) != nil {
+	if a.records.acquire(p.stop, t.owner(), 1) != nil {
 		return false
 	}
-	if a.bytes.acquire(p.stop, p.lane, t.cost) != nil {
-		a.records.release(p.lane, 1)
+	if a.bytes.acquire(p.stop, t.owner(), t.cost) != nil {
+		a.records.release(t.owner(), 1)
 		return false
 	}
 	a.metrics.InFlight(p.hard, a.stage, p.lane, 1, t.cost)
@@ -121,8 +124,8 @@ func (a *admitter) acquire(t *task) bool {
 func (a *admitter) release(t *task) {
 	a.moved.Add(1)
 	a.metrics.InFlight(t.part.hard, a.stage, t.part.lane, -1, -t.cost)
-	a.bytes.release(t.part.lane, t.cost)
-	a.records.release(t.part.lane, 1)
+	a.bytes.release(t.owner(), t.cost)
+	a.records.release(t.owner(), 1)
 }
 
 // waitFor waits for d; false when ctx ends first.

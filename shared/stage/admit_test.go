@@ -79,9 +79,13 @@ func TestAdmitterBoundsRecordsAndThePlacesOfAPartition(t *testing.T) {
 			require.True(t, <-a.offer(task))
 		}
 		require.ElementsMatch(t, []string{"a", "b"}, a.begun(), "the others are queued: two are in flight")
+		for i := range queueRecords - 2 {
+			tasks = append(tasks, a.task(first, fmt.Sprint("more ", i), 1))
+			require.True(t, <-a.offer(tasks[len(tasks)-1]))
+		}
 		extra := a.task(first, "extra", 1)
 		answer := a.offer(extra)
-		require.Empty(t, answer, "the partition has two places")
+		require.Empty(t, answer, "the partition has no place more")
 		a.letGo(tasks[0])
 		require.True(t, <-answer)
 		require.Equal(t, "c", a.begun()[2], "it came before the extra one")
@@ -144,6 +148,7 @@ func TestAnInteractiveRecordDoesNotWaitBehindBulkRecordsOfItsKey(t *testing.T) {
 		var queued []*task
 		for i := range 16 {
 			queued = append(queued, a.task(catalogue, fmt.Sprint("window ", i%14), 1))
+			queued[i].meta.tenant = fmt.Sprint("tenant-", i%2) // one alone would leave some of bulk's room to others
 			require.True(t, <-a.offer(queued[i]))
 		}
 		before := len(a.begun())

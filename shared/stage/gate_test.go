@@ -19,7 +19,7 @@ type line struct {
 // ask takes places in the background and tells when it has them.
 func (l *line) ask(ctx context.Context, lane string, places int64) {
 	go func() {
-		if l.acquire(ctx, lane, places) == nil {
+		if l.acquire(ctx, owner{lane: lane}, places) == nil {
 			l.came <- lane
 		}
 	}()
@@ -28,7 +28,7 @@ func (l *line) ask(ctx context.Context, lane string, places int64) {
 
 // let gives places back and returns who came in for them.
 func (l *line) let(lane string, places int64) (in []string) {
-	l.release(lane, places)
+	l.release(owner{lane: lane}, places)
 	synctest.Wait()
 	for {
 		select {
@@ -112,8 +112,8 @@ func TestABulkRecordYieldsToPeopleAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(1, 1)
-		running := &place{gate: l.gate, lane: bulk, places: 1}
-		require.NoError(t, l.acquire(t.Context(), bulk, 1))
+		running := &place{gate: l.gate, of: owner{lane: bulk}, places: 1}
+		require.NoError(t, l.acquire(t.Context(), owner{lane: bulk}, 1))
 		ctx := context.WithValue(t.Context(), placeKey{}, running)
 		l.ask(t.Context(), bulk, 1)
 		require.NoError(t, Yield(ctx), "nobody but bulk waits")
@@ -143,8 +143,8 @@ func TestARecordThatIsStoppedWhileItYieldsHasNoPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLine(1, 1)
-		running := &place{gate: l.gate, lane: bulk, places: 1}
-		require.NoError(t, l.acquire(t.Context(), bulk, 1))
+		running := &place{gate: l.gate, of: owner{lane: bulk}, places: 1}
+		require.NoError(t, l.acquire(t.Context(), owner{lane: bulk}, 1))
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), placeKey{}, running))
 		l.ask(t.Context(), people, 1)
 		back := make(chan error, 1)
@@ -158,7 +158,7 @@ func TestARecordThatIsStoppedWhileItYieldsHasNoPlace(t *testing.T) {
 		require.Equal(t, []string{people}, l.let(people, 1))
 		require.NoError(t, Yield(t.Context()), "without a record")
 
-		alone := &place{gate: l.gate, lane: bulk, places: 1, alone: true}
+		alone := &place{gate: l.gate, of: owner{lane: bulk}, places: 1, alone: true}
 		l.ask(t.Context(), people, 1)
 		require.NoError(t, Yield(context.WithValue(t.Context(), placeKey{}, alone)), "nothing may run beside it")
 		require.Empty(t, l.came)
@@ -209,9 +209,96 @@ func TestWhoGivesUpLeavesTheLine(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		require.Equal(t, people, <-l.came)
-		require.ErrorIs(t, l.acquire(ctx, people, 1), context.Canceled)
+		require.ErrorIs(t, l.acquire(ctx, owner{lane: people}, 1), context.Canceled)
 		require.Empty(t, l.let(bulk, 1))
 		require.Empty(t, l.let(people, 1))
 		require.Equal(t, [2]int64{2, 2}, [2]int64{l.free, l.bulkFree}, "nobody holds any")
+	})
+}
+
+// turns lets one record after another in through a gate of one place and returns whose they were.
+func (l *line) turns(lane string, first string, n int) (came []string) {
+	for has := first; n > 0; n-- {
+		l.release(owner{lane, has}, 1)
+		synctest.Wait()
+		has = <-l.came
+		came = append(came, has)
+	}
+	return came
+}
+
+// asks is ask for records of a tenant; it tells whose came in.
+func (l *line) asks(ctx context.Context, lane, tenant string, records int) {
+	for range records {
+		go func() {
+			if l.acquire(ctx, owner{lane, tenant}, 1) == nil {
+				l.came <- tenant
+			}
+		}()
+		synctest.Wait()
+	}
+}
+
+// A tenant that comes waits for one record of the tenant that was there first, and takes turns with it from then on.
+func TestTenantsOfALaneTakeTurns(t *testing.T) {
+	t.Parallel()
+	for _, lane := range event.Lanes() {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLine(1, 1)
+			l.asks(t.Context(), lane, "large", 11)
+			require.Equal(t, "large", <-l.came)
+			l.asks(t.Context(), lane, "small", 3)
+			require.Equal(t, []string{"small", "large", "small", "large"}, l.turns(lane, "large", 4))
+			l.asks(t.Context(), lane, "third", 1)
+			require.Equal(t, []string{"third", "small", "large", "large"}, l.turns(lane, "large", 4))
+			l.asks(t.Context(), lane, "small", 1)
+			require.Equal(t, []string{"small", "large"}, l.turns(lane, "large", 2))
+			l.asks(t.Context(), lane, "small", 2)
+			require.Equal(t, []string{"small", "large", "small", "large", "large", "large", "large"}, l.turns(lane, "large", 7))
+			l.release(owner{lane, "large"}, 1)
+			require.Empty(t, l.interactive.tenants)
+			require.Empty(t, l.bulk.tenants)
+		})
+	}
+}
+
+// A tenant whose record comes again at once is no newcomer, and does not keep others out.
+func TestATenantThatComesAgainAtOnceHasNoMoreTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(1, 1)
+		l.asks(t.Context(), people, "large", 5)
+		require.Equal(t, "large", <-l.came)
+		has := "large"
+		var came []string
+		for range 8 {
+			if has == "large" {
+				l.asks(t.Context(), people, "quick", 1)
+			}
+			has = l.turns(people, has, 1)[0]
+			came = append(came, has)
+		}
+		require.Equal(t, []string{"quick", "large", "quick", "large", "quick", "large", "quick", "large"}, came)
+	})
+}
+
+func TestATenantLeavesPlacesOfItsLaneToOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLine(4, 4)
+		l.perTenant(3, 3)
+		l.asks(t.Context(), people, "large", 5)
+		require.Len(t, l.came, 3)
+		l.asks(t.Context(), people, "small", 1)
+		require.Len(t, l.came, 4, "the fourth place is for others")
+		for range 4 {
+			<-l.came
+		}
+		l.release(owner{people, "small"}, 1)
+		synctest.Wait()
+		require.Empty(t, l.came)
+		l.release(owner{people, "large"}, 1)
+		synctest.Wait()
+		require.Equal(t, "large", <-l.came)
 	})
 }

@@ -3,19 +3,22 @@ package stage
 import "sync"
 
 // keyQueues runs the tasks of one key one after another, in the order added, and tasks of different keys in parallel. A
-// key has a goroutine only while it has tasks. The admitter bounds the tasks. Each lane has queues of its own: an interactive record does not
-// wait behind bulk records of its key.
+// key has a goroutine only while it has tasks. The admitter bounds the tasks. Each tenant has queues of its own in each lane: an interactive record does
+// not wait behind bulk records of its key, nor a tenant's record behind another tenant's.
 type keyQueues struct {
 	mu     sync.Mutex
-	queues map[laneKey][]*task // present = a goroutine works on it
+	queues map[ownKey][]*task // present = a goroutine works on it
 	work   *sync.WaitGroup
 	run    func(*task)
 }
 
-type laneKey struct{ lane, key string }
+type ownKey struct {
+	owner
+	key string
+}
 
 func (k *keyQueues) add(t *task) {
-	key := laneKey{t.part.lane, t.meta.rec.Key}
+	key := ownKey{t.owner(), t.meta.rec.Key}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	queue, busy := k.queues[key]
@@ -25,7 +28,7 @@ func (k *keyQueues) add(t *task) {
 	}
 }
 
-func (k *keyQueues) drain(key laneKey) {
+func (k *keyQueues) drain(key ownKey) {
 	for {
 		t := k.head(key)
 		if t == nil {
@@ -35,7 +38,7 @@ func (k *keyQueues) drain(key laneKey) {
 	}
 }
 
-func (k *keyQueues) head(key laneKey) *task {
+func (k *keyQueues) head(key ownKey) *task {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	queue := k.queues[key]

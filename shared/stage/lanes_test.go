@@ -106,6 +106,66 @@ func TestAPersonWaitsForOneHandlerAndNotForTheCatalogue(t *testing.T) {
 	require.NoError(t, run.drain())
 }
 
+// A tenant's record waits for one handler of the tenant that fills its lane, in both lanes, and then goes on in turns with it.
+func TestATenantWaitsForOneHandlerOfAnother(t *testing.T) {
+	t.Parallel()
+	for _, lane := range event.Lanes() {
+		t.Run(lane, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 2)
+			const windows, small = 200, 5
+			begun, end, seen := make(chan string, windows), make(chan struct{}), make(chan struct{}, small)
+			run := c.start(func(ctx context.Context, rec event.Record, _ proto.Message) ([]event.Record, error) {
+				tenant, _ := event.TenantOf(rec)
+				begun <- tenant
+				select {
+				case <-end:
+				case <-ctx.Done():
+					return nil, context.Cause(ctx)
+				}
+				return answer(rec)
+			}, c.lanes, func(cfg *stage.Config, deps *stage.Deps) {
+				cfg.Concurrency = 1
+				deps.Cost = func(rec event.Record) int64 { // called when a record is taken up
+					if tenant, _ := event.TenantOf(rec); tenant == "small" {
+						seen <- struct{}{}
+					}
+					return 1
+				}
+			})
+			owned := func(tenant string, n int) {
+				for i := range n {
+					w := window(fmt.Sprint(tenant, i), fmt.Sprint("key ", i), 0, 1)
+					w.Task.Lane = lane
+					rec, err := event.Encode("test", w)
+					require.NoError(t, err)
+					require.NoError(t, c.out.Publish(t.Context(), event.OfTenant(rec, tenant)))
+				}
+			}
+			owned("large", windows)
+			require.Equal(t, "large", <-begun)
+			owned("small", small)
+			for range small {
+				<-seen
+			}
+			others := 0
+			for left := small; left > 0; {
+				end <- struct{}{}
+				if <-begun == "small" {
+					left--
+				} else {
+					others++
+				}
+			}
+			require.LessOrEqual(t, others, small+1, "handlers of the large tenant between those of the small one, and one that began before all were in the queue")
+			close(end)
+			c.waitOutcomes(windows + small)
+			c.waitLag("lark.test", 0)
+			require.NoError(t, run.drain())
+		})
+	}
+}
+
 // The encoder does not keep up: the stage before it stops making windows that would fill the object store.
 func TestAStageDoesNotRunFarAheadOfTheNext(t *testing.T) {
 	t.Parallel()

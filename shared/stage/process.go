@@ -138,11 +138,11 @@ func (p *processor) slot(handlerCtx context.Context, t *task) (probe bool, slot 
 	defer cancel()
 	defer context.AfterFunc(t.part.stop, cancel)() //nolint:contextcheck // a second life to watch beside handlerCtx
 	probe, ok = p.breaker.pass(ctx)
-	slot = &place{gate: p.slots, lane: t.part.lane, places: 1}
+	slot = &place{gate: p.slots, of: t.owner(), places: 1}
 	if t.part.guard.alone(t.rec.Offset) { // it may have killed the stage: nothing else shall die with it
 		slot.places, slot.alone = p.concurrency, true
 	}
-	if ok && p.slots.acquire(ctx, slot.lane, slot.places) == nil {
+	if ok && p.slots.acquire(ctx, slot.of, slot.places) == nil {
 		return probe, slot, true
 	}
 	slot.given = true

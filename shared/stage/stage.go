@@ -38,8 +38,8 @@ type Config struct {
 	// Unordered lets records of one key run at the same time. Set it for a stage whose records do not depend on each other.
 	Unordered bool
 	// MaxInFlightRecords bounds the records that are worked on and not yet finished. Default 64. Of one key it is one record at
-	// a time, unless Unordered is set. Besides, as many records of each partition may be queued, about 2.5 MiB of records wait
-	// in each assigned partition at most, and 4 MiB in one fetch.
+	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others. Besides, as many records of each partition, and at least 128,
+	// may be queued; about 2.5 MiB of records wait in each assigned partition at most, and 4 MiB in one fetch.
 	MaxInFlightRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
@@ -187,10 +187,10 @@ func (c Config) withDefaults() Config {
 }
 
 // bulkRecords is how many records in flight bulk records may be.
-func (c Config) bulkRecords() int64 {
-	n := c.MaxInFlightRecords - c.MaxInFlightRecords/8
-	return int64(min(c.MaxInFlightRecords, max(n, c.Concurrency)))
-}
+func (c Config) bulkRecords() int64 { return c.leaving(c.MaxInFlightRecords) }
+
+// leaving is what is left of n records in flight when an eighth is left to others, but no less than Concurrency.
+func (c Config) leaving(n int) int64 { return int64(min(n, max(n-n/8, c.Concurrency))) }
 
 func (c Config) validate() error {
 	var errs []error

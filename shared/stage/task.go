@@ -28,6 +28,9 @@ type task struct {
 // job is the id of the job that the record belongs to; "" for none that is known.
 func (t *task) job() string { return cmp.Or(t.meta.job, t.meta.rec.Get(event.HeaderSubject)) }
 
+// owner is whose record it is and in which lane.
+func (t *task) owner() owner { return owner{t.part.lane, t.meta.tenant} }
+
 // waited is how long the record has waited by now: since it was written, or since it was due.
 func (t *task) waited(now time.Time) time.Duration {
 	since := t.rec.Timestamp
@@ -44,6 +47,7 @@ func (t *task) waited(now time.Time) time.Duration {
 type meta struct {
 	rec      event.Record  // as the handler sees it
 	msg      proto.Message // of rec, until a handler takes it
+	tenant   string
 	job      string
 	deadline time.Time // zero for none
 	startBy  time.Time // when work on it must have begun; zero for none
@@ -88,6 +92,7 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 			m.rec.Key = key
 		}
 	}
+	m.tenant, _ = event.TenantOf(m.rec)
 	if m.msg, m.err = event.Decode(m.rec); m.err == nil {
 		m.job, m.deadline = jobOf(m.msg)
 		m.startBy, m.noRetry = termsOf(m.msg)

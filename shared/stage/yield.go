@@ -24,7 +24,7 @@ type placeKey struct{}
 // place is the place of a running record among the handlers.
 type place struct {
 	gate   *gate
-	lane   string
+	of     owner
 	places int64
 	alone  bool // nothing else may run beside the record, not even while it waits
 
@@ -35,10 +35,10 @@ type place struct {
 func (p *place) yield(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.given || p.alone || p.lane != event.LaneBulk {
+	if p.given || p.alone || p.of.lane != event.LaneBulk {
 		return nil
 	}
-	if p.gate.yield(ctx, p.lane, p.places) != nil {
+	if p.gate.yield(ctx, p.of, p.places) != nil {
 		p.given = true
 		return context.Cause(ctx)
 	}
@@ -51,6 +51,6 @@ func (p *place) release() {
 	defer p.mu.Unlock()
 	if !p.given {
 		p.given = true
-		p.gate.release(p.lane, p.places)
+		p.gate.release(p.of, p.places)
 	}
 }

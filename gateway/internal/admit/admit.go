@@ -31,8 +31,8 @@ var _ Metrics = (*telemetry.LedgerMetrics)(nil)
 type Config struct {
 	// Windows is how many windows of each lane may be in Kafka. A lane that it does not name has none.
 	Windows map[string]int
-	// TenantWindows is how many windows of a tenant may be in Kafka in one lane; nil or 0: no bound of its own.
-	TenantWindows func(tenant string) int
+	// TenantWindows is how many windows of one tenant may be in Kafka in each lane. A lane that it does not name has no such bound.
+	TenantWindows map[string]int
 	// Interval between two rounds while jobs wait; default 200 ms.
 	Interval time.Duration
 	// Idle is the longest time between two rounds, for jobs that another gateway took in and left; default 5 s.
@@ -126,7 +126,7 @@ func (a *Admitter) lane(ctx context.Context, lane string) (time.Duration, error)
 		return a.cfg.Idle, nil
 	}
 	n, err := a.deps.Store.Admit(ctx, store.Admission{
-		Lane: lane, MaxWindows: a.cfg.Windows[lane], Limit: a.cfg.Batch, MaxTenantWindows: a.cfg.TenantWindows, Record: func(job store.Job) (event.Record, error) {
+		Lane: lane, MaxWindows: a.cfg.Windows[lane], Limit: a.cfg.Batch, MaxTenantWindows: a.cfg.TenantWindows[lane], Record: func(job store.Job) (event.Record, error) {
 			rec, err := outbox.JobRecord(ctx, job)
 			if err != nil {
 				a.deps.Log.ErrorContext(ctx, "a job that waited cannot be published", slog.String("job_id", job.ID), slog.Any("error", err))

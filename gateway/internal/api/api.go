@@ -70,7 +70,7 @@ type Limits struct {
 	MaxOpenBulkJobs     int           // bulk ones
 	InteractiveWindows  int           // of interactive jobs in Kafka; further jobs wait in the job store
 	BulkWindows         int           // of bulk jobs
-	TenantWindows       int           // of one tenant in each lane; 0 = as many as the lane has
+	TenantWindows       int           // of one tenant in each lane; 0 = all of the lane's but an eighth
 	MaxUploads          int           // requests that submit at once
 	MaxUploadsPerClient int           // of one client address
 	MaxStreams          int           // event streams at once
@@ -82,6 +82,19 @@ type Limits struct {
 	StreamTimeout       time.Duration // longest life of one event stream
 	Heartbeat           time.Duration // between comments on an idle stream
 	IdempotencyTTL      time.Duration // how long a key is remembered
+}
+
+// LaneWindows is how many windows of a lane may be in Kafka, in all and of one tenant. Without a bound of its own a tenant leaves an eighth of the lane to
+// those who come after it, so that their jobs need not wait until its own are done.
+func (l Limits) LaneWindows(lane string) (all, ofTenant int) {
+	all = l.InteractiveWindows
+	if lane == event.LaneBulk {
+		all = l.BulkWindows
+	}
+	if l.TenantWindows > 0 {
+		return all, l.TenantWindows
+	}
+	return all, all - all/8
 }
 
 // Deps of an API.

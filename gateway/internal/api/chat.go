@@ -27,7 +27,11 @@ const (
 )
 
 // chatInput leaves the body alone: its audio is read as a stream.
-type chatInput struct{ raw *rawRequest }
+type chatInput struct {
+	IdempotencyKey string `header:"Idempotency-Key" doc:"Any text of up to 200 printable characters. The same key with the same request waits for the answer of the same job; a client that goes away does not cancel it"`
+
+	raw *rawRequest
+}
 
 // Resolve implements huma.Resolver.
 func (in *chatInput) Resolve(ctx huma.Context) []error {
@@ -50,7 +54,7 @@ func (a *API) spoken(id, method, path, summary, description, tag string) huma.Op
 func (a *API) registerChat() {
 	op := a.spoken("create-chat-completion", http.MethodPost, "/v1/chat/completions", "Create a chat completion",
 		"Asks about audio in the form of OpenAI's API. The conversation is about one track, in `input_audio` (base64) or at an `audio_url`; a follow-up question sends the conversation again, and the "+
-			"track is not encoded again. The completion is an interactive job: a client that goes away cancels it. `usage` counts all the work, that on single windows too.", "chat")
+			"track is not encoded again. The completion is an interactive job: a client that goes away cancels it, unless it has sent an Idempotency-Key. `usage` counts all the work, that on single windows too.", "chat")
 	op.Middlewares = huma.Middlewares{a.allowed, a.limited} // it sets its own time limits
 	schemas := a.huma.OpenAPI().Components.Schemas
 	op.Responses["200"] = &huma.Response{Description: "The answer; with stream, chunks of it as server-sent events without names, the last of which is [DONE]", Content: map[string]*huma.MediaType{
@@ -69,7 +73,7 @@ func (a *API) chat(ctx context.Context, in *chatInput) (*huma.StreamResponse, er
 	if whose, limit := a.streams.take(from); limit > 0 {
 		return nil, again(http.StatusTooManyRequests, codeTooManyStreams, 5, "%d streams and completions %s are open, which is the limit", limit, whose)
 	}
-	req, job, err := a.submitChat(ctx, in.raw, from)
+	req, job, err := a.submitChat(ctx, in, from)
 	if err != nil {
 		a.streams.give(from)
 		return nil, a.fail(ctx, err)
@@ -80,12 +84,13 @@ func (a *API) chat(ctx context.Context, in *chatInput) (*huma.StreamResponse, er
 			defer a.deps.Watching(ctx, job.ID)()
 		}
 		_, w := humago.Unwrap(hctx)
-		a.complete(ctx, newReply(w, req, job))
+		a.complete(ctx, newReply(w, req, job), in.IdempotencyKey != "")
 	}}, nil
 }
 
 // submitChat makes the job of a completion.
-func (a *API) submitChat(ctx context.Context, raw *rawRequest, from string) (*openai.Request, store.Job, error) {
+func (a *API) submitChat(ctx context.Context, in *chatInput, from string) (req *openai.Request, job store.Job, err error) {
+	raw := in.raw
 	if whose, limit := a.uploads.take(from); limit > 0 {
 		return nil, store.Job{}, again(http.StatusTooManyRequests, codeTooManyUploads, 1, "%d requests %s are being taken in, which is the limit", limit, whose)
 	}
@@ -100,14 +105,12 @@ func (a *API) submitChat(ctx context.Context, raw *rawRequest, from string) (*op
 		return nil, store.Job{}, problem(http.StatusUnsupportedMediaType, codeUnsupportedMedia, "Content-Type must be application/json")
 	}
 	body := http.MaxBytesReader(raw.w, a.paced(ctx, raw), a.limits.MaxAudioBytes/3*4+2*openai.MaxRequest)
-	req, sub, err := a.readChat(body)
-	if err != nil {
-		return nil, store.Job{}, err
-	}
-	defer sub.discard()
-	sub.DeadlineS = min(a.limits.StreamTimeout.Seconds(), maxDeadlineS) // if the gateway dies, nobody waits for the job any more
-	submitted := entry(ctx, "create-chat-completion", "", raw.r.RemoteAddr)
-	job, err := a.create(ctx, sub, store.CreateOptions{Audit: &submitted})
+	job, _, err = a.once(ctx, in.IdempotencyKey, entry(ctx, "create-chat-completion", "", raw.r.RemoteAddr), func() (sub *request, err error) {
+		if req, sub, err = a.readChat(body); err == nil {
+			sub.DeadlineS = min(a.limits.StreamTimeout.Seconds(), maxDeadlineS) // if the gateway dies, nobody waits for the job any more
+		}
+		return sub, err
+	})
 	return req, job, err
 }
 
@@ -209,8 +212,8 @@ func located(err error) error {
 	return openai.Refuse(p.Status, param, p.Code, "%s", p.Detail)
 }
 
-// complete waits for the job's end and answers. Where nobody waits any more, the job is cancelled.
-func (a *API) complete(ctx context.Context, c *reply) {
+// complete waits for the job's end and answers. Where nobody waits any more, the job is cancelled, unless its caller may come again for it.
+func (a *API) complete(ctx context.Context, c *reply, kept bool) {
 	if len(a.deps.Models) > 0 {
 		c.model = a.deps.Models[0].ID
 	}
@@ -222,7 +225,7 @@ func (a *API) complete(ctx context.Context, c *reply) {
 			}
 		}
 	})
-	if !c.ended {
+	if !c.ended && !kept {
 		a.abandon(ctx, c.job)
 	}
 	switch {

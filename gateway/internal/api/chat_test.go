@@ -46,9 +46,9 @@ func ask(question string, more ...string) string {
 		question + `"}]}]` + strings.Join(append([]string{""}, more...), ",") + `}`
 }
 
-func (r *rig) chat(body string) answer {
+func (r *rig) chat(body string, header ...string) answer {
 	r.t.Helper()
-	return r.do(http.MethodPost, "/v1/chat/completions", strings.NewReader(body), "Content-Type", "application/json")
+	return r.do(http.MethodPost, "/v1/chat/completions", strings.NewReader(body), append([]string{"Content-Type", "application/json"}, header...)...)
 }
 
 // reply is an answer whose body has begun; whoever takes it closes the body.
@@ -59,7 +59,7 @@ type reply struct {
 }
 
 // chatting sends a completion and returns its answer when that comes, and its job.
-func (r *rig) chatting(ctx context.Context, body string) (came <-chan *reply, job string) {
+func (r *rig) chatting(ctx context.Context, body string, header ...string) (came <-chan *reply, job string) {
 	r.t.Helper()
 	answers := make(chan *reply, 1)
 	go func() {
@@ -69,6 +69,9 @@ func (r *rig) chatting(ctx context.Context, body string) (came <-chan *reply, jo
 			return
 		}
 		req.Header.Set("Content-Type", "application/json")
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
 		if resp, err := r.http.Do(req); err == nil { //nolint:bodyclose // whoever takes the reply closes it
 			answers <- &reply{resp.StatusCode, resp.Header, resp.Body}
 		}
@@ -266,6 +269,42 @@ func TestAClientThatGoesAwayCancelsItsJob(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, j.CancelAsked.IsZero())
 	}
+}
+
+// TestACompletionIsAskedForAgainWithItsKey: whoever lost the connection gets the answer of the job that is there.
+func TestACompletionIsAskedForAgainWithItsKey(t *testing.T) {
+	t.Parallel()
+	r := setupChat(t)
+	key := []string{"Idempotency-Key", "a-1"}
+	ctx, leave := context.WithCancel(t.Context())
+	_, job := r.chatting(ctx, ask("What key?"), key...)
+	leave()
+	require.Equal(t, "-"+job, <-r.watching)
+	j, err := r.jobs.Get(t.Context(), job)
+	require.NoError(t, err)
+	require.True(t, j.CancelAsked.IsZero(), "its caller may come again")
+
+	came, again := r.chatting(t.Context(), ask("What key?"), key...)
+	require.Equal(t, job, again)
+	r.record(true, planOf(job, 1, 1), answerOf(job, 0, 0))
+	resp := <-came
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	var got openai.Completion
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&got))
+	require.Equal(t, "chatcmpl-"+job, got.ID)
+
+	over := r.chat(ask("What key?", `"stream":true`), key...)
+	require.Equal(t, http.StatusOK, over.status)
+	require.Contains(t, string(over.body), "answer 0/0", "the job has ended")
+	require.Contains(t, string(over.body), job)
+
+	other := r.chat(ask("What tempo?"), key...)
+	require.Equal(t, http.StatusBadRequest, other.status)
+	require.Equal(t, "idempotency_key_mismatch", *other.fault(t).Code)
+	bad := r.chat(ask("What key?"), "Idempotency-Key", "with space")
+	require.Equal(t, http.StatusBadRequest, bad.status)
+	require.Equal(t, "idempotency_key_invalid", *bad.fault(t).Code)
 }
 
 func TestAGatewayThatStopsSaysSo(t *testing.T) {

@@ -117,17 +117,54 @@ func (a *API) submit(ctx context.Context, in *submitInput) (*submitOutput, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.limits.UploadTimeout)
 	defer cancel()
-	claim, used, err := a.claim(ctx, in.IdempotencyKey)
+	job, before, err := a.once(ctx, in.IdempotencyKey, entry(ctx, "submit-job", "", in.raw.r.RemoteAddr), func() (*request, error) {
+		req, err := a.readRequest(ctx, in.raw)
+		if err == nil {
+			if err = a.validate(req); err != nil {
+				req.discard()
+			}
+		}
+		return req, err
+	})
 	if err != nil {
 		return nil, a.fail(ctx, err)
 	}
-	defer a.hold(ctx, claim)()
-	out, err := a.submitClaimed(ctx, in.raw, claim, used)
-	if err != nil {
-		a.release(ctx, claim)
-		return nil, a.fail(ctx, err)
+	out := &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(ctx, job, a.deps.Hub.Progress(job.ID))}
+	if before {
+		out.Status, out.Body.IdempotentReply = http.StatusOK, true
 	}
 	return out, nil
+}
+
+// once makes the job of the request that read reads and checks, or finds the one that an earlier request with the same idempotency key has made.
+func (a *API) once(ctx context.Context, key string, submitted store.Audit, read func() (*request, error)) (job store.Job, before bool, err error) {
+	claim, used, err := a.claim(ctx, key)
+	if err != nil {
+		return store.Job{}, false, err
+	}
+	defer a.hold(ctx, claim)()
+	defer func() {
+		if err != nil {
+			a.release(ctx, claim)
+		}
+	}()
+	req, err := read()
+	if err != nil {
+		return store.Job{}, false, err
+	}
+	defer req.discard()
+	fingerprint, err := req.fingerprint()
+	switch {
+	case err != nil:
+		return store.Job{}, false, err
+	case used == nil:
+		job, err = a.create(ctx, req, store.CreateOptions{Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL), Audit: &submitted})
+		return job, false, err
+	case used.Fingerprint != fingerprint:
+		return store.Job{}, false, invalid(codeIdempotencyMismatch, "this Idempotency-Key was used with another request")
+	}
+	job, err = a.job(ctx, used.JobID)
+	return job, true, err
 }
 
 func (a *API) claim(ctx context.Context, key string) (store.Claim, *store.Used, error) {
@@ -186,44 +223,21 @@ func (a *API) release(ctx context.Context, claim store.Claim) {
 	}
 }
 
-func (a *API) submitClaimed(ctx context.Context, raw *rawRequest, claim store.Claim, used *store.Used) (*submitOutput, error) {
-	req, err := a.readRequest(ctx, raw)
-	if err != nil {
-		return nil, err
-	}
-	defer req.discard()
-	if err := a.validate(req); err != nil {
-		return nil, err
-	}
-	fingerprint, err := req.fingerprint()
-	if err != nil {
-		return nil, err
-	}
-	if used != nil {
-		return a.replay(ctx, *used, fingerprint)
-	}
-	submitted := entry(ctx, "submit-job", "", raw.r.RemoteAddr)
-	job, err := a.create(ctx, req, store.CreateOptions{Claim: claim, Fingerprint: fingerprint, KeepUntil: a.now().Add(a.limits.IdempotencyTTL), Audit: &submitted})
-	if err != nil {
-		return nil, err
-	}
-	return &submitOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + job.ID, RetryAfter: 1, Body: a.jobView(ctx, job, a.deps.Hub.Progress(job.ID))}, nil
-}
-
 // create makes the job of a request that was checked, and brings its audio into the object store. opts are filled with the limits of the lane and the tenant.
 func (a *API) create(ctx context.Context, req *request, opts store.CreateOptions) (store.Job, error) {
 	audio, err := a.storeAudio(ctx, req)
 	if err != nil {
 		return store.Job{}, err
 	}
-	opts.MaxOpen, opts.MaxWindows, opts.MaxTenantWindows = a.limits.MaxOpenJobs, a.limits.InteractiveWindows, a.limits.TenantWindows
+	opts.MaxOpen = a.limits.MaxOpenJobs
 	opts.Limits = auth.From(ctx).Tenant.Limits
 	if req.AudioRef == "" {
 		opts.UploadBytes = audio.Bytes
 	}
 	if req.Lane == event.LaneBulk {
-		opts.MaxOpen, opts.MaxWindows = a.limits.MaxOpenBulkJobs, a.limits.BulkWindows
+		opts.MaxOpen = a.limits.MaxOpenBulkJobs
 	}
+	opts.MaxWindows, opts.MaxTenantWindows = a.limits.LaneWindows(req.Lane)
 	job, err := a.accept(ctx, req.Submission, audio, opts)
 	switch {
 	case errors.Is(err, store.ErrClaimExpired):
@@ -232,20 +246,6 @@ func (a *API) create(ctx context.Context, req *request, opts store.CreateOptions
 		return store.Job{}, again(http.StatusTooManyRequests, codeTooManyJobs, 5, "%d jobs of this lane have not ended yet, which is the limit", opts.MaxOpen)
 	}
 	return job, err
-}
-
-// replay answers a request whose idempotency key has made a job before.
-func (a *API) replay(ctx context.Context, used store.Used, fingerprint string) (*submitOutput, error) {
-	if used.Fingerprint != fingerprint {
-		return nil, invalid(codeIdempotencyMismatch, "this Idempotency-Key was used with another request")
-	}
-	j, err := a.job(ctx, used.JobID)
-	if err != nil {
-		return nil, err
-	}
-	view := a.jobView(ctx, j, a.deps.Hub.Progress(j.ID))
-	view.IdempotentReply = true
-	return &submitOutput{Status: http.StatusOK, Location: "/v1/jobs/" + j.ID, RetryAfter: 1, Body: view}, nil
 }
 
 // request is a submission as it came in, with its uploaded audio if it has any.

@@ -26,8 +26,8 @@ type Admission struct {
 	Lane string
 	// MaxWindows is how many windows of the lane may be in Kafka, Limit how many jobs are taken at most.
 	MaxWindows, Limit int
-	// MaxTenantWindows is how many windows of one tenant may be in Kafka; nil or 0 = no bound of its own.
-	MaxTenantWindows func(tenant string) int
+	// MaxTenantWindows is how many windows of one tenant may be in Kafka; 0 = no bound of its own.
+	MaxTenantWindows int
 	// Record makes the record of a job.
 	Record func(Job) (event.Record, error)
 }
@@ -140,7 +140,7 @@ func (r *round) turns(ctx context.Context) (out []*turn, err error) {
 func (r *round) ready(ctx context.Context, circle []*turn) ([]*turn, error) {
 	for len(circle) > 0 {
 		t := circle[0]
-		if r.MaxTenantWindows != nil && !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows(t.tenant)) {
+		if !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows) {
 			circle = circle[1:]
 			continue
 		}
@@ -207,7 +207,7 @@ func (r *round) topUp(circle []*turn) {
 // serve admits jobs of a tenant for as long as its deficit and the lane allow.
 func (r *round) serve(ctx context.Context, t *turn) error {
 	for t.head != nil && t.deficit >= t.head.seconds && !r.full() {
-		if r.MaxTenantWindows != nil && !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows(t.tenant)) {
+		if !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows) {
 			return nil
 		}
 		if err := r.store.admit(ctx, r.tx, t.head.id, r.Record); err != nil {

@@ -60,7 +60,7 @@ new track waits on the idle system and with --queued bulk windows before it; how
 	f.IntVar(&cfg.Windows, "windows", 2000, "windows in each round of throughput")
 	f.IntVar(&cfg.Rounds, "rounds", 2, "rounds of throughput")
 	f.IntVar(&cfg.TenantJobs, "tenant-jobs", 10_000, "jobs of a large tenant before a small one with ten; 0 measures no tenants")
-	f.IntVar(&cfg.TenantWindows, "tenant-windows", 16, "windows of each tenant in Kafka at once (limits.tenant_windows)")
+	f.IntVar(&cfg.TenantWindows, "tenant-windows", 0, "windows of each tenant in Kafka at once (limits.tenant_windows; 0: the gateway's default)")
 	f.DurationVar(&cfg.Handler, "handler", 20*time.Millisecond, "time of the test engines for a window, and for an answer")
 	f.StringVar(&modelDir, "model", "", "model bundle `folder`, as for lark up; its engines are not used")
 	f.StringVar(&cfg.Scratch, "scratch", "", "`folder` for 0.2 MB of temporary files per window (default: the system's)")
