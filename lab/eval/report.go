@@ -202,16 +202,28 @@ func confusion(task string, pairs []pair) Confusion {
 
 const maxReport = 1 << 30
 
-// ReadCaptions reads the captions of another run's report, by clip.
-func ReadCaptions(path string) (map[string]string, error) {
+// ReadReport reads a report that lark eval wrote.
+func ReadReport(path string) (Report, error) {
+	var rep Report
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading report: %w", err)
+		return rep, fmt.Errorf("reading report: %w", err)
 	}
 	defer file.Close()
-	var rep Report
 	if err := json.NewDecoder(io.LimitReader(file, maxReport)).Decode(&rep); err != nil {
-		return nil, fmt.Errorf("reading report %s: %w", path, err)
+		return rep, fmt.Errorf("reading report %s: %w", path, err)
+	}
+	if rep.Format != ReportFormat {
+		return rep, fmt.Errorf("reading report %s: it is no report of lark eval", path)
+	}
+	return rep, nil
+}
+
+// ReadCaptions reads the captions of another run's report, by clip.
+func ReadCaptions(path string) (map[string]string, error) {
+	rep, err := ReadReport(path)
+	if err != nil {
+		return nil, err
 	}
 	out := map[string]string{}
 	for _, i := range rep.Items {
@@ -219,8 +231,8 @@ func ReadCaptions(path string) (map[string]string, error) {
 			out[i.Clip] = i.Answer
 		}
 	}
-	if rep.Format != ReportFormat || len(out) == 0 {
-		return nil, fmt.Errorf("reading report %s: it is no report of lark eval with captions", path)
+	if len(out) == 0 {
+		return nil, fmt.Errorf("reading report %s: it has no captions", path)
 	}
 	return out, nil
 }

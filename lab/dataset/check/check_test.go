@@ -2,6 +2,8 @@ package check
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -181,4 +183,18 @@ func FuzzPair(f *testing.F) {
 		k := Of(waltz(t))
 		Pair(k, question, answer, []*Known{k})
 	})
+}
+
+// Phrases are found as whole words, in any case, wherever they stand.
+func TestPhrasesAreWholeWords(t *testing.T) {
+	t.Parallel()
+	for text, found := range map[string]bool{
+		"pack": true, "A PACK of wolves": true, "the pacK.": true, "unpack, pack": true, "épack": true, "unpack": false, "packs": false, "pack_1": false, "pack1 pack2": false, "": false,
+	} {
+		require.Equal(t, found, firstPhrase([]phrase{{Phrase, "pack", folded("pack")}}, text).Found(), text)
+	}
+	require.True(t, firstPhrase([]phrase{{Phrase, "is not", folded("is not")}}, "iſ not").Found(), "a long s is an s")
+	for _, p := range slices.Concat(answerPhrases, questionPhrases, bothPhrases) {
+		require.True(t, hasWords(folded("x, "+strings.ToUpper(p.text)+"!"), p.folded), p.text)
+	}
 }

@@ -19,10 +19,8 @@ const (
 //go:embed phrases.txt
 var phraseText string
 
-type phrase struct {
-	kind, text string
-	words      *regexp.Regexp
-}
+// phrase is a phrase as it is listed, and folded.
+type phrase struct{ kind, text, folded string }
 
 var answerPhrases, questionPhrases, bothPhrases = func() (answer, question, both []phrase) {
 	section := ""
@@ -35,7 +33,7 @@ var answerPhrases, questionPhrases, bothPhrases = func() (answer, question, both
 			section = strings.Trim(line, "[]")
 			continue
 		}
-		p := phrase{Phrase, line, regexp.MustCompile(`(?i)(?:^|\W)` + regexp.QuoteMeta(line) + `(?:\W|$)`)}
+		p := phrase{Phrase, line, folded(line)}
 		switch section {
 		case "answer":
 			answer = append(answer, p)
@@ -82,13 +80,34 @@ func form(question, answer string) Fault {
 }
 
 func firstPhrase(phrases []phrase, text string) Fault {
+	text = folded(text)
 	for _, p := range phrases {
-		if p.words.MatchString(text) {
+		if hasWords(text, p.folded) {
 			return Fault{p.kind, p.text}
 		}
 	}
 	return Fault{}
 }
+
+// folded is a text in one case; letters with several small forms, such as the long s, have one.
+func folded(text string) string { return strings.ToLower(strings.ToUpper(text)) }
+
+// hasWords tells whether whole words of a text are the phrase. Both are folded. A pattern for each phrase would say the same and take most of the time of all checks.
+func hasWords(text, phrase string) bool {
+	for from := 0; ; {
+		at := strings.Index(text[from:], phrase)
+		if at < 0 {
+			return false
+		}
+		start, end := from+at, from+at+len(phrase)
+		if (start == 0 || !isWord(text[start-1])) && (end == len(text) || !isWord(text[end])) {
+			return true
+		}
+		from = start + 1
+	}
+}
+
+func isWord(b byte) bool { return b == '_' || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' }
 
 var (
 	english = regexp.MustCompile(`(?i)\b(the|a|an|i|no|not|do|its|by|or|be|hear|give|name|is|are|of|and|in|with|this|it|at|to|has|what|which|how|you|does|about|from|there|on)\b`)

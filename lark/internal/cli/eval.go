@@ -69,7 +69,7 @@ they measure is in docs/evaluation.md. Answers are kept beside the report, so th
 	f.StringVar(&flags.judgeModel, "judge-model", "", "`name` of the model that judges")
 	f.StringVar(&flags.against, "against", "", "report `file` of another run, whose captions the judge compares with")
 	f.BoolVar(&flags.json, "json", false, "print the summary as JSON instead of a table")
-	cmd.AddCommand(a.evalImportCommand())
+	cmd.AddCommand(a.evalImportCommand(), a.evalCompareCommand())
 	return cmd
 }
 

@@ -43,6 +43,13 @@ func TestEvalTheDemoPiece(t *testing.T) {
 	require.FileExists(t, page)
 	require.FileExists(t, report+".answers")
 
+	compared := filepath.Join(dir, "compared")
+	code, out, errs = run(t, "eval", "compare", report, "again="+report, "--out", compared+".json", "--html", compared+".html")
+	require.Equal(t, exitOK, code, errs)
+	require.Contains(t, out, "| task | metric | report (95 %) | again (95 %) | constant answer | engine/mir |")
+	require.FileExists(t, compared+".json")
+	require.FileExists(t, compared+".html")
+
 	code, out, errs = run(t, "eval", "--set", dir, "--model", larkNano, "--tasks", "tempo", "--out", report, "--json")
 	require.Equal(t, exitOK, code, errs)
 	var summary map[string]eval.Figure
@@ -62,6 +69,8 @@ func TestEvalRefuses(t *testing.T) {
 		"both are needed":                    {"eval", "import", "gtzan", "--from", "x"},
 		`invalid argument "fma"`:             {"eval", "import", "fma", "--from", "x", "--out", "y"},
 		"of --cache and --no-cache only one": {"eval", "--set", "x", "--out", "r", "--cache", "c", "--no-cache"},
+		"is no NAME=FILE":                    {"eval", "compare", "x=", "y"},
+		"requires at least 2 arg":            {"eval", "compare", "x"},
 	} {
 		code, _, errs := run(t, args...)
 		require.Equal(t, exitUsage, code, want)
