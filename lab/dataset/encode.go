@@ -34,6 +34,8 @@ type EncodeConfig struct {
 	Store string
 	// Device of the encoder: cpu, auto, cuda and so on.
 	Device string
+	// Server is a deployment whose encoders make the frames; nil = this process does. Store must then be the deployment's.
+	Server Gateway
 }
 
 // framesRow is a row of frames.jsonl.
@@ -83,13 +85,15 @@ func (f *frameStore) close() error { return errors.Join(f.Close(), f.blobs.Close
 // framer makes frames of files.
 type framer struct {
 	bundle *model.Bundle
+	// engine is nil where a deployment encodes.
 	engine encoder.Engine
+	server Gateway
 	files  *audio.Decoder
 	store  *frameStore
 }
 
 func (s *Set) newFramer(ctx context.Context, cfg EncodeConfig) (f *framer, err error) {
-	f = &framer{}
+	f = &framer{server: cfg.Server}
 	if f.bundle, err = model.Load(cfg.Model); err != nil {
 		return nil, err
 	}
@@ -98,17 +102,22 @@ func (s *Set) newFramer(ctx context.Context, cfg EncodeConfig) (f *framer, err e
 		return nil, err
 	}
 	f.files = files.At(f.bundle.Encoder.Rate())
+	if f.store, err = s.openStore(ctx, cfg.Store); err != nil || f.server != nil {
+		return f, err
+	}
 	device := encoder.Device{Name: cfg.Device, NativeDir: os.Getenv("LARK_NATIVE_DIR")}
 	if f.engine, err = encoder.Open(ctx, f.bundle, encoder.Options{Device: device}); err != nil {
-		return nil, err
-	}
-	if f.store, err = s.openStore(ctx, cfg.Store); err != nil {
-		return nil, errors.Join(err, f.engine.Close())
+		return nil, errors.Join(err, f.store.close())
 	}
 	return f, nil
 }
 
-func (f *framer) close() error { return errors.Join(f.store.close(), f.engine.Close()) }
+func (f *framer) close() (err error) {
+	if f.engine != nil {
+		err = f.engine.Close()
+	}
+	return errors.Join(f.store.close(), err)
+}
 
 // Encode runs the frozen encoder over every clip that has audio and keeps its frames, unless the store has them already.
 func Encode(ctx context.Context, s *Set, cfg EncodeConfig) (tally Tally, err error) {
@@ -147,7 +156,11 @@ func (f *framer) frames(ctx context.Context, path string, span Span, row *frames
 	row.Key = f.bundle.EmbeddingKey(row.Window)
 	frames, err := f.store.Get(ctx, row.Key, cache.Shape{Cols: f.bundle.Encoder.Width})
 	row.Known = err == nil
-	if errors.Is(err, cache.ErrMiss) {
+	switch {
+	case !errors.Is(err, cache.ErrMiss):
+	case f.server != nil:
+		frames, err = f.ask(ctx, pcm, row)
+	default:
 		frames, err = f.encode(ctx, pcm, row)
 	}
 	if err != nil || row.State == stateFailed {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -133,7 +134,7 @@ func (m *remote) job(ctx context.Context, path string, questions []string) ([]st
 	}
 	defer file.Close()
 	sub := client.Submission{Questions: questions, Plan: client.PlanAuto, AudioName: filepath.Base(path)}
-	job, err := m.submit(ctx, sub, file)
+	job, err := Submit(ctx, m.gateway, sub, "audio"+filepath.Ext(path), file)
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +163,10 @@ const (
 	firstPause  = 700 * time.Millisecond
 )
 
-func (m *remote) submit(ctx context.Context, sub client.Submission, file *os.File) (client.Job, error) {
+// Submit submits a job about an audio file, and again while the gateway has enough to do. The name's ending tells the file's format; the file is read from its beginning.
+func Submit(ctx context.Context, gateway Gateway, sub client.Submission, name string, file io.ReadSeeker) (client.Job, error) {
 	for try, pause := 1, firstPause; ; try, pause = try+1, 2*pause {
-		job, err := m.gateway.Submit(ctx, sub, &client.Upload{Name: "audio" + filepath.Ext(file.Name()), Reader: file}, client.SubmitOptions{})
+		job, err := gateway.Submit(ctx, sub, &client.Upload{Name: name, Reader: file}, client.SubmitOptions{})
 		var problem *client.Problem
 		if err == nil || !errors.As(err, &problem) || !problem.Retryable || try == submitTries {
 			return job, err
@@ -176,7 +178,7 @@ func (m *remote) submit(ctx context.Context, sub client.Submission, file *os.Fil
 			return job, context.Cause(ctx)
 		case <-timer.C:
 		}
-		if err := seek(file, 0); err != nil {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			return job, err
 		}
 	}

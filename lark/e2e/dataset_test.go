@@ -17,7 +17,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lab/dataset/llm/fake"
+	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
 // datasetClips is how many clips the set has, datasetKills how often each step that works clip by clip is killed.
@@ -73,6 +75,47 @@ func TestADatasetSurvivesKills(t *testing.T) {
 	require.Equal(t, calm.plain(want), killed.plain(got))
 }
 
+// A deployment encodes a set: clips go over Kafka to the encoder stage, and its frames are those that one process makes. Both the step and the stage are killed with -9 in the middle
+// of the work.
+func TestADeploymentEncodesADataset(t *testing.T) {
+	t.Parallel()
+	from := t.TempDir()
+	for i := range datasetClips {
+		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
+	}
+	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
+	alone, many := newDatasetRun(t, from), newDatasetRun(t, from)
+	for _, r := range []*datasetRun{alone, many} {
+		r.do("import", "folder", "--from", from, "--out", r.set)
+	}
+	alone.do("encode", "SET", "--model", modelDir())
+
+	s := start(t, options{data: t.TempDir()})
+	there := func() int { return strings.Count(many.rows("frames.jsonl"), "\n") }
+	encode := []string{"encode", "SET", "--model", modelDir(), "--store", s.folder.BlobURL(), "--server", s.gateway(), "--jobs", "4"}
+	many.kill(func() bool { return there() >= 2 }, encode...)
+	many.kill(func() bool {
+		if there() < 5 {
+			return false
+		}
+		s.kill(t, up.Encoder)
+		return true
+	}, encode...)
+	require.Less(t, there(), datasetClips, "the kills met the step at work")
+	require.Contains(t, many.do(encode...), "0 failed")
+	require.Equal(t, alone.rows("frames.jsonl"), many.rows("frames.jsonl"))
+	require.Contains(t, many.do("verify", "SET", "--store", s.folder.BlobURL()), fmt.Sprintf("%d clips with frames; 0 faults", datasetClips))
+	jobs, err := s.List(t.Context(), client.ListOptions{})
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(jobs.Jobs), 2*4, "jobs are deleted, but for those whose step was killed")
+
+	// Another store than the deployment's is found out at the first clip.
+	wrong := many.command(t.Context(), "encode", "SET", "--model", modelDir(), "--store", "file://"+t.TempDir(), "--server", s.gateway(), "--anew")
+	out, err := wrong.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "--store must be the deployment's BLOB_URL")
+}
+
 // datasetRun is one set on its way from audio to shards.
 type datasetRun struct {
 	t           *testing.T
@@ -98,7 +141,9 @@ func (r *datasetRun) command(ctx context.Context, args ...string) *exec.Cmd {
 	for _, a := range args {
 		full = append(full, strings.NewReplacer("SET", r.set, "SHARDS", r.shards, "LLM", r.url).Replace(a))
 	}
-	return exec.CommandContext(ctx, filepath.Join(world.bin, "lark"), full...)
+	cmd := exec.CommandContext(ctx, filepath.Join(world.bin, "lark"), full...)
+	cmd.Env = append(os.Environ(), client.EnvToken+"="+adminKey())
+	return cmd
 }
 
 // do runs a step to its end and returns what it printed.
@@ -136,7 +181,9 @@ func (r *datasetRun) doAndKill(file string, args ...string) {
 // kill starts a step and kills it with -9 as soon as when says so; a step that is faster ends well.
 func (r *datasetRun) kill(when func() bool, args ...string) {
 	r.t.Helper()
+	var stderr bytes.Buffer
 	cmd := r.command(r.t.Context(), args...)
+	cmd.Stderr = &stderr
 	require.NoError(r.t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -144,7 +191,7 @@ func (r *datasetRun) kill(when func() bool, args ...string) {
 	for !when() {
 		select {
 		case err := <-ended:
-			require.NoError(r.t, err, "%v", args)
+			require.NoError(r.t, err, "%v: %s", args, &stderr)
 			return
 		case <-deadline:
 			require.Fail(r.t, "the step does not come forward", "%v", args)

@@ -30,13 +30,26 @@ func (a *app) encodeModel(named string) (string, error) {
 func (a *app) datasetEncodeCommand() *cobra.Command {
 	var flags stepFlags
 	var cfg dataset.EncodeConfig
+	var server string
 	cmd := &cobra.Command{
 		Use: "encode SET", Short: "Run the frozen encoder over every clip", Args: cobra.ExactArgs(1),
 		Long: `Runs the encoder of a model bundle over every clip and keeps its frames in an object store, under the same keys as a deployment's encoder stage.
-Frames that the store has already are not computed again.`,
+Frames that the store has already are not computed again.
+
+With --server a deployment encodes: each clip becomes a job of its bulk lane, and goes over Kafka to as many encoder stages as there are. --store is then the deployment's object store, and --jobs
+how many clips are under way; the gateway's token is $LARK_TOKEN.`,
 		Example: `  lark dataset encode sets/music --model jukebox-5b --device cuda
-  lark dataset encode sets/music --model jukebox-5b --store s3://lark/blobs`,
+  lark dataset encode sets/music --model jukebox-5b --store s3://lark/blobs
+  lark dataset encode sets/music --model jukebox-5b --store s3://lark/blobs --server https://lark.example.com --jobs 64`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if server != "" {
+				if cfg.Store == "" {
+					return usage(errors.New("--server needs the deployment's object store: name it with --store"))
+				}
+				if cfg.Server, err = dial(server); err != nil {
+					return usage(err)
+				}
+			}
 			set, end, err := a.begin(args[0], "encode", &flags)
 			if err != nil {
 				return err
@@ -56,6 +69,7 @@ Frames that the store has already are not computed again.`,
 	flags.add(cmd.Flags(), 2)
 	cmd.Flags().StringVar(&cfg.Model, "model", "", "`folder` of the bundle (default: as lark up finds it)")
 	cmd.Flags().StringVar(&cfg.Store, "store", "", storeHelp)
+	cmd.Flags().StringVar(&server, "server", "", "gateway `URL` of a deployment that encodes (default: this process does)")
 	cmd.Flags().StringVar(&cfg.Device, "device", encoder.DeviceCPU, "`name` of the device: cpu, auto, cuda, vulkan, metal")
 	return cmd
 }

@@ -43,6 +43,8 @@ func TestDataset(t *testing.T) {
 		{"generate", set, "--llm", "http://x"},
 		{"generate", set, "--max-cost", "3"},
 		{"generate", set, "--jobs", "0"},
+		{"encode", set, "--server", "http://127.0.0.1:1"},
+		{"encode", set, "--server", "nowhere", "--store", "mem://"},
 		{"export", set},
 		{"split", set, "--test", "1"},
 	} {

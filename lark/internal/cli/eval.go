@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lab/eval"
 	"github.com/larkstream/larkstream/lab/eval/judge"
 	"github.com/larkstream/larkstream/lark/internal/terminal"
@@ -149,7 +148,7 @@ func (a *app) evalJudge(flags *evalFlags) error {
 
 func (a *app) evalModel(ctx context.Context, flags evalFlags) (eval.Model, error) {
 	if flags.server != "" {
-		gateway, err := client.New(flags.server, nil)
+		gateway, err := dial(flags.server)
 		if err != nil {
 			return nil, usage(err)
 		}
