@@ -148,7 +148,7 @@ func makerOf(s *Set, cfg GenerateConfig) (maker, error) {
 		r, err := rules.New(cfg.Seed, cfg.Wordings)
 		return byRules{r, cfg}, err
 	}
-	return newByLLM(s, *cfg.LLM)
+	return newByLLM(s, *cfg.LLM, cfg.Part)
 }
 
 // judged checks pairs; of two with the same words the second is rejected.
@@ -200,7 +200,7 @@ type byLLM struct {
 // mostSilent clips in a row without an answer end the run.
 const mostSilent = 10
 
-func newByLLM(s *Set, cfg LLMConfig) (maker, error) {
+func newByLLM(s *Set, cfg LLMConfig, part Part) (maker, error) {
 	client, err := llm.New(cfg.Config)
 	if err != nil {
 		return nil, err
@@ -209,34 +209,62 @@ func newByLLM(s *Set, cfg LLMConfig) (maker, error) {
 	if err != nil {
 		return nil, err
 	}
-	spent, err := s.spent()
+	spent, err := s.spent(part)
 	if err != nil {
 		return nil, err
 	}
-	return &byLLM{cfg: cfg, client: client, prompts: map[string]llm.Prompt{}, source: source, budget: llm.NewBudget(cfg.Price, cfg.MaxCost, spent)}, nil
+	most := cfg.MaxCost / float64(max(1, part.N)) // each part has its share, so that together they keep the bound
+	return &byLLM{cfg: cfg, client: client, prompts: map[string]llm.Prompt{}, source: source, budget: llm.NewBudget(cfg.Price, most, spent)}, nil
 }
 
-// spent is what all rows of the set have cost.
-func (s *Set) spent() (float64, error) {
-	sum := 0.0
+// spent is what all rows of the set have cost; for a part, its own rows and its share of those in no part.
+func (s *Set) spent(part Part) (sum float64, err error) {
 	for _, name := range s.Names {
 		steps, err := s.pairSteps(name)
 		if err != nil {
 			return 0, err
 		}
 		for _, step := range steps {
-			for r, err := range rows[pairRow](s.path(name, step+".jsonl")) {
-				if errors.Is(err, errTorn) {
-					break // its row is made again
+			whole, n, err := s.costs(name, step, Part{1, 1}, 0)
+			if err != nil {
+				return 0, err
+			}
+			sum += whole / float64(max(1, part.N))
+			all, err := s.partsOf(name, step)
+			if err != nil {
+				return 0, err
+			}
+			for i := range all.paths {
+				p := Part{i + 1, len(all.paths)}
+				if part != (Part{}) && part != p {
+					continue
 				}
+				cost, _, err := s.costs(name, step+p.suffix(), p, n)
 				if err != nil {
 					return 0, err
 				}
-				sum += r.Cost
+				sum += cost
 			}
 		}
 	}
 	return sum, nil
+}
+
+// costs is what the rows of a part have cost that are of clip number from or a later one, and how many rows there are.
+func (s *Set) costs(name, file string, part Part, from int) (cost float64, n int, err error) {
+	for r, err := range rows[pairRow](s.path(name, file+".jsonl")) {
+		if errors.Is(err, errTorn) {
+			break // its row is made again
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if n*part.N+part.I-1 >= from {
+			cost += r.Cost
+		}
+		n++
+	}
+	return cost, n, nil
 }
 
 func (*byLLM) name() string { return makerLLM }

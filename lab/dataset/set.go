@@ -54,17 +54,18 @@ func (s *Set) path(name, file string) string { return filepath.Join(s.Dir, name,
 // Clips yields the clips of a collection.
 func (s *Set) Clips(name string) iter.Seq2[Clip, error] { return rows[Clip](s.path(name, clipsFile)) }
 
-// pairSteps are the names of the steps that made pairs for a collection, sorted.
+// pairSteps are the names of the steps that made pairs for a collection, or parts of them, sorted.
 func (s *Set) pairSteps(name string) ([]string, error) {
 	found, err := filepath.Glob(s.path(name, pairsPrefix+"*.jsonl"))
 	var out []string
 	for _, f := range found {
-		if step := strings.TrimSuffix(filepath.Base(f), ".jsonl"); !strings.HasSuffix(step, oldSuffix) {
+		step := strings.TrimSuffix(partPattern.ReplaceAllString(filepath.Base(f), ""), ".jsonl")
+		if !strings.HasSuffix(step, oldSuffix) {
 			out = append(out, step)
 		}
 	}
 	slices.Sort(out)
-	return out, err
+	return slices.Compact(out), err
 }
 
 // has tells whether a step has begun for a collection.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -19,6 +20,8 @@ type RunOptions struct {
 	Jobs int
 	// Anew forgets what the step has done; Retry does again what has failed.
 	Anew, Retry bool
+	// Part is which clips of each collection are done, and where their rows go; the zero value: all, and the rows of parts that were made before are taken over.
+	Part Part
 	// Progress is called after each clip of a collection; nil = nobody looks.
 	Progress func(name string, done int)
 }
@@ -86,44 +89,68 @@ func (s *step[T, R]) run(ctx context.Context) (Tally, error) {
 	return s.tally, nil
 }
 
+// files of a step and a collection.
+type files struct {
+	// path has the rows, settings what they were made with, old the rows that were there before a retry.
+	path, settings, old string
+	// others have rows that other runs made: those of the parts for the whole, those of the whole for a part.
+	others parts
+}
+
 func (s *step[T, R]) collection(ctx context.Context, name string) (err error) {
-	path := s.set.path(name, s.name+".jsonl")
-	old := s.set.path(name, s.name+oldSuffix+".jsonl")
-	if err := s.prepare(name, path, old); err != nil {
+	file := func(ending string) string { return s.set.path(name, s.name+s.opts.Part.suffix()+ending) }
+	f := files{path: file(".jsonl"), settings: file(".settings.json"), old: file(oldSuffix + ".jsonl")}
+	var joined []string // go when all rows are in one file
+	if s.opts.Part != (Part{}) {
+		f.others = parts{paths: []string{s.set.path(name, s.name+".jsonl")}, settings: []string{s.set.path(name, s.name+".settings.json")}}
+	} else if f.others, err = s.set.partsOf(name, s.name); err != nil {
+		return err
+	} else {
+		joined = slices.Concat(f.others.paths, f.others.settings)
+	}
+	if s.opts.Anew {
+		if err := removeAll(append(joined, f.path, f.old, f.settings)); err != nil {
+			return err
+		}
+	}
+	if err := s.prepare(f); err != nil {
 		return err
 	}
-	book, err := openLedger(path)
+	book, err := openLedger(f.path)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, book.close()) }()
-	if err := s.rest(ctx, name, path, old, book); err != nil {
+	err = s.rest(ctx, name, f, book)
+	if err := errors.Join(err, book.close()); err != nil {
 		return err
 	}
-	if err := os.Remove(old); !errors.Is(err, os.ErrNotExist) {
-		return err
+	return removeAll(append(joined, f.old))
+}
+
+func removeAll(paths []string) error {
+	for _, f := range paths {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
 
 // prepare compares the settings with those of the rows that are there, and puts the rows aside whose failures are tried again.
-func (s *step[T, R]) prepare(name, path, old string) error {
-	settings := s.set.path(name, s.name+".settings.json")
+func (s *step[T, R]) prepare(f files) error {
 	want, err := json.Marshal(s.settings)
 	if err != nil {
 		return err
 	}
-	if s.opts.Anew {
-		for _, f := range []string{path, old, settings} {
-			if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
+	for _, other := range f.others.settings {
+		if have, err := os.ReadFile(other); err == nil && !bytes.Equal(have, want) {
+			return fmt.Errorf("%s has other settings, %.300s, than are asked for, %.300s: use the same ones, or begin anew with --anew", other, have, want)
 		}
 	}
-	have, err := os.ReadFile(settings)
+	have, err := os.ReadFile(f.settings)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		if err := writeWhole(settings, func(w io.Writer) error { _, err := w.Write(want); return err }); err != nil {
+		if err := writeWhole(f.settings, func(w io.Writer) error { _, err := w.Write(want); return err }); err != nil {
 			return err
 		}
 	case err != nil:
@@ -134,16 +161,16 @@ func (s *step[T, R]) prepare(name, path, old string) error {
 	if !s.opts.Retry {
 		return nil
 	}
-	if _, err := os.Stat(old); err == nil {
+	if _, err := os.Stat(f.old); err == nil {
 		return nil // an interrupted retry goes on
 	}
-	if err := os.Rename(path, old); !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(f.path, f.old); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// todo is an item and, in a retry, the row that it has already.
+// todo is an item and, in a retry or where a part has done it, the row that it has already.
 type todo[T, R any] struct {
 	item T
 	row  R
@@ -151,7 +178,7 @@ type todo[T, R any] struct {
 }
 
 // rest reads items beside the rows that are there and does the others.
-func (s *step[T, R]) rest(ctx context.Context, name, path, old string, book *ledger) error {
+func (s *step[T, R]) rest(ctx context.Context, name string, f files, book *ledger) error {
 	done := 0
 	count := func(r R, kept bool) {
 		done++
@@ -160,7 +187,7 @@ func (s *step[T, R]) rest(ctx context.Context, name, path, old string, book *led
 			s.opts.Progress(name, done)
 		}
 	}
-	return ordered(ctx, max(1, s.opts.Jobs), s.todos(name, path, old, func(r R) { count(r, true) }),
+	return ordered(ctx, max(1, s.opts.Jobs), s.todos(name, f, func(r R) { count(r, true) }),
 		func(ctx context.Context, t todo[T, R]) (todo[T, R], error) {
 			if t.kept {
 				return t, nil
@@ -193,17 +220,29 @@ func (s *step[T, R]) count(row R, kept bool) {
 	}
 }
 
-// todos yields the items that have no row in path yet; done is told of the rows that are there.
-func (s *step[T, R]) todos(name, path, old string, done func(R)) iter.Seq2[todo[T, R], error] {
+// todos yields the items of the part that have no row yet; done is told of the rows that are there.
+func (s *step[T, R]) todos(name string, f files, done func(R)) iter.Seq2[todo[T, R], error] {
 	return func(yield func(todo[T, R], error) bool) {
-		have, stop := iter.Pull2(rows[R](path))
+		have, stop := iter.Pull2(rows[R](f.path))
 		defer stop()
-		was, stopWas := iter.Pull2(rows[R](old))
+		was, stopWas := iter.Pull2(rows[R](f.old))
 		defer stopWas()
+		others, stopOthers := pullParts[R](f.others)
+		defer stopOthers()
+		n := -1
 		for item, err := range s.items(name) {
 			if err != nil {
 				yield(todo[T, R]{}, err)
 				return
+			}
+			n++
+			other, err := others(n, s.id(item))
+			if err != nil {
+				yield(todo[T, R]{}, err)
+				return
+			}
+			if !s.opts.Part.has(n) {
+				continue
 			}
 			written, err := follow(have, s.id(item))
 			if err != nil {
@@ -216,8 +255,11 @@ func (s *step[T, R]) todos(name, path, old string, done func(R)) iter.Seq2[todo[
 				continue
 			}
 			t := todo[T, R]{item: item}
-			if before != nil && (*before).result().State != stateFailed {
+			switch {
+			case before != nil && (*before).result().State != stateFailed:
 				t.row, t.kept = *before, true
+			case other != nil && before == nil && !(s.opts.Retry && (*other).result().State == stateFailed):
+				t.row, t.kept = *other, true
 			}
 			if !yield(t, nil) {
 				return

@@ -103,7 +103,11 @@ func (s *Set) verifySteps(name string, v *Verified) error {
 		}
 		s.verifyRows(name, step, v)
 	}
-	return nil
+	left, err := filepath.Glob(s.path(name, "*.*-of-*.jsonl"))
+	for _, f := range left {
+		v.fault("%s: %s is a part that was not taken over: run the step again, without --part", name, filepath.Base(f))
+	}
+	return err
 }
 
 func (s *Set) verifyRows(name, step string, v *Verified) {

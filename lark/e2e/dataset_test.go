@@ -116,6 +116,46 @@ func TestADeploymentEncodesADataset(t *testing.T) {
 	require.Contains(t, string(out), "--store must be the deployment's BLOB_URL")
 }
 
+// Three processes share a step, one of them is killed with -9. The run that joins their rows does what is missing, asks about nothing twice, and leaves what one process would.
+func TestProcessesShareAStep(t *testing.T) {
+	if world.kafka != nil {
+		t.Skip("the steps need no Kafka")
+	}
+	t.Parallel()
+	from := t.TempDir()
+	for i := range datasetClips {
+		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
+	}
+	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
+	alone, shared := newDatasetRun(t, from), newDatasetRun(t, from)
+	for _, r := range []*datasetRun{alone, shared} {
+		r.do("import", "folder", "--from", from, "--out", r.set)
+	}
+	for _, step := range []struct {
+		args []string
+		name string
+	}{
+		{[]string{"annotate", "SET"}, "annotations"},
+		{[]string{"generate", "SET", "--llm", "LLM", "--model", "fake", "--jobs", "1"}, "pairs.understanding.llm"},
+	} {
+		alone.do(step.args...)
+		part := func(i int) []string { return append(slices.Clone(step.args), "--part", fmt.Sprintf("%d/3", i)) }
+		one, two := shared.command(t.Context(), part(1)...), shared.command(t.Context(), part(2)...)
+		require.NoError(t, one.Start())
+		require.NoError(t, two.Start())
+		shared.kill(func() bool { return shared.rows(step.name+".3-of-3.jsonl") != "" }, part(3)...)
+		require.NoError(t, one.Wait())
+		require.NoError(t, two.Wait())
+		shared.do(step.args...)
+		require.Equal(t, alone.rows(step.name+".jsonl"), shared.rows(step.name+".jsonl"))
+	}
+	require.LessOrEqual(t, shared.model.Requests.Load(), alone.model.Requests.Load()+1, "but for what was under way at the kill")
+	left, err := filepath.Glob(filepath.Join(shared.set, "folder", "*-of-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Contains(t, shared.do("verify", "SET"), "0 faults")
+}
+
 // datasetRun is one set on its way from audio to shards.
 type datasetRun struct {
 	t           *testing.T

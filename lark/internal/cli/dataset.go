@@ -77,6 +77,7 @@ Collections: ` + strings.Join(dataset.Collections(), ", ") + `
 type stepFlags struct {
 	dataset.RunOptions
 
+	part string
 	json bool
 }
 
@@ -84,6 +85,7 @@ func (s *stepFlags) add(f *pflag.FlagSet, jobs int) {
 	f.IntVar(&s.Jobs, "jobs", jobs, "clips that are worked on at once")
 	f.BoolVar(&s.Anew, "anew", false, "forget what this step has done, and begin anew")
 	f.BoolVar(&s.Retry, "retry", false, "do again what has failed")
+	f.StringVar(&s.part, "part", "", "`I/N`: do only every Nth clip, from the Ith, so that N machines share a step; run it again without --part to join what they did (default: all)")
 	f.BoolVar(&s.json, "json", false, "print the counts as JSON")
 }
 
@@ -94,6 +96,9 @@ const drawEvery = 100 * time.Millisecond
 func (a *app) begin(dir, step string, s *stepFlags) (set *dataset.Set, end func(), err error) {
 	if s.Jobs < 1 {
 		return nil, nil, usage(errors.New("--jobs must be 1 or more"))
+	}
+	if s.Part, err = dataset.ParsePart(s.part); err != nil {
+		return nil, nil, usage(err)
 	}
 	if set, err = dataset.Open(dir); err != nil {
 		return nil, nil, err

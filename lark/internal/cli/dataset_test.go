@@ -43,6 +43,7 @@ func TestDataset(t *testing.T) {
 		{"generate", set, "--llm", "http://x"},
 		{"generate", set, "--max-cost", "3"},
 		{"generate", set, "--jobs", "0"},
+		{"generate", set, "--part", "3/2"},
 		{"encode", set, "--server", "http://127.0.0.1:1"},
 		{"encode", set, "--server", "nowhere", "--store", "mem://"},
 		{"export", set},
