@@ -12,6 +12,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/vectors"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/source"
@@ -33,6 +34,7 @@ type RunStore interface {
 	ItemsOf(ctx context.Context, runID string, ids []string) (map[string]store.Item, error)
 	ItemAt(ctx context.Context, runID, uri string) (store.Item, bool, error)
 	Vectors(ctx context.Context, runID string, after, limit int) ([]store.ItemVector, error)
+	vectors.Store
 	RunFailures(ctx context.Context, runID string) (map[string]int, error)
 	OutcomesOf(ctx context.Context, jobIDs []string) (map[string][]*eventpb.Outcome, error)
 	FailedItems(ctx context.Context, runID string, after, limit int) ([]store.Item, error)

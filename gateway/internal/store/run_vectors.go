@@ -97,6 +97,26 @@ func (s *SQL) Vectors(ctx context.Context, runID string, after, limit int) (all 
 	return all, nil
 }
 
+// EachVector hands vectors of a run's items to fn in the order of the items, those after the number given, up to limit, and returns how many. values is the vector in
+// little-endian float32, during the call only.
+func (s *SQL) EachVector(ctx context.Context, runID string, after, limit int, fn func(n int, space string, values []byte)) (read int, err error) {
+	var n int
+	var space string
+	var values sql.RawBytes
+	err = s.queryRead(ctx, func(rows *sql.Rows) error {
+		if err := rows.Scan(&n, &space, &values); err != nil {
+			return err
+		}
+		read++
+		fn(n, space, values)
+		return nil
+	}, `SELECT n, space, vector FROM run_vectors WHERE run_id = ? AND n > ? ORDER BY n LIMIT ?`, runID, after, limit)
+	if err != nil {
+		return 0, fmt.Errorf("reading vectors of run %.64q: %w", runID, err)
+	}
+	return read, nil
+}
+
 func floatBytes(values []float32) []byte {
 	raw := make([]byte, 0, 4*len(values))
 	for _, v := range values {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
@@ -11,7 +13,7 @@ import (
 
 // Store is the part of the job store that a search reads.
 type Store interface {
-	Vectors(ctx context.Context, runID string, after, limit int) ([]store.ItemVector, error)
+	EachVector(ctx context.Context, runID string, after, limit int, fn func(n int, space string, values []byte)) (read int, err error)
 }
 
 // Neighbour is an item with its cosine similarity, -1 to 1.
@@ -39,35 +41,34 @@ func PageSize(width int) int { return min(max(pageBytes/(4*max(width, 1)), 16), 
 func Nearest(ctx context.Context, from Store, run string, of store.ItemVector, most int) (found Found, err error) {
 	best, limit, after := &worstFirst{}, PageSize(len(of.Values)), 0
 	for {
-		page, err := from.Vectors(ctx, run, after, limit)
-		if err != nil {
-			return Found{}, err
-		}
-		for _, v := range page {
+		read, err := from.EachVector(ctx, run, after, limit, func(n int, space string, values []byte) {
+			after = n
 			switch {
-			case v.N == of.N:
-			case v.Space != of.Space || len(v.Values) != len(of.Values):
+			case n == of.N:
+			case space != of.Space || len(values) != 4*len(of.Values):
 				found.Other++
 			default:
 				found.Compared++
-				best.offer(Neighbour{N: v.N, Similarity: cosine(v.Values, of.Values)}, most)
+				best.offer(Neighbour{N: n, Similarity: cosine(values, of.Values)}, most)
 			}
+		})
+		if err != nil {
+			return Found{}, err
 		}
-		if len(page) < limit {
+		if read < limit {
 			break
 		}
-		after = page[len(page)-1].N
 	}
 	found.Nearest = *best
 	slices.SortFunc(found.Nearest, func(a, b Neighbour) int { return nearer(b, a) })
 	return found, nil
 }
 
-// cosine is that of two vectors of length 1.
-func cosine(a, b []float32) float64 {
+// cosine is the similarity of two vectors of length 1, one of them in little-endian float32.
+func cosine(a []byte, b []float32) float64 {
 	var sum float64
-	for i, v := range a {
-		sum += float64(v) * float64(b[i])
+	for i, v := range b {
+		sum += float64(math.Float32frombits(binary.LittleEndian.Uint32(a[4*i:]))) * float64(v)
 	}
 	return min(max(sum, -1), 1)
 }

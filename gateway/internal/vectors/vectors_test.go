@@ -2,6 +2,7 @@ package vectors_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -106,14 +107,21 @@ type shelf struct {
 	largest int
 }
 
-func (s *shelf) Vectors(_ context.Context, _ string, after, limit int) ([]store.ItemVector, error) {
+func (s *shelf) EachVector(_ context.Context, _ string, after, limit int, fn func(int, string, []byte)) (int, error) {
 	from := slices.IndexFunc(s.all, func(v store.ItemVector) bool { return v.N > after })
 	if from < 0 {
-		return nil, nil
+		return 0, nil
 	}
 	page := s.all[from:min(len(s.all), from+limit)]
 	s.largest = max(s.largest, len(page))
-	return page, nil
+	for _, v := range page {
+		raw, err := binary.Append(nil, binary.LittleEndian, v.Values)
+		if err != nil {
+			return 0, err
+		}
+		fn(v.N, v.Space, raw)
+	}
+	return len(page), nil
 }
 
 // TestTheSearchIsExact: it finds what sorting everything finds, in pages whose size does not grow with the run.
