@@ -145,6 +145,7 @@ func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits
 			return Started{}, err
 		}
 	}
+	var rows, questions [][]any
 	for i, job := range jobs {
 		windows := expectedWindows(job)
 		if errors.As(used.Check(limits, windows, 0), &done.Held) {
@@ -162,17 +163,18 @@ func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits
 		if err != nil {
 			return Started{}, err
 		}
-		if _, err := tx.insert(ctx, insertJob, [][]any{row}, ""); err != nil {
-			return Started{}, err
-		}
-		if _, err := tx.insert(ctx, insertQuestion, questionRows(job), ""); err != nil {
-			return Started{}, err
-		}
+		rows, questions = append(rows, row), append(questions, questionRows(job)...)
 		used.OpenJobs, used.Windows = used.OpenJobs+1, used.Windows+windows
 		lane.added++
 	}
 	if done.Jobs = lane.added; done.Jobs == 0 {
 		return done, nil
+	}
+	if _, err := tx.insert(ctx, insertJob, rows, ""); err != nil {
+		return Started{}, err
+	}
+	if _, err := tx.insert(ctx, insertQuestion, questions, ""); err != nil {
+		return Started{}, err
 	}
 	if err := lane.wait(ctx, tx, turnOf(jobs[0])); err != nil {
 		return Started{}, err
@@ -258,8 +260,12 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, items []EndedItem) 
 		}
 		w := itemWork{tx: tx, run: runID, counts: make(map[ItemState]int), codes: make(map[string]int), now: s.now(), seq: run.LastSeq}
 		jobs := make(map[string]bool, len(all))
+		done, err := workOf(ctx, tx, all)
+		if err != nil {
+			return err
+		}
 		for _, e := range all {
-			if err := w.settle(ctx, e); err != nil {
+			if err := w.settle(ctx, e, done[e.job]); err != nil {
 				return err
 			}
 			jobs[e.job] = true
@@ -294,16 +300,9 @@ func endedItems(ctx context.Context, tx *tx, runID string, items []EndedItem) (a
 }
 
 // settle takes the job's state for the item's, and the code that most of the job's failures have.
-func (w *itemWork) settle(ctx context.Context, e ended) error {
+func (w *itemWork) settle(ctx context.Context, e ended, done worked) error {
 	state := ItemState(e.state)
 	var code, message string
-	var encoded, known int
-	if e.windows > 0 { // a track that could not be cut has no windows, though its questions have outcomes
-		var err error
-		if encoded, known, err = w.worked(ctx, e.job); err != nil {
-			return err
-		}
-	}
 	if state != ItemSucceeded {
 		err := w.tx.row(ctx, `SELECT error_code FROM outcomes WHERE job_id = ? AND error_code <> '' GROUP BY error_code ORDER BY COUNT(*) DESC, error_code LIMIT 1`, e.job).Scan(&code)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -320,25 +319,42 @@ func (w *itemWork) settle(ctx context.Context, e ended) error {
 	}
 	w.counts[ItemRunning]--
 	w.counts[state]++
-	w.audioS, w.windows, w.encoded, w.answers = w.audioS+e.seconds, w.windows+e.windows, w.encoded+encoded, w.answers+e.answered
-	w.known, w.cost = w.known+known, w.cost.Plus(e.cost)
+	w.audioS, w.windows, w.encoded, w.answers = w.audioS+e.seconds, w.windows+e.windows, w.encoded+done.encoded, w.answers+e.answered
+	w.known, w.cost = w.known+done.known, w.cost.Plus(e.cost)
 	return nil
 }
 
 // worked counts the windows of a job that were encoded for it, and its answers that were kept from before.
-func (w *itemWork) worked(ctx context.Context, job string) (encoded, known int, err error) {
-	err = w.tx.each(ctx, func(rows *sql.Rows) error {
-		o, err := scanOutcome(rows)
+type worked struct{ encoded, known int }
+
+// workOf is the work of the jobs of items. A track that could not be cut has no windows, though its questions have outcomes; it has none.
+func workOf(ctx context.Context, tx *tx, items []ended) (map[string]worked, error) {
+	all := make(map[string]worked, len(items))
+	var jobs []any
+	for _, e := range items {
+		if e.windows > 0 {
+			jobs = append(jobs, e.job)
+		}
+	}
+	for some := range slices.Chunk(jobs, maxParams) {
+		err := tx.each(ctx, func(rows *sql.Rows) error {
+			o, err := scanOutcome(rows)
+			if err != nil {
+				return err
+			}
+			w := all[o.GetJobId()]
+			if o.GetQuestion().GetIndex() == 0 && o.GetCache() == eventpb.Cache_CACHE_MISS {
+				w.encoded++
+			}
+			if o.GetAnswerCache() == eventpb.Cache_CACHE_HIT {
+				w.known++
+			}
+			all[o.GetJobId()] = w
+			return nil
+		}, `SELECT record FROM outcomes WHERE job_id IN (`+marks(len(some))+`)`, some...)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if o.GetQuestion().GetIndex() == 0 && o.GetCache() == eventpb.Cache_CACHE_MISS {
-			encoded++
-		}
-		if o.GetAnswerCache() == eventpb.Cache_CACHE_HIT {
-			known++
-		}
-		return nil
-	}, `SELECT record FROM outcomes WHERE job_id = ?`, job)
-	return encoded, known, err
+	}
+	return all, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,18 +193,29 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 		if run.State != RunLoading {
 			return fmt.Errorf("%w: items are added before the run starts", ErrRunState)
 		}
-		added = 0
+		known, err := knownItems(ctx, tx, runID, items)
+		if err != nil {
+			return err
+		}
+		var rows [][]any
 		for _, it := range items {
+			if known[it.ID] {
+				continue
+			}
+			known[it.ID] = true
 			fields, err := json.Marshal(it.Fields)
 			if err != nil {
 				return err
 			}
-			n, err := tx.exec(ctx, `INSERT INTO run_items (run_id, `+itemColumns+`) VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '', ?, ?, 0, 0, 0, 0) ON CONFLICT DO NOTHING`,
-				runID, run.Items+added+1, it.ID, it.URI, string(fields), string(ItemPending), it.SHA256, it.Bytes)
-			if err != nil {
-				return err
-			}
-			added += int(n)
+			rows = append(rows, []any{
+				runID, run.Items + len(rows) + 1, it.ID, it.URI, string(fields), string(ItemPending), "", "", 0, "", it.SHA256, it.Bytes, 0.0, 0, 0, 0,
+			})
+		}
+		if added = len(rows); added == 0 {
+			return nil
+		}
+		if _, err := tx.insert(ctx, `run_items (run_id, `+itemColumns+`)`, rows, ""); err != nil {
+			return err
 		}
 		_, err = tx.exec(ctx, `UPDATE runs SET items = items + ?, pending = pending + ? WHERE run_id = ?`, added, added, runID)
 		return err
@@ -212,6 +224,27 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 		return 0, fmt.Errorf("adding items to run %.64q: %w", runID, err)
 	}
 	return added, nil
+}
+
+// knownItems are the ids of items that the run has already.
+func knownItems(ctx context.Context, tx *tx, runID string, items []Item) (map[string]bool, error) {
+	known := make(map[string]bool, len(items))
+	for some := range slices.Chunk(items, maxParams-1) {
+		args := []any{runID}
+		for _, it := range some {
+			args = append(args, it.ID)
+		}
+		err := tx.each(ctx, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			known[id] = true
+			return err
+		}, `SELECT item_id FROM run_items WHERE run_id = ? AND item_id IN (`+marks(len(some))+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
 }
 
 // lockRun reads a run so that no other transaction changes it before this one ends.

@@ -80,8 +80,11 @@ const maxParams = 30_000
 func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix string) (int64, error) {
 	var total int64
 	for len(rows) > 0 {
-		n := min(len(rows), max(1, maxParams/len(rows[0])))
 		row := "(" + marks(len(rows[0])) + ")"
+		n := min(len(rows), max(1, maxParams/len(rows[0])))
+		if most := t.dialect.insertBytes; most > 0 {
+			n = min(n, max(1, (most-len(into)-len(suffix))/(len(row)+2)))
+		}
 		added, err := t.exec(ctx, `INSERT INTO `+into+` VALUES `+row+strings.Repeat(", "+row, n-1)+suffix, slices.Concat(rows[:n]...)...)
 		if err != nil {
 			return total, err
