@@ -92,7 +92,8 @@ def invented(rng: random.Random) -> Notes:
 @dataclass
 class Sentence:
     """A sentence with its conditions: values of slots, slots that must be sure or not, a range of tempo, how many instruments, and how the
-    tempo, key or metre stands to what the question asks about ("faster", "slower", "near", "far", "key", "other key", "metre", "other metre")."""
+    tempo, key or metre stands to what the question asks about ("faster", "slower", "near", "far", "key", "other key",
+    "no key", "metre", "other metre")."""
 
     text: str
     when: dict[str, list[str]] = field(default_factory=dict)
@@ -164,10 +165,10 @@ def _catalogue() -> dict[str, Sentence]:
         "key?": Sentence("I'm not sure of the key; it may be $key, or else $second.", MUSIC, unsure=["key"]),
         "yes key": Sentence("Yes, the key is $key.", MUSIC, asked="key", words=SAID["key"].split()),
         "no key": Sentence("No, the key is $key.", MUSIC, asked="other key", words=SAID["key"].split()),
-        "yes major": Sentence("Yes, it is in major: $key.", MUSIC | _keys("major"), words=SAID["major"].split()),
-        "no major": Sentence("No, it is in minor: $key.", MUSIC | _keys("minor"), words=SAID["major"].split()),
-        "yes minor": Sentence("Yes, it is in minor: $key.", MUSIC | _keys("minor"), words=SAID["minor"].split()),
-        "no minor": Sentence("No, it is in major: $key.", MUSIC | _keys("major"), words=SAID["minor"].split()),
+        "yes major": Sentence("Yes, it is in major: $key.", MUSIC | _keys("major"), asked="no key", words=SAID["major"].split()),
+        "no major": Sentence("No, it is in minor: $key.", MUSIC | _keys("minor"), asked="no key", words=SAID["major"].split()),
+        "yes minor": Sentence("Yes, it is in minor: $key.", MUSIC | _keys("minor"), asked="no key", words=SAID["minor"].split()),
+        "no minor": Sentence("No, it is in major: $key.", MUSIC | _keys("major"), asked="no key", words=SAID["minor"].split()),
         "metre": Sentence("The metre is $metre.", MUSIC, sure=["metre"]),
         "metre?": Sentence("I'm not sure of the metre; it may be $metre.", MUSIC, unsure=["metre"]),
         "yes metre": Sentence("Yes, the metre is $metre.", MUSIC, asked="metre", words=SAID["metre"].split()),
@@ -248,7 +249,8 @@ def holds(relation: str, notes: Notes, question: str) -> bool:
     near = number * (1 - NEAR) <= tempo <= number * (1 + NEAR)
     return {
         "": True, "faster": tempo > number, "not faster": tempo <= number, "slower": tempo < number, "not slower": tempo >= number, "near": near, "far": not near,
-        "key": key in keys, "other key": bool(keys) and key not in keys, "metre": metre in metres, "other metre": bool(metres) and metre not in metres,
+        "key": key in keys, "other key": bool(keys) and key not in keys, "no key": not keys,
+        "metre": metre in metres, "other metre": bool(metres) and metre not in metres,
     }[relation]  # fmt: skip
 
 

@@ -238,6 +238,10 @@ func TestSentencesAreHeldToWhatTheQuestionNames(t *testing.T) {
 	for _, relation := range []string{"key", "other key", "metre", "other metre"} {
 		require.False(t, said(&Sentence{Asked: relation}, "is it good?"), relation)
 	}
+	mode := &Sentence{Text: "Yes, it is in major: $key.", Asked: "no key"}
+	require.True(t, said(mode, "is it in major?"))
+	require.False(t, said(mode, "is it in D major?"), "C major is no D major")
+	require.True(t, said(&Sentence{Asked: "other key"}, "is it in D major?"))
 	require.True(t, said(&Sentence{Asked: "far"}, "is it 120 bpm?"), "too slow is as far as too fast")
 	require.True(t, said(&Sentence{Asked: "far"}, "is it 60 bpm?"))
 	require.False(t, said(&Sentence{Asked: "far"}, "is it 90 bpm?"))

@@ -37,7 +37,7 @@ var (
 	placePattern = regexp.MustCompile(`\$[a-z]+`)
 	places       = []string{"$tempo", "$key", "$second", "$metre", "$all", "$heard", "$quoted", "$count"}
 	ofTempo      = []string{"faster", "not faster", "slower", "not slower", "near", "far"}
-	relations    = append([]string{"", "key", "other key", "metre", "other metre"}, ofTempo...)
+	relations    = append([]string{"", "key", "other key", "no key", "metre", "other metre"}, ofTempo...)
 	countWords   = []string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"}
 )
 
@@ -100,7 +100,7 @@ func (n *state) allows(x *Sentence, q asked, near float64) bool {
 }
 
 // holds tells whether a relation to what the question names is true. A relation needs what it is to in the question: a number, a key or
-// a metre.
+// a metre. "no key" is true of questions that name none: whoever asks whether it is in C major does not ask for the mode alone.
 func (n *state) holds(relation string, q asked, near float64) bool {
 	bpm := float64(n.tempo())
 	if slices.Contains(ofTempo, relation) && q.number == 0 {
@@ -115,6 +115,8 @@ func (n *state) holds(relation string, q asked, near float64) bool {
 		return (bpm >= q.number*(1-near) && bpm <= q.number*(1+near)) == (relation == "near")
 	case "key", "other key":
 		return len(q.keys) > 0 && slices.ContainsFunc(q.keys, func(k string) bool { return strings.HasPrefix(n.value[keySlot], k) }) == (relation == "key")
+	case "no key":
+		return len(q.keys) == 0
 	case "metre", "other metre":
 		return len(q.metres) > 0 && slices.Contains(q.metres, n.value[metreSlot]) == (relation == "metre")
 	}

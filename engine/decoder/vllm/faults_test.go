@@ -159,7 +159,7 @@ func TestAFaultOfTheServerFailsOneQuestion(t *testing.T) {
 
 func TestAServerThatIsNotThereIsAnErrorOfTheRequest(t *testing.T) {
 	t.Parallel()
-	e, server := setup(t, same, func(c *Config) { c.Timeout = 50 * time.Millisecond })
+	e, server := setup(t, same, func(c *Config) { c.Timeout = 3 * time.Second })
 	server.Close()
 	_, err := e.Answer(t.Context(), ask("what"))
 	require.Error(t, err)
