@@ -4,9 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
@@ -65,6 +65,8 @@ type round struct {
 	tx    *tx
 	lane  *laneState
 	taken int
+	// ids are the jobs that were taken and are not written yet, in the order of their turns.
+	ids []string
 }
 
 // turn is a tenant that has jobs that wait.
@@ -74,6 +76,7 @@ type turn struct {
 	deficit float64
 	weight  float64 // its share beside the others'
 	head    *head   // its oldest job; nil until it is read
+	behind  []head  // jobs behind it that were read with it
 	changed bool
 }
 
@@ -106,6 +109,9 @@ func (r *round) run(ctx context.Context) error {
 			t.turn, t.changed = circle[len(circle)-1].turn+1, true
 			circle = append(circle[1:], t)
 		}
+	}
+	if err == nil {
+		err = r.write(ctx)
 	}
 	for _, t := range all {
 		if err == nil && t.changed {
@@ -157,22 +163,39 @@ func (r *round) ready(ctx context.Context, circle []*turn) ([]*turn, error) {
 	return nil, nil
 }
 
+// headsAtOnce is how many jobs of a tenant are read at a time.
+const headsAtOnce = 64
+
 // next reads the tenant's oldest job that may be admitted. A tenant that has none leaves the circle.
 func (r *round) next(ctx context.Context, t *turn) error {
-	t.head = &head{}
-	now := r.store.now()
-	err := r.tx.row(ctx, nextWaiting+r.tx.dialect.claim, r.Lane, t.tenant, millis(now), millis(now)).Scan(&t.head.id, &t.head.windows, &t.head.seconds)
-	if errors.Is(err, sql.ErrNoRows) {
+	if len(t.behind) == 0 {
+		if err := r.write(ctx); err != nil { // what is taken no longer waits
+			return err
+		}
+		room := min(headsAtOnce, max(1, r.Limit-r.taken), max(1, r.MaxWindows-r.lane.used))
+		now := r.store.now()
+		err := r.tx.each(ctx, func(rows *sql.Rows) error {
+			var h head
+			err := rows.Scan(&h.id, &h.windows, &h.seconds)
+			t.behind = append(t.behind, h)
+			return err
+		}, nextWaiting+r.tx.dialect.claim, r.Lane, t.tenant, millis(now), millis(now), room)
+		if err != nil {
+			return err
+		}
+	}
+	if len(t.behind) == 0 {
 		t.head, t.deficit, t.changed = nil, 0, false
 		return r.leave(ctx, t.tenant)
 	}
-	return err
+	t.head, t.behind = &t.behind[0], t.behind[1:]
+	return nil
 }
 
 // The questions to the database that each admission asks.
 const (
 	nextWaiting = `SELECT job_id, expected_windows, expected_s FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + `
-		AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?) AND (start_by_ms = 0 OR start_by_ms > ?) ORDER BY job_id LIMIT 1`
+		AND given_up_ms = 0 AND (deadline_ms = 0 OR deadline_ms > ?) AND (start_by_ms = 0 OR start_by_ms > ?) ORDER BY job_id LIMIT ?`
 	anyOfTenant = `SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE lane = ? AND submitter = ? AND ` + waiting + ` LIMIT 1) AS first`
 )
 
@@ -210,9 +233,7 @@ func (r *round) serve(ctx context.Context, t *turn) error {
 		if !below(r.lane.inKafka[t.tenant], r.MaxTenantWindows) {
 			return nil
 		}
-		if err := r.store.admit(ctx, r.tx, t.head.id, r.Record); err != nil {
-			return err
-		}
+		r.ids = append(r.ids, t.head.id)
 		t.deficit, t.changed = t.deficit-t.head.seconds, true
 		r.taken++
 		r.lane.take(t.tenant, t.head.windows)
@@ -223,30 +244,45 @@ func (r *round) serve(ctx context.Context, t *turn) error {
 	return nil
 }
 
-func (s *SQL) admit(ctx context.Context, tx *tx, id string, record func(Job) (event.Record, error)) error {
-	now := s.now()
-	job, err := scanJob(tx.row(ctx, `UPDATE jobs SET admitted_ms = ?, active_ms = ? WHERE job_id = ? RETURNING `+jobColumns, millis(now), millis(now), id))
-	if err != nil {
-		return err
+// write marks the jobs that were taken as admitted, and puts their records into the outbox in the order in which they were taken.
+func (r *round) write(ctx context.Context) error {
+	now := r.store.now()
+	for some := range slices.Chunk(r.ids, maxIDs) {
+		ids := padded(some)
+		jobs := make(map[string]*Job, len(some))
+		err := r.tx.each(ctx, func(rows *sql.Rows) error {
+			job, err := scanJob(rows)
+			jobs[job.ID] = &job
+			return err
+		}, `UPDATE jobs SET admitted_ms = ?, active_ms = ? WHERE job_id IN (`+marks(len(ids))+`) RETURNING `+jobColumns, append([]any{millis(now), millis(now)}, ids...)...)
+		if err != nil {
+			return err
+		}
+		err = r.tx.each(ctx, func(rows *sql.Rows) error {
+			var id, text string
+			err := rows.Scan(&id, &text)
+			if job := jobs[id]; err == nil && job != nil {
+				job.Questions = append(job.Questions, text)
+			}
+			return err
+		}, `SELECT job_id, text FROM questions WHERE job_id IN (`+marks(len(ids))+`) ORDER BY job_id, idx`, ids...)
+		if err != nil {
+			return err
+		}
+		var records []event.Record
+		for _, id := range some {
+			if job := jobs[id]; job != nil {
+				if rec, err := r.Record(*job); err == nil { // the one who makes records tells of a fault; the reaper ends the job
+					records = append(records, rec)
+				}
+			}
+		}
+		if err := enqueue(ctx, r.tx, records, now); err != nil {
+			return err
+		}
 	}
-	if job.Questions, err = questionsOf(ctx, tx, id); err != nil {
-		return err
-	}
-	rec, err := record(job)
-	if err != nil {
-		return nil //nolint:nilerr // the one who makes records tells of it; the reaper ends the job
-	}
-	return enqueue(ctx, tx, []event.Record{rec}, now)
-}
-
-func questionsOf(ctx context.Context, tx *tx, id string) (texts []string, err error) {
-	err = tx.each(ctx, func(rows *sql.Rows) error {
-		var text string
-		err := rows.Scan(&text)
-		texts = append(texts, text)
-		return err
-	}, `SELECT text FROM questions WHERE job_id = ? ORDER BY idx`, id)
-	return texts, err
+	r.ids = nil
+	return nil
 }
 
 // Waiting counts the jobs of a lane that wait.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +15,6 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
-
-// maxLocked is how many jobs one statement locks: a power of two.
-const maxLocked = 256
 
 // Record writes plans and outcomes in one transaction, whatever order they come in, and ends the
 // jobs that they complete. Recording an entry again changes nothing: the first terminal outcome of a
@@ -64,21 +60,15 @@ type recording struct {
 }
 
 // lock reads the jobs of the entries and holds their rows until the transaction ends, in the order of their ids, so that two gateways never wait for each
-// other. The list of ids is filled up with its last one to a power of two, so that there are few different statements.
+// other.
 func (r *recording) lock(ctx context.Context, entries []Entry) error {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
 		ids[i] = e.jobID()
 	}
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	for len(ids) > 0 {
-		some := ids[:min(len(ids), maxLocked)]
-		ids = ids[len(some):]
-		args := make([]any, 1<<bits.Len(uint(len(some)-1)))
-		for i := range args {
-			args[i] = some[min(i, len(some)-1)]
-		}
+	for some := range slices.Chunk(slices.Compact(ids), maxIDs) {
+		args := padded(some)
 		err := r.tx.each(ctx, func(rows *sql.Rows) error {
 			job, err := scanJob(rows)
 			r.jobs[job.ID] = &job

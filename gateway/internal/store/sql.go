@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,18 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 
 // marks are n placeholders.
 func marks(n int) string { return "?" + strings.Repeat(", ?", n-1) }
+
+// maxIDs is how many ids one statement names: a power of two.
+const maxIDs = 256
+
+// padded are up to maxIDs ids as arguments, filled up with the last one to a power of two, so that there are few different statements.
+func padded(ids []string) []any {
+	args := make([]any, 1<<bits.Len(uint(len(ids)-1)))
+	for i := range args {
+		args[i] = ids[min(i, len(ids)-1)]
+	}
+	return args
+}
 
 // inTx runs fn in a write transaction; an error rolls it back. fn may run several times, so it must set what it reports afresh each time.
 func (s *SQL) inTx(ctx context.Context, fn func(*tx) error) error {
