@@ -62,12 +62,21 @@ func (s *SQL) StartBatchItems(ctx context.Context, id string, starts []BatchStar
 		}
 		limits.UploadBytesPerDay = 0 // the file has counted
 		var err error
-		done, err = startWaiting(ctx, tx, s.now(), jobs, limits, func(i int) (bool, error) {
-			n, err := tx.exec(ctx, `UPDATE batch_items SET state = ?, job_id = ? WHERE batch_id = ? AND n = ? AND state = ?`, BatchItemRunning, jobs[i].ID, id, starts[i].N, BatchItemPending)
-			if err != nil || n == 0 {
-				return false, err
+		done, err = startWaiting(ctx, tx, s.now(), jobs, limits, func(n int) (taken []int, err error) {
+			for i, st := range starts[:n] {
+				changed, err := tx.exec(ctx, `UPDATE batch_items SET state = ?, job_id = ? WHERE batch_id = ? AND n = ? AND state = ?`, BatchItemRunning, jobs[i].ID, id, st.N, BatchItemPending)
+				if err != nil {
+					return nil, err
+				}
+				if changed == 0 {
+					continue
+				}
+				if err := ownAudio(ctx, tx, b.Tenant, jobs[i].Audio.SHA256, s.now()); err != nil {
+					return nil, err
+				}
+				taken = append(taken, i)
 			}
-			return true, ownAudio(ctx, tx, b.Tenant, jobs[i].Audio.SHA256, s.now())
+			return taken, nil
 		})
 		if err != nil {
 			return err

@@ -126,12 +126,13 @@ func (w *itemWork) startAll(ctx context.Context, starts []ItemStart, limits clie
 		jobs[i].RunID = w.run
 	}
 	var err error
-	*done, err = startWaiting(ctx, w.tx, w.now, jobs, limits, func(i int) (bool, error) { return w.start(ctx, starts[i]) })
+	*done, err = startWaiting(ctx, w.tx, w.now, jobs, limits, func(n int) ([]int, error) { return w.start(ctx, starts[:n]) })
 	return err
 }
 
-// startWaiting makes bulk jobs of one tenant that wait for admission, in their order, as far as its limits allow. take tells whether a job is still wanted.
-func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits client.TenantLimits, take func(i int) (bool, error)) (done Started, err error) {
+// startWaiting makes bulk jobs of one tenant that wait for admission, in their order, as far as its limits allow. take takes the first n
+// of them in hand, and returns the places of those that are still wanted.
+func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits client.TenantLimits, take func(n int) ([]int, error)) (done Started, err error) {
 	if len(jobs) == 0 {
 		return Started{}, nil
 	}
@@ -145,26 +146,26 @@ func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits
 			return Started{}, err
 		}
 	}
+	most := 0
+	for ; most < len(jobs) && !errors.As(used.Check(limits, expectedWindows(jobs[most]), 0), &done.Held); most++ {
+		used.OpenJobs, used.Windows = used.OpenJobs+1, used.Windows+expectedWindows(jobs[most])
+	}
+	if most == 0 {
+		return done, nil
+	}
+	wanted, err := take(most)
+	if err != nil {
+		return Started{}, err
+	}
 	var rows, questions [][]any
-	for i, job := range jobs {
-		windows := expectedWindows(job)
-		if errors.As(used.Check(limits, windows, 0), &done.Held) {
-			break
-		}
-		taken, err := take(i)
-		if err != nil {
-			return Started{}, err
-		}
-		if !taken {
-			continue
-		}
+	for _, i := range wanted {
+		job := jobs[i]
 		job.Waiting = true
 		row, err := jobRow(job, now)
 		if err != nil {
 			return Started{}, err
 		}
 		rows, questions = append(rows, row), append(questions, questionRows(job)...)
-		used.OpenJobs, used.Windows = used.OpenJobs+1, used.Windows+windows
 		lane.added++
 	}
 	if done.Jobs = lane.added; done.Jobs == 0 {
@@ -182,16 +183,24 @@ func startWaiting(ctx context.Context, tx *tx, now time.Time, jobs []Job, limits
 	return done, countOpen(ctx, tx, event.LaneBulk, lane.added)
 }
 
-// start takes a pending item in hand, and tells whether it was one.
-func (w *itemWork) start(ctx context.Context, st ItemStart) (bool, error) {
-	n, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, job_id = ?, sha256 = ?, bytes = ?, attempt = attempt + 1, code = '', message = '' WHERE run_id = ? AND n = ? AND state = ?`,
-		string(ItemRunning), st.Job.ID, st.SHA256, st.Bytes, w.run, st.N, string(ItemPending))
-	if err != nil || n == 0 {
-		return false, err
+// start takes pending items in hand, and returns the places of those that were pending.
+func (w *itemWork) start(ctx context.Context, starts []ItemStart) (taken []int, err error) {
+	at := make(map[int]int, len(starts))
+	rows := make([][]any, len(starts))
+	for i, st := range starts {
+		at[st.N], rows[i] = i, []any{st.N, st.Job.ID, st.SHA256, st.Bytes}
 	}
-	w.counts[ItemPending]--
-	w.counts[ItemRunning]++
-	return true, nil
+	err = w.tx.update(ctx, func(rows *sql.Rows) error {
+		var n int
+		err := rows.Scan(&n)
+		taken = append(taken, at[n])
+		return err
+	}, `UPDATE run_items SET state = ?, job_id = v.column2, sha256 = v.column3, bytes = v.column4, attempt = attempt + 1, code = '', message = ''`,
+		[]any{string(ItemRunning)}, []string{"BIGINT", "TEXT", "TEXT", "BIGINT"}, rows, `run_id = ? AND n = v.column1 AND state = ? RETURNING n`, []any{w.run, string(ItemPending)})
+	slices.Sort(taken)
+	w.counts[ItemPending] -= len(taken)
+	w.counts[ItemRunning] += len(taken)
+	return taken, err
 }
 
 func (w *itemWork) end(ctx context.Context, e ItemEnd) error {

@@ -95,6 +95,24 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 	return total, nil
 }
 
+// update changes rows, each by a row of values: set names them v.column1, v.column2 and so on, as both databases do, and so does where, which ends the
+// statement and may return something for scan. types are the values' types.
+func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, types []string, values [][]any, where string, whereArgs []any) error {
+	row := "(CAST(? AS " + strings.Join(types, "), CAST(? AS ") + "))"
+	for len(values) > 0 {
+		n := min(len(values), maxParams/len(types)-len(setArgs)-len(whereArgs))
+		if most := t.dialect.insertBytes; most > 0 {
+			n = min(n, max(1, (most-len(set)-len(where))/(len(row)+2)))
+		}
+		args := slices.Concat(setArgs, slices.Concat(values[:n]...), whereArgs)
+		if err := t.each(ctx, scan, set+` FROM (VALUES `+row+strings.Repeat(", "+row, n-1)+`) AS v WHERE `+where, args...); err != nil {
+			return err
+		}
+		values = values[n:]
+	}
+	return nil
+}
+
 // marks are n placeholders.
 func marks(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
