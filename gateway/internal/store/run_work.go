@@ -196,7 +196,7 @@ func (w *itemWork) start(ctx context.Context, starts []ItemStart) (taken []int, 
 		taken = append(taken, at[n])
 		return err
 	}, `UPDATE run_items SET state = ?, job_id = v.column2, sha256 = v.column3, bytes = v.column4, attempt = attempt + 1, code = '', message = ''`,
-		[]any{string(ItemRunning)}, []string{"BIGINT", "TEXT", "TEXT", "BIGINT"}, rows, `run_id = ? AND n = v.column1 AND state = ? RETURNING n`, []any{w.run, string(ItemPending)})
+		[]any{string(ItemRunning)}, "n", []string{"BIGINT", "TEXT", "TEXT", "BIGINT"}, rows, `run_id = ? AND state = ? RETURNING n`, []any{w.run, string(ItemPending)})
 	slices.Sort(taken)
 	w.counts[ItemPending] -= len(taken)
 	w.counts[ItemRunning] += len(taken)
@@ -273,11 +273,18 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, items []EndedItem) 
 		if err != nil {
 			return err
 		}
-		for _, e := range all {
-			if err := w.settle(ctx, e, done[e.job]); err != nil {
+		ends := make([][]any, len(all))
+		for i, e := range all {
+			if ends[i], err = w.settle(ctx, e, done[e.job]); err != nil {
 				return err
 			}
 			jobs[e.job] = true
+		}
+		err = tx.update(ctx, func(*sql.Rows) error { return nil },
+			`UPDATE run_items SET state = v.column2, code = v.column3, message = '', duration_s = v.column4, windows = v.column5, ended_ms = ?, seq = v.column6`, []any{millis(w.now)},
+			"n", []string{"BIGINT", "TEXT", "TEXT", "DOUBLE PRECISION", "BIGINT", "BIGINT"}, ends, `run_id = ?`, []any{runID})
+		if err != nil {
+			return err
 		}
 		if err := w.keep(ctx, slices.DeleteFunc(slices.Clone(items), func(it EndedItem) bool { return !jobs[it.JobID] })); err != nil {
 			return err
@@ -308,29 +315,25 @@ func endedItems(ctx context.Context, tx *tx, runID string, items []EndedItem) (a
 	return all, err
 }
 
-// settle takes the job's state for the item's, and the code that most of the job's failures have.
-func (w *itemWork) settle(ctx context.Context, e ended, done worked) error {
+// settle takes the job's state for the item's, and the code that most of the job's failures have. It returns what is to be written of the item.
+func (w *itemWork) settle(ctx context.Context, e ended, done worked) ([]any, error) {
 	state := ItemState(e.state)
-	var code, message string
+	var code string
 	if state != ItemSucceeded {
 		err := w.tx.row(ctx, `SELECT error_code FROM outcomes WHERE job_id = ? AND error_code <> '' GROUP BY error_code ORDER BY COUNT(*) DESC, error_code LIMIT 1`, e.job).Scan(&code)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
+			return nil, err
 		}
 		if code == "" {
 			code = CodeJobDeleted
 		}
 		w.codes[code]++
 	}
-	if _, err := w.tx.exec(ctx, `UPDATE run_items SET state = ?, code = ?, message = ?, duration_s = ?, windows = ?, ended_ms = ?, seq = ? WHERE run_id = ? AND n = ?`,
-		string(state), code, message, e.seconds, e.windows, millis(w.now), w.numbered(state), w.run, e.n); err != nil {
-		return err
-	}
 	w.counts[ItemRunning]--
 	w.counts[state]++
 	w.audioS, w.windows, w.encoded, w.answers = w.audioS+e.seconds, w.windows+e.windows, w.encoded+done.encoded, w.answers+e.answered
 	w.known, w.cost = w.known+done.known, w.cost.Plus(e.cost)
-	return nil
+	return []any{e.n, string(state), code, e.seconds, e.windows, w.numbered(state)}, nil
 }
 
 // worked counts the windows of a job that were encoded for it, and its answers that were kept from before.

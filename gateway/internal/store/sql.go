@@ -82,10 +82,7 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 	var total int64
 	for len(rows) > 0 {
 		row := "(" + marks(len(rows[0])) + ")"
-		n := min(len(rows), max(1, maxParams/len(rows[0])))
-		if most := t.dialect.insertBytes; most > 0 {
-			n = min(n, max(1, (most-len(into)-len(suffix))/(len(row)+2)))
-		}
+		n := t.rowsAtOnce(len(rows), len(rows[0]), len(row), len(into)+len(suffix))
 		added, err := t.exec(ctx, `INSERT INTO `+into+` VALUES `+row+strings.Repeat(", "+row, n-1)+suffix, slices.Concat(rows[:n]...)...)
 		if err != nil {
 			return total, err
@@ -95,22 +92,33 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 	return total, nil
 }
 
-// update changes rows, each by a row of values: set names them v.column1, v.column2 and so on, as both databases do, and so does where, which ends the
-// statement and may return something for scan. types are the values' types.
-func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, types []string, values [][]any, where string, whereArgs []any) error {
+// update changes rows, each by a row of values of which the first is that of the column key. set names the others v.column2, v.column3 and so on, as both databases
+// do. where ends the statement and may return something for scan. types are the values' types. The keys stand in the statement a second time as a list: for a
+// join alone, PostgreSQL may read the whole table.
+func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, key string, types []string, values [][]any, where string, whereArgs []any) error {
 	row := "(CAST(? AS " + strings.Join(types, "), CAST(? AS ") + "))"
 	for len(values) > 0 {
-		n := min(len(values), maxParams/len(types)-len(setArgs)-len(whereArgs))
-		if most := t.dialect.insertBytes; most > 0 {
-			n = min(n, max(1, (most-len(set)-len(where))/(len(row)+2)))
+		n := t.rowsAtOnce(len(values), len(types)+1, len(row)+3, len(set)+len(where))
+		args := slices.Concat(setArgs, slices.Concat(values[:n]...))
+		for _, v := range values[:n] {
+			args = append(args, v[0])
 		}
-		args := slices.Concat(setArgs, slices.Concat(values[:n]...), whereArgs)
-		if err := t.each(ctx, scan, set+` FROM (VALUES `+row+strings.Repeat(", "+row, n-1)+`) AS v WHERE `+where, args...); err != nil {
+		query := set + ` FROM (VALUES ` + row + strings.Repeat(", "+row, n-1) + `) AS v WHERE ` + key + ` = v.column1 AND ` + key + ` IN (` + marks(n) + `) AND ` + where
+		if err := t.each(ctx, scan, query, append(args, whereArgs...)...); err != nil {
 			return err
 		}
 		values = values[n:]
 	}
 	return nil
+}
+
+// rowsAtOnce is how many of so many rows one statement writes, a power of two, so that there are few different statements: both databases keep what they have compiled.
+func (t *tx) rowsAtOnce(rows, columns, rowBytes, otherBytes int) int {
+	n := min(rows, max(1, maxParams/columns))
+	if most := t.dialect.insertBytes; most > 0 {
+		n = min(n, max(1, (most-otherBytes)/(rowBytes+2)))
+	}
+	return 1 << (bits.Len(uint(n)) - 1)
 }
 
 // marks are n placeholders.
