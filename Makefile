@@ -44,7 +44,8 @@ build: ## build every binary into bin/
 	@.ci/build bin '$(LDFLAGS)' $(MAINS)
 
 .PHONY: demo-llark
-demo-llark: deps-ffmpeg build native ## the whole way to a toy LLark: dataset, training, evaluation, an answer (DEMO_CLIPS, DEMO_STEPS)
+demo-llark: deps-ffmpeg build native ## the whole way to a toy LLark: dataset, training, evaluation, an answer (DEMO_CLIPS, DEMO_STEPS, DEMO_MUSIC=toy: see training/demo-llark.sh)
+	@.ci/deps python
 	training/peers/venv
 	training/demo-llark.sh
 

@@ -4,44 +4,59 @@
 #
 # DEMO_DIR    where everything goes (default training/build/demo-llark)
 # DEMO_CLIPS  generated training clips (default 240); a tenth as many are generated for the test
+# DEMO_MUSIC  songs: pieces through soundfonts; toy: 20 clips of plain tones, for which nothing is installed (default songs)
 # DEMO_STEPS  training steps (default 400)
+# DEMO_BATCH  pairs of a step (default 16)
 # PYTHON      a Python with PyTorch (default training/build/torch/bin/python, made by peers/venv)
 set -euo pipefail
 cd "$(dirname "$0")"
 
-dir=${DEMO_DIR:-$PWD/build/demo-llark}
+dir=$(realpath -m "${DEMO_DIR:-build/demo-llark}")
 clips=${DEMO_CLIPS:-240}
 steps=${DEMO_STEPS:-400}
+batch=${DEMO_BATCH:-16}
 python=${PYTHON:-$PWD/build/torch/bin/python}
 lark=${LARK:-$PWD/../bin/lark}
 nano=$PWD/../models/lark-nano
 set_=$dir/set
 export LARK_NATIVE_DIR=${LARK_NATIVE_DIR:-$PWD/../bin/native/cpu}
+up= # the process of lark up, while it runs
+trap '[ -z "$up" ] || { kill "$up" && wait "$up"; } 2>/dev/null || true' EXIT
 
-# step says what is done, does it, and tells how long it took.
+# step NUMBER NAME MADE COMMAND... says what is done, does it, and tells how long it took, on the clock and on the processor, and how much it has made.
 step() {
-    local name=$1 begun=$SECONDS
-    shift
-    echo "== $name"
-    "$@"
-    echo "== $name took $((SECONDS - begun)) s"
+    local number=$1 name=$2 made=$3
+    shift 3
+    echo "== $number of 11: $name"
+    local TIMEFORMAT="== $name took %0R s, %0U s user and %0S s system on the processor"
+    time "$@"
+    echo "== it made ${made#"$dir"/}: $(find "$made" -type f | wc -l) files, $(du -sh "$made" | cut -f1)"
 }
 
-# generate makes clips with known tempo, key, metre and instruments.
-generate() {
-    if ! command -v mma >/dev/null || ! command -v fluidsynth >/dev/null; then
-        echo "missing: mma and fluidsynth. On Debian: apt-get install mma fluidsynth fluid-soundfont-gm timgm6mb-soundfont opl3-soundfont" >&2
-        exit 1
+# music makes clips with known tempo, key, metre and instruments; two processes share the work.
+music() {
+    if [ "${DEMO_MUSIC:-songs}" = toy ]; then
+        [ -f "$dir/music/test/manifest.jsonl" ] || "$python" -m nano.toy "$dir/music"
+        return
     fi
-    "$python" -m nano.generate "$dir/music/train" --split train --count "$clips" --seed 11
+    ./instruments
+    local half=$((clips / 2)) make=("$python" -m nano.generate "$dir/music/train" --split train --seed 11) first
+    "${make[@]}" --count "$half" &
+    first=$!
+    "${make[@]}" --start "$half" --count $((clips - half))
+    wait "$first"
+    "${make[@]}" --count "$clips" # the list of all
     "$python" -m nano.generate "$dir/music/test" --split test --count $((clips / 10 + 1)) --seed 11
 }
 
-# real lays out the tracks of Debian's music packages that are installed, each with its licence.
+# real lays out the bundled piece, and tracks of those of Debian's music packages that are installed, each with its licence.
 real() {
     mkdir -p "$dir/real/lark"
     cp ../models/demo/larksong.mp3 "$dir/real/lark/"
     echo Apache-2.0 >"$dir/real/lark/licence.txt"
+    if [ "${DEMO_MUSIC:-songs}" = songs ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends planetblupi-music-ogg singularity-music >/dev/null
+    fi
     local package licence files
     while read -r package licence; do
         files=$(dpkg -L "$package" 2>/dev/null | grep -E '\.(ogg|mp3|flac)$' | awk -v most="${DEMO_TRACKS:-12}" 'NR <= most') || continue
@@ -53,6 +68,7 @@ real() {
 planetblupi-music-ogg GPL-3.0-or-later
 wesnoth-1.16-music GPL-2.0-or-later
 singularity-music CC-BY-SA-3.0
+drascula-music Drascula-License
 LIST
 }
 
@@ -62,7 +78,7 @@ import() {
 }
 
 export_() {
-    "$lark" dataset split "$set_" --validation 0.1 --test 0
+    "$lark" dataset split "$set_" --validation 0.3 --test 0
     "$lark" dataset export "$set_" --out "$dir/shards"
     "$lark" dataset report "$set_" --out "$dir/report.html"
     "$lark" dataset verify "$set_" --export "$dir/shards"
@@ -70,8 +86,9 @@ export_() {
 
 train() {
     [ -f "$dir/toy/config.json" ] || "$python" -m llark.toy --shards "$dir/shards" --out "$dir/toy"
+    local every=$(((steps + 7) / 8))
     "$python" -u -m llark.train --shards "$dir/shards" --decoder "$dir/toy" --out "$dir/run" --train all --precision f32 --steps "$steps" \
-        --batch 16 --micro 8 --lr 2e-3 --validate-every 50 --validate-batches 4 --samples 2 --save-every 50
+        --batch "$batch" --micro $((batch < 8 ? batch : 8)) --lr 2e-3 --validate-every "$every" --validate-batches 4 --samples 2 --save-every "$every"
 }
 
 bundle() {
@@ -81,27 +98,39 @@ bundle() {
 }
 
 evaluate() { # the constant answer stands beside each figure
-    "$lark" eval import manifest --from "$dir/music/test" --out "$dir/eval"
-    "$lark" eval --set "$dir/eval" --model "$dir/llark" --tasks key,tempo,metre,drums --no-cache --out "$dir/eval.json" --html "$dir/eval.html"
+    "$lark" eval import manifest --from "$dir/music/test" --out "$dir/eval/set"
+    "$lark" eval --set "$dir/eval/set" --model "$dir/llark" --tasks key,tempo,metre,drums --no-cache --out "$dir/eval/report.json" --html "$dir/eval/report.html"
 }
 
 ask() {
     local song
     song=$(find "$dir/music/test" -name '*.wav' | sort | sed -n 1p)
-    LARK_MODEL_DIR=$dir/llark "$lark" --data "$dir/data" ask "$song" "What is the tempo of this clip?" "In which key is this piece?"
+    mkdir -p "$dir/data"
+    LARK_MODEL_DIR=$dir/llark "$lark" up --data "$dir/data" --addr 127.0.0.1:0 >"$dir/data/up.log" 2>&1 &
+    up=$!
+    until grep -q '^ready:' "$dir/data/up.log"; do
+        kill -0 "$up" 2>/dev/null || { cat "$dir/data/up.log" >&2 && exit 1; }
+        sleep 0.2
+    done
+    "$lark" --data "$dir/data" ask "$song" "What is the tempo of this clip?" "In which key is this piece?"
+    kill "$up"
+    wait "$up"
+    up=
 }
 
 begun=$SECONDS
 mkdir -p "$dir"
-step "generated music" generate
-step "real tracks" real
-step "import" import
-step "annotate" "$lark" dataset annotate "$set_"
-step "generate pairs by rules" "$lark" dataset generate "$set_" --rules
-step "encode with lark-nano's encoder" "$lark" dataset encode "$set_" --model "$nano"
-step "split, export, report, verify" export_
-step "train a toy" train
-step "import the model" bundle
-step "evaluate" evaluate
-step "ask" ask
-echo "== all of it took $((SECONDS - begun)) s; look at $dir/report.html and $dir/eval.html"
+step 1 "generated music" "$dir/music" music
+step 2 "real tracks" "$dir/real" real
+step 3 "import" "$set_" import
+step 4 "annotate" "$set_" "$lark" dataset annotate "$set_"
+step 5 "pairs by rules" "$set_" "$lark" dataset generate "$set_" --rules
+step 6 "frames of lark-nano's encoder" "$set_" "$lark" dataset encode "$set_" --model "$nano"
+step 7 "split, export, report, verify" "$dir/shards" export_
+step 8 "training a toy from nothing" "$dir/run" train
+step 9 "import of the model" "$dir/llark" bundle
+step 10 "evaluation beside the constant answer" "$dir/eval" evaluate
+step 11 "lark up and ask" "$dir/data" ask
+echo "== all of it took $((SECONDS - begun)) s; look at $dir/report.html and $dir/eval/report.html"
+echo "== processor time of all steps, user and system:"
+times | tail -1

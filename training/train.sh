@@ -17,15 +17,7 @@ export JAX_COMPILATION_CACHE_DIR=$dir/jax-cache
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=268435456
 
 deps() {
-    local tools=(mma fluidsynth fluid-soundfont-gm timgm6mb-soundfont musescore-general-soundfont-small opl3-soundfont ffmpeg espeak-ng)
-    if ! command -v mma >/dev/null || ! command -v fluidsynth >/dev/null || ! command -v espeak-ng >/dev/null; then
-        if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-            apt-get install -y --no-install-recommends "${tools[@]}"
-        else
-            echo "missing: mma, fluidsynth or espeak-ng. On Debian: apt-get install ${tools[*]}" >&2
-            exit 1
-        fi
-    fi
+    ./instruments
     [ -x "$python" ] || python3 -m venv "$dir/venv"
     "$python" -m pip install --quiet -r requirements.txt
 }

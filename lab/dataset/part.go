@@ -91,3 +91,53 @@ func pullParts[R named](p parts) (row func(n int, clip string) (*R, error), stop
 			}
 		}
 }
+
+// spent is what all rows of the set have cost; for a part, its own rows and its share of those in no part.
+func (s *Set) spent(part Part) (sum float64, err error) {
+	for _, name := range s.Names {
+		steps, err := s.pairSteps(name)
+		if err != nil {
+			return 0, err
+		}
+		for _, step := range steps {
+			whole, n, err := s.costs(name, step, Part{1, 1}, 0)
+			if err != nil {
+				return 0, err
+			}
+			sum += whole / float64(max(1, part.N))
+			all, err := s.partsOf(name, step)
+			if err != nil {
+				return 0, err
+			}
+			for i := range all.paths {
+				p := Part{i + 1, len(all.paths)}
+				if part != (Part{}) && part != p {
+					continue
+				}
+				cost, _, err := s.costs(name, step+p.suffix(), p, n)
+				if err != nil {
+					return 0, err
+				}
+				sum += cost
+			}
+		}
+	}
+	return sum, nil
+}
+
+// costs is what the rows of a part have cost that are of clip number from or a later one, and how many rows there are.
+func (s *Set) costs(name, file string, part Part, from int) (cost float64, n int, err error) {
+	for r, err := range rows[pairRow](s.path(name, file+".jsonl")) {
+		if errors.Is(err, errTorn) {
+			break // its row is made again
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if n*part.N+part.I-1 >= from {
+			cost += r.Cost
+		}
+		n++
+	}
+	return cost, n, nil
+}

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import signal
 
 from . import arrange, midi, nomusic, wavetable
-from .generate import SPAN, heard, write_clip
+from .generate import SPAN, heard, write_clip, write_manifest
 from .labels import TONICS
 from .synth import RATE
 
@@ -36,6 +36,7 @@ def main() -> None:
         os.makedirs(os.path.join(out, split), exist_ok=True)
         for i in range(count):
             write_clip(os.path.join(out, split, f"{split}{i:05d}"), *music(random.Random(f"toy-{split}-{i}")))
+        write_manifest(os.path.join(out, split))
     os.makedirs(os.path.join(out, "noise"), exist_ok=True)
     for i, kind in enumerate(SOUNDS):
         rng = random.Random(kind)
