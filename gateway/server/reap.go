@@ -13,7 +13,7 @@ import (
 func (g *gateway) reaper(relay *outbox.Relay) (*reaper.Reaper, error) {
 	c := g.cfg.Reaper
 	return reaper.New(reaper.Config{Interval: c.Interval, Grace: c.Grace, Idle: c.Idle, Republish: c.Republish}, reaper.Deps{
-		Store: g.jobs, Publisher: g.producer, Drained: g.drained, Begun: func(id string) bool { return g.hub.Progress(id).Begun() }, Wake: relay.Wake, Metrics: g.ledger, Log: g.tel.Log,
+		Store: g.jobs, Publisher: g.producer, Drained: g.drained, Begun: func(id string) bool { return g.hub.Progress(id).Begun() }, Now: g.host.Now, Wake: relay.Wake, Metrics: g.ledger, Log: g.tel.Log,
 	})
 }
 

@@ -86,6 +86,9 @@ func RunOn(ctx context.Context, on host.Host, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, jobs.Close()) }()
+	if on.Now != nil {
+		jobs.SetNow(on.Now)
+	}
 	producer, err := on.Producer(on.Kafka(cfg.Kafka(telemetry.ServiceGateway)), kafka.Deps{Log: tel.Log})
 	if err != nil {
 		return err
@@ -225,7 +228,7 @@ func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	return stage.New(stage.Config{
 		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
-	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Producer: g.producer, Log: g.tel.Log})
+	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Now: g.host.Now, Producer: g.producer, Log: g.tel.Log})
 }
 
 // jobsPending counts the job records that the recorder has not taken up yet.
@@ -245,7 +248,9 @@ func (g *gateway) webhooks() (*webhook.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return webhook.New(webhook.Config{}, webhook.Deps{Store: g.jobs, Guard: guard, Metrics: g.ledger, Log: g.tel.Log})
+	return webhook.New(webhook.Config{}, webhook.Deps{
+		Store: g.jobs, Guard: guard, Metrics: g.ledger, Transport: g.host.Outside, Now: g.host.Now, Random: g.host.Random, Log: g.tel.Log,
+	})
 }
 
 func (g *gateway) api(bundle *model.Bundle, callers *auth.Authenticator, wake, wakeRuns, wakeBatches func()) (*api.API, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
@@ -28,6 +29,7 @@ type logged struct {
 	offset    int64
 	id, job   string
 	readable  bool
+	outcome   string // id of the outcome that an event tells
 }
 
 // readLog reads every topic from its beginning to its end.
@@ -41,10 +43,11 @@ func (w *world) readLog() []logged {
 			continue
 		}
 		caughtUp, wait := kafka.Tail(ctx, w.kafka("reader"), spec.Name, kafka.Earliest, func(rec event.Record, partition int32, offset int64) {
-			_, err := event.Decode(rec)
+			msg, err := event.Decode(rec)
+			told, _ := msg.(*eventpb.Event)
 			mu.Lock()
 			defer mu.Unlock()
-			out = append(out, logged{spec.Name, partition, offset, rec.Get(event.HeaderID), rec.Get(event.HeaderSubject), err == nil})
+			out = append(out, logged{spec.Name, partition, offset, rec.Get(event.HeaderID), rec.Get(event.HeaderSubject), err == nil, told.GetOutcome().GetOutcomeId()})
 		})
 		<-caughtUp
 		waits = append(waits, wait)
@@ -103,12 +106,7 @@ func (v *verdict) givenUp() {
 
 // offsets: a group commits an offset only once every record before it is settled: handled, and its outputs acknowledged.
 func (v *verdict) offsets() {
-	written := make(map[string]time.Duration) // record -> when it was first acknowledged
-	v.w.history.each(published, func(e entry) {
-		if _, ok := written[e.id]; !ok {
-			written[e.id] = e.at
-		}
-	})
+	written := v.written()
 	settled := v.settled(written)
 	spared := v.spared()
 	places := make(map[string][]logged)
@@ -131,6 +129,27 @@ func (v *verdict) offsets() {
 			}
 		}
 		high[place] = max(high[place], to)
+	})
+}
+
+// written is when each record was first acknowledged.
+func (v *verdict) written() map[string]time.Duration {
+	out := make(map[string]time.Duration)
+	v.w.history.each(published, func(e entry) {
+		if _, ok := out[e.id]; !ok {
+			out[e.id] = e.at
+		}
+	})
+	return out
+}
+
+// outbox: a gateway takes a record from its outbox only once the broker has acknowledged it.
+func (v *verdict) outbox() {
+	written := v.written()
+	v.w.history.each(cleared, func(e entry) {
+		if at, ok := written[e.id]; !ok || at > e.at {
+			v.breach("%s took %s from the outbox at %s, but the broker had not acknowledged it", e.who, e.id, e.at)
+		}
 	})
 }
 

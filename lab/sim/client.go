@@ -75,6 +75,9 @@ func (c *watcher) api() *client.Client {
 // submit uploads the track, again and again until the gateway takes it.
 func (c *watcher) submit(ctx context.Context) error {
 	sub := client.Submission{Questions: c.questions(), Plan: client.PlanExplicit, Spans: c.spans(), DeadlineS: c.job.deadline.Seconds(), Options: c.options()}
+	if c.job.hook {
+		sub.Webhook = &client.JobWebhook{URL: hookURL(c.job.name)}
+	}
 	for {
 		job, err := c.api().Submit(ctx, sub, &client.Upload{Name: "track.wav", Reader: bytes.NewReader(track(c.job.track))},
 			client.SubmitOptions{IdempotencyKey: c.job.name})

@@ -5,9 +5,12 @@ package sim
 import (
 	"context"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"strings"
+
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // database stands before each connection to the job store.
@@ -34,6 +37,8 @@ type conn struct {
 	driver.Conn
 	p  *process
 	tx string // what the open transaction has done so far, as its name
+	// cleared are the records that the open transaction takes from the outbox.
+	cleared []string
 }
 
 var (
@@ -51,7 +56,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	c.tx = ""
+	c.tx, c.cleared = "", nil
 	return transaction{inner, c}, nil
 }
 
@@ -60,6 +65,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, errKilled
 	}
 	c.note(query, args)
+	c.outbox(query, args)
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
 
@@ -81,6 +87,30 @@ func (c *conn) note(query string, args []driver.NamedValue) {
 		}
 	}
 	c.tx = fmt.Sprintf("%016x", h.Sum64())
+}
+
+// outbox notes which records come into the outbox, and which leave it.
+func (c *conn) outbox(query string, args []driver.NamedValue) {
+	rows := &c.p.slot.w.outbox
+	switch {
+	case strings.HasPrefix(query, "INSERT INTO outbox "):
+		const columns = 7 // the id, the topic, the key, the headers and three more
+		for row := args; len(row) >= columns; row = row[columns:] {
+			var rec event.Record
+			headers, _ := row[3].Value.(string)
+			if json.Unmarshal([]byte(headers), &rec.Headers) != nil {
+				continue
+			}
+			rec.Topic, _ = row[1].Value.(string)
+			rows.Store(row[0].Value, name(rec))
+		}
+	case strings.HasPrefix(query, "DELETE FROM outbox "):
+		for _, id := range args {
+			if rec, ok := rows.Load(id.Value); ok {
+				c.cleared = append(c.cleared, rec.(string))
+			}
+		}
+	}
 }
 
 // fault is the state of the database.
@@ -110,6 +140,9 @@ func (t transaction) Commit() error {
 	}
 	if err := t.Tx.Commit(); err != nil {
 		return err
+	}
+	for _, rec := range t.c.cleared {
+		p.slot.w.history.add(entry{who: p.name, what: cleared, id: rec})
 	}
 	p.awake()
 	switch {

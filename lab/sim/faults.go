@@ -28,6 +28,9 @@ func newFaults(d dice) *faults {
 		if f.hit(0.35, "kind", kind) {
 			f.rates[kind] = []float64{0.02, 0.1, 0.3}[f.below(3, "rate", kind)]
 		}
+		if kind == latePlan || kind == stray { // they matter only together, and each seed has few plans
+			f.rates[kind] *= 3
+		}
 	}
 	return f
 }

@@ -35,6 +35,8 @@ const (
 	ended     = "ended"     // a handler is done with it
 	published = "published" // a record is acknowledged
 	stored    = "stored"    // an object is written
+	told      = "told"      // a webhook
+	cleared   = "cleared"   // a record has left the outbox
 	committed = "committed" // a group's offset
 	struck    = "fault"
 	mended    = "mended"

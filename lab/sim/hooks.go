@@ -14,6 +14,7 @@ import (
 
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/host"
 	"github.com/larkstream/larkstream/shared/kafka"
 	"github.com/larkstream/larkstream/shared/stage"
@@ -71,6 +72,8 @@ func (p *process) before(ctx context.Context, what string, n int, rec event.Reco
 	}
 	switch {
 	case p.slot.stage == event.StageRecorder: // it waits for its database and has nothing else that may fail
+	case p.slot.w.outages[p.slot.stage].Load() > 0:
+		return stage.Unavailable(stage.Coded(event.CodeEngineError, errInjected))
 	case f.strike(failHandler, what, n):
 		return stage.Coded(event.CodeEngineError, errInjected)
 	case f.strike(downHandler, what, n):
@@ -153,9 +156,12 @@ func (q *faultyProducer) write(ctx context.Context, recs []event.Record) (failed
 	for i, rec := range recs {
 		n := q.f.attempt("write", name(rec)+q.p.slot.stage)
 		rec = q.spoil(rec, n)
-		if q.f.strike(refuse, name(rec), n) {
+		if q.isHeld(rec) || q.f.strike(refuse, name(rec), n) {
 			fail[i] = errInjected
 			continue
+		}
+		if other, ok := q.stray(rec, n); ok {
+			send, index = append(send, other), append(index, i)
 		}
 		send, index = append(send, rec), append(index, i)
 		if q.f.strike(duplicate, name(rec), n) {
@@ -196,6 +202,40 @@ func (q *faultyProducer) spoil(rec event.Record, n int) event.Record {
 	}
 	return rec
 }
+
+// isHeld tells whether a plan is refused for the time being: the partition of a plan may have no leader while its windows are written and answered.
+func (q *faultyProducer) isHeld(rec event.Record) bool {
+	if rec.Get(event.HeaderType) != event.TypeJobPlan || !q.f.hit(q.f.rates[latePlan], latePlan, name(rec)) {
+		return false
+	}
+	w := q.p.slot.w
+	now := time.Since(w.history.start)
+	until, known := w.held.LoadOrStore(name(rec), now+q.f.between(500*time.Millisecond, 5*time.Second, latePlan, name(rec)))
+	return (known || q.f.count(latePlan)) && now < until.(time.Duration)
+}
+
+// stray is an outcome like that of the record, but of a window that the plan does not have: as a stage of another version would write that cuts tracks
+// into more windows.
+func (q *faultyProducer) stray(rec event.Record, n int) (event.Record, bool) {
+	if rec.Get(event.HeaderType) != event.TypeOutcome || q.p.slot.stage == event.StageRecorder || !q.f.strike(stray, name(rec), n) {
+		return rec, false
+	}
+	o, err := event.DecodeAs[*eventpb.Outcome](rec)
+	if err != nil || o.GetWindow().GetHash() == "" || o.GetQuestion().GetText() == "" {
+		return rec, false // it stands for a whole job
+	}
+	o.Window.Index += strayBy
+	o.OutcomeId = event.OutcomeID(o.GetJobId(), o.GetQuestion().GetIndex(), o.GetWindow().GetIndex())
+	other, err := event.Encode(q.p.slot.stage, o)
+	if err != nil {
+		return rec, false
+	}
+	q.p.slot.w.strays.Store(o.GetOutcomeId(), true)
+	return other, true
+}
+
+// strayBy is more windows than any track has.
+const strayBy = 8
 
 func unacknowledged(fail map[int]error) ([]int, error) {
 	if len(fail) == 0 {

@@ -22,9 +22,15 @@ const (
 	newerRecord   = "record of a newer version"
 	garbled       = "record of bytes that are no message"
 	dropEvent     = "event dropped"
+	latePlan      = "plan refused for a while"
+	stray         = "outcome of a window that the plan does not have"
 	slowObject    = "object store slow"
 	failObject    = "object store fails"
 	loseObjectAck = "object written, writer told of an error"
+	killHook      = "kill: webhook delivered, not noted"
+	slowHook      = "receiver of webhooks slow"
+	failHook      = "receiver of webhooks fails"
+	loseHook      = "webhook taken, sender told of an error"
 	slowRedis     = "Redis slow"
 	failRedis     = "Redis does not answer a request"
 	failTx        = "transaction refused"
@@ -34,18 +40,22 @@ const (
 // recordFaults are all of them, in a fixed order.
 func recordFaults() []string {
 	return []string{
-		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, slowHandler, failHandler, downHandler,
-		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, slowObject, failObject, loseObjectAck,
-		slowRedis, failRedis, failTx, loseTxAck,
+		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, killHook, slowHandler, failHandler, downHandler,
+		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, latePlan, stray, slowObject, failObject, loseObjectAck,
+		slowHook, failHook, loseHook, slowRedis, failRedis, failTx, loseTxAck,
 	}
 }
 
 // Kinds of faults that befall a part of the installation for a while.
 const (
 	killProcess  = "kill: at any moment"
+	crashLoop    = "kill: again and again as it starts"
 	restart      = "rolling restart"
 	hang         = "process hangs"
 	away         = "no instance of a stage for a while"
+	outage       = "what a stage needs is down"
+	clockJump    = "clock of a machine wrong for a while"
+	hooksDown    = "receiver of webhooks down"
 	cutOff       = "connections to Kafka cut"
 	noLeader     = "partition without leader"
 	lost         = "acknowledged records lost by the broker"
@@ -63,7 +73,7 @@ const (
 
 func nemesisKinds() []string {
 	return []string{
-		killProcess, restart, hang, away, cutOff, noLeader, lost, lostAnswers, noCommits, evict, objectsDown, objectsSlow, redisDown, redisLost,
+		killProcess, crashLoop, restart, hang, away, outage, clockJump, hooksDown, cutOff, noLeader, lost, lostAnswers, noCommits, evict, objectsDown, objectsSlow, redisDown, redisLost,
 		databaseFull, databaseRead, databaseBusy,
 	}
 }

@@ -43,8 +43,8 @@ func newNemeses(d dice) []nemesis {
 		}
 	}
 	for i := range out { // longer than all retries together
-		if out[i].kind == objectsDown && d.hit(0.04, "long", i) {
-			out[i].lasts = 15 * time.Minute
+		if (out[i].kind == objectsDown || out[i].kind == outage) && d.hit(0.04, "long", i) {
+			out[i].lasts = 13 * time.Minute
 		}
 	}
 	for i := range out { // a stage that is away for minutes: deadlines and cancels must hold without it
@@ -78,6 +78,12 @@ func (w *world) begin(n nemesis) (mend func()) {
 		if p := one.process(); p != nil {
 			p.kill(n.kind)
 		}
+	case crashLoop:
+		w.crash(one, n)
+	case outage:
+		down := w.outages[event.WorkStages()[n.pick%len(event.WorkStages())]]
+		down.Add(1)
+		return func() { down.Add(-1) }
 	case restart:
 		one.pause()
 		return one.resume
@@ -101,6 +107,13 @@ func (w *world) begin(n nemesis) (mend func()) {
 			p.hang(n.lasts)
 			return func() {}
 		}
+	case clockJump:
+		wrong := w.faults.between(-20*time.Minute, 20*time.Minute, n.kind, one.name, n.at)
+		one.clock.Add(int64(wrong))
+		w.ahead.Store(max(w.ahead.Load(), int64(wrong)))
+		return func() { one.clock.Add(-int64(wrong)) }
+	case hooksDown:
+		return during(&w.receiver.down)
 	case objectsDown:
 		return during(&w.objectsDown)
 	case objectsSlow:
@@ -121,6 +134,20 @@ func (w *world) begin(n nemesis) (mend func()) {
 		return w.broke(n)
 	}
 	return nil
+}
+
+// crash kills the process of a slot, and then its successors soon after they have started, as when a machine is broken: they die while they join their
+// group, which waits for their predecessors.
+func (w *world) crash(s *slot, n nemesis) {
+	for i := range 2 + n.pick%4 {
+		if p := s.process(); p != nil {
+			if i > 0 && !w.faults.count(n.kind) {
+				return
+			}
+			p.kill(n.kind)
+		}
+		rest(context.Background(), w.faults.between(500*time.Millisecond, 5*time.Second, "again", s.name, n.at, i))
+	}
 }
 
 // during is a state that lasts until mend.

@@ -44,6 +44,7 @@ type job struct {
 	model    int  // that must answer, from 1; 0 is any
 	deadline time.Duration
 	cancelAt time.Duration // after its acceptance; 0 for never
+	hook     bool          // a webhook is told of its end
 	hostile  hostile
 	deadly   bool // the encoder dies of its windows, each time
 }
@@ -93,6 +94,7 @@ func newJob(d dice, i, models int) job {
 	if d.hit(0.04, id, "deadly") {
 		j.deadly, j.track = true, 3+i // nobody else has this track
 	}
+	j.hook = !j.fed && d.hit(0.4, id, "hook") // a fed job has none of its own
 	if j.fed {
 		j.twice = d.hit(0.2, id, "twice")
 		if d.hit(0.3, id, "skewed") {

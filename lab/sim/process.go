@@ -34,7 +34,8 @@ type slot struct {
 	mu      sync.Mutex
 	current *process
 	starts  int
-	paused  bool // no process for the time being
+	clock   atomic.Int64 // by how much the clock of its machine is wrong
+	paused  bool         // no process for the time being
 	quit    chan struct{}
 	wake    chan struct{}
 }
@@ -183,6 +184,9 @@ func (p *process) awake() {
 	}
 }
 
+// now is the time of day by the clock of the machine.
+func (p *process) now() time.Time { return time.Now().Add(time.Duration(p.slot.clock.Load())) }
+
 // note adds to the history, unless the process is dead.
 func (p *process) note(what, id, job, detail string) {
 	if !p.dead.Load() {
@@ -194,7 +198,7 @@ func (p *process) note(what, id, job, detail string) {
 func (p *process) host() host.Host {
 	w := p.slot.w
 	on := host.Host{
-		Log: w.log.With(slog.String("process", p.name)), ClientID: p.name, Dial: p.dial, Objects: w.objects.Intercept(p.object), Random: p.random, NewID: w.newID,
+		Log: w.log.With(slog.String("process", p.name)), ClientID: p.name, Dial: p.dial, Objects: w.objects.Intercept(p.object), Random: p.random, Now: p.now, Outside: p.outside(), NewID: w.newID,
 		Wrap: p.producer, Handler: p.handler, Database: p.database, Serve: p.serve,
 	}
 	if w.redis != nil {

@@ -110,8 +110,9 @@ func inBubble(seed uint64, s scratch, o Options) (Result, error) {
 	w.open(p)
 	clients := w.play(p)
 	settled := w.settle()
+	w.awaitHooks(clients)
 	w.history.close(w.broker)
-	v := &verdict{w: w, plan: p, clients: clients, log: w.readLog()}
+	v := newVerdict(w, p, clients)
 	v.check(settled)
 	r := Result{
 		Seed: seed, Violations: v.found, Jobs: len(p.jobs), Faults: w.faults.counted(), VirtualS: time.Since(w.history.start).Seconds(), Outcomes: v.outcomes,

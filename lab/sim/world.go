@@ -56,13 +56,23 @@ type world struct {
 	giveUp       context.CancelFunc
 	deaths       atomic.Int64
 	databaseDown atomic.Pointer[error]
+	outages      map[string]*atomic.Int64 // of what a stage needs, by stage
 	ids          atomic.Int64
+	ahead        atomic.Int64 // by how much a clock was ahead at most
+	receiver     receiver
+	held         sync.Map // plan -> until when it is refused
+	strays       sync.Map // ids of outcomes that belong to no plan
+	outbox       sync.Map // id of a row -> name of its record
 	deadly       sync.Map // ids of jobs whose windows the encoder does not survive
 }
 
 func newWorld(seed uint64, p plan, s scratch, log *slog.Logger) (*world, error) {
 	w := &world{
 		seed: seed, faults: newFaults(dice(seed)), log: log, history: &history{start: time.Now()}, models: s.models, partitions: p.partitions, blind: p.blind, fed: slices.ContainsFunc(p.jobs, func(j job) bool { return j.fed }),
+	}
+	w.outages = make(map[string]*atomic.Int64)
+	for _, stage := range event.WorkStages() {
+		w.outages[stage] = new(atomic.Int64)
 	}
 	w.life, w.giveUp = context.WithCancel(context.Background())
 	var err error

@@ -8,6 +8,8 @@ import (
 	"database/sql/driver"
 	"log/slog"
 	"net"
+	"net/http"
+	"time"
 
 	"github.com/larkstream/larkstream/shared/blob"
 	"github.com/larkstream/larkstream/shared/cache"
@@ -43,6 +45,10 @@ type Host struct {
 	Wrap func(Producer) Producer
 	// Handler stands before the handler of a stage.
 	Handler func(stage string, h stage.Handler) stage.Handler
+	// Now tells the time of day on the machine, which may be wrong.
+	Now func() time.Time
+	// Outside carries the requests of webhooks.
+	Outside http.RoundTripper
 	// Random gives random numbers of 64 bits for jitter, to several goroutines.
 	Random func() uint64
 	// NewID gives a new job id.

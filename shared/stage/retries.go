@@ -19,6 +19,25 @@ type retryTopics struct {
 	delays []time.Duration // shortest first
 	names  []string        // the topic of each delay, lane by lane
 	lanes  []string
+	clock  clock
+}
+
+// clock tells the time of day; nil is the machine's clock.
+type clock func() time.Time
+
+func (c clock) now() time.Time {
+	if c == nil {
+		return time.Now()
+	}
+	return c()
+}
+
+// at is the moment of the machine's clock at which it will be t by this clock. The zero time stays what it is.
+func (c clock) at(t time.Time) time.Time {
+	if c == nil || t.IsZero() {
+		return t
+	}
+	return time.Now().Add(t.Sub(c()))
 }
 
 // newRetryTopics are the retry topics of a stage that reads these topics.
@@ -70,7 +89,7 @@ func (r retryTopics) fit(wait time.Duration) int {
 func (r retryTopics) address(rec event.Record, index int, wait time.Duration) event.Record {
 	lane := max(0, slices.Index(r.lanes, event.LaneOf(rec.Topic)))
 	rec.Topic = r.names[lane*len(r.delays)+index]
-	return rec.With(event.HeaderNotBefore, strconv.FormatInt(time.Now().Add(wait).UnixMilli(), 10))
+	return rec.With(event.HeaderNotBefore, strconv.FormatInt(r.clock.now().Add(wait).UnixMilli(), 10))
 }
 
 // attemptOf reads the counted retries from the headers; nonsense counts as none.
@@ -84,12 +103,12 @@ func attemptOf(rec event.Record) int {
 
 // dueOf reads when a record may be handled. It is never later than the topic's delay from now, whatever the record's
 // headers say.
-func dueOf(rec event.Record, delay time.Duration) time.Time {
+func (c clock) dueOf(rec event.Record, delay time.Duration) time.Time {
 	ms, err := strconv.ParseInt(rec.Get(event.HeaderNotBefore), 10, 64)
 	if err != nil {
 		return time.Time{}
 	}
-	due := time.UnixMilli(ms)
+	due := c.at(time.UnixMilli(ms))
 	if latest := time.Now().Add(delay); due.After(latest) {
 		return latest
 	}

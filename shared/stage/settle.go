@@ -184,7 +184,7 @@ func (s *settler) putBack(ctx context.Context, t *task, later *laterError) verdi
 // later it comes to a partition of each instance: the partition of its own key may belong to this instance for ever.
 func (s *settler) forElsewhere(rec event.Record) event.Record {
 	if _, ok := putBackSince(rec); !ok {
-		rec = rec.With(event.HeaderPutBackSince, time.Now().UTC().Format(time.RFC3339Nano))
+		rec = rec.With(event.HeaderPutBackSince, s.retries.clock.now().UTC().Format(time.RFC3339Nano))
 	}
 	rec = rec.With(event.HeaderKey, rec.Key)
 	rec.Key += "#" + strconv.FormatUint(s.chance.next()>>32, 36)

@@ -319,8 +319,8 @@ func TestRetryHeadersOfOthersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := func(key, value string) event.Record { return event.Record{}.With(key, value) }
 		far := strconv.FormatInt(time.Now().Add(1000*time.Hour).UnixMilli(), 10)
-		require.Equal(t, time.Now().Add(time.Second), dueOf(at(event.HeaderNotBefore, far), time.Second))
-		require.Zero(t, dueOf(at(event.HeaderNotBefore, "soon"), time.Second))
+		require.Equal(t, time.Now().Add(time.Second), clock(nil).dueOf(at(event.HeaderNotBefore, far), time.Second))
+		require.Zero(t, clock(nil).dueOf(at(event.HeaderNotBefore, "soon"), time.Second))
 		for _, text := range []string{"", "-3", "many", "99999999999999999999"} {
 			require.Zero(t, attemptOf(at(event.HeaderAttempt, text)), text)
 		}

@@ -84,6 +84,8 @@ type Deps struct {
 	Control *Control
 	// Random gives random numbers of 64 bits, for jitter; it may be called by several goroutines. nil takes the process's generator.
 	Random func() uint64
+	// Now tells the time of day, by which deadlines and the times in records are read and written; nil takes the machine's clock.
+	Now func() time.Time
 	// Model stands in failed outcomes as the model that was to answer.
 	Model string
 }
@@ -132,6 +134,7 @@ func New(c Config, d Deps) (*Runner, error) {
 		return nil, fmt.Errorf("making stage %s: %w", c.Stage, err)
 	}
 	r := &Runner{pulse: kafka.NewPulse(), opened: make(chan struct{}), cfg: c, deps: d, chance: d.Random, log: d.Log.With("stage", c.Stage), retries: newRetryTopics(c.Stage, c.Topics, c.RetryDelays)}
+	r.retries.clock = d.Now
 	r.read = newTaskReader(c.Topics, r.retries, d.Cost)
 	r.metrics = telemetry.NewStageMetrics()
 	handle := r.newProcessor(r.metrics)

@@ -84,7 +84,7 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 	m := meta{rec: kafka.FromClient(rec)}
 	if delay, retried := r.retries.delayOf(rec.Topic); retried {
 		m.attempt = attemptOf(m.rec)
-		m.due = dueOf(m.rec, delay)
+		m.due = r.retries.clock.dueOf(m.rec, delay)
 		if origin := m.rec.Get(event.HeaderOriginTopic); r.topics[origin] {
 			m.rec.Topic = origin
 		}
@@ -96,6 +96,7 @@ func (r *taskReader) read(rec *kgo.Record) meta {
 	if m.msg, m.err = event.Decode(m.rec); m.err == nil {
 		m.job, m.deadline = jobOf(m.msg)
 		m.startBy, m.noRetry = termsOf(m.msg)
+		m.deadline, m.startBy = r.retries.clock.at(m.deadline), r.retries.clock.at(m.startBy)
 	}
 	return m
 }

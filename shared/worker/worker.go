@@ -156,7 +156,7 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 		Partitions: w.common.KafkaPartitions,
 		Output:     work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
 	}, stage.Deps{
-		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
+		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Now: w.host.Now, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },
 	})
 	if err != nil {

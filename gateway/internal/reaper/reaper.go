@@ -81,6 +81,8 @@ type Deps struct {
 	Drained func(ctx context.Context) (bool, error)
 	// Begun tells whether a stage is known to have begun a job; nil = of none.
 	Begun func(id string) bool
+	// Now tells the time of day; nil takes the machine's clock.
+	Now func() time.Time
 	// Wake is called when the outbox has new records.
 	Wake    func()
 	Metrics Metrics
@@ -99,6 +101,9 @@ func New(cfg Config, deps Deps) (*Reaper, error) {
 		return nil, errors.New("making reaper: every dependency is required")
 	}
 	cfg.setDefaults()
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
 	return &Reaper{cfg: cfg, deps: deps}, nil
 }
 
@@ -120,7 +125,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 
 // Once does one round: it measures the open jobs, ends the overdue ones and publishes the lost ones again.
 func (r *Reaper) Once(ctx context.Context) error {
-	now := time.Now()
+	now := r.deps.Now()
 	return errors.Join(r.measure(ctx, now), r.endOverdue(ctx, now), r.endUnbegun(ctx, now), r.reviveIdle(ctx, now))
 }
 

@@ -160,6 +160,9 @@ func (s *SQL) ListBatches(ctx context.Context, tenant string, after Place, limit
 // LeadBatches takes the lead of open batches that nobody leads, up to limit, keeps the lead of those that owner leads already, and returns all of them.
 // A lead lapses at until.
 func (s *SQL) LeadBatches(ctx context.Context, owner string, until time.Time, limit int) (batches []Batch, err error) {
+	if open, err := s.anyOpen(ctx, "batches"); err != nil || !open {
+		return nil, err
+	}
 	err = s.inTx(ctx, func(tx *tx) error {
 		batches = nil
 		now := millis(s.now())

@@ -1,12 +1,6 @@
 package store
 
-import (
-	"context"
-	"time"
-)
-
-// SetNow replaces the store's clock.
-func (s *SQL) SetNow(now func() time.Time) { s.now = now }
+import "context"
 
 // Rebind turns placeholders into numbered ones.
 func Rebind(query string) string { return dialect{numbered: true}.rebind(query) }

@@ -16,6 +16,9 @@ import (
 // LeadRuns takes the lead of open runs that nobody leads, up to limit, keeps the lead of those that owner leads already, and returns all of them.
 // A lead lapses at until.
 func (s *SQL) LeadRuns(ctx context.Context, owner string, until time.Time, limit int) (runs []Run, err error) {
+	if open, err := s.anyOpen(ctx, "runs"); err != nil || !open {
+		return nil, err
+	}
 	err = s.inTx(ctx, func(tx *tx) error {
 		runs = nil
 		rows, err := tx.QueryContext(ctx, tx.dialect.rebind(`UPDATE runs SET owner = ?, lease_ms = ? WHERE run_id IN (
@@ -39,6 +42,15 @@ func (s *SQL) LeadRuns(ctx context.Context, owner string, until time.Time, limit
 		return nil, fmt.Errorf("taking the lead of runs: %w", err)
 	}
 	return runs, nil
+}
+
+// anyOpen tells whether a table of runs or batches has one that has not ended. A gateway looks for work several times a second: with none, it must not
+// take SQLite's only writer for that.
+func (s *SQL) anyOpen(ctx context.Context, table string) (open bool, err error) {
+	if err = s.rowRead(ctx, `SELECT EXISTS (SELECT 1 FROM `+table+` WHERE ended_ms = 0)`).Scan(&open); err != nil {
+		return false, fmt.Errorf("looking for open %s: %w", table, err)
+	}
+	return open, nil
 }
 
 // ItemStart is an item whose audio was found, with the job that it becomes.

@@ -26,6 +26,9 @@ type SQL struct {
 	creates *batch.Batcher[creation, error]
 }
 
+// SetNow has the store tell the time by now instead of the machine's clock. It must come before any other call.
+func (s *SQL) SetNow(now func() time.Time) { s.now = now }
+
 // Close closes the database.
 func (s *SQL) Close() error {
 	if s.read == s.write {

@@ -81,6 +81,12 @@ type Deps struct {
 	Guard   *fetch.Guard
 	Metrics Metrics
 	Log     *slog.Logger
+	// Transport carries the requests; nil takes the guard's.
+	Transport http.RoundTripper
+	// Now tells the time of day; nil takes the machine's clock.
+	Now func() time.Time
+	// Random gives random numbers of 64 bits for jitter; nil takes the process's generator.
+	Random func() uint64
 }
 
 // Sender delivers what is due. Run it in one goroutine; any number of gateways may run one.
@@ -101,10 +107,19 @@ func New(cfg Config, deps Deps) (*Sender, error) {
 		return nil, errors.New("making webhook sender: every dependency is required")
 	}
 	cfg.setDefaults()
+	if deps.Transport == nil {
+		deps.Transport = deps.Guard.Transport()
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if deps.Random == nil {
+		deps.Random = rand.Uint64
+	}
 	return &Sender{
 		cfg: cfg, deps: deps, openTenant: make(map[string]int), openWebhook: make(map[string]int), done: make(chan store.Webhook),
 		client: &http.Client{
-			Transport:     deps.Guard.Transport(),
+			Transport:     deps.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
@@ -194,14 +209,14 @@ func (s *Sender) lease() time.Duration { return 3*s.cfg.Timeout + s.cfg.Interval
 
 // deliver makes one attempt and notes how it went. What cannot be noted is delivered again when its lease has passed.
 func (s *Sender) deliver(ctx context.Context, w store.Webhook, d store.Delivery) {
-	begun := time.Now()
+	begun := s.deps.Now()
 	status, after, err := s.request(ctx, w, d, begun)
 	if ctx.Err() != nil {
 		return // the gateway stops: somebody else delivers it when the lease has passed
 	}
 	res := store.DeliveryResult{
 		Delivered: err == nil, Pause: s.pause,
-		Attempt: client.DeliveryAttempt{At: begun.UTC().Truncate(time.Millisecond), TookMS: time.Since(begun).Milliseconds(), Status: status},
+		Attempt: client.DeliveryAttempt{At: begun.UTC().Truncate(time.Millisecond), TookMS: s.deps.Now().Sub(begun).Milliseconds(), Status: status},
 	}
 	if err != nil {
 		res.Attempt.Error = err.Error()
@@ -211,7 +226,7 @@ func (s *Sender) deliver(ctx context.Context, w store.Webhook, d store.Delivery)
 				res.Disable = "the endpoint answered 410 Gone; enable it when it is back, and replay what has failed"
 			}
 		case d.Attempts <= len(s.cfg.Waits):
-			res.Again = time.Now().Add(max(after, jittered(s.cfg.Waits[d.Attempts-1])))
+			res.Again = s.deps.Now().Add(max(after, s.jittered(s.cfg.Waits[d.Attempts-1])))
 		}
 	}
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
@@ -289,13 +304,14 @@ func retryAfter(h http.Header) time.Duration {
 	return min(time.Duration(s)*time.Second, maxRetryAfter)
 }
 
-func jittered(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (1 - jitter + 2*jitter*rand.Float64())) //nolint:gosec // G404: spreads attempts
+func (s *Sender) jittered(d time.Duration) time.Duration {
+	const unit = 1 << 53
+	return time.Duration(float64(d) * (1 - jitter + 2*jitter*float64(s.deps.Random()%unit)/unit))
 }
 
 // pause is the circuit breaker of an endpoint.
 func (s *Sender) pause(failures int, since time.Time) (pause time.Duration, disable string) {
-	if time.Since(since) > giveUpAfter {
+	if s.deps.Now().Sub(since) > giveUpAfter {
 		return 0, "no delivery has succeeded for five days; enable it when it is back, and replay what has failed"
 	}
 	if failures < breakAfter {
