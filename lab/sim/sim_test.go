@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
 )
 
@@ -117,6 +118,56 @@ func TestTheCheckerBites(t *testing.T) {
 	w.history.entries = []entry{letter, other}
 	v.givenUp()
 	require.Empty(t, v.found)
+}
+
+// TestTheCheckerBitesOnWhatIsTold: what leaves the outbox unsent, outcomes of which no event tells, and webhooks that are missing, doubled or wrong.
+func TestTheCheckerBitesOnWhatIsTold(t *testing.T) {
+	w := &world{history: &history{start: time.Now()}, faults: newFaults(1)}
+	v := &verdict{w: w}
+	left := entry{at: 2, who: "gateway1.1", what: cleared, id: event.TopicJobs + "/r"}
+	sent := entry{at: 2, who: "gateway1.1", what: published, id: left.id}
+	late := sent
+	late.at = 3
+	for _, c := range []struct {
+		entries  []entry
+		breaches int
+	}{{[]entry{left}, 1}, {[]entry{left, late}, 1}, {[]entry{left, sent}, 0}} {
+		w.history.entries, v.found = c.entries, nil
+		v.outbox()
+		require.Len(t, v.found, c.breaches)
+	}
+
+	c := &watcher{w: w, id: "j", job: job{hook: true}, end: client.Job{ID: "j", State: client.StateSucceeded}, outcomes: []client.Outcome{{ID: "o"}}}
+	c.told = []client.Event{{ID: "1", Kind: client.EventOutcome, Outcome: &c.outcomes[0]}, {ID: "2", Kind: client.EventEnd}}
+	v.found = nil
+	v.stream(c)
+	require.Len(t, v.found, 1, "no event of the outcome was written")
+	v.found, v.logged = nil, map[string]bool{"o": true}
+	v.stream(c)
+	require.Empty(t, v.found)
+
+	v.clients = []*watcher{c}
+	message := func(id, job, state string) {
+		body := `{"type":"job.` + state + `","data":{"id":"` + job + `","state":"` + state + `"}}`
+		require.NoError(t, w.receiver.take(id, []byte(body)))
+	}
+	check := func(breaches int, why string) {
+		v.found = nil
+		v.webhooks()
+		require.Len(t, v.found, breaches, why)
+	}
+	check(1, "nobody was told")
+	message("m1", "j", client.StateSucceeded)
+	message("m1", "j", client.StateSucceeded)
+	check(0, "told again with the same id")
+	message("m2", "j", client.StateSucceeded)
+	check(1, "another id")
+	message("m1", "j", client.StateFailed)
+	check(2, "another state")
+	message("m1", "k", client.StateFailed)
+	check(3, "a job that nobody asked for")
+	c.job.hook = false
+	check(6, "nobody asked for a webhook")
 }
 
 // TestARequestWhoseReaderIsGoneEndsAlone: what net/http lets pass, the simulated network does, too.

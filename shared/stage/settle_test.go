@@ -313,6 +313,34 @@ func TestErrorTextIsBoundedAndValid(t *testing.T) {
 	require.Len(t, boundError(errors.New(strings.Repeat("a", 2*maxErrorBytes))), maxErrorBytes+3)
 }
 
+// TestAMachineWithAWrongClock: what the records say of times is read and written by the clock that was handed in. A clock that is behind cannot hold a
+// record back for longer than the delay of its topic.
+func TestAMachineWithAWrongClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, wrong := range []time.Duration{-time.Hour, 10 * time.Second, time.Hour} {
+			c := clock(func() time.Time { return time.Now().Add(wrong) })
+			require.Equal(t, c.now().UTC(), time.Now().Add(wrong).UTC())
+			require.Zero(t, c.at(time.Time{}))
+			require.Equal(t, time.Now().Add(time.Minute).UTC(), c.at(time.Now().Add(time.Minute+wrong)).UTC())
+
+			topics := newRetryTopics("test", []string{event.TopicWindows}, []time.Duration{time.Minute})
+			topics.clock = c
+			rec := topics.address(event.Record{}, 0, 30*time.Second)
+			require.Equal(t, time.Now().Add(30*time.Second).UTC(), c.dueOf(rec, time.Minute).UTC(), "its own word")
+			require.Equal(t, time.Now().Add(min(time.Minute, max(0, 30*time.Second+wrong))).UTC(), later(clock(nil).dueOf(rec, time.Minute)).UTC(), "to others")
+		}
+	})
+}
+
+// later is t, or now if t has passed.
+func later(t time.Time) time.Time {
+	if now := time.Now(); t.Before(now) {
+		return now
+	}
+	return t
+}
+
 // A record's own headers can neither hold it back for longer than its topic's delay nor make nonsense of its attempts.
 func TestRetryHeadersOfOthersAreBounded(t *testing.T) {
 	t.Parallel()

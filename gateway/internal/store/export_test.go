@@ -11,6 +11,15 @@ func (s *SQL) Exec(ctx context.Context, query string) error {
 	return err
 }
 
+// HoldWriter takes the connection that writes until release.
+func (s *SQL) HoldWriter(ctx context.Context) (release func(), err error) {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = conn.Close() }, nil // it goes back to the pool
+}
+
 // Pragma sets a pragma on the connection that writes.
 func (s *SQL) Pragma(ctx context.Context, text string) error {
 	_, err := s.write.ExecContext(ctx, "PRAGMA "+text)

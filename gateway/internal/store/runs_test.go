@@ -8,6 +8,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/internal/store"
+	"github.com/larkstream/larkstream/gateway/internal/storetest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 )
@@ -144,6 +145,23 @@ func TestARunCountsEveryItemOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, same)
 	})
+}
+
+// TestAnIdleGatewayLeavesTheWriterAlone: with neither a run nor a batch, looking for work to lead does not wait for SQLite's only writer.
+func TestAnIdleGatewayLeavesTheWriterAlone(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), storetest.URL(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	release, err := s.HoldWriter(t.Context())
+	require.NoError(t, err)
+	defer release()
+	runs, err := s.LeadRuns(t.Context(), "g1", time.Now().Add(time.Minute), 10)
+	require.NoError(t, err)
+	require.Empty(t, runs)
+	batches, err := s.LeadBatches(t.Context(), "g1", time.Now().Add(time.Minute), 10)
+	require.NoError(t, err)
+	require.Empty(t, batches)
 }
 
 func TestAPausedRunStartsNothing(t *testing.T) {
