@@ -28,8 +28,9 @@ func newFaults(d dice) *faults {
 		if f.hit(0.35, "kind", kind) {
 			f.rates[kind] = []float64{0.02, 0.1, 0.3}[f.below(3, "rate", kind)]
 		}
-		if kind == latePlan || kind == stray { // they matter only together, and each seed has few plans
-			f.rates[kind] *= 3
+		if kind == stray { // it matters only where plans are late, of which a seed has few
+			f.rates[stray] *= 3
+			f.rates[latePlan] = f.rates[stray]
 		}
 	}
 	return f
@@ -62,6 +63,13 @@ func (f *faults) count(kind string) bool {
 	}
 	f.hits[kind]++
 	return true
+}
+
+// note notes a fault that mends itself at once, so that it may happen at any time.
+func (f *faults) note(kind string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hits[kind]++
 }
 
 // end ends the faults: what is broken must now mend itself.

@@ -210,14 +210,17 @@ func (q *faultyProducer) isHeld(rec event.Record) bool {
 	}
 	w := q.p.slot.w
 	now := time.Since(w.history.start)
-	until, known := w.held.LoadOrStore(name(rec), now+q.f.between(500*time.Millisecond, 5*time.Second, latePlan, name(rec)))
-	return (known || q.f.count(latePlan)) && now < until.(time.Duration)
+	until, known := w.held.LoadOrStore(name(rec), now+q.f.between(300*time.Millisecond, 1500*time.Millisecond, latePlan, name(rec)))
+	if !known {
+		q.f.note(latePlan)
+	}
+	return now < until.(time.Duration)
 }
 
 // stray is an outcome like that of the record, but of a window that the plan does not have: as a stage of another version would write that cuts tracks
 // into more windows.
 func (q *faultyProducer) stray(rec event.Record, n int) (event.Record, bool) {
-	if rec.Get(event.HeaderType) != event.TypeOutcome || q.p.slot.stage == event.StageRecorder || !q.f.strike(stray, name(rec), n) {
+	if rec.Get(event.HeaderType) != event.TypeOutcome || q.p.slot.stage == event.StageRecorder || !q.f.hit(q.f.rates[stray], stray, name(rec), n) {
 		return rec, false
 	}
 	o, err := event.DecodeAs[*eventpb.Outcome](rec)
@@ -230,6 +233,7 @@ func (q *faultyProducer) stray(rec event.Record, n int) (event.Record, bool) {
 	if err != nil {
 		return rec, false
 	}
+	q.f.note(stray)
 	q.p.slot.w.strays.Store(o.GetOutcomeId(), true)
 	return other, true
 }
