@@ -43,6 +43,23 @@ func ParseWindows(text string) (plan string, spans []client.Span, err error) {
 	return client.PlanExplicit, spans, nil
 }
 
+// Heard is the text for ParseWindows of a plan (auto, all or explicit) and of the spans of plan explicit. Either may be empty, as in the API.
+func Heard(plan, spans string) (string, error) {
+	switch plan {
+	case "", client.PlanExplicit:
+		if plan != "" && spans == "" {
+			return "", errors.New("plan explicit needs spans, such as 30-55,1:30-1:55")
+		}
+		return spans, nil
+	case client.PlanAuto, client.PlanAll:
+		if spans != "" {
+			return "", fmt.Errorf("spans belong to plan explicit, not to %s", plan)
+		}
+		return plan, nil
+	}
+	return "", fmt.Errorf("plan %.40q is not known: it is auto, all or explicit", plan)
+}
+
 // parseTime reads seconds, minutes:seconds or hours:minutes:seconds.
 func parseTime(text string) (float64, error) {
 	parts := strings.Split(strings.TrimSpace(text), ":")

@@ -33,6 +33,21 @@ func TestParseWindows(t *testing.T) {
 	}
 }
 
+func TestHeardIsAPlanOrItsSpans(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[[2]string]string{
+		{"", ""}: "", {"auto", ""}: "auto", {"all", ""}: "all", {"explicit", "0-25"}: "0-25", {"", "0-25,30-55"}: "0-25,30-55",
+	} {
+		text, err := Heard(in[0], in[1])
+		require.NoError(t, err, in)
+		require.Equal(t, want, text)
+	}
+	for _, in := range [][2]string{{"explicit", ""}, {"all", "0-25"}, {"auto", "0-25"}, {"0-25", ""}, {"every", ""}} {
+		_, err := Heard(in[0], in[1])
+		require.Error(t, err, in)
+	}
+}
+
 func FuzzParseWindows(f *testing.F) {
 	for _, seed := range []string{"auto", "0-25,1:30-1:55", "1:00:00-1:00:25.5", "--", ":-:"} {
 		f.Add(seed)

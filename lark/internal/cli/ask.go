@@ -36,6 +36,7 @@ func (a *app) askCommand() *cobra.Command {
 	var cfg ask.Config
 	var tagged bool
 	var temperature float32
+	var plan, spans string
 	cmd := &cobra.Command{
 		Use: "ask FILE|URL|- QUESTION...", Short: "Ask questions about a track", Args: cobra.MinimumNArgs(1),
 		Long: `Asks questions about a track and prints the answers. A running gateway is used: the one named by --server or LARK_SERVER, or
@@ -45,8 +46,8 @@ the gateway, which refuses addresses that are not public; - reads the track from
 Answers go to standard output, progress to standard error. The exit code is 0 only if every question was answered. Ctrl-C
 cancels the job. A gateway that goes away is waited for, for a minute; the answers then go on where they stopped.
 
-Windows are stretches of up to 25 seconds: auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
-25), all hears the whole track, and 0-25,1:30-1:55 hears what it names.
+Windows are stretches of up to 25 seconds: --plan auto hears one (seconds 30 to 55 of a track of at least a minute, else the first
+25), --plan all hears the whole track, and --spans 0-25,1:30-1:55 hears what it names.
 
 A damaged file is heard as far as it goes, and warnings say what is wrong with it; --strict refuses it.
 
@@ -56,8 +57,8 @@ answers by the model itself, which reads what it said about the windows. It says
 With --tags the answer is not a sentence but tags in closed vocabularies: tempo, key, mode, metre, instruments, genre, mood and
 a description; what the model cannot tell is unknown (null in JSON). It needs no question.`,
 		Example: `  lark ask song.mp3 "What key is this in?"
-  lark ask song.flac "How fast is it?" "Are there drums?" --windows all
-  lark ask song.flac "How fast is it?" "Describe the music." --windows all --combine
+  lark ask song.flac "How fast is it?" "Are there drums?" --plan all
+  lark ask song.flac "How fast is it?" "Describe the music." --plan all --combine
   lark ask song.wav "Describe the music." --json | jq -r .answer
   lark ask song.wav --tags --json | jq .tags
   ffmpeg -i concert.mkv -f wav - | lark ask - "Which instruments play?"`,
@@ -68,6 +69,15 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 			}
 			if cfg.Lane != "" && !slices.Contains(event.Lanes(), cfg.Lane) {
 				return usage(fmt.Errorf("--lane %.40q is not known: it is %s", cfg.Lane, strings.Join(event.Lanes(), " or ")))
+			}
+			if plan != "" || spans != "" {
+				if cfg.Windows != "" {
+					return usage(errors.New("--windows is the older name of --plan and --spans: leave it out beside them"))
+				}
+				var err error
+				if cfg.Windows, err = ask.Heard(plan, spans); err != nil {
+					return usage(err)
+				}
 			}
 			if _, _, err := ask.ParseWindows(cfg.Windows); err != nil {
 				return usage(err)
@@ -84,11 +94,16 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	f := cmd.Flags()
 	server.register(f)
 	f.StringVar(&server.modelDir, "model", "", "model bundle `folder`, where everything is started for this call")
-	f.StringVar(&cfg.Windows, "windows", event.PlanAuto, "auto, all, or `spans` such as 30-55,1:30-1:55")
-	f.StringVar(&cfg.Schema, "schema", "", "form of the answers: `tags` (default: free text)")
+	f.StringVar(&plan, "plan", "", "windows that are heard: `auto` (one, the default), all, or explicit, which --spans stands for")
+	f.StringVar(&spans, "spans", "", "`spans` that are heard, such as 30-55,1:30-1:55")
+	f.StringVar(&cfg.Windows, "windows", "", "auto, all, or spans")
+	older(f, "windows", "use --plan, or --spans")
+	f.StringVar(&cfg.Schema, "response-schema", "", "form of the answers: `tags` (default: free text)")
+	f.StringVar(&cfg.Schema, "schema", "", "as --response-schema")
+	older(f, "schema", "use --response-schema")
 	f.BoolVar(&cfg.Strict, "strict", false, "refuse a damaged track in place of answering from what can be heard of it, with warnings")
 	f.BoolVar(&cfg.Combine, "combine", false, "one answer more for each question, of the whole track, made of the windows' answers")
-	f.BoolVar(&tagged, "tags", false, "the same as --schema tags")
+	f.BoolVar(&tagged, "tags", false, "the same as --response-schema tags")
 	f.StringVar(&cfg.Lane, "lane", "", "`lane` of the job: interactive (the default), or bulk, which waits while interactive jobs keep the stages busy")
 	f.BoolVar(&cfg.JSON, "json", false, "print one JSON object per outcome, one per line")
 	f.Uint32Var(&cfg.Decode.MaxTokens, "max-tokens", 0, "longest answer in tokens (default: the model's own limit)")
@@ -101,6 +116,13 @@ a description; what the model cannot tell is unknown (null in JSON). It needs no
 	return cmd
 }
 
+// older hides a flag whose name is older than the API's. It goes on working, and says what to use.
+func older(flags *pflag.FlagSet, name, instead string) {
+	if err := flags.MarkDeprecated(name, instead); err != nil {
+		panic(err) // unreachable: the flag is there
+	}
+}
+
 // askSchema settles the form of the answers, and that there is something to ask.
 func askSchema(cfg *ask.Config, tagged bool) error {
 	if tagged {
@@ -108,7 +130,7 @@ func askSchema(cfg *ask.Config, tagged bool) error {
 	}
 	switch {
 	case cfg.Schema != "" && cfg.Schema != client.SchemaTags:
-		return fmt.Errorf("--schema %.40q is not known: it is %s, or left out for free text", cfg.Schema, client.SchemaTags)
+		return fmt.Errorf("--response-schema %.40q is not known: it is %s, or left out for free text", cfg.Schema, client.SchemaTags)
 	case len(cfg.Questions) == 0 && cfg.Schema == "":
 		return errors.New("a question is needed, or --tags")
 	}

@@ -203,7 +203,7 @@ func parse(t *testing.T, stdout string) []ask.Line {
 func TestAskStartsEverythingForOneCall(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	stdout, stderr, code := w.lark(t, "ask", "--json", "--windows", "all", w.track, "Key?", "Tempo?")
+	stdout, stderr, code := w.lark(t, "ask", "--json", "--plan", "all", w.track, "Key?", "Tempo?")
 	require.Zero(t, code, stderr)
 	require.Empty(t, stderr)
 	lines := parse(t, stdout)
@@ -535,8 +535,13 @@ func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"ask"},
 		{"ask", w.track},
+		{"ask", "--response-schema", "poem", w.track, "Key?"},
 		{"ask", "--schema", "poem", w.track, "Key?"},
 		{"ask", "--windows", "9-1", w.track, "Key?"},
+		{"ask", "--spans", "9-1", w.track, "Key?"},
+		{"ask", "--plan", "all", "--spans", "0-25", w.track, "Key?"},
+		{"ask", "--plan", "explicit", w.track, "Key?"},
+		{"ask", "--plan", "all", "--windows", "all", w.track, "Key?"},
 		{"ask", "--nonsense"},
 		{"jobs", "show"},
 		{"serve"},

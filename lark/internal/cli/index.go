@@ -71,7 +71,9 @@ type runFlags struct {
 
 func (f *askFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.tags, "tags", false, "ask for structured tags: tempo, key, mode, metre, instruments, genre, mood, description")
-	flags.StringVar(&f.sub.Plan, "windows", "auto", "windows of each track: `auto` (one) or all")
+	flags.StringVar(&f.sub.Plan, "plan", "auto", "windows of each track: `auto` (one) or all")
+	flags.StringVar(&f.sub.Plan, "windows", "auto", "as --plan")
+	older(flags, "windows", "use --plan")
 	flags.BoolVar(&f.sub.Combine, "combine", false, "with several windows, one answer of the whole track more")
 	flags.BoolVar(&f.sub.Strict, "strict", false, "refuse damaged tracks")
 	flags.StringVar(&f.sample, "sample", "", "take only this `share` of the items, chosen by their ids, e.g. 1%")
@@ -106,7 +108,7 @@ func (a *app) indexRun(server *serverFlags) *cobra.Command {
 
 The exit code is 0 if every item succeeded or was skipped, 3 if some did not, 1 if none did or the run was cancelled or paused itself.`,
 		Example: `  lark index run ~/Music --tags
-  lark index run catalogue.csv "What key is this in?" --windows all --combine --name keys --max-failures 5%
+  lark index run catalogue.csv "What key is this in?" --plan all --combine --name keys --max-failures 5%
   lark index run s3://lib/masters --tags --sample 1% --detach
   lark index run s3://lib/masters --tags --max-cost 250 --changed-since masters-in-May
   find /music -name '*.flac' | jq -R '{uri:.}' -c | lark index run - --tags`,

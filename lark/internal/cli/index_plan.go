@@ -28,7 +28,7 @@ Files are read whole, for their digests, until --read bytes have been read; of t
 earlier jobs have left. Two files count as the same sound if they are of one format and the samples of wav, the frames of mp3, or the sum of the samples that
 flac carries are equal; other formats are compared by bytes. Nothing is decoded.`,
 		Example: `  lark index plan ~/Music --tags
-  lark index plan s3://lib/masters --tags --windows all --sample 1% --json
+  lark index plan s3://lib/masters --tags --plan all --sample 1% --json
   lark index plan catalogue.csv "What key is this in?" --read 0
   lark index plan catalogue.csv --tags --changed-since albums --read all`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -95,7 +95,11 @@ func (a *app) printTenant(t client.Tenant, asJSON bool) error {
 	if t.Isolated {
 		isolated = "  isolated"
 	}
-	a.printf("%-20s %s%s%s\n", ask.Printable(t.Name), t.CreatedAt.Local().Format(time.DateTime), isolated, limitsText(t.Limits))
+	created := "there from the start"
+	if !t.CreatedAt.IsZero() {
+		created = t.CreatedAt.Local().Format(time.DateTime)
+	}
+	a.printf("%-20s %-20s%s%s\n", ask.Printable(t.Name), created, isolated, limitsText(t.Limits))
 	return nil
 }
 

@@ -89,7 +89,7 @@ func (w *world) jobs(t *testing.T) []*eventpb.Job {
 	return jobs
 }
 
-const twoJobs = `{"audio":"song.wav","questions":["Key?"," Tempo? "],"windows":"0-25"}
+const twoJobs = `{"audio":"song.wav","questions":["Key?"," Tempo? "],"spans":"0-25"}
 
 {"audio":"song.wav","questions":["Key?"],"seed":7,"temperature":0.5,"max_tokens":9}
 `
@@ -250,6 +250,8 @@ func TestBadLinesAreToldInTheWordsOfTheFile(t *testing.T) {
 		{`{"audio":".","questions":["x"]}`, "is a directory"},
 		{`{"audio":"song.wav","questions":["x"],"windows":"foo"}`, "windows are auto, all, or spans"},
 		{`{"audio":"song.wav","questions":["x"],"windows":["0-1"]}`, "windows must be a string, not the JSON array"},
+		{`{"audio":"song.wav","questions":["x"],"plan":"all","spans":"0-25"}`, "spans belong to plan explicit"},
+		{`{"audio":"song.wav","questions":["x"],"plan":"all","windows":"all"}`, "windows is the older name"},
 		{`{"audio":"http://example.org/a.mp3","questions":["x"]}`, "audio must be a file, not a URL"},
 		{`{"audio":"song.wav","questions":["x"],"seed":-1}`, "seed must be a whole number that is not negative, not the JSON number -1"},
 		{`["song.wav"]`, "not a JSON object but a JSON array"},

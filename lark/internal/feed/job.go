@@ -32,7 +32,9 @@ type Line struct {
 	AudioRef string `json:"audio_ref"`
 	// Questions are asked of every window. With a response_schema there may be none: it has one of its own.
 	Questions []string `json:"questions"`
-	// Windows is auto (the default), all, or spans as lark ask takes them.
+	// Plan is auto (the default), all, or explicit with Spans, as lark ask takes them. Windows is either of them, by its older name.
+	Plan    string `json:"plan"`
+	Spans   string `json:"spans"`
 	Windows string `json:"windows"`
 	// The lane is bulk unless the line says otherwise.
 	event.Options
@@ -58,6 +60,15 @@ func parseLine(raw []byte) (Line, error) {
 	}
 	if len(l.Questions) == 0 {
 		return Line{}, errors.New("reading job: questions are needed")
+	}
+	if l.Plan != "" || l.Spans != "" {
+		if l.Windows != "" {
+			return Line{}, errors.New("reading job: windows is the older name of plan and spans: leave it out beside them")
+		}
+		var err error
+		if l.Windows, err = ask.Heard(l.Plan, l.Spans); err != nil {
+			return Line{}, fmt.Errorf("reading job: %w", err)
+		}
 	}
 	l.Lane = cmp.Or(l.Lane, event.LaneBulk)
 	return l, nil
