@@ -19,8 +19,6 @@ type dialect struct {
 	lock string
 	// claim ends a SELECT inside a transaction whose rows no other gateway's claim may take meanwhile.
 	claim string
-	// insertBytes bounds the rows of an INSERT by the length of its text; 0 = no bound.
-	insertBytes int
 	// txTimeout bounds a transaction; 0 leaves it to the caller's context.
 	txTimeout time.Duration
 	// kind tells what an error of the driver means.

@@ -39,6 +39,7 @@ func openPostgres(_ context.Context, databaseURL string, wrap wrapper) (*SQL, er
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "larkstream-gateway"
 	}
+	cfg.StatementCacheCapacity = keptStatements
 	s := &SQL{
 		dialect: dialect{goose: goose.DialectPostgres, numbered: true, lock: " FOR NO KEY UPDATE", claim: " FOR UPDATE SKIP LOCKED", txTimeout: postgresTx, kind: postgresFault},
 		now:     time.Now,

@@ -85,7 +85,7 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 	var total int64
 	for len(rows) > 0 {
 		row := "(" + marks(len(rows[0])) + ")"
-		n := t.rowsAtOnce(len(rows), len(rows[0]), len(row), len(into)+len(suffix))
+		n := rowsAtOnce(len(rows), len(rows[0]), len(row), len(into)+len(suffix))
 		added, err := t.exec(ctx, `INSERT INTO `+into+` VALUES `+row+strings.Repeat(", "+row, n-1)+suffix, slices.Concat(rows[:n]...)...)
 		if err != nil {
 			return total, err
@@ -101,7 +101,7 @@ func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix strin
 func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, key string, types []string, values [][]any, where string, whereArgs []any) error {
 	row := "(CAST(? AS " + strings.Join(types, "), CAST(? AS ") + "))"
 	for len(values) > 0 {
-		n := t.rowsAtOnce(len(values), len(types)+1, len(row)+3, len(set)+len(where))
+		n := rowsAtOnce(len(values), len(types)+1, len(row)+3, len(set)+len(where))
 		args := slices.Concat(setArgs, slices.Concat(values[:n]...))
 		for _, v := range values[:n] {
 			args = append(args, v[0])
@@ -115,12 +115,10 @@ func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string,
 	return nil
 }
 
-// rowsAtOnce is how many of so many rows one statement writes, a power of two, so that there are few different statements: both databases keep what they have compiled.
-func (t *tx) rowsAtOnce(rows, columns, rowBytes, otherBytes int) int {
-	n := min(rows, max(1, maxParams/columns))
-	if most := t.dialect.insertBytes; most > 0 {
-		n = min(n, max(1, (most-otherBytes)/(rowBytes+2)))
-	}
+// rowsAtOnce is how many of so many rows one statement writes: a power of two, and no more than fit into a statement of keptBytes, so that there are few different
+// statements, which the connections of both databases keep.
+func rowsAtOnce(rows, columns, rowBytes, otherBytes int) int {
+	n := min(rows, max(1, maxParams/columns), max(1, (keptBytes-otherBytes-100)/(rowBytes+2)))
 	return 1 << (bits.Len(uint(n)) - 1)
 }
 

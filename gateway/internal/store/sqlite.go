@@ -29,7 +29,7 @@ func openSQLite(_ context.Context, path string, wrap wrapper) (*SQL, error) {
 		"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(1)",
 	}}
 	readDSN := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params.Encode()
-	s := &SQL{dialect: dialect{goose: goose.DialectSQLite3, insertBytes: keptBytes - 100, kind: sqliteFault}, now: time.Now}
+	s := &SQL{dialect: dialect{goose: goose.DialectSQLite3, kind: sqliteFault}, now: time.Now}
 	s.write = wrap.open(keeper(readDSN + "&_txlock=immediate"))
 	s.write.SetMaxOpenConns(1)
 	s.read = wrap.open(keeper(readDSN))

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// keptStatements is how many compiled statements a connection keeps. The store has about 300 different ones, of which few are used again and again.
+	// keptStatements is how many compiled statements a connection keeps, to either database. The store has about 300 different ones, of which few are used again and again.
 	keptStatements = 128
 	// keptBytes is the longest statement that is kept. Longer ones insert many rows at once, each time another number of them.
 	keptBytes = 4 << 10
