@@ -271,6 +271,7 @@ func TestWaitsForTheStore(t *testing.T) {
 		s := &sickStore{}
 		s.down.Store(true)
 		r, m := newAdopter(t, s, func() (int64, error) { return 0, nil })
+		require.NoError(t, r.Ready(), "nothing has come yet")
 		recs := append(answers(t, "j1", 1, 1), encode(t, fedJob("fed")))
 		rec, done := recs[0], make(chan error, len(recs))
 		for _, rec := range recs {
@@ -279,7 +280,6 @@ func TestWaitsForTheStore(t *testing.T) {
 				done <- err
 			}()
 		}
-		require.NoError(t, r.Ready())
 		<-time.After(time.Hour) // the bubble's time
 		synctest.Wait()
 		require.Empty(t, done)
