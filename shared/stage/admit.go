@@ -48,9 +48,9 @@ func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, wo
 // partitions, and a catalogue lies in all of a topic's.
 const queueBytes = 1 << 20
 
-// queueRecords is how many records of one partition may be queued or in flight. Tenants take turns among these: with eight partitions they are all that
-// a gateway lets into Kafka at once in a lane. They are more where more may be in flight.
-const queueRecords = 128
+// queueRecords is how many records of one partition may be queued or in flight. Tenants take turns among these: with eight partitions they are twice what
+// a gateway lets into Kafka at once in a lane, for no partition has just an eighth of it. They are more where more may be in flight.
+const queueRecords = 256
 
 // places is the room for the records of one partition that are queued or in flight: queueBytes, and so many records at most.
 func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(queueBytes) }

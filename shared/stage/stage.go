@@ -38,7 +38,7 @@ type Config struct {
 	// Unordered lets records of one key run at the same time. Set it for a stage whose records do not depend on each other.
 	Unordered bool
 	// MaxInFlightRecords bounds the records that are worked on and not yet finished. Default 64. Of one key it is one record at
-	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others. Besides, as many records of each partition, and at least 128,
+	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others. Besides, as many records of each partition, and at least 256,
 	// may be queued; about 2.5 MiB of records wait in each assigned partition at most, and 4 MiB in one fetch.
 	MaxInFlightRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A

@@ -517,3 +517,16 @@ func FuzzSubmit(f *testing.F) {
 		require.Len(t, job.Audio.SHA256, 64)
 	})
 }
+
+// TestATenantLeavesWindowsOfItsLaneToOthers unless it has a bound of its own.
+func TestATenantLeavesWindowsOfItsLaneToOthers(t *testing.T) {
+	t.Parallel()
+	l := api.Limits{InteractiveWindows: 1024, BulkWindows: 1}
+	all, one := l.LaneWindows(event.LaneInteractive)
+	require.Equal(t, [2]int{1024, 896}, [2]int{all, one})
+	all, one = l.LaneWindows(event.LaneBulk)
+	require.Equal(t, [2]int{1, 1}, [2]int{all, one})
+	l.TenantWindows = 16
+	all, one = l.LaneWindows("")
+	require.Equal(t, [2]int{1024, 16}, [2]int{all, one})
+}

@@ -205,6 +205,24 @@ func TestATenantAtItsBoundWaits(t *testing.T) {
 	})
 }
 
+// TestATenantThatComesNeedNotWaitForPlaces: a tenant at its own bound has left room in the lane, and its many jobs that wait stand before nobody.
+func TestATenantThatComesNeedNotWaitForPlaces(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		const all, ofTenant = 8, 7
+		for i := range 20 {
+			job := bulkJob(fmt.Sprintf("large%02d", i))
+			job.Tenant = "large"
+			require.NoError(t, s.Create(t.Context(), job, []event.Record{{Topic: "jobs", Key: job.ID}}, store.CreateOptions{MaxWindows: all, MaxTenantWindows: ofTenant}))
+		}
+		require.Len(t, sent(t, s), ofTenant)
+		admission := store.Admission{Lane: event.LaneBulk, MaxWindows: all, Limit: 50, MaxTenantWindows: ofTenant}
+		require.Empty(t, admitOn(t, s, admission))
+		submit(t, s, bulkJob("small"), "small", all)
+		require.Equal(t, []string{"small q"}, admitOn(t, s, admission))
+	})
+}
+
 func TestCancellingAJobThatWaitsCostsNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
