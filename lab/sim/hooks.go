@@ -175,6 +175,11 @@ func (q *faultyProducer) write(ctx context.Context, recs []event.Record) (failed
 		slices.Reverse(send)
 		slices.Reverse(index)
 	}
+	for _, rec := range recs {
+		if rec.Get(event.HeaderType) == event.TypeOutcome {
+			q.p.slot.w.answered.Store(rec.Get(event.HeaderSubject), true)
+		}
+	}
 	if len(send) > 0 {
 		err = q.Producer.Publish(ctx, send...)
 	}
@@ -203,19 +208,24 @@ func (q *faultyProducer) spoil(rec event.Record, n int) event.Record {
 	return rec
 }
 
-// isHeld tells whether a plan is refused for the time being: the partition of a plan may have no leader while its windows are written and answered.
+// isHeld tells whether a plan is refused for the time being: the partition of a plan may have no leader while its windows are written and answered. It is
+// refused until the first outcome of its job is there, but not for long.
 func (q *faultyProducer) isHeld(rec event.Record) bool {
 	if rec.Get(event.HeaderType) != event.TypeJobPlan || !q.f.hit(q.f.rates[latePlan], latePlan, name(rec)) {
 		return false
 	}
 	w := q.p.slot.w
 	now := time.Since(w.history.start)
-	until, known := w.held.LoadOrStore(name(rec), now+q.f.between(300*time.Millisecond, 1500*time.Millisecond, latePlan, name(rec)))
+	since, known := w.held.LoadOrStore(name(rec), now)
 	if !known {
 		q.f.note(latePlan)
 	}
-	return now < until.(time.Duration)
+	_, answered := w.answered.Load(rec.Get(event.HeaderSubject))
+	return !answered && now < since.(time.Duration)+longestHold
 }
+
+// longestHold is how long a plan is refused at most.
+const longestHold = 10 * time.Second
 
 // stray is an outcome like that of the record, but of a window that the plan does not have: as a stage of another version would write that cuts tracks
 // into more windows.

@@ -60,7 +60,8 @@ type world struct {
 	ids          atomic.Int64
 	ahead        atomic.Int64 // by how much a clock was ahead at most
 	receiver     receiver
-	held         sync.Map // plan -> until when it is refused
+	held         sync.Map // plan -> since when it is refused
+	answered     sync.Map // ids of jobs with an outcome
 	strays       sync.Map // ids of outcomes that belong to no plan
 	outbox       sync.Map // id of a row -> name of its record
 	deadly       sync.Map // ids of jobs whose windows the encoder does not survive

@@ -1,0 +1,27 @@
+package sim
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestTheKnownDefectsCanBePutBack: each patch of a known defect still fits the code.
+func TestTheKnownDefectsCanBePutBack(t *testing.T) {
+	t.Parallel()
+	program, err := exec.LookPath("patch")
+	if err != nil {
+		t.Skip("the program patch is not installed")
+	}
+	patches, err := filepath.Glob("testdata/defects/*.patch")
+	require.NoError(t, err)
+	require.NotEmpty(t, patches)
+	for _, name := range patches {
+		path, err := filepath.Abs(name)
+		require.NoError(t, err)
+		out, err := exec.CommandContext(t.Context(), program, "--dry-run", "--force", "-p1", "-d", "../..", "-i", path).CombinedOutput() //nolint:gosec // our own files
+		require.NoErrorf(t, err, "%s does not fit the code any more: put the defect back in its new form\n%s", name, out)
+	}
+}
