@@ -21,7 +21,7 @@ func TestTheKnownDefectsCanBePutBack(t *testing.T) {
 	for _, name := range patches {
 		path, err := filepath.Abs(name)
 		require.NoError(t, err)
-		out, err := exec.CommandContext(t.Context(), program, "--dry-run", "--force", "-p1", "-d", "../..", "-i", path).CombinedOutput() //nolint:gosec // our own files
+		out, err := exec.CommandContext(t.Context(), program, "--dry-run", "--force", "-p1", "-d", "../..", "-i", path).CombinedOutput()
 		require.NoErrorf(t, err, "%s does not fit the code any more: put the defect back in its new form\n%s", name, out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestARunWaitsForTheDisk(t *testing.T) {
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(data, "blobs"), 0o700))
 	s := start(t, options{data: data, blobsMB: diskMB, env: append(testEngines(), "LARK_SOURCES="+music, "LARK_GATEWAY_RUNS_STALLED_AFTER=1s")})
-	filler := filepath.Join("/proc", fmt.Sprint(s.pid(up.Gateway)), "root", data, "blobs", "filler")
+	filler := filepath.Join("/proc", strconv.Itoa(s.pid(up.Gateway)), "root", data, "blobs", "filler")
 	write(t, filler, make([]byte, diskMB<<20-1<<20))
 	s.begin(t, "disk", music)
 	require.Eventually(t, func() bool { return s.metric(t, up.Chunker, "lark_stage_paused") == 1 }, patience, poll, "the chunker waits for room")
