@@ -209,13 +209,12 @@ def main() -> int:
     args.add_argument("--seed", type=int, default=1)
     a = args.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    synths = {n: Synth(n) for n in SPLIT_SOUNDFONTS.get(a.split, [])}
-    grooves, began, made, refused = compose.library(), time.monotonic(), 0, 0
+    bases = {i: os.path.join(a.out, f"{a.split}{i:05d}") for i in range(a.start, a.start + a.count)}
+    missing = {i: base for i, base in bases.items() if not os.path.exists(base + ".json")}
+    synths = {n: Synth(n) for n in SPLIT_SOUNDFONTS.get(a.split, []) if missing}
+    grooves, began, made, refused = compose.library() if missing else [], time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        for i in range(a.start, a.start + a.count):
-            base = os.path.join(a.out, f"{a.split}{i:05d}")
-            if os.path.exists(base + ".json"):
-                continue
+        for i, base in missing.items():
             rng = random.Random(f"{a.seed}-{a.split}-{i}")
             while (clip := nomusic.make(rng, SPAN) if a.split == "noise" else make_clip(rng, a.split, grooves, synths, folder)) is None:
                 refused += 1
