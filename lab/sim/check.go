@@ -50,6 +50,9 @@ func (v *verdict) check(settled bool) {
 			v.found = append(v.found, v.w.broker.Describe("lark."+stage)...)
 		}
 	}
+	if len(v.w.history.entries) >= tooMuch {
+		v.breach("records go round without end: more than %d steps", tooMuch)
+	}
 	for _, c := range v.clients {
 		v.job(c)
 	}

@@ -59,6 +59,7 @@ func (e entry) String() string {
 // history is all that happened, in order.
 type history struct {
 	start time.Time
+	full  func() // called when too much has happened; may be nil
 
 	mu      sync.Mutex
 	entries []entry
@@ -69,7 +70,13 @@ func (h *history) add(e entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.entries = append(h.entries, e)
+	if len(h.entries) == tooMuch && h.full != nil {
+		h.full()
+	}
 }
+
+// tooMuch is more than the work and the faults of a seed explain: records go round without end.
+const tooMuch = 30_000
 
 // each calls fn for the entries of one kind. fn may use the history.
 func (h *history) each(what string, fn func(entry)) {

@@ -76,6 +76,7 @@ func newWorld(seed uint64, p plan, s scratch, log *slog.Logger) (*world, error) 
 		w.outages[stage] = new(atomic.Int64)
 	}
 	w.life, w.giveUp = context.WithCancel(context.Background())
+	w.history.full = w.giveUp
 	var err error
 	if w.dir, err = os.MkdirTemp(s.dir, "seed-"); err != nil {
 		return nil, fmt.Errorf("making a folder for a seed: %w", err)
