@@ -45,8 +45,9 @@ func (p *ports) fix(stage, addr, admin string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.places[stage] = Place{HTTPAddr: chosen, AdminAddr: p.places[stage].AdminAddr}
 	if admin == "" {
-		admin, err = reuse(p.places[stage].AdminAddr)
+		admin, err = p.reuse(p.places[stage].AdminAddr)
 	} else {
 		admin, err = freeAddr(admin)
 	}
@@ -67,12 +68,12 @@ func (p *ports) choose(stage string) error {
 	started := place.PID != 0
 	var err error
 	if !p.fixed[stage] {
-		if place.HTTPAddr, err = reuse(place.HTTPAddr); err != nil {
+		if place.HTTPAddr, err = p.reuse(place.HTTPAddr); err != nil {
 			return fmt.Errorf("choosing an address for %s: %w", stage, err)
 		}
 	}
 	if stage == Broker && !started {
-		if place.KafkaAddr, err = reuse(place.KafkaAddr); err != nil {
+		if place.KafkaAddr, err = p.reuse(place.KafkaAddr); err != nil {
 			return fmt.Errorf("choosing the broker's address: %w", err)
 		}
 	}
@@ -123,14 +124,31 @@ func isFree(addr string) bool {
 	return err == nil
 }
 
-// reuse returns addr if it is free, else another loopback address.
-func reuse(addr string) (string, error) {
-	if addr != "" {
+// reuse returns addr if it is free, else another loopback address. An address that was chosen for another stage is not free, though nobody listens there yet.
+func (p *ports) reuse(addr string) (string, error) {
+	if addr != "" && p.chosen(addr) <= 1 { // by the one that asks
 		if free, err := freeAddr(addr); err == nil {
 			return free, nil
 		}
 	}
-	return freeAddr("127.0.0.1:0")
+	for {
+		free, err := freeAddr("127.0.0.1:0")
+		if err != nil || p.chosen(free) == 0 {
+			return free, err
+		}
+	}
+}
+
+// chosen counts the places that have the address.
+func (p *ports) chosen(addr string) (n int) {
+	for _, place := range p.places {
+		for _, a := range []string{place.HTTPAddr, place.AdminAddr, place.KafkaAddr} {
+			if a == addr {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // freeAddr tells whether addr can be listened on and gives it back with a real port in place of 0.
