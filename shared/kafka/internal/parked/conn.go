@@ -12,7 +12,8 @@ import (
 type member struct {
 	conn      *conn
 	group, id string
-	missed    int // how many times in a row the group did not know it; the Keeper's
+	syncs     bool // waits for its group's leader, not for others to join
+	missed    int  // how many times in a row the group did not know it; the Keeper's
 }
 
 // conn is a connection of a client. Reading from a broken one returns only when nobody waits for an answer on it any more. One goroutine reads.
@@ -58,14 +59,15 @@ func (c *conn) Close() error {
 
 // begin notes who waits from now on, if the request is one that waits.
 func (c *conn) begin(frame []byte) {
-	number, group, id, ok := parse(frame)
+	number, m, ok := parse(frame)
 	if !ok {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.freed {
-		c.wait[number] = &member{conn: c, group: group, id: id}
+		m.conn = c
+		c.wait[number] = m
 	}
 }
 

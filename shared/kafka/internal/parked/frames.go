@@ -69,13 +69,13 @@ func (f *frames) take(b []byte, found func([]byte)) {
 }
 
 // parse reads who sends a JoinGroup or SyncGroup request, and its number; ok is false for all else.
-func parse(request []byte) (number int32, group, id string, ok bool) {
+func parse(request []byte) (number int32, m *member, ok bool) {
 	r := kbin.Reader{Src: request}
 	key, version := r.Int16(), r.Int16()
 	number = r.Int32()
 	r.NullableString() // the client's name
 	if kmsg.Key(key) != kmsg.JoinGroup && kmsg.Key(key) != kmsg.SyncGroup {
-		return 0, "", "", false
+		return 0, nil, false
 	}
 	req := kmsg.RequestForKey(key)
 	req.SetVersion(version)
@@ -83,13 +83,13 @@ func parse(request []byte) (number int32, group, id string, ok bool) {
 		kmsg.SkipTags(&r)
 	}
 	if !r.Ok() || req.ReadFrom(r.Src) != nil {
-		return 0, "", "", false
+		return 0, nil, false
 	}
 	switch req := req.(type) {
 	case *kmsg.JoinGroupRequest:
-		return number, req.Group, req.MemberID, true
+		return number, &member{group: req.Group, id: req.MemberID}, true
 	case *kmsg.SyncGroupRequest:
-		return number, req.Group, req.MemberID, true
+		return number, &member{group: req.Group, id: req.MemberID, syncs: true}, true
 	}
-	return 0, "", "", false
+	return 0, nil, false
 }

@@ -35,7 +35,7 @@ func followed(t testing.TB, sent []byte, piece int) (numbers []int32) {
 	for len(sent) > 0 {
 		n := min(piece, len(sent))
 		f.follow(sent[:n], func(request []byte) {
-			if number, _, _, ok := parse(request); ok {
+			if number, _, ok := parse(request); ok {
 				numbers = append(numbers, number)
 			}
 		})
@@ -57,9 +57,16 @@ func TestWaitingRequestsAreFoundHoweverTheyAreCut(t *testing.T) {
 	}
 	var found frames
 	found.follow(joinRequest(9), func(request []byte) {
-		number, group, id, ok := parse(request)
+		number, m, ok := parse(request)
 		require.True(t, ok)
-		require.Equal(t, []any{int32(7), "group", "member"}, []any{number, group, id})
+		require.Equal(t, int32(7), number)
+		require.Equal(t, &member{group: "group", id: "member"}, m)
+	})
+	found.follow(syncRequest(), func(request []byte) {
+		number, m, ok := parse(request)
+		require.True(t, ok)
+		require.Equal(t, int32(8), number)
+		require.Equal(t, &member{group: "group", id: "member", syncs: true}, m)
 	})
 }
 

@@ -89,7 +89,7 @@ func (k *Keeper) waiting() []*member {
 	return out
 }
 
-// keep has the group wait for a member on an open connection, and ends the wait of a member that the group has put out.
+// keep has the group wait for a member on an open connection, or for one that waits for its leader, and ends the wait of a member that the group has put out.
 func (k *Keeper) keep(m *member) error {
 	info := k.cluster.GroupInfo(m.group)
 	if info == nil || !slices.ContainsFunc(info.Members, func(g kfake.GroupMember) bool { return g.MemberID == m.id }) {
@@ -99,7 +99,7 @@ func (k *Keeper) keep(m *member) error {
 		return nil
 	}
 	m.missed = 0
-	if m.conn.isBroken() {
+	if m.conn.isBroken() && !m.syncs {
 		return nil
 	}
 	req := kmsg.NewPtrHeartbeatRequest()

@@ -124,11 +124,15 @@ func (c *client) knock() {
 	c.join()
 }
 
-// sync sends a request to sync; a leader gives every member in it nothing.
-func (c *client) sync() {
+// askForSync sends a request to sync, and not more; a leader gives every member in it nothing.
+func (c *client) askForSync() {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Version, req.Group, req.MemberID, req.Generation = 3, groupName, c.id, c.generation
 	c.send(req)
+}
+
+func (c *client) sync() {
+	c.askForSync()
 	resp := kmsg.NewPtrSyncGroupResponse()
 	resp.Version = 3
 	require.NoError(c.w.t, c.receive(resp))
@@ -183,6 +187,35 @@ func TestAMemberThatDiesWhileItJoinsIsPutOut(t *testing.T) {
 		require.Len(t, w.names(), 2)
 		require.True(t, leader.alive(2*sessionTimeout), "the dead member holds its partitions for ever")
 		require.Equal(t, []string{leader.id}, w.names())
+	})
+}
+
+// A member that is killed while it waits for its leader is put out when the rebalance is over, and the next rebalance takes no longer than its members do.
+func TestAMemberThatDiesWhileItSyncsIsNotMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		leader := w.leader()
+		dead := w.client()
+		dead.knock()
+		synctest.Wait()
+		require.ErrorIs(t, leader.heartbeat(), kerr.RebalanceInProgress)
+		leader.join()
+		require.Equal(t, 2, leader.joined())
+		dead.joined()
+		dead.askForSync()
+		synctest.Wait()
+		require.NoError(t, dead.conn.Close())
+
+		asked := leader.alive(2 * sessionTimeout) // it takes that long to share the partitions out
+		if !asked {
+			leader.sync()
+			require.True(t, leader.alive(2*sessionTimeout), "the dead member holds its partitions for ever")
+		}
+		begun := time.Now()
+		leader.join()
+		require.Equal(t, 1, leader.joined())
+		require.Less(t, time.Since(begun), rebalanceTimeout, "the group waits for a member that it does not have")
 	})
 }
 
