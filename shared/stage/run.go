@@ -230,12 +230,26 @@ func (r *Runner) drain(ctx context.Context) error {
 	return nil
 }
 
-// leave tells the group that the instance goes, so that others take over at once.
+// leave tells the group that the instance goes, so that others take over at once. It waits a bounded time: where the library waits for a rebalance that does not
+// end, its Close does not return either, and a stage that must end cannot wait for that.
 func (r *Runner) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	leaving, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	if err := r.client.LeaveGroupContext(ctx); err != nil {
+	if err := r.client.LeaveGroupContext(leaving); err != nil {
 		r.log.Warn("leaving group", "group", r.cfg.Group, "error", err)
 	}
+	closed := make(chan struct{})
+	go r.close(closed)
+	closing, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	select {
+	case <-closed:
+	case <-closing.Done():
+		r.log.Warn("the Kafka client does not close; the stage ends without it", "group", r.cfg.Group, "after", commitTimeout)
+	}
+}
+
+func (r *Runner) close(done chan<- struct{}) {
+	defer close(done)
 	r.client.Close()
 }
