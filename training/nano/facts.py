@@ -225,7 +225,7 @@ def say(name: str, notes: Notes) -> str:
 
 METRE_IN = re.compile(r"\b([2-9]|12)\s?/\s?(2|4|8)\b")
 NUMBER_IN = re.compile(r"\b[0-9]{2,3}(?:\.[0-9]+)?")
-KEY_IN = re.compile(r"(?i)\b([a-g])(#|b|♯|♭|\s?sharp|\s?flat)?\s+(major|minor|maj|min)\b")
+KEY_IN = re.compile(r"(?i)\b([a-g])(#|b|♯|♭|\s?sharp|\s?flat)?\s+(major|minor|maj|min)\b(\s+(?:key|scale|mode|tonality)\b)?")
 NATURALS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 
 
@@ -234,7 +234,9 @@ def named(question: str) -> tuple[float, list[str], list[str]]:
     metres = [f"{a}/{b}" for a, b in METRE_IN.findall(question)]
     numbers = [float(n) for n in NUMBER_IN.findall(METRE_IN.sub(" ", question))]
     keys = []
-    for letter, sign, mode in KEY_IN.findall(question):
+    for letter, sign, mode, noun in KEY_IN.findall(question):
+        if letter == "a" and not sign and noun:  # "a major key" has an article
+            continue
         step = {"#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}.get(sign.strip().lower(), 0)
         keys.append(f"{TONICS[(NATURALS[letter.lower()] + step) % 12]} {mode.lower().removesuffix('or')}or")
     return (numbers or [0.0])[-1], keys, metres

@@ -19,7 +19,7 @@ var (
 	metrePattern  = regexp.MustCompile(`\b([2-9]|12)\s?/\s?(2|4|8)\b`)
 	numberPattern = regexp.MustCompile(`\b[0-9]{2,3}(?:\.[0-9]+)?`)
 	wordPattern   = regexp.MustCompile(`[a-z]+`)
-	keyPattern    = regexp.MustCompile(`(?i)\b([a-g])(#|b|♯|♭|\s?sharp|\s?flat)?\s+(major|minor|maj|min)\b`)
+	keyPattern    = regexp.MustCompile(`(?i)\b([a-g])(#|b|♯|♭|\s?sharp|\s?flat)?\s+(major|minor|maj|min)\b(\s+(?:key|scale|mode|tonality)\b)?`)
 )
 
 // spellings maps a pitch class, counted from C, to the name that notes use.
@@ -46,6 +46,9 @@ func readQuestion(text string, sentences []Sentence) asked {
 		q.number, _ = strconv.ParseFloat(m, 64) // the pattern is a number
 	}
 	for _, m := range keyPattern.FindAllStringSubmatch(text, -1) {
+		if m[1] == "a" && m[2] == "" && m[4] != "" {
+			continue // "a major key" has an article
+		}
 		at := naturals[strings.ToLower(m[1])]
 		switch strings.ToLower(strings.TrimSpace(m[2])) {
 		case "#", "♯", "sharp":

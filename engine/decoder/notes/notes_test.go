@@ -240,6 +240,9 @@ func TestSentencesAreHeldToWhatTheQuestionNames(t *testing.T) {
 	}
 	mode := &Sentence{Text: "Yes, it is in major: $key.", Asked: "no key"}
 	require.True(t, said(mode, "is it in major?"))
+	require.True(t, said(mode, "is this in a major key?"), "an article is no A")
+	require.False(t, said(mode, "is this in the key of a major?"))
+	require.False(t, said(mode, "is this the A major scale?"))
 	require.False(t, said(mode, "is it in D major?"), "C major is no D major")
 	require.True(t, said(&Sentence{Asked: "other key"}, "is it in D major?"))
 	require.True(t, said(&Sentence{Asked: "far"}, "is it 120 bpm?"), "too slow is as far as too fast")
