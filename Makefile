@@ -145,10 +145,12 @@ bin/lark-sim: ## build lark with the simulator, see docs/reliability.md
 
 .PHONY: test-sim test-sim-bites
 test-sim: bin/lark-sim ## simulate SEEDS=1-150 and test the simulator
+	@.ci/deps patch
 	go test -vet=off -tags synctests -count=1 ./lab/sim
 	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-150)
 
 test-sim-bites: ## put known defects back, one by one, and look for the seed that finds each (LAST_SEED=200)
+	@.ci/deps patch
 	GOGC=400 lab/sim/bites.sh $(or $(LAST_SEED),200)
 
 .PHONY: test-training
@@ -271,7 +273,7 @@ deps-ffmpeg:
 	@.ci/deps ffmpeg
 
 deps-test:
-	@.ci/deps ffmpeg redis postgres gcc
+	@.ci/deps ffmpeg redis postgres gcc jq patch
 
 # A tool is built from the Go module proxy and kept under its version, so that a new version is a new file.
 define go-tool

@@ -28,20 +28,9 @@ const datasetClips, datasetKills = 14, 3
 // Every step of lark dataset is killed with -9 in the middle of its work, several times, and begun again. What comes out is what comes out of a run
 // that nobody disturbs: each clip has one row, nothing that was done is done again, and the exports are equal to the last byte.
 func TestADatasetSurvivesKills(t *testing.T) {
-	if world.kafka != nil {
-		t.Skip("the steps need no Kafka: they are killed in the embedded environment")
-	}
+	onlyEmbedded(t)
 	t.Parallel()
-	from := t.TempDir()
-	for i := range datasetClips {
-		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
-	}
-	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
-
-	calm, killed := newDatasetRun(t, from), newDatasetRun(t, from)
-	for _, r := range []*datasetRun{calm, killed} {
-		r.do("import", "folder", "--from", from, "--out", r.set)
-	}
+	calm, killed := twoDatasets(t)
 	for _, step := range []struct {
 		args []string
 		rows string // the file that gets a row for each clip
@@ -79,15 +68,7 @@ func TestADatasetSurvivesKills(t *testing.T) {
 // of the work.
 func TestADeploymentEncodesADataset(t *testing.T) {
 	t.Parallel()
-	from := t.TempDir()
-	for i := range datasetClips {
-		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
-	}
-	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
-	alone, many := newDatasetRun(t, from), newDatasetRun(t, from)
-	for _, r := range []*datasetRun{alone, many} {
-		r.do("import", "folder", "--from", from, "--out", r.set)
-	}
+	alone, many := twoDatasets(t)
 	alone.do("encode", "SET", "--model", modelDir())
 
 	s := start(t, options{data: t.TempDir()})
@@ -118,19 +99,9 @@ func TestADeploymentEncodesADataset(t *testing.T) {
 
 // Three processes share a step, one of them is killed with -9. The run that joins their rows does what is missing, asks about nothing twice, and leaves what one process would.
 func TestProcessesShareAStep(t *testing.T) {
-	if world.kafka != nil {
-		t.Skip("the steps need no Kafka")
-	}
+	onlyEmbedded(t)
 	t.Parallel()
-	from := t.TempDir()
-	for i := range datasetClips {
-		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
-	}
-	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
-	alone, shared := newDatasetRun(t, from), newDatasetRun(t, from)
-	for _, r := range []*datasetRun{alone, shared} {
-		r.do("import", "folder", "--from", from, "--out", r.set)
-	}
+	alone, shared := twoDatasets(t)
 	for _, step := range []struct {
 		args []string
 		name string
@@ -154,6 +125,21 @@ func TestProcessesShareAStep(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.Contains(t, shared.do("verify", "SET"), "0 faults")
+}
+
+// twoDatasets are two sets of the same clips, both imported.
+func twoDatasets(t *testing.T) (one, other *datasetRun) {
+	t.Helper()
+	from := t.TempDir()
+	for i := range datasetClips {
+		writeFile(t, filepath.Join(from, fmt.Sprintf("song%02d.wav", i)), wav(44100, 1, chordOf(i, 2*44100)))
+	}
+	writeFile(t, filepath.Join(from, "licence.txt"), []byte("CC-BY-4.0\n"))
+	one, other = newDatasetRun(t, from), newDatasetRun(t, from)
+	for _, r := range []*datasetRun{one, other} {
+		r.do("import", "folder", "--from", from, "--out", r.set)
+	}
+	return one, other
 }
 
 // datasetRun is one set on its way from audio to shards.

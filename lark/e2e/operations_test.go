@@ -15,9 +15,8 @@ import (
 // TestCommandsOfTheOperationsGuide runs the commands of docs/operations.md as they stand there, one after another.
 func TestCommandsOfTheOperationsGuide(t *testing.T) {
 	onlyEmbedded(t)
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("no jq on this machine")
-	}
+	_, err := exec.LookPath("jq")
+	require.NoError(t, err, "`.ci/deps jq` installs it")
 	guide, err := os.ReadFile(filepath.Join(world.root, "docs", "operations.md"))
 	require.NoError(t, err)
 	key := "lk_guide_" + strings.Repeat("0123456789abcdef", 4)
