@@ -248,13 +248,13 @@ func (r *round) serve(ctx context.Context, t *turn) error {
 func (r *round) write(ctx context.Context) error {
 	now := r.store.now()
 	for some := range slices.Chunk(r.ids, maxIDs) {
-		ids := padded(some)
+		in, ids := r.tx.dialect.oneOf("job_id", some)
 		jobs := make(map[string]*Job, len(some))
 		err := r.tx.each(ctx, func(rows *sql.Rows) error {
 			job, err := scanJob(rows)
 			jobs[job.ID] = &job
 			return err
-		}, `UPDATE jobs SET admitted_ms = ?, active_ms = ? WHERE job_id IN (`+marks(len(ids))+`) RETURNING `+jobColumns, append([]any{millis(now), millis(now)}, ids...)...)
+		}, `UPDATE jobs SET admitted_ms = ?, active_ms = ? WHERE `+in+` RETURNING `+jobColumns, append([]any{millis(now), millis(now)}, ids...)...)
 		if err != nil {
 			return err
 		}
@@ -265,7 +265,7 @@ func (r *round) write(ctx context.Context) error {
 				job.Questions = append(job.Questions, text)
 			}
 			return err
-		}, `SELECT job_id, text FROM questions WHERE job_id IN (`+marks(len(ids))+`) ORDER BY job_id, idx`, ids...)
+		}, `SELECT job_id, text FROM questions WHERE `+in+` ORDER BY job_id, idx`, ids...)
 		if err != nil {
 			return err
 		}

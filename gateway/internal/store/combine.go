@@ -58,6 +58,9 @@ func (r *recording) combine(ctx context.Context, job *Job, rec *Recorded, came *
 
 // answersOf are the outcomes of every question's windows, nil while one is missing, and its outcome of the whole track, nil while that is missing.
 func (r *recording) answersOf(ctx context.Context, job *Job) (windows [][]*eventpb.Outcome, track []*eventpb.Outcome, err error) {
+	if err := r.flush(ctx); err != nil {
+		return nil, nil, err
+	}
 	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(`SELECT record FROM outcomes WHERE job_id = ? ORDER BY window_idx, question_idx`), job.ID)
 	if err != nil {
 		return nil, nil, err

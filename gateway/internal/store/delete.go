@@ -45,7 +45,7 @@ func (s *SQL) DeleteEnded(ctx context.Context, tenant string, before time.Time, 
 
 // deleteEnded deletes the ended jobs of a condition. The rows that refer to them go with them.
 func deleteEnded(ctx context.Context, tx *tx, which string, args ...any) (int, error) {
-	var ids []any
+	var ids []string
 	var sum ledgerSum
 	err := tx.each(ctx, func(rows *sql.Rows) error {
 		var id string
@@ -59,8 +59,9 @@ func deleteEnded(ctx context.Context, tx *tx, which string, args ...any) (int, e
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
+	in, ended := tx.dialect.oneOf("job_id", ids)
 	for _, table := range []string{"idempotency", "jobs"} {
-		if _, err := tx.exec(ctx, `DELETE FROM `+table+` WHERE job_id IN (`+marks(len(ids))+`)`, ids...); err != nil {
+		if _, err := tx.exec(ctx, `DELETE FROM `+table+` WHERE `+in, ended...); err != nil {
 			return 0, err
 		}
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ type dialect struct {
 	goose goose.Dialect
 	// numbered: placeholders are $1, $2 rather than ?.
 	numbered bool
+	// arrays: an argument may be an array.
+	arrays bool
 	// lock ends a SELECT inside a transaction that holds the rows until its end. SQLite needs none: it has one writer. On PostgreSQL an update that
 	// changes nothing would lock as well, but it writes the row again; on SQLite, one that sets a key reads all rows that refer to it.
 	lock string
@@ -57,6 +60,30 @@ func (d dialect) rebind(query string) string {
 	}
 	return b.String()
 }
+
+// among is the condition that a column is one of n values of a type: n placeholders, or one for an array.
+func (d dialect) among(column, typ string, n int) string {
+	if d.arrays {
+		return column + ` = ANY(CAST(? AS ` + typ + `[]))`
+	}
+	return column + ` IN (` + marks(n) + `)`
+}
+
+// oneOf is the condition that a column is one of some texts, with its arguments. On SQLite the arguments are filled up with the last one to a power of two, so that there are few
+// different statements.
+func (d dialect) oneOf(column string, texts []string) (condition string, args []any) {
+	if d.arrays {
+		return d.among(column, "TEXT", len(texts)), []any{texts}
+	}
+	args = make([]any, 1<<bits.Len(uint(len(texts)-1)))
+	for i := range args {
+		args[i] = texts[min(i, len(texts)-1)]
+	}
+	return d.among(column, "TEXT", len(args)), args
+}
+
+// maxIDs is how many ids one statement names: a power of two.
+const maxIDs = 256
 
 // mark makes an error tell callers what it means.
 func (d dialect) mark(err error) error {

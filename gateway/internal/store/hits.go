@@ -19,6 +19,9 @@ func (r *recording) hideHit(ctx context.Context, job *Job, o *eventpb.Outcome) (
 	if err != nil || !several {
 		return o, err
 	}
+	if err := r.flush(ctx); err != nil {
+		return nil, err
+	}
 	window := o.GetWindow()
 	own := func(query string, args ...any) (bool, error) {
 		var n int

@@ -73,9 +73,9 @@ func (s *SQL) noteAudit(ctx context.Context, tx *tx, jobs []audited) error {
 		return nil
 	}
 	var sum ledgerSum
-	args := []any{millis(s.now())}
-	for _, j := range jobs {
-		args = append(args, j.id)
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.id
 		if j.off == j.before {
 			continue
 		}
@@ -84,7 +84,8 @@ func (s *SQL) noteAudit(ctx context.Context, tx *tx, jobs []audited) error {
 			return err
 		}
 	}
-	if _, err := tx.exec(ctx, `UPDATE jobs SET audited_ms = ? WHERE job_id IN (`+marks(len(jobs))+`)`, args...); err != nil {
+	in, args := tx.dialect.oneOf("job_id", ids)
+	if _, err := tx.exec(ctx, `UPDATE jobs SET audited_ms = ? WHERE `+in, append([]any{millis(s.now())}, args...)...); err != nil {
 		return err
 	}
 	return sum.add(ctx, tx)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -132,15 +133,17 @@ func (s *SQL) Sent(ctx context.Context, sent []Outgoing) error {
 }
 
 func removeSent(ctx context.Context, tx *tx, sent []Outgoing) error {
-	if len(sent) == 0 {
-		return nil
-	}
-	ids := make([]any, len(sent))
+	ids := make([]string, len(sent))
 	for i, o := range sent {
 		ids[i] = o.ID
 	}
-	_, err := tx.exec(ctx, `DELETE FROM outbox WHERE outbox_id IN (`+marks(len(ids))+`)`, ids...)
-	return err
+	for some := range slices.Chunk(ids, maxIDs) {
+		in, args := tx.dialect.oneOf("outbox_id", some)
+		if _, err := tx.exec(ctx, `DELETE FROM outbox WHERE `+in, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // OutboxDepth returns how many records wait and since when the oldest does.

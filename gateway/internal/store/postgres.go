@@ -41,7 +41,7 @@ func openPostgres(_ context.Context, databaseURL string, wrap wrapper) (*SQL, er
 	}
 	cfg.StatementCacheCapacity = keptStatements
 	s := &SQL{
-		dialect: dialect{goose: goose.DialectPostgres, numbered: true, lock: " FOR NO KEY UPDATE", claim: " FOR UPDATE SKIP LOCKED", txTimeout: postgresTx, kind: postgresFault},
+		dialect: dialect{goose: goose.DialectPostgres, numbered: true, arrays: true, lock: " FOR NO KEY UPDATE", claim: " FOR UPDATE SKIP LOCKED", txTimeout: postgresTx, kind: postgresFault},
 		now:     time.Now,
 	}
 	s.write = wrap.open(stdlib.GetConnector(*cfg))

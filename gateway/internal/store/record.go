@@ -23,13 +23,16 @@ func (s *SQL) Record(ctx context.Context, entries []Entry) ([]Recorded, error) {
 	var out []Recorded
 	err := s.inTx(ctx, func(tx *tx) error {
 		out = make([]Recorded, len(entries))
-		r := &recording{tx: tx, now: s.now(), jobs: make(map[string]*Job), open: make(map[string]int), used: make(map[string]Usage), changed: make(map[string]*change)}
+		r := &recording{
+			tx: tx, out: out, now: s.now(), jobs: make(map[string]*Job), stored: make(map[string]bool), open: make(map[string]int), used: make(map[string]Usage), changed: make(map[string]*change),
+		}
 		r.notices = &notices{tx: tx, now: r.now}
 		if err := r.lock(ctx, entries); err != nil {
 			return err
 		}
 		for i, e := range entries {
 			var err error
+			r.at = i
 			if out[i], err = r.entry(ctx, e); err != nil {
 				return fmt.Errorf("recording for job %s: %w", e.jobID(), s.dialect.refused(err))
 			}
@@ -49,6 +52,13 @@ type recording struct {
 	jobs map[string]*Job
 	// changed are the jobs whose rows must be written.
 	changed map[string]*change
+	// windows and outcomes are rows that flush writes. stored tells of outcomes, by id, whether they are in the database or in these rows; what it does not tell must be looked up.
+	windows, outcomes [][]any
+	stored            map[string]bool
+	// out has what was done with each entry. at is the place of the entry in hand, endings are the places of those that have ended their jobs.
+	out     []Recorded
+	at      int
+	endings []int
 	// open and ended are what the transaction adds to the counters of open jobs, by lane, and to the ledger.
 	open  map[string]int
 	ended ledgerSum
@@ -60,33 +70,69 @@ type recording struct {
 }
 
 // lock reads the jobs of the entries and holds their rows until the transaction ends, in the order of their ids, so that two gateways never wait for each
-// other.
+// other. It then asks which of the outcomes are stored already: nobody else writes outcomes of these jobs meanwhile.
 func (r *recording) lock(ctx context.Context, entries []Entry) error {
-	ids := make([]string, len(entries))
-	for i, e := range entries {
-		ids[i] = e.jobID()
+	var jobs, outcomes []string
+	for _, e := range entries {
+		jobs = append(jobs, e.jobID())
+		if e.Outcome != nil {
+			outcomes = append(outcomes, e.Outcome.GetOutcomeId())
+		}
 	}
-	slices.Sort(ids)
-	for some := range slices.Chunk(slices.Compact(ids), maxIDs) {
-		args := padded(some)
+	slices.Sort(jobs)
+	for some := range slices.Chunk(slices.Compact(jobs), maxIDs) {
+		in, args := r.tx.dialect.oneOf("job_id", some)
 		err := r.tx.each(ctx, func(rows *sql.Rows) error {
 			job, err := scanJob(rows)
 			r.jobs[job.ID] = &job
 			return err
-		}, `SELECT `+jobColumns+` FROM jobs WHERE job_id IN (`+marks(len(args))+`) ORDER BY job_id`+r.tx.dialect.lock, args...)
+		}, `SELECT `+jobColumns+` FROM jobs WHERE `+in+` ORDER BY job_id`+r.tx.dialect.lock, args...)
 		if err != nil {
 			return fmt.Errorf("reading jobs %.64q to %.64q: %w", some[0], some[len(some)-1], r.tx.dialect.refused(err))
+		}
+	}
+	for some := range slices.Chunk(outcomes, maxIDs) {
+		in, args := r.tx.dialect.oneOf("outcome_id", some)
+		err := r.tx.each(ctx, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			r.stored[id] = true
+			return err
+		}, `SELECT outcome_id FROM outcomes WHERE `+in, args...)
+		if err != nil {
+			return fmt.Errorf("looking for %d outcomes: %w", len(some), r.tx.dialect.refused(err))
+		}
+		for _, id := range some {
+			r.stored[id] = r.stored[id]
 		}
 	}
 	return nil
 }
 
+// has tells whether an outcome is stored, or is among the rows to be.
+func (r *recording) has(ctx context.Context, id string) (bool, error) {
+	if stored, known := r.stored[id]; known {
+		return stored, nil
+	}
+	var n int
+	err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE outcome_id = ?`, id).Scan(&n)
+	return n > 0, err
+}
+
+// flush writes the rows of windows and outcomes. It must come before what reads these tables.
+func (r *recording) flush(ctx context.Context) error {
+	_, err := r.tx.insert(ctx, `plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings)`, r.windows, "")
+	if err == nil {
+		_, err = r.tx.insert(ctx, `outcomes (outcome_id, job_id, window_idx, question_idx, seq, state, error_code, cache, record, recorded_ms)`, r.outcomes, "")
+	}
+	r.windows, r.outcomes = nil, nil
+	return err
+}
+
 // write writes the rows of the jobs that have changed, and then the counters, which all jobs share, last, so that others wait for them as shortly as possible.
 func (r *recording) write(ctx context.Context) error {
-	for _, id := range slices.Sorted(maps.Keys(r.changed)) {
-		if err := r.writeJob(ctx, r.jobs[id], r.changed[id]); err != nil {
-			return fmt.Errorf("recording for job %s: %w", id, r.tx.dialect.refused(err))
-		}
+	if err := r.writeRows(ctx); err != nil {
+		return fmt.Errorf("recording %d plans and outcomes: %w", len(r.out), r.tx.dialect.refused(err))
 	}
 	for _, lane := range event.Lanes() {
 		if n := r.open[lane]; n != 0 {
@@ -99,6 +145,51 @@ func (r *recording) write(ctx context.Context) error {
 		return err
 	}
 	return noteUse(ctx, r.tx, r.now, r.used)
+}
+
+func (r *recording) writeRows(ctx context.Context) error {
+	if err := r.countEnded(ctx); err != nil {
+		return err
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	return r.writeJobs(ctx)
+}
+
+// countEnded counts the outcomes of the jobs that have ended.
+func (r *recording) countEnded(ctx context.Context) error {
+	if len(r.endings) == 0 {
+		return nil
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	var ids []string
+	for _, i := range r.endings {
+		ids = append(ids, r.out[i].Job.ID)
+	}
+	found := make(map[string]int, len(ids))
+	in, args := r.tx.dialect.oneOf("job_id", ids)
+	err := r.tx.each(ctx, func(rows *sql.Rows) error {
+		var id string
+		var n int
+		err := rows.Scan(&id, &n)
+		found[id] = n
+		return err
+	}, `SELECT job_id, COUNT(*) FROM outcomes WHERE `+in+` GROUP BY job_id`, args...)
+	if err != nil {
+		return err
+	}
+	for _, i := range r.endings {
+		job := r.out[i].Job
+		c := r.changed[job.ID]
+		c.offBy = found[job.ID] - job.Expected()
+		r.out[i].Missing = max(c.offBy, -c.offBy)
+		r.ended.count(1, job, found[job.ID])
+	}
+	r.endings = nil
+	return nil
 }
 
 // change says what of a job's row is written beside what always is.
@@ -127,9 +218,7 @@ func (r *recording) entry(ctx context.Context, e Entry) (Recorded, error) {
 	if err := r.combine(ctx, job, &rec, e.Outcome); err != nil {
 		return Recorded{}, err
 	}
-	if err := r.settle(ctx, job, &rec); err != nil {
-		return Recorded{}, err
-	}
+	r.settle(job, &rec)
 	if err := r.tell(ctx, *job, before); err != nil {
 		return Recorded{}, err
 	}
@@ -148,12 +237,8 @@ func (r *recording) plan(ctx context.Context, job *Job, plan *eventpb.JobPlan) e
 	if err != nil {
 		return err
 	}
-	var rows [][]any
 	for i, w := range windows {
-		rows = append(rows, []any{job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ",")})
-	}
-	if _, err := r.tx.insert(ctx, `plan_windows (job_id, idx, hash, start_s, end_s, heard_s, warnings)`, rows, ""); err != nil {
-		return err
+		r.windows = append(r.windows, []any{job.ID, i, w.GetHash(), w.GetSpan().GetStartS(), w.GetSpan().GetEndS(), w.GetHeardS(), strings.Join(w.GetWarnings(), ",")})
 	}
 	used := r.used[job.Tenant]
 	for _, w := range plan.GetWindows() {
@@ -177,6 +262,9 @@ func (r *recording) windowsOf(ctx context.Context, job *Job, plan *eventpb.JobPl
 	windows := plan.GetWindows()
 	if len(windows) != 1 || windows[0].GetHash() != "" {
 		return windows, nil
+	}
+	if err := r.flush(ctx); err != nil {
+		return nil, err
 	}
 	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(
 		`SELECT record FROM outcomes WHERE job_id = ? AND window_idx < ? ORDER BY window_idx`), job.ID, event.MaxWindows)
@@ -280,6 +368,9 @@ func (r *recording) everyQuestion(ctx context.Context, job *Job, o *eventpb.Outc
 // one for each window of the plan: a chunker that had published the plan and only some of its
 // windows before it gave up would otherwise leave the others open for ever.
 func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([]*eventpb.Outcome, error) {
+	if err := r.flush(ctx); err != nil {
+		return nil, err
+	}
 	rows, err := r.tx.QueryContext(ctx, r.tx.dialect.rebind(
 		`SELECT idx, hash, start_s, end_s FROM plan_windows WHERE job_id = ? ORDER BY idx`), job.ID)
 	if err != nil {
@@ -307,30 +398,36 @@ func (r *recording) spread(ctx context.Context, job *Job, o *eventpb.Outcome) ([
 	return out, rows.Err()
 }
 
-// insert writes an outcome if its id is new and returns the outcome that the store then holds.
+// insert has an outcome written if its id is new and returns the outcome that the store then holds.
 func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*eventpb.Outcome, bool, error) {
 	o, err := r.hideHit(ctx, job, o)
 	if err != nil {
 		return nil, false, err
 	}
-	record, err := proto.Marshal(o)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	n, err := r.tx.exec(ctx, `INSERT INTO outcomes (outcome_id, job_id, window_idx, question_idx, seq, state, error_code, cache, record, recorded_ms)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (outcome_id) DO NOTHING`,
-		o.GetOutcomeId(), job.ID, o.GetWindow().GetIndex(), o.GetQuestion().GetIndex(), job.lastSeq+1,
-		OutcomeState(o.GetState()), o.GetError().GetCode(), CacheName(o.GetCache()), record, millis(r.now))
+	id := o.GetOutcomeId()
+	known, err := r.has(ctx, id)
 	if err != nil {
 		return nil, false, err
 	}
-	if n == 0 {
-		stored, err := scanOutcome(r.tx.row(ctx, `SELECT record FROM outcomes WHERE outcome_id = ?`, o.GetOutcomeId()))
+	if known {
+		if err := r.flush(ctx); err != nil {
+			return nil, false, err
+		}
+		stored, err := scanOutcome(r.tx.row(ctx, `SELECT record FROM outcomes WHERE outcome_id = ?`, id))
 		if err != nil {
 			return nil, false, err
 		}
 		return r.supersede(ctx, job, stored, o)
 	}
+	record, err := proto.Marshal(o)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	r.stored[id] = true
+	r.outcomes = append(r.outcomes, []any{
+		id, job.ID, o.GetWindow().GetIndex(), o.GetQuestion().GetIndex(), job.lastSeq + 1,
+		OutcomeState(o.GetState()), o.GetError().GetCode(), CacheName(o.GetCache()), record, millis(r.now),
+	})
 	job.lastSeq++
 	job.Cost = job.Cost.Plus(CostOf(o, job.QuestionCount))
 	switch o.GetState() {
@@ -348,7 +445,7 @@ func (r *recording) insert(ctx context.Context, job *Job, o *eventpb.Outcome) (*
 }
 
 // settle ends the job if every outcome is in, and notes what of its row is to be written.
-func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
+func (r *recording) settle(job *Job, rec *Recorded) {
 	c := r.changed[job.ID]
 	if c == nil {
 		c = &change{}
@@ -356,39 +453,40 @@ func (r *recording) settle(ctx context.Context, job *Job, rec *Recorded) error {
 	}
 	if job.Ended.IsZero() && !job.Planned.IsZero() && job.Recorded() >= job.Expected() {
 		job.Ended, job.State, rec.JustEnded = r.now, finalState(*job), true
-		var found int
-		if err := r.tx.row(ctx, `SELECT COUNT(*) FROM outcomes WHERE job_id = ?`, job.ID).Scan(&found); err != nil {
-			return err
-		}
-		c.ended, c.offBy = true, found-job.Expected()
-		rec.Missing = max(c.offBy, -c.offBy)
-		r.ended.count(1, *job, found)
+		c.ended, r.endings = true, append(r.endings, r.at)
 		if !job.adopted {
 			r.open[laneOf(*job)]--
 		}
 	}
 	c.planned = c.planned || job.Planned.Equal(r.now)
 	c.forward = c.forward || c.planned || rec.New > 0
-	return nil
 }
 
-// writeJob writes the row of a job.
-func (r *recording) writeJob(ctx context.Context, job *Job, c *change) error {
-	faults, err := json.Marshal(job.Faults)
-	if err != nil {
-		return err
+// writeJobs writes the rows of the jobs that have changed.
+func (r *recording) writeJobs(ctx context.Context) error {
+	var rows [][]any
+	now := millis(r.now)
+	for _, id := range slices.Sorted(maps.Keys(r.changed)) {
+		job, c := r.jobs[id], r.changed[id]
+		faults, err := json.Marshal(job.Faults)
+		if err != nil {
+			return err
+		}
+		// What is planned or ended waits no more: Admit must not publish it, not even when it is opened again.
+		known := job.Waiting && !job.Planned.IsZero()
+		rows = append(rows, []any{
+			id, string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
+			millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.Cost.AudioS, job.Cost.EncoderS, job.Cost.PromptTokens, job.Cost.OutputTokens,
+			c.planned, string(faults), c.ended, c.offBy, c.forward, known,
+		})
 	}
-	// What is planned or ended waits no more: Admit must not publish it, not even when it is opened again.
-	known := job.Waiting && !job.Planned.IsZero()
-	_, err = r.tx.exec(ctx, `UPDATE jobs SET state = ?, windows = ?, duration_s = ?, answered = ?, failed = ?, cancelled = ?,
-		planned_ms = ?, first_ms = ?, ended_ms = ?, last_seq = ?, cost_audio_s = ?, cost_encoder_s = ?, cost_prompt_tokens = ?, cost_output_tokens = ?,
-		faults = CASE WHEN ? THEN ? ELSE faults END, off_by = CASE WHEN ? THEN ? ELSE off_by END, audited_ms = CASE WHEN ? THEN ? ELSE audited_ms END,
-		active_ms = CASE WHEN ? THEN ? ELSE active_ms END, admitted_ms = CASE WHEN ? THEN ? ELSE admitted_ms END, republished = CASE WHEN ? THEN 0 ELSE republished END WHERE job_id = ?`,
-		string(job.State), job.WindowCount, job.DurationS, job.Answered, job.Failed, job.Cancelled,
-		millis(job.Planned), millis(job.FirstOutcome), millis(job.Ended), job.lastSeq, job.Cost.AudioS, job.Cost.EncoderS, job.Cost.PromptTokens, job.Cost.OutputTokens,
-		c.planned, string(faults), c.ended, c.offBy, c.ended, millis(r.now),
-		c.forward, millis(r.now), known, millis(r.now), c.forward, job.ID)
-	return err
+	return r.tx.update(ctx, func(*sql.Rows) error { return nil }, `UPDATE jobs SET state = v.column2, windows = v.column3, duration_s = v.column4,
+		answered = v.column5, failed = v.column6, cancelled = v.column7, planned_ms = v.column8, first_ms = v.column9, ended_ms = v.column10, last_seq = v.column11,
+		cost_audio_s = v.column12, cost_encoder_s = v.column13, cost_prompt_tokens = v.column14, cost_output_tokens = v.column15,
+		faults = CASE WHEN v.column16 THEN v.column17 ELSE faults END, off_by = CASE WHEN v.column18 THEN v.column19 ELSE off_by END,
+		audited_ms = CASE WHEN v.column18 THEN ? ELSE audited_ms END, active_ms = CASE WHEN v.column20 THEN ? ELSE active_ms END,
+		admitted_ms = CASE WHEN v.column21 THEN ? ELSE admitted_ms END, republished = CASE WHEN v.column20 THEN 0 ELSE republished END`,
+		[]any{now, now, now}, "job_id", rows, "TRUE", nil)
 }
 
 // tell writes the webhooks of a job that has ended, or that has ended otherwise than before because an answer has replaced a failure.
@@ -405,10 +503,14 @@ func (r *recording) dropStrays(ctx context.Context, job *Job) error {
 	if job.lastSeq == 0 {
 		return nil
 	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
 	n, err := r.tx.exec(ctx, `DELETE FROM outcomes WHERE job_id = ? AND window_idx >= ?`, job.ID, job.WindowCount)
 	if err != nil || n == 0 {
 		return err
 	}
+	clear(r.stored)
 	return r.tx.row(ctx, `SELECT COUNT(CASE WHEN state = 'answered' THEN 1 END), COUNT(CASE WHEN state = 'failed' THEN 1 END),
 		COUNT(CASE WHEN state = 'cancelled' THEN 1 END) FROM outcomes WHERE job_id = ?`, job.ID).
 		Scan(&job.Answered, &job.Failed, &job.Cancelled)

@@ -36,7 +36,7 @@ type EndedItem struct {
 // EndedItems returns items whose jobs have ended and which are not settled, up to limit.
 func (s *SQL) EndedItems(ctx context.Context, runID string, limit int) (items []EndedItem, err error) {
 	at := make(map[string]int) // of items by job
-	var jobs []any
+	var jobs []string
 	err = s.queryRead(ctx, func(rows *sql.Rows) error {
 		var it EndedItem
 		var state string
@@ -52,6 +52,7 @@ func (s *SQL) EndedItems(ctx context.Context, runID string, limit int) (items []
 	}, `SELECT i.n, i.job_id, COALESCE(j.state, ''), COALESCE(j.isolated, FALSE) FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
 		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) ORDER BY i.n LIMIT ?`, runID, string(ItemRunning), limit)
 	if err == nil && len(jobs) > 0 {
+		in, args := s.dialect.oneOf("job_id", jobs)
 		err = s.queryRead(ctx, func(rows *sql.Rows) error {
 			var job, hash string
 			if err := rows.Scan(&job, &hash); err != nil {
@@ -60,7 +61,7 @@ func (s *SQL) EndedItems(ctx context.Context, runID string, limit int) (items []
 			it := &items[at[job]]
 			it.Windows = append(it.Windows, hash)
 			return nil
-		}, `SELECT job_id, hash FROM plan_windows WHERE job_id IN (`+marks(len(jobs))+`) ORDER BY job_id, idx`, jobs...)
+		}, `SELECT job_id, hash FROM plan_windows WHERE `+in+` ORDER BY job_id, idx`, args...)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading ended items of run %.64q: %w", runID, err)

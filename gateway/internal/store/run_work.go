@@ -208,7 +208,7 @@ func (w *itemWork) start(ctx context.Context, starts []ItemStart) (taken []int, 
 		taken = append(taken, at[n])
 		return err
 	}, `UPDATE run_items SET state = ?, job_id = v.column2, sha256 = v.column3, bytes = v.column4, attempt = attempt + 1, code = '', message = ''`,
-		[]any{string(ItemRunning)}, "n", []string{"BIGINT", "TEXT", "TEXT", "BIGINT"}, rows, `run_id = ? AND state = ? RETURNING n`, []any{w.run, string(ItemPending)})
+		[]any{string(ItemRunning)}, "n", rows, `run_id = ? AND state = ? RETURNING n`, []any{w.run, string(ItemPending)})
 	slices.Sort(taken)
 	w.counts[ItemPending] -= len(taken)
 	w.counts[ItemRunning] += len(taken)
@@ -294,7 +294,7 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, items []EndedItem) 
 		}
 		err = tx.update(ctx, func(*sql.Rows) error { return nil },
 			`UPDATE run_items SET state = v.column2, code = v.column3, message = '', duration_s = v.column4, windows = v.column5, ended_ms = ?, seq = v.column6`, []any{millis(w.now)},
-			"n", []string{"BIGINT", "TEXT", "TEXT", "DOUBLE PRECISION", "BIGINT", "BIGINT"}, ends, `run_id = ?`, []any{runID})
+			"n", ends, `run_id = ?`, []any{runID})
 		if err != nil {
 			return err
 		}
@@ -311,10 +311,11 @@ func (s *SQL) SettleItems(ctx context.Context, runID string, items []EndedItem) 
 
 // endedItems reads those of the items that have ended with the same jobs and are not settled.
 func endedItems(ctx context.Context, tx *tx, runID string, items []EndedItem) (all []ended, err error) {
-	args := []any{string(ItemFailed), runID, string(ItemRunning)}
-	for _, it := range items {
-		args = append(args, it.JobID)
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.JobID
 	}
+	in, args := tx.dialect.oneOf("i.job_id", ids)
 	err = tx.each(ctx, func(rows *sql.Rows) error {
 		var e ended
 		err := rows.Scan(&e.n, &e.job, &e.state, &e.seconds, &e.windows, &e.answered, &e.cost.AudioS, &e.cost.EncoderS, &e.cost.PromptTokens, &e.cost.OutputTokens)
@@ -323,7 +324,7 @@ func endedItems(ctx context.Context, tx *tx, runID string, items []EndedItem) (a
 	}, `SELECT i.n, i.job_id, COALESCE(j.state, ?), COALESCE(j.duration_s, 0), CASE WHEN j.duration_s > 0 THEN j.windows ELSE 0 END, COALESCE(j.answered, 0),
 		COALESCE(j.cost_audio_s, 0), COALESCE(j.cost_encoder_s, 0), COALESCE(j.cost_prompt_tokens, 0), COALESCE(j.cost_output_tokens, 0)
 		FROM run_items AS i LEFT JOIN jobs AS j ON j.job_id = i.job_id
-		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) AND i.job_id IN (`+marks(len(items))+`) ORDER BY i.n`, args...)
+		WHERE i.run_id = ? AND i.state = ? AND (j.ended_ms > 0 OR j.job_id IS NULL) AND `+in+` ORDER BY i.n`, append([]any{string(ItemFailed), runID, string(ItemRunning)}, args...)...)
 	return all, err
 }
 
@@ -354,13 +355,14 @@ type worked struct{ encoded, known int }
 // workOf is the work of the jobs of items. A track that could not be cut has no windows, though its questions have outcomes; it has none.
 func workOf(ctx context.Context, tx *tx, items []ended) (map[string]worked, error) {
 	all := make(map[string]worked, len(items))
-	var jobs []any
+	var jobs []string
 	for _, e := range items {
 		if e.windows > 0 {
 			jobs = append(jobs, e.job)
 		}
 	}
-	for some := range slices.Chunk(jobs, maxParams) {
+	for some := range slices.Chunk(jobs, maxIDs) {
+		in, args := tx.dialect.oneOf("job_id", some)
 		err := tx.each(ctx, func(rows *sql.Rows) error {
 			o, err := scanOutcome(rows)
 			if err != nil {
@@ -375,7 +377,7 @@ func workOf(ctx context.Context, tx *tx, items []ended) (map[string]worked, erro
 			}
 			all[o.GetJobId()] = w
 			return nil
-		}, `SELECT record FROM outcomes WHERE job_id IN (`+marks(len(some))+`)`, some...)
+		}, `SELECT record FROM outcomes WHERE `+in, args...)
 		if err != nil {
 			return nil, err
 		}

@@ -309,16 +309,13 @@ func (s *SQL) ItemsOf(ctx context.Context, runID string, ids []string) (map[stri
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	args := []any{runID}
-	for _, id := range ids {
-		args = append(args, id)
-	}
+	in, args := s.dialect.oneOf("item_id", ids)
 	items := make(map[string]Item, len(ids))
 	err := s.queryRead(ctx, func(rows *sql.Rows) error {
 		it, err := scanItem(rows)
 		items[it.ID] = it
 		return err
-	}, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND item_id IN (`+marks(len(ids))+`)`, args...)
+	}, `SELECT `+itemColumns+` FROM run_items WHERE run_id = ? AND `+in, append([]any{runID}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("reading items of run %.64q: %w", runID, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -81,38 +82,138 @@ func (t *tx) each(ctx context.Context, scan func(*sql.Rows) error, query string,
 const maxParams = 30_000
 
 // insert inserts rows into a table, given with its columns, and returns how many were new. suffix ends each statement.
-func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix string) (int64, error) {
-	var total int64
-	for len(rows) > 0 {
-		row := "(" + marks(len(rows[0])) + ")"
-		n := rowsAtOnce(len(rows), len(rows[0]), len(row), len(into)+len(suffix))
-		added, err := t.exec(ctx, `INSERT INTO `+into+` VALUES `+row+strings.Repeat(", "+row, n-1)+suffix, slices.Concat(rows[:n]...)...)
-		if err != nil {
-			return total, err
-		}
-		total, rows = total+added, rows[n:]
-	}
-	return total, nil
+func (t *tx) insert(ctx context.Context, into string, rows [][]any, suffix string) (total int64, err error) {
+	err = t.chunks(rows, len(into)+len(suffix), func(source string, args []any) error {
+		n, err := t.exec(ctx, `INSERT INTO `+into+` `+source+suffix, args...)
+		total += n
+		return err
+	})
+	return total, err
 }
 
-// update changes rows, each by a row of values of which the first is that of the column key. set names the others v.column2, v.column3 and so on, as both databases
-// do. where ends the statement and may return something for scan. types are the values' types. The keys stand in the statement a second time as a list: for a
-// join alone, PostgreSQL may read the whole table.
-func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, key string, types []string, values [][]any, where string, whereArgs []any) error {
-	row := "(CAST(? AS " + strings.Join(types, "), CAST(? AS ") + "))"
-	for len(values) > 0 {
-		n := rowsAtOnce(len(values), len(types)+1, len(row)+3, len(set)+len(where))
-		args := slices.Concat(setArgs, slices.Concat(values[:n]...))
-		for _, v := range values[:n] {
-			args = append(args, v[0])
+// update changes rows, each by a row of values of which the first is that of the column key, a text or a number. set names the others v.column2, v.column3 and so on.
+// where ends the statement and may return something for scan. The keys stand in the statement a second time as a list: for a join alone, PostgreSQL may read the
+// whole table.
+func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string, setArgs []any, key string, values [][]any, where string, whereArgs []any) error {
+	done := 0
+	return t.chunks(values, len(set)+len(where), func(source string, args []any) error {
+		keys := args[:1] // PostgreSQL's array of the first column
+		n := 1
+		if !t.dialect.arrays {
+			n = len(args) / len(values[0])
+			keys = make([]any, n)
+			for i := range keys {
+				keys[i] = values[done+i][0]
+			}
 		}
-		query := set + ` FROM (VALUES ` + row + strings.Repeat(", "+row, n-1) + `) AS v WHERE ` + key + ` = v.column1 AND ` + key + ` IN (` + marks(n) + `) AND ` + where
-		if err := t.each(ctx, scan, query, append(args, whereArgs...)...); err != nil {
+		done += n
+		in := t.dialect.among(key, typeOf(values[0][0]), n)
+		return t.each(ctx, scan, set+` FROM (`+source+`) AS v WHERE `+key+` = v.column1 AND `+in+` AND `+where, slices.Concat(setArgs, args, keys, whereArgs)...)
+	})
+}
+
+// chunks hands rows to write as what a statement selects from, named column1, column2 and so on, with its arguments. On PostgreSQL that is one statement for any number of rows,
+// with an array for each column. SQLite, which has no arrays, gets rows of placeholders, as many at once as a statement of keptBytes has room for beside so many other bytes.
+func (t *tx) chunks(rows [][]any, otherBytes int, write func(source string, args []any) error) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	types := make([]string, len(rows[0]))
+	for i, v := range rows[0] {
+		if types[i] = typeOf(v); types[i] == "" {
+			return fmt.Errorf("a column of a statement has values of type %T", v)
+		}
+	}
+	if t.dialect.arrays {
+		args, err := columns(rows)
+		if err != nil {
 			return err
 		}
-		values = values[n:]
+		names := make([]string, len(types))
+		for i, typ := range types {
+			names[i] = "column" + strconv.Itoa(i+1)
+			types[i] = "CAST(? AS " + typ + "[])"
+		}
+		return write(`SELECT * FROM UNNEST(`+strings.Join(types, ", ")+`) AS a (`+strings.Join(names, ", ")+`)`, args)
+	}
+	row := "(" + marks(len(types)) + ")"
+	for len(rows) > 0 {
+		n := rowsAtOnce(len(rows), len(types)+1, len(row)+3, otherBytes)
+		if err := write(`VALUES `+row+strings.Repeat(", "+row, n-1), slices.Concat(rows[:n]...)); err != nil {
+			return err
+		}
+		rows = rows[n:]
 	}
 	return nil
+}
+
+// columns are the columns of rows as arrays for PostgreSQL.
+func columns(rows [][]any) ([]any, error) {
+	out := make([]any, len(rows[0]))
+	for i := range out {
+		var ok bool
+		switch rows[0][i].(type) {
+		case string:
+			out[i], ok = column[string](rows, i)
+		case float64:
+			out[i], ok = column[float64](rows, i)
+		case bool:
+			out[i], ok = column[bool](rows, i)
+		case []byte:
+			out[i], ok = column[[]byte](rows, i)
+		default:
+			out[i], ok = numbers(rows, i)
+		}
+		if !ok {
+			return nil, fmt.Errorf("column %d of a statement has values of different types", i+1)
+		}
+	}
+	return out, nil
+}
+
+func column[T any](rows [][]any, i int) ([]T, bool) {
+	out := make([]T, len(rows))
+	for k, row := range rows {
+		var ok bool
+		if out[k], ok = row[i].(T); !ok {
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+func numbers(rows [][]any, i int) ([]int64, bool) {
+	out := make([]int64, len(rows))
+	for k, row := range rows {
+		switch n := row[i].(type) {
+		case int:
+			out[k] = int64(n)
+		case int64:
+			out[k] = n
+		case uint32:
+			out[k] = int64(n)
+		default:
+			return nil, false
+		}
+	}
+	return out, true
+}
+
+// typeOf is the type in SQL of a value, "" if it has none. Both databases know these types.
+func typeOf(v any) string {
+	switch v.(type) {
+	case string:
+		return "TEXT"
+	case int, int64, uint32:
+		return "BIGINT"
+	case float64:
+		return "DOUBLE PRECISION"
+	case bool:
+		return "BOOLEAN"
+	case []byte:
+		return "BYTEA"
+	}
+	return ""
 }
 
 // rowsAtOnce is how many of so many rows one statement writes: a power of two, and no more than fit into a statement of keptBytes, so that there are few different
@@ -124,18 +225,6 @@ func rowsAtOnce(rows, columns, rowBytes, otherBytes int) int {
 
 // marks are n placeholders.
 func marks(n int) string { return "?" + strings.Repeat(", ?", n-1) }
-
-// maxIDs is how many ids one statement names: a power of two.
-const maxIDs = 256
-
-// padded are up to maxIDs ids as arguments, filled up with the last one to a power of two, so that there are few different statements.
-func padded(ids []string) []any {
-	args := make([]any, 1<<bits.Len(uint(len(ids)-1)))
-	for i := range args {
-		args[i] = ids[min(i, len(ids)-1)]
-	}
-	return args
-}
 
 // inTx runs fn in a write transaction; an error rolls it back. fn may run several times, so it must set what it reports afresh each time.
 func (s *SQL) inTx(ctx context.Context, fn func(*tx) error) error {

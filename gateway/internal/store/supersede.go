@@ -112,6 +112,12 @@ func (r *recording) reopen(ctx context.Context, job *Job, plan *eventpb.JobPlan)
 	if job.WindowCount != 1 || job.Answered > 0 || !job.CancelAsked.IsZero() || len(plan.GetWindows()) == 0 || plan.GetWindows()[0].GetHash() == "" {
 		return false, nil
 	}
+	if err := r.countEnded(ctx); err != nil {
+		return false, err
+	}
+	if err := r.flush(ctx); err != nil {
+		return false, err
+	}
 	var hash string
 	if err := r.tx.row(ctx, `SELECT hash FROM plan_windows WHERE job_id = ? AND idx = 0`, job.ID).Scan(&hash); err != nil || hash != "" {
 		return false, err
@@ -129,6 +135,7 @@ func (r *recording) reopen(ctx context.Context, job *Job, plan *eventpb.JobPlan)
 			return false, err
 		}
 	}
+	clear(r.stored)
 	if !job.Ended.IsZero() {
 		r.ended.count(-1, *job, int(replaced))
 		if !job.adopted {
