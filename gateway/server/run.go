@@ -226,7 +226,7 @@ func (g *gateway) kafka() kafka.Config { return g.host.Kafka(g.cfg.Kafka(telemet
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
 	n := g.cfg.RecorderConcurrency
 	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions,
+		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions, KeepFinished: g.cfg.KafkaKeepFinished,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
 	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Now: g.host.Now, Producer: g.producer, Log: g.tel.Log})
 }

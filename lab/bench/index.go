@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/gateway/pgtest"
 	"github.com/larkstream/larkstream/shared/event"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
 	"github.com/larkstream/larkstream/shared/kafka"
+	"github.com/larkstream/larkstream/shared/stage"
 )
 
 // IndexConfig says how large a run over a catalogue is.
@@ -44,7 +46,9 @@ const (
 	indexTenths = 10
 	// answeredAtOnce is how many records the stand-in of the stages takes at once.
 	answeredAtOnce = 500
-	lookEvery      = 250 * time.Millisecond
+	// keepFinished is what lark up lets the broker keep of a partition.
+	keepFinished = 20_000
+	lookEvery    = 250 * time.Millisecond
 )
 
 // RunIndex measures what a run over a catalogue costs the gateway and the broker as it grows: the ledger, the controller, the recorder and the export. A
@@ -212,61 +216,28 @@ func anonymous(stack Stack) map[string]int64 {
 	return sizes
 }
 
-// standIn answers jobs in place of all stages until ctx ends: a plan of one window for each job, and an outcome for each question.
+// standIn answers jobs in place of all stages until ctx ends: a plan of one window for each job, and an outcome for each question. It is a stage like the others: it commits what it
+// has read, and deletes it later.
 func standIn(ctx context.Context, broker string) error {
-	cfg := kafka.Config{Brokers: []string{broker}}
-	producer, err := kafka.NewProducer(cfg, kafka.Deps{Log: slog.New(slog.DiscardHandler)})
+	cfg, log := kafka.Config{Brokers: []string{broker}}, slog.New(slog.DiscardHandler)
+	producer, err := kafka.NewProducer(cfg, kafka.Deps{Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = producer.Close(context.WithoutCancel(ctx)) }() // what is published is acknowledged
-	jobs := make(chan event.Record, answeredAtOnce)
-	var ends []func() error
-	for _, topic := range event.InLanes(event.TopicJobs) {
-		_, wait := kafka.Tail(ctx, cfg, topic, kafka.Earliest, func(rec event.Record, _ int32, _ int64) {
-			select {
-			case jobs <- rec:
-			case <-ctx.Done():
-			}
-		})
-		ends = append(ends, wait)
-	}
-	err = answerAll(ctx, jobs, producer)
-	for _, wait := range ends {
-		err = errors.Join(err, wait())
-	}
-	return err
-}
-
-// answerAll answers jobs, as many at once as wait, until ctx ends.
-func answerAll(ctx context.Context, jobs <-chan event.Record, producer *kafka.Producer) error {
-	for {
-		var out []event.Record
-		select {
-		case <-ctx.Done():
-			return nil
-		case rec := <-jobs:
-			for more := true; more; {
-				job, err := event.DecodeAs[*eventpb.Job](rec)
-				if err != nil {
-					return err
-				}
-				answers, err := answersTo(job)
-				if err != nil {
-					return err
-				}
-				out = append(out, answers...)
-				select {
-				case rec = <-jobs:
-				default:
-					more = false
-				}
-			}
+	runner, err := stage.New(stage.Config{
+		Stage: event.StageChunker, Topics: event.InLanes(event.TopicJobs), Concurrency: answeredAtOnce, MaxInFlightRecords: 8 * answeredAtOnce, Unordered: true, KeepFinished: keepFinished,
+	}, stage.Deps{Kafka: cfg, Producer: producer, Log: log, Handle: func(_ context.Context, _ event.Record, msg proto.Message) ([]event.Record, error) {
+		job, ok := msg.(*eventpb.Job)
+		if !ok {
+			return nil, nil
 		}
-		if err := producer.Publish(ctx, out...); err != nil && ctx.Err() == nil {
-			return err
-		}
+		return answersTo(job)
+	}})
+	if err != nil {
+		return err
 	}
+	return runner.Run(ctx)
 }
 
 func answersTo(job *eventpb.Job) ([]event.Record, error) {

@@ -86,6 +86,8 @@ type TopicSpec struct {
 	Partitions int32
 	// Retention of records; 0 for a compacted topic, which keeps the last record of each key.
 	Retention time.Duration
+	// Bytes bounds a partition: the broker deletes the oldest records beyond it, whatever their age. 0 sets no bound.
+	Bytes int64
 	// Trimmed topics carry work: the broker deletes nothing by itself, whatever its age. The stage that reads the topic deletes
 	// records once they are older than Retention and every group that reads the topic has committed them.
 	Trimmed   bool
@@ -119,6 +121,17 @@ func WithPartitions(topics []TopicSpec, n int32) []TopicSpec {
 	for i := range out {
 		if n > 0 && out[i].Trimmed {
 			out[i].Partitions, out[i].Grow = n, true
+		}
+	}
+	return out
+}
+
+// WithEventBytes bounds each partition of the events, from which streams are told and of which nothing depends. 0 changes nothing.
+func WithEventBytes(topics []TopicSpec, n int64) []TopicSpec {
+	out := slices.Clone(topics)
+	for i := range out {
+		if out[i].Name == TopicEvents {
+			out[i].Bytes = n
 		}
 	}
 	return out

@@ -182,3 +182,13 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+func TestTheBrokerBoundsTheEvents(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, kafka.BrokerConfig{})
+	cfg := kafka.Config{Brokers: []string{b.Addr()}}
+	require.NoError(t, kafka.Provision(t.Context(), cfg, event.WithEventBytes(event.Topics(), 4096)))
+	adm := admin(t, cfg)
+	require.Equal(t, "4096", settings(t, adm, event.TopicEvents)["retention.bytes"])
+	require.Equal(t, "-1", settings(t, adm, event.TopicAnswers)["retention.bytes"], "nothing else is deleted for its size")
+}

@@ -84,7 +84,11 @@ func topicConfig(t event.TopicSpec) map[string]*string {
 			"retention.ms": set(strconv.FormatInt(t.BrokerRetention(), 10)),
 		}
 	}
-	return map[string]*string{"cleanup.policy": set("delete"), "retention.ms": set(strconv.FormatInt(t.BrokerRetention(), 10))}
+	out := map[string]*string{"cleanup.policy": set("delete"), "retention.ms": set(strconv.FormatInt(t.BrokerRetention(), 10))}
+	if t.Bytes > 0 {
+		out["retention.bytes"] = set(strconv.FormatInt(t.Bytes, 10))
+	}
+	return out
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

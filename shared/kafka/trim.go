@@ -25,10 +25,10 @@ func Trimmed(topics []string) map[string]time.Duration {
 	return out
 }
 
-// Trim deletes the records of trimmed topics that are older than keep says and that every group with commits on the topic has
-// committed; owner must be one of these groups. It needs no lease: several instances may do it at once, and what one has deleted
+// Trim deletes the records of trimmed topics that every group with commits on the topic has committed, as far as they are older than keep says, or, with records above 0, not
+// among the newest so many of these in their partition; owner must be one of these groups. It needs no lease: several instances may do it at once, and what one has deleted
 // the others find deleted. It returns how many records it has deleted.
-func Trim(ctx context.Context, client *kgo.Client, owner string, keep map[string]time.Duration) (int64, error) {
+func Trim(ctx context.Context, client *kgo.Client, owner string, keep map[string]time.Duration, records int64) (int64, error) {
 	if len(keep) == 0 {
 		return 0, nil
 	}
@@ -39,7 +39,7 @@ func Trim(ctx context.Context, client *kgo.Client, owner string, keep map[string
 	}
 	var deleted int64
 	for topic, retention := range keep {
-		n, err := trimTopic(ctx, admin, topic, committed[topic], time.Now().Add(-retention))
+		n, err := trimTopic(ctx, admin, topic, committed[topic], time.Now().Add(-retention), records)
 		if err != nil {
 			return deleted, fmt.Errorf("trimming %s: %w", topic, err)
 		}
@@ -114,8 +114,8 @@ func commitsOn(commits kadm.OffsetResponses, topic string) map[int32]int64 {
 	return out
 }
 
-// trimTopic deletes what lies below the commits and is older than before.
-func trimTopic(ctx context.Context, admin *kadm.Client, topic string, committed map[int32]int64, before time.Time) (int64, error) {
+// trimTopic deletes what lies below the commits and is older than before, or lies there below the newest so many records.
+func trimTopic(ctx context.Context, admin *kadm.Client, topic string, committed map[int32]int64, before time.Time, records int64) (int64, error) {
 	starts, err := offsets(admin.ListStartOffsets(ctx, topic))
 	if err != nil {
 		return 0, err
@@ -129,6 +129,9 @@ func trimTopic(ctx context.Context, admin *kadm.Client, topic string, committed 
 	for partition, at := range committed {
 		start, known := starts[partition]
 		first, ok := young[partition]
+		if records > 0 {
+			first = max(first, at-records)
+		}
 		if to := min(at, first); known && ok && to > start {
 			cut.AddOffset(topic, partition, to, -1)
 			deleted += to - start

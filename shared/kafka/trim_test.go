@@ -44,9 +44,10 @@ func TestTrimDeletesOnlyWhatEveryGroupHasCommitted(t *testing.T) {
 		}
 		require.NoError(t, adm.CommitAllOffsets(t.Context(), group, offsets))
 	}
+	var records int64
 	trim := func() (int64, []int64) {
 		t.Helper()
-		n, err := kafka.Trim(t.Context(), client, "lark.encoder", map[string]time.Duration{topic: time.Hour})
+		n, err := kafka.Trim(t.Context(), client, "lark.encoder", map[string]time.Duration{topic: time.Hour}, records)
 		require.NoError(t, err)
 		starts, err := adm.ListStartOffsets(t.Context(), topic)
 		require.NoError(t, err)
@@ -70,6 +71,13 @@ func TestTrimDeletesOnlyWhatEveryGroupHasCommitted(t *testing.T) {
 	require.Equal(t, []int64{4, 10}, starts, "a group that reads the topic is behind")
 	n, _ = trim()
 	require.Zero(t, n, "again changes nothing")
+
+	records = 3
+	commit("slow", 18, 20)
+	commit("lark.encoder", 18, 12)
+	n, starts = trim()
+	require.EqualValues(t, 12-4, n)
+	require.Equal(t, []int64{12, 10}, starts, "young records go as well, all but the newest three below the commits; old ones in any case")
 }
 
 func TestTopicsThatAreTrimmedKeepWhatNobodyHasCommitted(t *testing.T) {

@@ -30,6 +30,8 @@ type Common struct {
 	KafkaBrokers []string `yaml:"kafka_brokers" env:"KAFKA_BROKERS" flag:"kafka-brokers" default:"127.0.0.1:9092" help:"brokers to start from, host:port, separated by commas"`
 	// KafkaPartitions is how many partitions the topics that carry work have at least; 0 makes new topics with 8 and lets others be.
 	KafkaPartitions int `yaml:"kafka_partitions" env:"KAFKA_PARTITIONS" flag:"kafka-partitions" default:"0" help:"partitions of the topics that carry work, which bound the instances of a stage that work at once; topics with fewer grow; 0: 8 for new topics"`
+	// KafkaKeepFinished bounds what a broker without much room keeps of finished records. lark up sets it for its own broker.
+	KafkaKeepFinished int64 `yaml:"kafka_keep_finished" env:"KAFKA_KEEP_FINISHED" flag:"kafka-keep-finished" default:"0" help:"finished records that each partition of the topics that carry work keeps, the newest; 0: all of the last 7 days, of answers 30"`
 	// Security is how the brokers are reached.
 	Security kafka.Security `yaml:",inline"`
 	// RedisURL is redis://[user:password@]host:port[/db]; empty runs without Redis, on blobs alone.
@@ -87,6 +89,9 @@ func (c Common) Validate() error {
 	}
 	if c.KafkaPartitions < 0 || c.KafkaPartitions > event.MaxPartitions {
 		fault("kafka_partitions: must be 0 to %d", event.MaxPartitions)
+	}
+	if c.KafkaKeepFinished < 0 {
+		fault("kafka_keep_finished: must not be negative")
 	}
 	if err := c.Security.Validate(); err != nil {
 		faults = append(faults, err)

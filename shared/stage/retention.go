@@ -19,7 +19,7 @@ const trimInterval = 10 * time.Minute
 func (r *Runner) trim(ctx context.Context) {
 	keep := kafka.Trimmed(slices.Concat(r.cfg.Topics, r.retries.names))
 	for len(keep) > 0 && waitFor(ctx, trimInterval/2+r.chance.below(trimInterval)) { // so that instances take turns
-		n, err := kafka.Trim(ctx, r.client, r.cfg.Group, keep)
+		n, err := kafka.Trim(ctx, r.client, r.cfg.Group, keep, r.cfg.KeepFinished)
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("finished records are not deleted; trying again in some minutes", "error", err)
 		}

@@ -59,6 +59,8 @@ type Config struct {
 	RetryDelays []time.Duration
 	// Partitions is how many partitions the retry topics have at least. 0 makes new ones with 8 and lets others be.
 	Partitions int
+	// KeepFinished bounds the finished records that each partition of the topics keeps, beside their age. 0 sets no bound.
+	KeepFinished int64
 	// DrainTimeout bounds how long Run takes to end after its context is cancelled. Default 30 s. Running handlers may
 	// use three quarters of this time; then their context ends.
 	DrainTimeout time.Duration

@@ -153,8 +153,8 @@ func (w *Worker) Serve(ctx context.Context, work Work) error {
 		Stage: work.Stage, Topics: event.InLanes(work.Topic), Concurrency: work.Concurrency, Unordered: work.Unordered,
 		// Two records more than are handled: one whose outputs are being published, and one that the interactive lane can always begin with.
 		MaxInFlightBytes: (work.inFlight() + 2) * work.RecordBytes, ReservedBytes: work.RecordBytes, DrainTimeout: w.common.DrainTimeout, HandlerTimeout: w.common.HandlerTimeout,
-		Partitions: w.common.KafkaPartitions,
-		Output:     work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
+		Partitions: w.common.KafkaPartitions, KeepFinished: w.common.KafkaKeepFinished,
+		Output: work.Output, MaxAhead: work.maxAhead(w.common.MaxAheadBytes),
 	}, stage.Deps{
 		Kafka: w.kafka(), Handle: w.host.Handle(work.Stage, load.Handle), Random: w.host.Random, Now: w.host.Now, Producer: w.Producer, Log: w.Log, Control: w.control, Model: work.Model, Marks: w.Blobs,
 		Cost: func(event.Record) int64 { return work.RecordBytes },

@@ -19,6 +19,9 @@ import (
 // name is the service's name in logs and answers.
 const name = "broker"
 
+// eventBytes bounds a partition of the events: the broker has an index of all records in memory, and a day of a large run is millions of events.
+const eventBytes = 64 << 20
+
 // flushTimeout bounds the end of telemetry.
 const flushTimeout = 5 * time.Second
 
@@ -79,7 +82,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	var ready atomic.Bool
 	run := func(ctx context.Context) error {
-		if err := kafka.Provision(ctx, kafka.Config{Brokers: []string{b.Addr()}, ClientID: name}, event.Topics()); err != nil {
+		if err := kafka.Provision(ctx, kafka.Config{Brokers: []string{b.Addr()}, ClientID: name}, event.WithEventBytes(event.Topics(), eventBytes)); err != nil {
 			return err
 		}
 		ready.Store(true)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -188,6 +189,9 @@ func readyAt(ctx context.Context, addr string) error {
 	return nil
 }
 
+// keepFinished bounds what a partition of our own broker keeps of finished records: the broker has an index of all records in memory.
+const keepFinished = 20_000
+
 // env is a child's environment: the user's, completed with what this data folder offers.
 func (s *Stack) env(stage string) []string {
 	env := s.cfg.Env
@@ -196,6 +200,7 @@ func (s *Stack) env(stage string) []string {
 	env = setenv(env, "LARK_MODEL_DIR", s.cfg.ModelDir)
 	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" && getenv(env, "KAFKA_BROKERS") == "" {
 		env = setenv(unsecured(env), "KAFKA_BROKERS", kafka)
+		env = orenv(env, "KAFKA_KEEP_FINISHED", strconv.Itoa(keepFinished))
 	}
 	env = orenv(env, "BLOB_URL", s.cfg.Data.BlobURL())
 	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))
