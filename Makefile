@@ -144,10 +144,10 @@ bin/lark-sim: ## build lark with the simulator, see docs/reliability.md
 	go build -tags synctests -ldflags '$(LDFLAGS)' -o $@ ./lark/cmd/lark
 
 .PHONY: test-sim test-sim-bites
-test-sim: bin/lark-sim ## simulate SEEDS=1-150 and test the simulator
+test-sim: bin/lark-sim ## simulate SEEDS=1-300 and test the simulator
 	@.ci/deps patch
 	go test -vet=off -tags synctests -count=1 ./lab/sim
-	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-150)
+	GOGC=400 bin/lark-sim sim --seeds $(or $(SEEDS),1-300)
 
 test-sim-bites: ## put known defects back, one by one, and look for the seed that finds each (LAST_SEED=200)
 	@.ci/deps patch
