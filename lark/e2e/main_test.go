@@ -42,6 +42,9 @@ type environment struct {
 // world is made by TestMain and only read by the tests.
 var world environment
 
+// preparation bounds the preparation of the suite, so that a download that hangs ends it. Building all binaries for the first time takes more than five minutes of a busy machine.
+const preparation = 30 * time.Minute
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
@@ -52,7 +55,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), preparation)
 	defer cancel()
 	defer world.close(dir)
 	if err := world.open(ctx, dir); err != nil {
