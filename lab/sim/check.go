@@ -150,10 +150,8 @@ func (v *verdict) explained(c *watcher, code string) bool {
 		return any(evict) || v.plan.blind
 	case event.CodeAudioMissing:
 		return c.job.fed // until it is adopted only the age of its audio speaks for it, and this seed keeps audio for 10 s
-	case event.CodeModelMismatch:
-		return any(clockJump) // an instance of each model runs, but a machine that is ten minutes late seems to have looked for one for so long
 	}
-	return false
+	return false // model_mismatch too: an instance of each model runs
 }
 
 // deaths counts the processes that died. Whoever takes the partitions of one that hangs cannot know that it is not dead.

@@ -50,6 +50,8 @@ const (
 	HeaderOriginOffset    = "lark-origin-offset"
 	// HeaderPutBackSince is when a record was first put back for another instance, RFC 3339.
 	HeaderPutBackSince = "lark-put-back-since"
+	// HeaderPutBacks counts how often a record was put back for another instance.
+	HeaderPutBacks = "lark-put-backs"
 	// HeaderHops counts how often a window was sent back because its data was not there.
 	HeaderHops = "lark-hops"
 	// HeaderRedriven counts how often a dead letter was sent back to its topic.

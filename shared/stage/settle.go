@@ -180,13 +180,13 @@ func (s *settler) putBack(ctx context.Context, t *task, later *laterError) verdi
 	return s.done(t, telemetry.ResultLater, nil, err)
 }
 
-// forElsewhere notes when the record was first put back for another instance, and gives it a key at random, so that sooner or
+// forElsewhere notes since when and how often the record was put back for another instance, and gives it a key at random, so that sooner or
 // later it comes to a partition of each instance: the partition of its own key may belong to this instance for ever.
 func (s *settler) forElsewhere(rec event.Record) event.Record {
 	if _, ok := putBackSince(rec); !ok {
 		rec = rec.With(event.HeaderPutBackSince, s.retries.clock.now().UTC().Format(time.RFC3339Nano))
 	}
-	rec = rec.With(event.HeaderKey, rec.Key)
+	rec = rec.With(event.HeaderPutBacks, strconv.Itoa(putBacks(rec)+1)).With(event.HeaderKey, rec.Key)
 	rec.Key += "#" + strconv.FormatUint(s.chance.next()>>32, 36)
 	return rec
 }

@@ -95,7 +95,7 @@ func TestRecordsOfOtherModelsArePutBack(t *testing.T) {
 		rec := record(t, m)
 		_, err := stagetest.Handle(t.Context(), h, rec)
 		require.Equal(t, stage.OtherModel(rec, s.Model), err, name)
-		old := rec.With(event.HeaderPutBackSince, "2020-01-01T00:00:00Z")
+		old := rec.With(event.HeaderPutBackSince, "2020-01-01T00:00:00Z").With(event.HeaderPutBacks, "1000")
 		_, err = stagetest.Handle(t.Context(), h, old)
 		require.Equal(t, event.CodeModelMismatch, stage.PermanentCode(err), name)
 		require.ErrorContains(t, err, "this one serves tiny (for a test)", name)

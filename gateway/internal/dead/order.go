@@ -212,7 +212,7 @@ func (l *Letters) refuse(ctx context.Context, d *letter) (*client.DeadRefusal, e
 // stage noted of its attempts is gone, so that it has all of them again.
 func back(d *letter) event.Record {
 	drop := []string{
-		event.HeaderStage, event.HeaderAttempt, event.HeaderNotBefore, event.HeaderReason, event.HeaderErrorText, event.HeaderPutBackSince,
+		event.HeaderStage, event.HeaderAttempt, event.HeaderNotBefore, event.HeaderReason, event.HeaderErrorText, event.HeaderPutBackSince, event.HeaderPutBacks,
 		event.HeaderHops, event.HeaderKey,
 	}
 	rec := event.Record{Topic: d.OriginTopic, Key: d.rec.Key, Value: d.rec.Value}
