@@ -38,6 +38,9 @@ var ErrLocked = errors.New("folder is in use by another broker")
 // cleanerBackoff is how often retention and compaction run, in milliseconds (its default is an hour).
 const cleanerBackoff = "300000"
 
+// segmentBytes is the size at which a file of the log ends: the room of deleted records is free when all of their file are deleted.
+const segmentBytes = "8388608"
+
 // Broker is a Kafka-protocol broker inside this process: one node, kept on disk, for one machine.
 type Broker struct {
 	cluster *kfake.Cluster
@@ -61,7 +64,7 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.WithLogger(brokerLog{c.Log}),
-		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanerBackoff}),
+		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanerBackoff, "log.segment.bytes": segmentBytes}),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 			l, err := (&net.ListenConfig{}).Listen(context.Background(), network, addr)
 			return b.keeper.Listen(guardedListener{l, c.Log}), err

@@ -229,17 +229,18 @@ func (s *SQL) AddItems(ctx context.Context, runID string, items []Item) (added i
 // knownItems are the ids of items that the run has already.
 func knownItems(ctx context.Context, tx *tx, runID string, items []Item) (map[string]bool, error) {
 	known := make(map[string]bool, len(items))
-	for some := range slices.Chunk(items, maxParams-1) {
-		args := []any{runID}
-		for _, it := range some {
-			args = append(args, it.ID)
-		}
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.ID
+	}
+	for some := range slices.Chunk(ids, maxIDs) {
+		in, args := tx.dialect.oneOf("item_id", some)
 		err := tx.each(ctx, func(rows *sql.Rows) error {
 			var id string
 			err := rows.Scan(&id)
 			known[id] = true
 			return err
-		}, `SELECT item_id FROM run_items WHERE run_id = ? AND item_id IN (`+marks(len(some))+`)`, args...)
+		}, `SELECT item_id FROM run_items WHERE run_id = ? AND `+in, append([]any{runID}, args...)...)
 		if err != nil {
 			return nil, err
 		}

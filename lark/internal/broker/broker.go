@@ -20,7 +20,7 @@ import (
 const name = "broker"
 
 // eventBytes bounds a partition of the events: the broker has an index of all records in memory, and a day of a large run is millions of events.
-const eventBytes = 64 << 20
+const eventBytes = 16 << 20
 
 // flushTimeout bounds the end of telemetry.
 const flushTimeout = 5 * time.Second
