@@ -145,7 +145,7 @@ func (v *verdict) explained(c *watcher, code string) bool {
 	case event.CodeCrashedStage:
 		return c.job.deadly || v.deaths() >= 3
 	case event.CodeInternal:
-		return any(slowObject, failObject, loseObjectAck, objectsSlow, lost)
+		return any(slowObject, failObject, loseObjectAck, objectsSlow, lost, loseRecord)
 	case event.CodeBlobUnreachable:
 		return any(evict) || v.plan.blind
 	case event.CodeAudioMissing:

@@ -16,6 +16,7 @@ const (
 	downHandler   = "dependency of a handler down"
 	refuse        = "produce refused"
 	loseAck       = "produce written, acknowledgement lost"
+	loseRecord    = "produce acknowledged, record lost with the broker's power"
 	duplicate     = "produce doubled"
 	reorder       = "produce reordered"
 	delay         = "produce delayed"
@@ -41,7 +42,7 @@ const (
 func recordFaults() []string {
 	return []string{
 		killTaken, killHandled, killUnsent, killUnacked, killUnmarked, killPut, killTx, killHook, slowHandler, failHandler, downHandler,
-		refuse, loseAck, duplicate, reorder, delay, newerRecord, garbled, dropEvent, latePlan, stray, slowObject, failObject, loseObjectAck,
+		refuse, loseAck, loseRecord, duplicate, reorder, delay, newerRecord, garbled, dropEvent, latePlan, stray, slowObject, failObject, loseObjectAck,
 		slowHook, failHook, loseHook, slowRedis, failRedis, failTx, loseTxAck,
 	}
 }
