@@ -88,6 +88,11 @@ func StartBroker(c BrokerConfig) (*Broker, error) {
 	}
 	b.cluster, b.addr = cluster, cluster.ListenAddrs()[0]
 	b.keeper.Start(cluster)
+	if c.Dir != "" {
+		if err := b.repair(c.Log); err != nil { // it serves all the same: what a group skips is published again when its job stands still
+			c.Log.Warn("embedded broker could not compare the offsets of groups with the ends of its logs", slog.Any("error", err))
+		}
+	}
 	return b, nil
 }
 
