@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/shared/event"
+	"github.com/larkstream/larkstream/shared/host"
 )
 
 func setup(t *testing.T) scratch {
@@ -68,6 +70,45 @@ func TestFaultsAreDecidedByTheSeed(t *testing.T) {
 	require.NotZero(t, struck)
 	one.end()
 	require.False(t, one.count(evict), "no fault after the end")
+}
+
+// keeper is a producer that keeps what it is given.
+type keeper struct {
+	host.Producer
+	topics []string
+}
+
+func (t *keeper) Publish(_ context.Context, recs ...event.Record) error {
+	for _, rec := range recs {
+		t.topics = append(t.topics, rec.Topic)
+	}
+	return nil
+}
+
+// TestALostRecordIsAcknowledged: its writer sees no difference, and the record goes through when it is written again.
+func TestALostRecordIsAcknowledged(t *testing.T) {
+	t.Parallel()
+	f := newFaults(1)
+	f.rates = map[string]float64{loseRecord: 1}
+	w := &world{history: &history{start: time.Now()}, faults: f}
+	inner := &keeper{}
+	p := &process{slot: &slot{w: w, stage: event.StageChunker}, name: "chunker1.1"}
+	retried := event.RetryTopic(event.StageLLM, event.RetryDelays()[0])
+	var recs []event.Record
+	for _, topic := range []string{event.TopicJobs, event.TopicWindows, event.TopicEmbeddings, event.TopicPrompts, event.TopicAnswers, retried, event.TopicEvents, event.TopicControl, event.TopicDead} {
+		recs = append(recs, event.Record{Topic: topic}.With(event.HeaderID, "r"))
+	}
+	require.NoError(t, p.producer(inner).Publish(t.Context(), recs...))
+	require.Equal(t, []string{event.TopicEvents, event.TopicControl, event.TopicDead}, inner.topics, "nothing makes these again")
+	var acknowledged int
+	w.history.each(published, func(entry) { acknowledged++ })
+	require.Equal(t, len(recs), acknowledged)
+	require.Equal(t, 6, f.number(loseRecord))
+
+	f.end()
+	inner.topics = nil
+	require.NoError(t, p.producer(inner).Publish(t.Context(), recs...))
+	require.Len(t, inner.topics, len(recs))
 }
 
 // TestTheLawHolds runs a few seeds; `make test-sim` runs more.
