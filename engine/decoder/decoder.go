@@ -4,6 +4,7 @@ package decoder
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,10 @@ type (
 	Question = contract.Question
 	Decode   = contract.Decode
 	Result   = contract.Result
+	// GivenRequest asks how likely Given answers are, and a Likelihood says it.
+	GivenRequest = contract.GivenRequest
+	Given        = contract.Given
+	Likelihood   = contract.Likelihood
 	// Stats are the scheduler's counts.
 	Stats = schedule.Stats
 	// VLLM says how a vLLM server is asked.
@@ -40,6 +45,9 @@ const SchemaTags = contract.SchemaTags
 
 // ErrPromptTooLong is the error of a question that leaves no room for an answer.
 var ErrPromptTooLong = contract.ErrPromptTooLong
+
+// ErrNoLikelihood is the error of engines that give text and no probabilities.
+var ErrNoLikelihood = contract.ErrNoLikelihood
 
 // Names of engines.
 const (
@@ -116,6 +124,16 @@ func Open(b *model.Bundle, o Options) (Engine, error) {
 		return nil, err
 	}
 	return tagger.Wrap(e), nil
+}
+
+// Likelihoods tells how likely given texts are as answers: the sum of the logarithms of their tokens' probabilities, and the number of tokens, in the order given.
+// An engine that gives text alone (vllm, test) fails with ErrNoLikelihood.
+func Likelihoods(ctx context.Context, e Engine, req GivenRequest) ([][]Likelihood, error) {
+	scorer, ok := e.(contract.Scorer)
+	if !ok {
+		return nil, ErrNoLikelihood
+	}
+	return scorer.Likelihoods(ctx, req)
 }
 
 // Measured is a decoder whose work can be counted.

@@ -133,6 +133,45 @@ type Constrainer interface {
 // ErrSchema says that the engine cannot hold its answers to the schema asked for.
 var ErrSchema = errors.New("the engine cannot constrain its answers to this schema")
 
+// ErrNoLikelihood says that the engine gives text and no probabilities.
+var ErrNoLikelihood = errors.New("the engine does not tell how likely a given answer is")
+
+// Scorer is an Engine that tells how likely given texts are as answers.
+type Scorer interface {
+	// Likelihoods gives the likelihood of every answer of every question, in the order given. Cancelling ctx ends it as it ends Answer, and errors are as
+	// Answer's: the error of one text is in its Likelihood.
+	Likelihoods(ctx context.Context, req GivenRequest) ([][]Likelihood, error)
+}
+
+// GivenRequest is a window's soft prompt with answers that are given.
+type GivenRequest struct {
+	// Soft is the soft prompt: frames x the decoder's width.
+	Soft  tensor.Matrix
+	Given []Given
+	// Job is the job that asks, as in Request.
+	Job string
+}
+
+// Given is a question with texts, each of which is taken as its answer.
+type Given struct {
+	Question string
+	Answers  []string
+}
+
+// Likelihood is how likely a text is as the answer to a question.
+type Likelihood struct {
+	// LogProb is the natural logarithm of the probability that the decoder, with nothing to hold it to a form, says exactly the text and then ends its answer:
+	// the sum over Tokens of the logarithm of each token's softmax. The end is the model's stop tokens together; a prompt that has only stop texts has no end.
+	LogProb float64
+	// Tokens is the number of tokens, the end included.
+	Tokens int
+	// Err says why this text has none.
+	Err error
+}
+
+// PerToken is the likelihood normalised by length: the mean over the tokens.
+func (l Likelihood) PerToken() float64 { return l.LogProb / float64(max(1, l.Tokens)) }
+
 // CheckSoft refuses a soft prompt that a decoder of the given width cannot read.
 func CheckSoft(s tensor.Matrix, width int) error {
 	switch {

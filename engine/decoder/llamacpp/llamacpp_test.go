@@ -185,5 +185,15 @@ func compareAnswers(t *testing.T, plain, exported *model.Bundle, frames ...[]flo
 			require.Equal(t, want[i].PromptTokens, got[i].PromptTokens)
 			require.Equal(t, want[i].Finish, got[i].Finish)
 		}
+		given := contract.GivenRequest{Soft: req.Soft, Given: []contract.Given{{Question: "What is the tempo?", Answers: []string{"The tempo is 120.", "é", "the key"}}}}
+		wanted, err := reference.Likelihoods(t.Context(), given)
+		require.NoError(t, err)
+		told, err := native.Likelihoods(t.Context(), given)
+		require.NoError(t, err)
+		for i := range wanted[0] {
+			require.NoError(t, told[0][i].Err)
+			require.InDelta(t, wanted[0][i].LogProb, told[0][i].LogProb, 1e-3)
+			require.Equal(t, wanted[0][i].Tokens, told[0][i].Tokens)
+		}
 	}
 }

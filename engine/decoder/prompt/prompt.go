@@ -245,6 +245,33 @@ func (p *Template) After(question string, history ...contract.Turn) ([]int, erro
 	return l.said(question).parts(p.tail).end()
 }
 
+// Given gives the ids of a text that stands behind After(question) as the model's answer. Where text ends the prompt, a space comes between the two unless
+// one is there already, since a model begins its answer with one (tokenizer.Stream drops it).
+func (p *Template) Given(question, answer string) ([]int, error) {
+	answer = strings.TrimFunc(answer, isSpace)
+	if answer == "" {
+		return nil, errors.New("encoding an answer: it is empty")
+	}
+	before, err := p.After(question)
+	if err != nil {
+		return nil, err
+	}
+	l := p.lay(false).parts(p.head).said(question).parts(p.tail)
+	if text := l.text.String(); text != "" && text == strings.TrimRightFunc(text, isSpace) {
+		answer = " " + answer
+	}
+	l.text.WriteString(answer)
+	whole, err := l.end()
+	if err != nil {
+		return nil, err
+	}
+	n := len(before)
+	if len(whole) <= n || !slices.Equal(whole[:n], before) {
+		return nil, errors.New("encoding an answer: its first token would begin within the prompt; a prompt.question that ends in white space can do this")
+	}
+	return whole[n:], nil
+}
+
 // EndsAudio tells whether a special token, AudioEnd, stands behind the frames; After begins with it.
 func (p *Template) EndsAudio() bool { return p.audioEnd != none }
 

@@ -106,6 +106,61 @@ func TestPromptWithAQuestionBetweenSpecialTokens(t *testing.T) {
 	require.Equal(t, "<audio_end>_Listen.<s></s>_And? ", spell(after), "text of white space only is none")
 }
 
+// A given answer stands where the model begins its own, and begins as the model's own does.
+func TestGivenAnswers(t *testing.T) {
+	t.Parallel()
+	given := func(m model.Prompt, question, answer string) (string, error) {
+		p, err := New(m, letters{})
+		require.NoError(t, err)
+		ids, err := p.Given(question, answer)
+		return spell(ids), err
+	}
+	chat := larks("")
+	chat.Question = "{question}<s>assistant\n"
+	alone := larks("")
+	alone.Question = "{question}<s>"
+	for _, c := range []struct {
+		prompt model.Prompt
+		answer string
+		want   string
+	}{
+		{larks(model.Trained), "In C major", " In C major"}, // behind "### Assistant:"
+		{larks(""), "\n In C </s> major ", " In C </s> major"},
+		{chat, "In C", "In C"},   // white space is there already
+		{alone, "In C", "_In C"}, // the vocabulary itself marks the beginning of a text
+	} {
+		got, err := given(c.prompt, "Key?", c.answer)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	_, err := given(larks(""), "Key?", " \n")
+	require.ErrorContains(t, err, "it is empty")
+	_, err = given(larks(""), "\x00", "x")
+	require.ErrorContains(t, err, "encoding the prompt")
+	_, err = given(larks(""), "Key?", "\x00")
+	require.ErrorContains(t, err, "encoding the prompt")
+}
+
+// joining is a vocabulary in which a space and the letter behind it are one token, as in many.
+type joining struct{ letters }
+
+func (j joining) Plain(text string) ([]int, error) {
+	ids, err := j.letters.Plain(strings.ReplaceAll(text, " C", "C"))
+	return ids, err
+}
+
+func TestAGivenAnswerWhoseFirstTokenBeginsWithinThePrompt(t *testing.T) {
+	t.Parallel()
+	m := larks("")
+	m.Question += " "
+	p, err := New(m, joining{})
+	require.NoError(t, err)
+	_, err = p.Given("Key?", "D")
+	require.NoError(t, err)
+	_, err = p.Given("Key?", "C")
+	require.ErrorContains(t, err, "would begin within the prompt")
+}
+
 func TestFramesStandBetweenSpecialTokens(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []func(*model.Prompt){

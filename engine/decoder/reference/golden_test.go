@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,6 +63,63 @@ func project(t *testing.T, b *model.Bundle, frames []float32, n int) tensor.Matr
 	tensor.MatMulT(out, frames, weight, n, b.Projector.Out, b.Projector.In)
 	tensor.AddBias(out, bias, n)
 	return tensor.Matrix{Rows: n, Cols: b.Projector.Out, Data: out}
+}
+
+const unanswerable = "Who wrote this song?" // of the golden cases
+
+// TestTheModelsOwnAnswerIsTheLikeliest: among what the model says of a clip, the likeliest answer to each question is the one that greedy decoding gives. A refusal
+// competes only where greedy decoding refuses: the notes forbid it elsewhere, and a likelihood is held to no notes.
+func TestTheModelsOwnAnswerIsTheLikeliest(t *testing.T) {
+	t.Parallel()
+	b, g, values := loadGolden(t)
+	backend, err := OpenBackend(b, 0)
+	require.NoError(t, err)
+	tok, err := tokenizer.Open(b.TokenizerPath())
+	require.NoError(t, err)
+	prompt, err := prompt.New(b.Prompt, tok)
+	require.NoError(t, err)
+	e, err := Open(b, Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	var texts []string
+	for _, c := range g.Decoder {
+		texts = append(texts, c.Text)
+	}
+	for i, c := range g.Decoder {
+		frames, err := values.F32(fmt.Sprintf("decoder.%d.frames", i), c.Frames, b.Encoder.Width)
+		require.NoError(t, err)
+		soft := project(t, b, frames, c.Frames)
+		chances, err := e.Likelihoods(t.Context(), contract.GivenRequest{Soft: soft, Given: []contract.Given{{Question: c.Question, Answers: texts}}})
+		require.NoError(t, err)
+		own := chances[0][i]
+		require.NoError(t, own.Err)
+		for k, other := range chances[0] {
+			require.NoError(t, other.Err)
+			t.Logf("%s: %8.2f, %6.2f a token: %s", c.Name, other.LogProb, other.PerToken(), texts[k])
+			if k != i && g.Decoder[k].Name != unanswerable {
+				require.Greater(t, own.LogProb, other.LogProb)
+				require.Greater(t, own.PerToken(), other.PerToken())
+			}
+		}
+		rows := scheduletest.Scores(t, backend, scheduletest.Text{
+			Prefix: prompt.Prefix(), Soft: soft.Data, After: c.PromptIDs, Answer: c.AnswerIDs[:len(c.AnswerIDs)-1],
+		})
+		require.Equal(t, len(rows), own.Tokens, "%s: the answer and its end", c.Name)
+		require.InDelta(t, logSoftmax(rows, c.AnswerIDs), own.LogProb, 1e-3, c.Name)
+	}
+}
+
+// logSoftmax is the sum of the logarithm of softmax of each id among the row of scores before it.
+func logSoftmax(rows [][]float32, ids []int) float64 {
+	sum := 0.0
+	for i, row := range rows {
+		whole := 0.0
+		for _, v := range row {
+			whole += math.Exp(float64(v))
+		}
+		sum += float64(row[ids[i]]) - math.Log(whole)
+	}
+	return sum
 }
 
 // TestLogitsAgreeWithTheTrainer feeds the trainer's prompts and greedy answers and compares the scores of every token.

@@ -86,6 +86,7 @@ func (e *Engine) Stats() Stats {
 var (
 	_ contract.Engine      = (*Engine)(nil)
 	_ contract.Constrainer = (*Engine)(nil)
+	_ contract.Scorer      = (*Engine)(nil)
 )
 
 // New starts the scheduler on a backend. It closes the backend if it returns an error.
@@ -172,18 +173,23 @@ func (e *Engine) Answer(ctx context.Context, req contract.Request) ([]contract.R
 	if err != nil || len(r.answers) == 0 {
 		return results, err
 	}
-	select {
-	case e.submit <- r:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-e.quit:
-		return nil, contract.ErrClosed
-	}
-	<-r.done // the scheduler ends every request it has taken, at the latest one step after ctx ends
-	if r.err != nil {
-		return nil, r.err
+	if err := e.serve(r); err != nil {
+		return nil, err
 	}
 	return results, nil
+}
+
+// serve hands a request to the scheduler and waits for its end.
+func (e *Engine) serve(r *request) error {
+	select {
+	case e.submit <- r:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	case <-e.quit:
+		return contract.ErrClosed
+	}
+	<-r.done // the scheduler ends every request it has taken, at the latest one step after ctx ends
+	return r.err
 }
 
 // prepare turns questions into tokens. Those that cannot be answered have their error in their result.

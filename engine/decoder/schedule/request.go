@@ -51,6 +51,7 @@ type answer struct {
 	seq        int   // None until it is begun
 	sampler    *sampler
 	constraint Constraint // nil: free text
+	given      *given     // nil: its tokens are chosen
 	text       *prompt.Text
 	token      int // the one to decode next
 	extra      int // positions promised beyond the request's own share

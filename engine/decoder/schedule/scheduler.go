@@ -180,6 +180,7 @@ func (s *scheduler) start(r *request) error {
 // constrain holds an answer to the form asked for, or to what the window's notes allow.
 func (s *scheduler) constrain(a *answer) (err error) {
 	switch r := a.request; {
+	case a.given != nil:
 	case r.engine.Schema != "":
 		a.constraint, err = s.Grammars.Constrain(r.engine.Schema)
 	case r.notes != nil:

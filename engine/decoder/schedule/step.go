@@ -111,6 +111,10 @@ func (s *scheduler) note(r *reading, scores []float32) bool {
 
 // accept chooses the next token of an answer and finishes the answer if it is the last.
 func (s *scheduler) accept(a *answer, scores []float32) {
+	if a.given != nil {
+		s.follow(a, scores)
+		return
+	}
 	id, err := a.sampler.choose(scores, a.constraint)
 	if err != nil {
 		s.finish(a, "", err)

@@ -17,6 +17,7 @@ type Engine struct{ contract.Engine }
 var (
 	_ contract.Engine      = (*Engine)(nil)
 	_ contract.Constrainer = (*Engine)(nil)
+	_ contract.Scorer      = (*Engine)(nil)
 )
 
 // Wrap returns e itself if it can hold answers to tags, else e behind the questions. Closing the result closes e.
@@ -29,6 +30,15 @@ func Wrap(e contract.Engine) contract.Engine {
 
 // Constrains implements contract.Constrainer.
 func (e *Engine) Constrains(schema string) bool { return schema == contract.SchemaTags }
+
+// Likelihoods implements contract.Scorer with the engine within.
+func (e *Engine) Likelihoods(ctx context.Context, req contract.GivenRequest) ([][]contract.Likelihood, error) {
+	scorer, ok := e.Engine.(contract.Scorer)
+	if !ok {
+		return nil, contract.ErrNoLikelihood
+	}
+	return scorer.Likelihoods(ctx, req)
+}
 
 // Answer implements contract.Engine. For tags it asks all questions of the package as one request on the same soft prompt, each up
 // to the model's own limit of tokens. The text of the request's questions makes no difference: every one gets the same

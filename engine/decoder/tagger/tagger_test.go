@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/decoder/decodertest"
 	"github.com/larkstream/larkstream/engine/decoder/tagger"
@@ -182,4 +183,22 @@ func TestAnEngineThatConstrainsIsLeftAlone(t *testing.T) {
 	require.True(t, ok)
 	require.True(t, wrapped.Constrains(contract.SchemaTags))
 	require.False(t, wrapped.Constrains("poem"))
+}
+
+// scorer is a model that tells likelihoods.
+type scorer struct{ *model }
+
+func (scorer) Likelihoods(context.Context, contract.GivenRequest) ([][]contract.Likelihood, error) {
+	return [][]contract.Likelihood{{{LogProb: -2, Tokens: 1}}}, nil
+}
+
+func TestLikelihoodsPassThrough(t *testing.T) {
+	t.Parallel()
+	told, err := decoder.Likelihoods(t.Context(), tagger.Wrap(scorer{&model{}}), contract.GivenRequest{})
+	require.NoError(t, err)
+	require.InDelta(t, -2, told[0][0].LogProb, 0)
+	for _, e := range []contract.Engine{tagger.Wrap(&model{}), &model{}} {
+		_, err = decoder.Likelihoods(t.Context(), e, contract.GivenRequest{})
+		require.ErrorIs(t, err, contract.ErrNoLikelihood)
+	}
 }
