@@ -97,3 +97,19 @@ func (s *Set) Answer(ctx context.Context, prompt tensor.Matrix, questions []stri
 	}
 	return results, nil
 }
+
+// Likelihoods tells how likely texts are as answers to questions about a window, in the order given.
+func (s *Set) Likelihoods(ctx context.Context, prompt tensor.Matrix, given []decoder.Given) ([][]decoder.Likelihood, error) {
+	told, err := decoder.Likelihoods(ctx, s.decoder, decoder.GivenRequest{Soft: prompt, Given: given})
+	if err != nil {
+		return nil, fmt.Errorf("reading given answers: %w", err)
+	}
+	for i, of := range told {
+		for _, l := range of {
+			if l.Err != nil {
+				return nil, fmt.Errorf("reading answers to question %d: %w", i, l.Err)
+			}
+		}
+	}
+	return told, nil
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/decoder"
 	"github.com/larkstream/larkstream/engine/model/llamabundle"
 	"github.com/larkstream/larkstream/engine/native/nativetest"
 )
@@ -48,6 +49,20 @@ func TestAnExportedDecoderAnswersTheSame(t *testing.T) {
 			require.Equal(t, want[i].Text, got[i].Text, q)
 			require.Equal(t, want[i].OutputTokens, got[i].OutputTokens)
 			t.Logf("%s %s", q, got[i].Text)
+		}
+		given := []decoder.Given{{Question: questions[0], Answers: []string{want[0].Text, want[1].Text, "The tempo is about 61 BPM."}}, {Question: questions[1], Answers: []string{want[1].Text}}}
+		exact, err := plain.Likelihoods(t.Context(), prompt, given)
+		require.NoError(t, err)
+		told, err := native.Likelihoods(t.Context(), prompt, given)
+		require.NoError(t, err)
+		for i := range exact {
+			for k := range exact[i] {
+				require.Equal(t, exact[i][k].Tokens, told[i][k].Tokens)
+				require.InDelta(t, exact[i][k].PerToken(), told[i][k].PerToken(), 0.05, "%s (llama.cpp keeps keys and values in half precision)", given[i].Answers[k])
+			}
+		}
+		for k, other := range exact[0][1:] {
+			require.Greater(t, exact[0][0].LogProb, other.LogProb, given[0].Answers[k+1])
 		}
 		return nil
 	})

@@ -24,6 +24,8 @@ type Config struct {
 	Tasks []string
 	// Questions is a JSON file of wordings by task; empty = the default ones.
 	Questions string
+	// Choices says how multiple choices are answered, ChoicesText or ChoicesLikelihood or both; empty = by text. The likelihood needs a Scorer.
+	Choices []string
 	// Limit measures only the first clips; 0 = all.
 	Limit int
 	// Seed of shuffles, noise and intervals.
@@ -51,6 +53,15 @@ func Run(ctx context.Context, model Model, cfg Config) (rep Report, err error) {
 		return Report{}, err
 	}
 	cfg.Tasks = withFacts(cfg.Tasks)
+	if len(cfg.Choices) == 0 {
+		cfg.Choices = []string{ChoicesText}
+	}
+	if err := CheckChoices(cfg.Choices); err != nil {
+		return Report{}, err
+	}
+	if _, ok := model.(Scorer); !ok && slices.Contains(cfg.Choices, ChoicesLikelihood) {
+		return Report{}, errors.New("answering multiple choices by likelihood needs a model in this process: a deployment tells texts and no probabilities")
+	}
 	set, err := ReadSet(cfg.Set, cfg.Limit)
 	if err != nil {
 		return Report{}, err
@@ -84,7 +95,9 @@ func Run(ctx context.Context, model Model, cfg Config) (rep Report, err error) {
 type heard struct {
 	// answers by question.
 	answers map[string]string
-	mir     mir.Result
+	// likelihoods of choices by the question with its choices.
+	likelihoods map[string][]Likelihood
+	mir         mir.Result
 	// changed is what was learnt of changed audio, by variant.
 	changed map[string]changed
 	// fault is why the clip is left out.
@@ -173,7 +186,7 @@ func (r *run) step(n int) {
 // clip asks about one clip, as it is and changed, and measures it.
 func (r *run) clip(ctx context.Context, i int) (err error) {
 	h, path := &r.heard[i], r.set.Path(r.set.Clips[i])
-	if h.answers, err = r.answers(ctx, path, r.questions(i)); err != nil {
+	if h.answers, h.likelihoods, err = r.answers(ctx, path, r.questions(i), r.options(i)); err != nil {
 		return err
 	}
 	facts := r.facts(i)
@@ -204,16 +217,17 @@ func (r *run) window(ctx context.Context, path string) (pcm []int16, err error) 
 	return pcm, err
 }
 
-// answers asks what is not kept.
-func (r *run) answers(ctx context.Context, path string, questions []string) (map[string]string, error) {
-	out, missing := map[string]string{}, []string(nil)
-	if len(questions) == 0 {
-		return out, nil
+// answers asks what is not kept, questions and the likelihoods of options.
+func (r *run) answers(ctx context.Context, path string, questions []string, options []Options) (map[string]string, map[string][]Likelihood, error) {
+	out, likely := map[string]string{}, map[string][]Likelihood{}
+	if len(questions)+len(options) == 0 {
+		return out, likely, nil
 	}
 	sum, err := sumOf(path)
 	if err != nil {
-		return nil, &FileError{err}
+		return nil, nil, &FileError{err}
 	}
+	var missing []string
 	for _, q := range questions {
 		if a, ok := r.cache.get(cacheKey(r.model.Digest(), sum, q)); ok {
 			out[q] = a
@@ -221,23 +235,51 @@ func (r *run) answers(ctx context.Context, path string, questions []string) (map
 			missing = append(missing, q)
 		}
 	}
-	if len(missing) == 0 {
-		return out, nil
+	var unread []Options
+	for _, o := range options {
+		if l, ok := r.keptLikelihoods(sum, o); ok {
+			likely[o.key()] = l
+		} else {
+			unread = append(unread, o)
+		}
 	}
-	texts, err := r.model.Ask(ctx, path, missing)
+	texts, told, err := r.askModel(ctx, path, missing, unread)
 	if err != nil {
-		return nil, err
-	}
-	if len(texts) != len(missing) {
-		return nil, fmt.Errorf("the model gave %d answers to %d questions", len(texts), len(missing))
+		return nil, nil, err
 	}
 	for k, q := range missing {
 		out[q] = texts[k]
-		if err := r.cache.put(cacheKey(r.model.Digest(), sum, q), texts[k]); err != nil {
-			return nil, err
+		err = errors.Join(err, r.cache.put(cacheKey(r.model.Digest(), sum, q), texts[k]))
+	}
+	for k, o := range unread {
+		likely[o.key()] = told[k]
+		err = errors.Join(err, r.keepLikelihoods(sum, o, told[k]))
+	}
+	return out, likely, err
+}
+
+// askModel asks the model and counts what it says.
+func (r *run) askModel(ctx context.Context, path string, questions []string, options []Options) (texts []string, told [][]Likelihood, err error) {
+	switch scorer, _ := r.model.(Scorer); {
+	case len(options) > 0:
+		texts, told, err = scorer.AskAndScore(ctx, path, questions, options)
+	case len(questions) > 0:
+		texts, err = r.model.Ask(ctx, path, questions)
+	}
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(texts) != len(questions):
+		return nil, nil, fmt.Errorf("the model gave %d answers to %d questions", len(texts), len(questions))
+	case len(told) != len(options):
+		return nil, nil, fmt.Errorf("the model gave likelihoods of %d questions, asked about %d", len(told), len(options))
+	}
+	for k, o := range options {
+		if len(told[k]) != len(o.Choices) {
+			return nil, nil, fmt.Errorf("the model gave %d likelihoods of %d choices", len(told[k]), len(o.Choices))
 		}
 	}
-	return out, nil
+	return texts, told, nil
 }
 
 // facts are the closed tasks for which a clip has a label.
@@ -264,7 +306,7 @@ func (r *run) questions(i int) []string {
 	if r.does(TaskUnanswerable) && clip.Labels.Unanswerable {
 		out = append(out, r.wordings.pick(TaskUnanswerable, i))
 	}
-	if r.does(TaskChoice) {
+	if r.chooses(ChoicesText) {
 		out = append(out, r.choices(i)...)
 		if from, ok := r.swaps[i]; ok {
 			out = append(out, r.choices(from)...)

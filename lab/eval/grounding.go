@@ -48,8 +48,11 @@ func (r *run) scoreGrounding(rep *Report) {
 			r.groundPeer(rep, c, order)
 		}
 	}
-	if pairs := r.foreignChoices(); len(pairs) > 0 {
-		r.ground(rep, TaskChoice, "accuracy", mean(exact), pairs)
+	if r.chooses(ChoicesText) {
+		r.groundChoice(rep, TaskChoice, r.readText)
+	}
+	if r.chooses(ChoicesLikelihood) {
+		r.groundChoice(rep, choiceLikelihood, r.likeliest(Likelihood.PerToken))
 	}
 	if len(rep.Grounding) == 0 {
 		return
@@ -93,7 +96,19 @@ func (r *run) foreign(order []int, read func(i, from int) pair) [][]pair {
 	return out
 }
 
-func (r *run) foreignChoices() [][]pair {
+func (r *run) groundChoice(rep *Report, name string, read func(audio int, q Choice, a asked) string) {
+	if pairs := r.foreignChoices(read); len(pairs) > 0 {
+		r.ground(rep, name, "accuracy", mean(exact), pairs)
+	}
+}
+
+// readText is the option that the answer about a clip's audio takes.
+func (r *run) readText(audio int, _ Choice, a asked) string {
+	return readChoice(r.heard[audio].answers[a.text], a.choices)
+}
+
+// foreignChoices are for each clip's audio the pairs of another clip's multiple choices, read by read.
+func (r *run) foreignChoices(read func(audio int, q Choice, a asked) string) [][]pair {
 	var out [][]pair
 	for audio := range r.set.Clips { // in the order of the set, so that intervals can be repeated
 		i, swapped := r.swaps[audio]
@@ -103,7 +118,7 @@ func (r *run) foreignChoices() [][]pair {
 		var pairs []pair
 		for n, q := range r.set.Clips[i].Labels.MultipleChoice {
 			a := q.ask(r.cfg.Seed, r.set.Clips[i].ID, n)
-			pairs = append(pairs, pair{readChoice(r.heard[audio].answers[a.text], a.choices), a.right})
+			pairs = append(pairs, pair{read(audio, q, a), a.right})
 		}
 		out = append(out, pairs)
 	}

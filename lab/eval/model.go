@@ -13,6 +13,8 @@ import (
 
 	"github.com/larkstream/larkstream/engine/audio/cut"
 	"github.com/larkstream/larkstream/engine/audio/plan"
+	"github.com/larkstream/larkstream/engine/decoder"
+	"github.com/larkstream/larkstream/engine/tensor"
 	"github.com/larkstream/larkstream/gateway/client"
 	"github.com/larkstream/larkstream/lab/engines"
 )
@@ -29,6 +31,29 @@ type Model interface {
 	Ask(ctx context.Context, path string, questions []string) ([]string, error)
 	Close() error
 }
+
+// Scorer is a Model that tells how likely given answers are.
+type Scorer interface {
+	Model
+	// AskAndScore is Ask with options beside the questions, whose likelihoods come in their order. The audio is encoded once for both.
+	AskAndScore(ctx context.Context, path string, questions []string, options []Options) (answers []string, likelihoods [][]Likelihood, err error)
+}
+
+// Options are a question and texts, each of which is taken as its answer.
+type Options struct {
+	Question string   `json:"question"`
+	Choices  []string `json:"choices"`
+}
+
+// Likelihood is how likely a choice is as the answer: the natural logarithm of its probability, the end of the answer included, and how many tokens that is of.
+type Likelihood struct {
+	Choice  string  `json:"choice"`
+	LogProb float64 `json:"log_prob"`
+	Tokens  int     `json:"tokens"`
+}
+
+// PerToken is the likelihood normalised by length.
+func (l Likelihood) PerToken() float64 { return l.LogProb / float64(max(1, l.Tokens)) }
 
 // FileError is the fault of one audio file.
 type FileError struct{ Err error }
@@ -54,7 +79,12 @@ func (m *local) WindowS() float64 { return m.set.Bundle.Encoder.SpanS }
 func (m *local) Parallel() int    { return runtime.GOMAXPROCS(0) }
 func (m *local) Close() error     { return m.set.Close() }
 
-func (m *local) Ask(ctx context.Context, path string, questions []string) (answers []string, err error) {
+func (m *local) Ask(ctx context.Context, path string, questions []string) ([]string, error) {
+	answers, _, err := m.AskAndScore(ctx, path, questions, nil)
+	return answers, err
+}
+
+func (m *local) AskAndScore(ctx context.Context, path string, questions []string, options []Options) (answers []string, likelihoods [][]Likelihood, err error) {
 	fault := true // until the file is cut, it is the file's
 	_, err = m.set.Cut(ctx, path, plan.Auto, func(w cut.FileWindow) error {
 		fault = false
@@ -62,16 +92,42 @@ func (m *local) Ask(ctx context.Context, path string, questions []string) (answe
 		if err != nil {
 			return err
 		}
-		results, err := m.set.Answer(ctx, prompt, questions)
-		for _, r := range results {
-			answers = append(answers, r.Text)
+		if len(questions) > 0 {
+			results, err := m.set.Answer(ctx, prompt, questions)
+			if err != nil {
+				return err
+			}
+			for _, r := range results {
+				answers = append(answers, r.Text)
+			}
+		}
+		if len(options) > 0 {
+			likelihoods, err = m.score(ctx, prompt, options)
 		}
 		return err
 	})
 	if err != nil && fault && ctx.Err() == nil {
-		return nil, &FileError{err}
+		return nil, nil, &FileError{err}
 	}
-	return answers, err
+	return answers, likelihoods, err
+}
+
+func (m *local) score(ctx context.Context, prompt tensor.Matrix, options []Options) ([][]Likelihood, error) {
+	given := make([]decoder.Given, len(options))
+	for i, o := range options {
+		given[i] = decoder.Given{Question: o.Question, Answers: o.Choices}
+	}
+	told, err := m.set.Likelihoods(ctx, prompt, given)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]Likelihood, len(told))
+	for i, of := range told {
+		for k, l := range of {
+			out[i] = append(out[i], Likelihood{options[i].Choices[k], l.LogProb, l.Tokens})
+		}
+	}
+	return out, nil
 }
 
 // Gateway is what asking a deployment needs of it; *client.Client is one.

@@ -50,6 +50,24 @@ func CheckTasks(names []string) error {
 	return nil
 }
 
+// How a multiple choice is answered.
+const (
+	// ChoicesText: the model is asked with the options and says which it takes.
+	ChoicesText = "text"
+	// ChoicesLikelihood: the option that is the likeliest answer to the question alone is taken.
+	ChoicesLikelihood = "likelihood"
+)
+
+// CheckChoices refuses a name that is no way to answer a multiple choice.
+func CheckChoices(names []string) error {
+	for _, n := range names {
+		if n != ChoicesText && n != ChoicesLikelihood {
+			return fmt.Errorf("choices by %.40q are not known: they are answered by %s, by %s, or by both", n, ChoicesText, ChoicesLikelihood)
+		}
+	}
+	return nil
+}
+
 // withFacts adds all closed tasks where only consistency, grounding or robustness are asked for, which are about them; no task at all means the default
 // ones.
 func withFacts(names []string) []string {

@@ -36,6 +36,8 @@ type Item struct {
 	Score float64 `json:"score"`
 	// MIR is engine/mir's reading.
 	MIR string `json:"mir,omitempty"`
+	// Likelihoods are of the choices, in the order in which Read and Want count them.
+	Likelihoods []Likelihood `json:"likelihoods,omitempty"`
 }
 
 // Unread tells whether the answer of a closed task could not be read, which counts as wrong.

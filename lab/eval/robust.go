@@ -120,7 +120,7 @@ func (r *run) change(ctx context.Context, i int, pcm []int16, facts []closed) (e
 			return fmt.Errorf("making the clip %s: %w", v.what, err)
 		}
 		var c changed
-		if c.answers, err = r.answers(ctx, path, questions); err != nil {
+		if c.answers, _, err = r.answers(ctx, path, questions, nil); err != nil {
 			return err
 		}
 		window, err := r.window(ctx, path)

@@ -26,6 +26,7 @@ func (r *run) report(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	r.scoreChoice(&rep)
+	r.scoreLikelihoods(&rep)
 	r.scoreRefusals(&rep)
 	r.scoreConsistency(&rep)
 	r.scoreGrounding(&rep)
@@ -142,29 +143,40 @@ func (r *run) details(rep *Report, c closed, pairs []pair) {
 }
 
 func (r *run) scoreChoice(rep *Report) {
-	if !r.does(TaskChoice) {
+	if !r.chooses(ChoicesText) {
 		return
 	}
 	var pairs []pair
+	r.eachChoice(func(i, n int, q Choice) {
+		a := q.ask(r.cfg.Seed, r.set.Clips[i].ID, n)
+		answer := r.heard[i].answers[a.text]
+		p := pair{readChoice(answer, a.choices), a.right}
+		pairs = append(pairs, p)
+		rep.Items = append(rep.Items, Item{Clip: r.set.Clips[i].ID, Task: TaskChoice, Question: a.text, Answer: answer, Read: p.got, Want: p.want, Score: exact(p)})
+	})
+	r.putChoice(rep, TaskChoice, "accuracy, answer by text", pairs)
+}
+
+// eachChoice calls do with the multiple choices of clips that were heard: the clip, and the number of the question.
+func (r *run) eachChoice(do func(i, n int, q Choice)) {
 	for i, clip := range r.set.Clips {
 		if r.heard[i].fault != nil {
 			continue
 		}
 		for n, q := range clip.Labels.MultipleChoice {
-			a := q.ask(r.cfg.Seed, clip.ID, n)
-			answer := r.heard[i].answers[a.text]
-			p := pair{readChoice(answer, a.choices), a.right}
-			pairs = append(pairs, p)
-			rep.Items = append(rep.Items, Item{Clip: clip.ID, Task: TaskChoice, Question: a.text, Answer: answer, Read: p.got, Want: p.want, Score: exact(p)})
+			do(i, n, q)
 		}
 	}
+}
+
+func (r *run) putChoice(rep *Report, name, metric string, pairs []pair) {
 	if len(pairs) == 0 {
 		return
 	}
-	f := r.figure("accuracy, answer by text", pairs, mean(exact))
+	f := r.figure(metric, pairs, mean(exact))
 	constant := choiceConstant(pairs)
 	f.Constant = &constant
-	rep.put(TaskChoice, f)
+	rep.put(name, f)
 }
 
 // choiceConstant is what the best letter scores.

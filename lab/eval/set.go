@@ -233,6 +233,8 @@ func (q Choice) check() error {
 		return fmt.Errorf("the question is empty or over %d bytes", maxText)
 	case len(q.Choices) < 2 || len(q.Choices) > len(letters):
 		return fmt.Errorf("it has %d choices, want 2 to %d", len(q.Choices), len(letters))
+	case slices.ContainsFunc(q.Choices, func(c string) bool { return strings.TrimSpace(c) == "" }):
+		return errors.New("one of its choices is empty")
 	case !slices.Contains(q.Choices, q.Answer):
 		return fmt.Errorf("the answer %.40q is not among the choices", q.Answer)
 	}

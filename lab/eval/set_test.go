@@ -65,6 +65,7 @@ func TestBadSetsNameTheirLines(t *testing.T) {
 		`{"id":"x","audio":"0.wav","labels":{"multiple_choice":[{"question":"q","choices":["a","b"],"answer":"c"}]}}`: "not among the choices",
 		`{"id":"x","audio":"0.wav","labels":{"multiple_choice":[{"question":"q","choices":["a"],"answer":"a"}]}}`:     "1 choices",
 		`{"id":"x","audio":"0.wav","labels":{"multiple_choice":[{"question":" ","choices":["a","b"],"answer":"a"}]}}`: "question is empty",
+		`{"id":"x","audio":"0.wav","labels":{"multiple_choice":[{"question":"q","choices":["a"," "],"answer":"a"}]}}`: "one of its choices is empty",
 		`{"id":"x","audio":"0.wav","labels":{"tempo_bpm":"fast"}}`:                                                    "no JSON object",
 		`{"id":"x","audio":"0.wav","labels":{"caption":"` + strings.Repeat("long", maxLine/4) + `"}}`:                 "longer than",
 	} {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,6 +44,7 @@ they measure is in docs/evaluation.md. Answers are kept beside the report, so th
 		Example: `  lark eval --set mysongs --out report.json --html report.html
   lark eval --set gtzan --server http://127.0.0.1:8080 --tasks genre,grounding --out gtzan.json
   lark eval --set test --tasks key,tempo,robustness --limit 100 --out report.json
+  lark eval --set muchomusic --model my-bundle --tasks choice,grounding --choices text,likelihood --out choice.json
   lark eval --set captions --tasks captions --judge http://127.0.0.1:8000/v1 --judge-model qwen2.5-72b --out report.json
   jq .summary.tempo report.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,6 +59,7 @@ they measure is in docs/evaluation.md. Answers are kept beside the report, so th
 	f.StringVar(&flags.server, "server", "", "gateway `URL`: measure the deployment behind it")
 	f.StringVar(&flags.model, "model", "", "model bundle `folder` to run in this process (default: as lark up finds it)")
 	f.StringSliceVar(&flags.Tasks, "tasks", nil, "`names` of tasks, by commas (default: all but robustness)")
+	f.StringSliceVar(&flags.Choices, "choices", []string{eval.ChoicesText}, "how multiple choices are answered: `text`, likelihood, or both by a comma; likelihood needs --model")
 	f.StringVar(&flags.out, "out", "", "`file` for the report, JSON")
 	f.StringVar(&flags.html, "html", "", "`file` for the report as a page that needs no other file")
 	f.IntVar(&flags.Limit, "limit", 0, "only the first clips (default: all)")
@@ -80,6 +83,8 @@ func (f *evalFlags) check() error {
 		return errors.New("--out names no file: the report goes there")
 	case f.server != "" && f.model != "":
 		return errors.New("of --server and --model only one can be given")
+	case f.server != "" && slices.Contains(f.Choices, eval.ChoicesLikelihood):
+		return errors.New("--choices likelihood needs --model: a gateway tells texts and no probabilities")
 	case f.Limit < 0:
 		return errors.New("--limit must not be below 0")
 	case f.noCache && f.Cache != "":
@@ -92,7 +97,7 @@ func (f *evalFlags) check() error {
 	if f.Cache == "" && !f.noCache {
 		f.Cache = f.out + ".answers"
 	}
-	return eval.CheckTasks(f.Tasks)
+	return errors.Join(eval.CheckTasks(f.Tasks), eval.CheckChoices(f.Choices))
 }
 
 func (a *app) eval(ctx context.Context, flags evalFlags) (err error) {

@@ -68,6 +68,8 @@ func TestEvalRefuses(t *testing.T) {
 		"is no URL of a judge":               {"eval", "--set", "x", "--out", "r", "--judge", "h", "--judge-model", "m"},
 		"both are needed":                    {"eval", "import", "gtzan", "--from", "x"},
 		`invalid argument "fma"`:             {"eval", "import", "fma", "--from", "x", "--out", "y"},
+		"--choices likelihood needs --model": {"eval", "--set", "x", "--out", "r", "--server", "http://h", "--choices", "text,likelihood"},
+		`choices by "guess" are not known`:   {"eval", "--set", "x", "--out", "r", "--choices", "guess"},
 		"of --cache and --no-cache only one": {"eval", "--set", "x", "--out", "r", "--cache", "c", "--no-cache"},
 		"is no NAME=FILE":                    {"eval", "compare", "x=", "y"},
 		"requires at least 2 arg":            {"eval", "compare", "x"},
