@@ -285,11 +285,20 @@ func (r *round) write(ctx context.Context) error {
 	return nil
 }
 
-// Waiting counts the jobs of a lane that wait.
-func (s *SQL) Waiting(ctx context.Context, lane string) (n int, err error) {
-	err = s.rowRead(ctx, `SELECT COUNT(*) FROM jobs WHERE lane = ? AND `+waiting, lane).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("counting jobs that wait: %w", err)
+// howManyWait is the lane's open jobs without those that are admitted, which are as few as the windows that may be in Kafka: the jobs that wait are not counted one by one.
+// It is null if none waits. They are counted by tenant because SQLite would otherwise read all open jobs.
+const howManyWait = `SELECT CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE lane = ? AND ` + waiting + `)
+	THEN (SELECT n FROM counters WHERE name = ?)
+		- (SELECT COALESCE(SUM(jobs), 0) FROM (SELECT COUNT(*) AS jobs FROM jobs WHERE lane = ? AND ` + admitted + ` GROUP BY submitter) AS tenants) END`
+
+// Waiting tells how many jobs of a lane wait, in a time that does not depend on how many they are.
+func (s *SQL) Waiting(ctx context.Context, lane string) (int, error) {
+	var n sql.NullInt64
+	if err := s.rowRead(ctx, howManyWait, lane, openJobs(lane), lane).Scan(&n); err != nil {
+		return 0, fmt.Errorf("looking for jobs that wait: %w", err)
 	}
-	return n, nil
+	if !n.Valid {
+		return 0, nil
+	}
+	return max(1, int(n.Int64)), nil
 }

@@ -97,6 +97,46 @@ func TestJobsWaitWhileTheirLaneIsFull(t *testing.T) {
 	})
 }
 
+// How many jobs wait is told from what is kept: it is the same as what is there, whatever has become of the jobs.
+func TestHowManyJobsWait(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		waiting := func(want int) {
+			t.Helper()
+			n, err := s.Waiting(t.Context(), event.LaneBulk)
+			require.NoError(t, err)
+			require.Equal(t, want, n)
+			n, err = s.Waiting(t.Context(), event.LaneInteractive)
+			require.NoError(t, err)
+			require.Zero(t, n)
+		}
+		waiting(0)
+		create(t, s, newJob("person", "q"))
+		submit(t, s, bulkJob("goes"), "", 1)
+		require.Len(t, sent(t, s), 2)
+		waiting(0)
+		for i := range 5 {
+			submit(t, s, bulkJob(fmt.Sprint("j", i)), "", 1)
+		}
+		_, err := s.Adopt(t.Context(), bulkJob("adopted"))
+		require.NoError(t, err)
+		waiting(5)
+		finish(t, s, "j4", 1, 1) // it ends while it waits
+		waiting(4)
+		require.NoError(t, s.Delete(t.Context(), "j4"))
+		waiting(4)
+		require.Equal(t, []string{"j0 q", "j1 q"}, admit(t, s, 3, 10))
+		waiting(2)
+		finish(t, s, "goes", 1, 1)
+		finish(t, s, "j0", 2, 1)
+		finish(t, s, "adopted", 1, 1)
+		waiting(2)
+		_, err = s.Cancel(t.Context(), "j3", nil, nil)
+		require.NoError(t, err)
+		waiting(1)
+	})
+}
+
 func TestAJobCountsForTheWindowsThatAreExpected(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, s *store.SQL) {
