@@ -152,14 +152,13 @@ func (p *blocked[E]) multiply(r region, first, high int, left parts[E]) {
 // finish writes a row of a region; sums holds its part of the first tile, those of the next tiles as far apart as tiles are.
 func (p *blocked[E]) finish(row []float32, r region, sums []float32) {
 	row = row[r.j0:r.j1]
-	for at := 0; at < len(row); at += p.nr {
-		to := row[at:min(at+p.nr, len(row))]
-		from := sums[at*p.mr:][:len(to)]
-		if p.fused.Accumulate {
-			p.kr.add(to, from)
-		} else {
-			copy(to, from)
+	if p.fused.Accumulate {
+		for at := 0; at < len(row); at += p.nr {
+			to := row[at:min(at+p.nr, len(row))]
+			p.kr.add(to, sums[at*p.mr:][:len(to)])
 		}
+	} else {
+		p.kr.spread(row, sums, p.mr*p.nr)
 	}
 	if p.fused.Bias != nil {
 		p.kr.add(row, p.fused.Bias[r.j0:r.j1])

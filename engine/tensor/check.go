@@ -20,7 +20,7 @@ func (kr *kernel) check() error {
 			return err
 		}
 	}
-	return errors.Join(kr.checkProducts(), kr.checkPointwise(), kr.checkNorm())
+	return errors.Join(kr.checkProducts(), kr.checkPointwise(), kr.checkNorm(), kr.checkSoftmax(), kr.checkSpread())
 }
 
 // checkHalves compares products with halves. The values have 15 bits, so that in BF16x2 both parts count.
@@ -83,6 +83,30 @@ func (kr *kernel) checkNorm() error {
 		return append(out, float32(kr.deviations(x, 0.25)), float32(kr.squares(x, 0.25)))
 	}
 	return same("norms", of(kr), of(goKernel()))
+}
+
+// checkSoftmax compares the steps of a softmax, and GELU, inside its table and beyond.
+func (kr *kernel) checkSoftmax() error {
+	of := func(kr *kernel) (weights, gelu []float32) {
+		weights, gelu = sample(checkDepth, 16), sample(checkDepth, 17)
+		total := kr.expSum(weights, kr.greatest(weights))
+		kr.scale(weights, 1/total)
+		kr.scale(gelu, 5)
+		kr.gelu(gelu)
+		return append(weights, kr.greatest(gelu), total/checkDepth), gelu
+	}
+	weights, gelu := of(kr)
+	wantWeights, wantGELU := of(goKernel())
+	return errors.Join(same("steps of a softmax", weights, wantWeights), same("activations by table", gelu, wantGELU))
+}
+
+// checkSpread compares a row that is put together out of tiles.
+func (kr *kernel) checkSpread() error {
+	from := sample(6*checkColumns, 18)
+	got, want := make([]float32, checkColumns), make([]float32, checkColumns)
+	kr.spread(got, from, 3*kr.nr)
+	spreadGo(want, from, kr.nr, 3*kr.nr)
+	return same("rows out of tiles", got, want)
 }
 
 // sample gives n numbers between -2 and 2 that any order of summing keeps nearly the same; another seed gives others.

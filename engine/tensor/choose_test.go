@@ -99,7 +99,16 @@ func TestTheCheckFindsEachFunctionThatIsWrong(t *testing.T) {
 		"squares":     func(kr *kernel) { kr.squares = func(x []float32, _ float64) float64 { return squaresGo(x, 0) } },
 		"standardise": func(kr *kernel) { kr.standardise = func(dst, x, _, _ []float32, _, _ float32) { copy(dst, x) } },
 		"add":         func(kr *kernel) { kr.add = func(dst, x []float32) { addGo(dst[1:], x) } },
-		"halves":      func(kr *kernel) { kr.halves = func(dst []float32, src []byte) { halvesGo(dst[:len(dst)-1], src) } },
+		"greatest":    func(kr *kernel) { kr.greatest = func(x []float32) float32 { return greatestGo(x[1:4]) } },
+		"expSum":      func(kr *kernel) { kr.expSum = func(x []float32, high float32) float32 { return expSumGo(x[1:], high) } },
+		"sum":         func(kr *kernel) { kr.expSum = func(x []float32, high float32) float32 { return 2 * expSumGo(x, high) } },
+		"scale":       func(kr *kernel) { kr.scale = func(x []float32, by float32) { scaleGo(x[1:], by) } },
+		"gelu":        func(kr *kernel) { kr.gelu = ReLU },
+		"spread":      func(kr *kernel) { kr.spread = func(dst, from []float32, _ int) { copy(dst, from) } },
+		"interleave": func(kr *kernel) {
+			kr.interleave = func(dst, x []float32, stride, apart, depth int) { interleaveGo(dst, x, stride, apart, depth-1) }
+		},
+		"halves": func(kr *kernel) { kr.halves = func(dst []float32, src []byte) { halvesGo(dst[:len(dst)-1], src) } },
 	} {
 		_, err := fake(name, map[string]int{}, breaks).try()
 		require.ErrorIs(t, err, errWrong, name)

@@ -17,6 +17,14 @@ type kernel struct {
 	weigh func(dst, weights, rows []float32)
 	// exp replaces every value of x by its exponential, with a relative error below 3e-7.
 	exp func(x []float32)
+	// greatest is the greatest value of x, infinity below where there is none. Values that are not numbers are passed over.
+	greatest func(x []float32) float32
+	// expSum replaces every value of x by e^(x-high), and sums them.
+	expSum func(x []float32, high float32) float32
+	// scale multiplies x by a number.
+	scale func(x []float32, by float32)
+	// gelu is GELUTable.
+	gelu func(x []float32)
 	// swish divides x by 1 + e^(slope·x).
 	swish func(x []float32, slope float32)
 	// deviations and squares sum x - mean and its square; they are the same in every kernel.
@@ -25,6 +33,8 @@ type kernel struct {
 	standardise func(dst, x, weight, bias []float32, mean, scale float32)
 	// interleave sets dst[l·apart+i] to value l of row i, for four rows of x of depth values that lie stride apart.
 	interleave func(dst, x []float32, stride, apart, depth int)
+	// spread fills dst with values of from, which has groups of the tile's width that lie apart.
+	spread func(dst, from []float32, apart int)
 	// add adds x to dst.
 	add func(dst, x []float32)
 	// halves converts as many little-endian halves of src as dst has room for.
@@ -35,6 +45,7 @@ func goKernel() *kernel {
 	return &kernel{
 		name: "go", tiles: tiles[float32]{2, 4, 1, 384, tileGo}, dot4: dot4Go, weigh: weighGo, exp: expGo, halves: halvesGo,
 		swish: swishGo, deviations: deviationsGo, squares: squaresGo, standardise: standardiseGo, add: addGo, interleave: interleaveGo,
+		greatest: greatestGo, expSum: expSumGo, scale: scaleGo, gelu: geluGo, spread: func(dst, from []float32, apart int) { spreadGo(dst, from, 4, apart) },
 	}
 }
 
@@ -82,6 +93,38 @@ func weighGo(dst, weights, rows []float32) {
 func expGo(x []float32) {
 	for i, v := range x {
 		x[i] = float32(math.Exp(float64(v)))
+	}
+}
+
+func greatestGo(x []float32) float32 {
+	high := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > high {
+			high = v
+		}
+	}
+	return high
+}
+
+func expSumGo(x []float32, high float32) float32 {
+	for i := range x {
+		x[i] -= high
+	}
+	expGo(x)
+	return sum(x)
+}
+
+func scaleGo(x []float32, by float32) {
+	for i := range x {
+		x[i] *= by
+	}
+}
+
+// spreadGo copies groups of width values.
+func spreadGo(dst, from []float32, width, apart int) {
+	for ; len(dst) > 0; dst = dst[min(width, len(dst)):] {
+		copy(dst[:min(width, len(dst))], from)
+		from = from[min(apart, len(from)):]
 	}
 }
 

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"math"
 	"slices"
 
 	"golang.org/x/sys/cpu"
@@ -34,7 +35,9 @@ func avx2() *kernel {
 		dot4: vectorDot4(dot4AVX2, 8), weigh: vectorWeigh(weighAVX2, 8), exp: vectorExp(expAVX2, 8),
 		halves: vectorHalves(halvesAVX2, 8), swish: vectorSwish(swishAVX2, 8),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX2, 8),
-		add: vectorAdd(addAVX2, 8), interleave: interleaveGo,
+		add: vectorAdd(addAVX2, 8), interleave: vectorInterleave(interleaveAVX2, 8),
+		greatest: vectorGreatest(greatestAVX2, 8), expSum: vectorExpSum(expSumAVX2, 8), scale: vectorScale(scaleAVX2, 8), gelu: vectorGELU(geluAVX2, 8),
+		spread: vectorSpread(spreadAVX2, 8),
 	}
 }
 
@@ -44,7 +47,9 @@ func avx512(name string, p *pairs) *kernel {
 		dot4: vectorDot4(dot4AVX512, 16), weigh: vectorWeigh(weighAVX512, 16), exp: vectorExp(expAVX512, 16),
 		halves: vectorHalves(halvesAVX512, 16), swish: vectorSwish(swishAVX512, 16),
 		deviations: vectorDeviations, squares: vectorSquares, standardise: vectorStandardise(standardiseAVX512, 16),
-		add: vectorAdd(addAVX512, 16), interleave: vectorInterleave,
+		add: vectorAdd(addAVX512, 16), interleave: vectorInterleave(interleaveAVX512, 16),
+		greatest: vectorGreatest(greatestAVX512, 16), expSum: vectorExpSum(expSumAVX512, 16), scale: vectorScale(scaleAVX512, 16),
+		gelu: vectorGELU(geluAVX512, 16), spread: vectorSpread(spreadAVX512, 16),
 	}
 }
 
@@ -167,12 +172,72 @@ func vectorAdd(add func(dst, x []float32, vectors int), lanes int) func(dst, x [
 	}
 }
 
-// vectorInterleave runs the assembly kernel on whole vectors, and does the rest in Go.
-func vectorInterleave(dst, x []float32, stride, apart, depth int) {
-	whole := depth / 16 * 16
-	_, _ = x[3*stride+depth-1], dst[(depth-1)*apart+3]
-	interleaveAVX512(dst, x, stride, apart, whole/16)
-	if whole < depth {
-		interleaveGo(dst[whole*apart:], x[whole:], stride, apart, depth-whole)
+// vectorInterleave runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorInterleave(interleave func(dst, x []float32, stride, apart, vectors int), lanes int) func(dst, x []float32, stride, apart, depth int) {
+	return func(dst, x []float32, stride, apart, depth int) {
+		whole := depth / lanes * lanes
+		_, _ = x[3*stride+depth-1], dst[(depth-1)*apart+3]
+		interleave(dst, x, stride, apart, whole/lanes)
+		if whole < depth {
+			interleaveGo(dst[whole*apart:], x[whole:], stride, apart, depth-whole)
+		}
+	}
+}
+
+// vectorGreatest runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorGreatest(greatest func(dst, x []float32, vectors int), lanes int) func(x []float32) float32 {
+	return func(x []float32) float32 {
+		whole := len(x) / lanes
+		rest := x[whole*lanes:]
+		var buf [16]float32
+		found := buf[:lanes]
+		for i := range found {
+			found[i] = float32(math.Inf(-1))
+		}
+		greatest(found, x, whole)
+		return max(greatestGo(found), greatestGo(rest))
+	}
+}
+
+// vectorExpSum runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorExpSum(expSum func(dst, x []float32, high float32, vectors int), lanes int) func(x []float32, high float32) float32 {
+	return func(x []float32, high float32) float32 {
+		whole := len(x) / lanes
+		var buf [16]float32
+		sums := buf[:lanes]
+		expSum(sums, x, high, whole)
+		return sum(sums) + expSumGo(x[whole*lanes:], high)
+	}
+}
+
+// vectorScale runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorScale(scale func(x []float32, by float32, vectors int), lanes int) func(x []float32, by float32) {
+	return func(x []float32, by float32) {
+		whole := len(x) / lanes
+		scale(x, by, whole)
+		scaleGo(x[whole*lanes:], by)
+	}
+}
+
+// vectorGELU runs an assembly kernel on whole vectors, and does the rest in Go.
+func vectorGELU(gelu func(x, table []float32, end, steps float32, vectors int), lanes int) func(x []float32) {
+	return func(x []float32) {
+		whole := len(x) / lanes
+		gelu(x, geluTable(), geluEnd, geluSteps, whole)
+		geluGo(x[whole*lanes:])
+	}
+}
+
+// vectorSpread runs an assembly kernel on whole tiles, and does the rest in Go.
+func vectorSpread(spread func(dst, from []float32, apart, tiles int), lanes int) func(dst, from []float32, apart int) {
+	return func(dst, from []float32, apart int) {
+		whole := len(dst) / (2 * lanes)
+		if whole > 0 {
+			_ = from[(whole-1)*apart+2*lanes-1]
+		}
+		spread(dst, from, apart, whole)
+		if rest := dst[whole*2*lanes:]; len(rest) > 0 {
+			copy(rest, from[whole*apart:])
+		}
 	}
 }

@@ -34,6 +34,11 @@ func weighAVX512(dst []float32, weights []float32, rows []float32, steps int, st
 //go:noescape
 func expAVX512(x []float32, vectors int)
 
+// expSumAVX512 replaces the first 16·vectors values of x by e^(x-high), and sets dst[i] to the sum of the values i, i+16, ... of them.
+//
+//go:noescape
+func expSumAVX512(dst []float32, x []float32, high float32, vectors int)
+
 // swishAVX512 divides the first 16·vectors values of x by 1 + e^(slope·x).
 //
 //go:noescape
@@ -53,6 +58,32 @@ func standardiseAVX512(dst []float32, x []float32, weight []float32, bias []floa
 //
 //go:noescape
 func addAVX512(dst []float32, x []float32, vectors int)
+
+// greatestAVX512 sets dst[i] to the greatest of dst[i] and the values i, i+16, ... of the first 16·vectors of x. A value that is not a number is passed over.
+//
+//go:noescape
+func greatestAVX512(dst []float32, x []float32, vectors int)
+
+// scaleAVX512 multiplies the first 16·vectors values of x by a number.
+//
+//go:noescape
+func scaleAVX512(x []float32, by float32, vectors int)
+
+// geluAVX512 multiplies each of the first 16·vectors values of x by its Φ. table holds Φ and its derivative for every 1/steps from -end on,
+// zeros first; end·steps and steps are whole, and steps a power of two.
+//
+//go:noescape
+func geluAVX512(x []float32, table []float32, end float32, steps float32, vectors int)
+
+// interleaveAVX512 sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 16·vectors values of each.
+//
+//go:noescape
+func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
+
+// spreadAVX512 sets the first 32·tiles values of dst to those of from, which has groups of 32 that lie apart.
+//
+//go:noescape
+func spreadAVX512(dst []float32, from []float32, apart int, tiles int)
 
 // tileAVX2 adds a·b to count tiles of 6 x 16, one after another in c; a holds depth groups of 6 values, b count times depth of 16.
 //
@@ -74,6 +105,11 @@ func weighAVX2(dst []float32, weights []float32, rows []float32, steps int, stri
 //go:noescape
 func expAVX2(x []float32, vectors int)
 
+// expSumAVX2 replaces the first 8·vectors values of x by e^(x-high), and sets dst[i] to the sum of the values i, i+8, ... of them.
+//
+//go:noescape
+func expSumAVX2(dst []float32, x []float32, high float32, vectors int)
+
 // swishAVX2 divides the first 8·vectors values of x by 1 + e^(slope·x).
 //
 //go:noescape
@@ -94,10 +130,31 @@ func standardiseAVX2(dst []float32, x []float32, weight []float32, bias []float3
 //go:noescape
 func addAVX2(dst []float32, x []float32, vectors int)
 
-// interleaveAVX512 sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 16·vectors values of each.
+// greatestAVX2 sets dst[i] to the greatest of dst[i] and the values i, i+8, ... of the first 8·vectors of x. A value that is not a number is passed over.
 //
 //go:noescape
-func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
+func greatestAVX2(dst []float32, x []float32, vectors int)
+
+// scaleAVX2 multiplies the first 8·vectors values of x by a number.
+//
+//go:noescape
+func scaleAVX2(x []float32, by float32, vectors int)
+
+// geluAVX2 multiplies each of the first 8·vectors values of x by its Φ. table holds Φ and its derivative for every 1/steps from -end on,
+// zeros first; end·steps and steps are whole, and steps a power of two.
+//
+//go:noescape
+func geluAVX2(x []float32, table []float32, end float32, steps float32, vectors int)
+
+// interleaveAVX2 sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 8·vectors values of each.
+//
+//go:noescape
+func interleaveAVX2(dst []float32, x []float32, stride int, apart int, vectors int)
+
+// spreadAVX2 sets the first 16·tiles values of dst to those of from, which has groups of 16 that lie apart.
+//
+//go:noescape
+func spreadAVX2(dst []float32, from []float32, apart int, tiles int)
 
 // tilePairsAVX512 adds a·b to count tiles of 12 x 32, one after another in c; depth is in pairs, a multiple of 16.
 //

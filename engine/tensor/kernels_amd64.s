@@ -621,6 +621,49 @@ expAVX512Done:
 	VZEROUPPER
 	RET
 
+// func expSumAVX512(dst []float32, x []float32, high float32, vectors int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·expSumAVX512(SB), NOSPLIT, $0-64
+	MOVQ         x_base+24(FP), AX
+	MOVQ         vectors+56(FP), CX
+	VBROADCASTSS high+48(FP), Z0
+	VXORPS       Z1, Z1, Z1
+
+expSumAVX512Loop:
+	TESTQ        CX, CX
+	JE           expSumAVX512Done
+	VMOVUPS      (AX), Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expAVX512Constants<>+0(SB), Z3
+	VMOVAPS      Z2, Z2
+	VMAXPS       Z2, Z3, Z2
+	VMOVUPS      expAVX512Constants<>+64(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMULPS       expAVX512Constants<>+128(SB), Z2, Z3
+	VRNDSCALEPS  $0x00, Z3, Z3
+	VFNMADD231PS expAVX512Constants<>+192(SB), Z3, Z2
+	VFNMADD231PS expAVX512Constants<>+256(SB), Z3, Z2
+	VMOVUPS      expAVX512Constants<>+320(SB), Z4
+	VFMADD213PS  expAVX512Constants<>+384(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+448(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+512(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+576(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+640(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+704(SB), Z2, Z4
+	VFMADD213PS  expAVX512Constants<>+768(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z4
+	VMOVUPS      Z4, (AX)
+	VADDPS       Z4, Z1, Z1
+	ADDQ         $0x40, AX
+	DECQ         CX
+	JMP          expSumAVX512Loop
+
+expSumAVX512Done:
+	MOVQ    dst_base+0(FP), AX
+	VMOVUPS Z1, (AX)
+	VZEROUPPER
+	RET
+
 // func swishAVX512(x []float32, slope float32, vectors int)
 // Requires: AVX, AVX512F
 TEXT ·swishAVX512(SB), NOSPLIT, $0-40
@@ -733,6 +776,271 @@ addAVX512Loop:
 	JMP     addAVX512Loop
 
 addAVX512Done:
+	VZEROUPPER
+	RET
+
+// func greatestAVX512(dst []float32, x []float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·greatestAVX512(SB), NOSPLIT, $0-56
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    x_base+24(FP), CX
+	MOVQ    vectors+48(FP), DX
+	MOVQ    DX, BX
+	ANDQ    $0x03, BX
+	SHRQ    $0x02, DX
+	VMOVUPS (AX), Z0
+	VMOVUPS (AX), Z1
+	VMOVUPS (AX), Z2
+	VMOVUPS (AX), Z3
+
+greatestAVX512Loop:
+	TESTQ   DX, DX
+	JE      greatestAVX512Done
+	VMOVUPS (CX), Z4
+	VMAXPS  Z0, Z4, Z0
+	VMOVUPS 64(CX), Z4
+	VMAXPS  Z1, Z4, Z1
+	VMOVUPS 128(CX), Z4
+	VMAXPS  Z2, Z4, Z2
+	VMOVUPS 192(CX), Z4
+	VMAXPS  Z3, Z4, Z3
+	ADDQ    $0x00000100, CX
+	DECQ    DX
+	JMP     greatestAVX512Loop
+
+greatestAVX512Done:
+greatestAVX512RestLoop:
+	TESTQ   BX, BX
+	JE      greatestAVX512RestDone
+	VMOVUPS (CX), Z4
+	VMAXPS  Z0, Z4, Z0
+	ADDQ    $0x40, CX
+	DECQ    BX
+	JMP     greatestAVX512RestLoop
+
+greatestAVX512RestDone:
+	VMAXPS  Z1, Z0, Z0
+	VMAXPS  Z3, Z2, Z2
+	VMAXPS  Z2, Z0, Z0
+	VMOVUPS Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func scaleAVX512(x []float32, by float32, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·scaleAVX512(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         vectors+32(FP), CX
+	VBROADCASTSS by+24(FP), Z0
+
+scaleAVX512Loop:
+	TESTQ   CX, CX
+	JE      scaleAVX512Done
+	VMULPS  (AX), Z0, Z1
+	VMOVUPS Z1, (AX)
+	ADDQ    $0x40, AX
+	DECQ    CX
+	JMP     scaleAVX512Loop
+
+scaleAVX512Done:
+	VZEROUPPER
+	RET
+
+// func geluAVX512(x []float32, table []float32, end float32, steps float32, vectors int)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·geluAVX512(SB), NOSPLIT, $0-64
+	MOVQ         x_base+0(FP), AX
+	MOVQ         table_base+24(FP), CX
+	MOVQ         vectors+56(FP), DX
+	VBROADCASTSS end+48(FP), Z0
+	VBROADCASTSS steps+52(FP), Z2
+	VXORPS       Z1, Z1, Z1
+	VSUBPS       Z0, Z1, Z1
+	VMULPS       Z0, Z2, Z4
+	VMOVUPS      geluAVX512Constants<>+64(SB), Z3
+	VDIVPS       Z2, Z3, Z3
+
+geluAVX512Loop:
+	TESTQ      DX, DX
+	JE         geluAVX512Done
+	VMOVUPS    (AX), Z5
+	VMAXPS     Z1, Z5, Z7
+	VMINPS     Z0, Z7, Z7
+	VMULPS     Z2, Z7, Z6
+	VADDPS     Z4, Z6, Z6
+	VADDPS     geluAVX512Constants<>+0(SB), Z6, Z6
+	VCVTTPS2DQ Z6, Z6
+	KXNORW     K1, K1, K1
+	VGATHERDPS (CX)(Z6*8), K1, Z8
+	KXNORW     K1, K1, K1
+	VGATHERDPS 4(CX)(Z6*8), K1, Z9
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z3, Z6, Z6
+	VSUBPS     Z0, Z6, Z6
+	VSUBPS     Z6, Z7, Z7
+	VMULPS     Z7, Z9, Z9
+	VMULPS     geluAVX512Constants<>+0(SB), Z6, Z6
+	VMULPS     Z7, Z6, Z6
+	VMOVUPS    geluAVX512Constants<>+64(SB), Z7
+	VSUBPS     Z6, Z7, Z7
+	VMULPS     Z7, Z9, Z9
+	VADDPS     Z9, Z8, Z8
+	VMOVUPS    geluAVX512Constants<>+128(SB), Z7
+	VMAXPS     Z5, Z7, Z5
+	VMULPS     Z8, Z5, Z5
+	VMOVUPS    Z5, (AX)
+	ADDQ       $0x40, AX
+	DECQ       DX
+	JMP        geluAVX512Loop
+
+geluAVX512Done:
+	VZEROUPPER
+	RET
+
+DATA geluAVX512Constants<>+0(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+4(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+8(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+12(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+16(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+20(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+24(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+28(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+32(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+36(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+40(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+44(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+48(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+52(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+56(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+60(SB)/4, $0x3f000000
+DATA geluAVX512Constants<>+64(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+68(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+72(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+76(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+80(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+84(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+88(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+92(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+96(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+100(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+104(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+108(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+112(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+116(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+120(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+124(SB)/4, $0x3f800000
+DATA geluAVX512Constants<>+128(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+132(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+136(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+140(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+144(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+148(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+152(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+156(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+160(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+164(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+168(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+172(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+176(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+180(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+184(SB)/4, $0xff61b1e6
+DATA geluAVX512Constants<>+188(SB)/4, $0xff61b1e6
+GLOBL geluAVX512Constants<>(SB), RODATA|NOPTR, $192
+
+// func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
+// Requires: AVX, AVX512F
+TEXT ·interleaveAVX512(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), AX
+	MOVQ apart+56(FP), CX
+	MOVQ stride+48(FP), DX
+	SHLQ $0x02, DX
+	SHLQ $0x02, CX
+	MOVQ x_base+24(FP), BX
+	LEAQ (BX)(DX*1), SI
+	LEAQ (SI)(DX*1), DI
+	LEAQ (DI)(DX*1), DX
+	MOVQ vectors+64(FP), R8
+
+interleaveAVX512Loop:
+	TESTQ         R8, R8
+	JE            interleaveAVX512Done
+	VMOVUPS       (BX), Z0
+	ADDQ          $0x40, BX
+	VMOVUPS       (SI), Z2
+	ADDQ          $0x40, SI
+	VMOVUPS       (DI), Z3
+	ADDQ          $0x40, DI
+	VMOVUPS       (DX), Z4
+	ADDQ          $0x40, DX
+	VUNPCKLPS     Z2, Z0, Z1
+	VUNPCKHPS     Z2, Z0, Z0
+	VUNPCKLPS     Z4, Z3, Z2
+	VUNPCKHPS     Z4, Z3, Z4
+	VUNPCKLPD     Z2, Z1, Z3
+	VUNPCKHPD     Z2, Z1, Z1
+	VUNPCKLPD     Z4, Z0, Z2
+	VUNPCKHPD     Z4, Z0, Z0
+	VEXTRACTF32X4 $0x00, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x00, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x01, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x02, Z0, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z3, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z1, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z2, (AX)
+	ADDQ          CX, AX
+	VEXTRACTF32X4 $0x03, Z0, (AX)
+	ADDQ          CX, AX
+	DECQ          R8
+	JMP           interleaveAVX512Loop
+
+interleaveAVX512Done:
+	VZEROUPPER
+	RET
+
+// func spreadAVX512(dst []float32, from []float32, apart int, tiles int)
+// Requires: AVX, AVX512F
+TEXT ·spreadAVX512(SB), NOSPLIT, $0-64
+	MOVQ dst_base+0(FP), AX
+	MOVQ from_base+24(FP), CX
+	MOVQ apart+48(FP), DX
+	MOVQ tiles+56(FP), BX
+	SHLQ $0x02, DX
+
+spreadAVX512Loop:
+	TESTQ   BX, BX
+	JE      spreadAVX512Done
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x00000080, AX
+	DECQ    BX
+	JMP     spreadAVX512Loop
+
+spreadAVX512Done:
 	VZEROUPPER
 	RET
 
@@ -1111,6 +1419,53 @@ expAVX2Done:
 	VZEROUPPER
 	RET
 
+// func expSumAVX2(dst []float32, x []float32, high float32, vectors int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·expSumAVX2(SB), NOSPLIT, $0-64
+	MOVQ         x_base+24(FP), AX
+	MOVQ         vectors+56(FP), CX
+	VBROADCASTSS high+48(FP), Y0
+	VXORPS       Y1, Y1, Y1
+
+expSumAVX2Loop:
+	TESTQ        CX, CX
+	JE           expSumAVX2Done
+	VMOVUPS      (AX), Y4
+	VSUBPS       Y0, Y4, Y4
+	VMOVUPS      expAVX2Constants<>+0(SB), Y3
+	VMOVAPS      Y4, Y2
+	VMAXPS       Y2, Y3, Y4
+	VMOVUPS      expAVX2Constants<>+32(SB), Y3
+	VMINPS       Y4, Y3, Y4
+	VMULPS       expAVX2Constants<>+64(SB), Y4, Y3
+	VROUNDPS     $0x00, Y3, Y3
+	VFNMADD231PS expAVX2Constants<>+96(SB), Y3, Y4
+	VFNMADD231PS expAVX2Constants<>+128(SB), Y3, Y4
+	VMOVUPS      expAVX2Constants<>+160(SB), Y5
+	VFMADD213PS  expAVX2Constants<>+192(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+224(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+256(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+288(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+320(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+352(SB), Y4, Y5
+	VFMADD213PS  expAVX2Constants<>+384(SB), Y4, Y5
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x11, expAVX2Constants<>+0(SB), Y2, Y2
+	VANDNPS      Y5, Y2, Y5
+	VMOVUPS      Y5, (AX)
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x20, AX
+	DECQ         CX
+	JMP          expSumAVX2Loop
+
+expSumAVX2Done:
+	MOVQ    dst_base+0(FP), AX
+	VMOVUPS Y1, (AX)
+	VZEROUPPER
+	RET
+
 // func swishAVX2(x []float32, slope float32, vectors int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·swishAVX2(SB), NOSPLIT, $0-40
@@ -1230,9 +1585,153 @@ addAVX2Done:
 	VZEROUPPER
 	RET
 
-// func interleaveAVX512(dst []float32, x []float32, stride int, apart int, vectors int)
-// Requires: AVX, AVX512F
-TEXT ·interleaveAVX512(SB), NOSPLIT, $0-72
+// func greatestAVX2(dst []float32, x []float32, vectors int)
+// Requires: AVX
+TEXT ·greatestAVX2(SB), NOSPLIT, $0-56
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    x_base+24(FP), CX
+	MOVQ    vectors+48(FP), DX
+	MOVQ    DX, BX
+	ANDQ    $0x03, BX
+	SHRQ    $0x02, DX
+	VMOVUPS (AX), Y0
+	VMOVUPS (AX), Y1
+	VMOVUPS (AX), Y2
+	VMOVUPS (AX), Y3
+
+greatestAVX2Loop:
+	TESTQ   DX, DX
+	JE      greatestAVX2Done
+	VMOVUPS (CX), Y4
+	VMAXPS  Y0, Y4, Y0
+	VMOVUPS 32(CX), Y4
+	VMAXPS  Y1, Y4, Y1
+	VMOVUPS 64(CX), Y4
+	VMAXPS  Y2, Y4, Y2
+	VMOVUPS 96(CX), Y4
+	VMAXPS  Y3, Y4, Y3
+	ADDQ    $0x00000080, CX
+	DECQ    DX
+	JMP     greatestAVX2Loop
+
+greatestAVX2Done:
+greatestAVX2RestLoop:
+	TESTQ   BX, BX
+	JE      greatestAVX2RestDone
+	VMOVUPS (CX), Y4
+	VMAXPS  Y0, Y4, Y0
+	ADDQ    $0x20, CX
+	DECQ    BX
+	JMP     greatestAVX2RestLoop
+
+greatestAVX2RestDone:
+	VMAXPS  Y1, Y0, Y0
+	VMAXPS  Y3, Y2, Y2
+	VMAXPS  Y2, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VZEROUPPER
+	RET
+
+// func scaleAVX2(x []float32, by float32, vectors int)
+// Requires: AVX
+TEXT ·scaleAVX2(SB), NOSPLIT, $0-40
+	MOVQ         x_base+0(FP), AX
+	MOVQ         vectors+32(FP), CX
+	VBROADCASTSS by+24(FP), Y0
+
+scaleAVX2Loop:
+	TESTQ   CX, CX
+	JE      scaleAVX2Done
+	VMULPS  (AX), Y0, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    $0x20, AX
+	DECQ    CX
+	JMP     scaleAVX2Loop
+
+scaleAVX2Done:
+	VZEROUPPER
+	RET
+
+// func geluAVX2(x []float32, table []float32, end float32, steps float32, vectors int)
+// Requires: AVX, AVX2
+TEXT ·geluAVX2(SB), NOSPLIT, $0-64
+	MOVQ         x_base+0(FP), AX
+	MOVQ         table_base+24(FP), CX
+	MOVQ         vectors+56(FP), DX
+	VBROADCASTSS end+48(FP), Y0
+	VBROADCASTSS steps+52(FP), Y2
+	VXORPS       Y1, Y1, Y1
+	VSUBPS       Y0, Y1, Y1
+	VMULPS       Y0, Y2, Y4
+	VMOVUPS      geluAVX2Constants<>+32(SB), Y3
+	VDIVPS       Y2, Y3, Y3
+
+geluAVX2Loop:
+	TESTQ      DX, DX
+	JE         geluAVX2Done
+	VMOVUPS    (AX), Y5
+	VMAXPS     Y1, Y5, Y7
+	VMINPS     Y0, Y7, Y7
+	VMULPS     Y2, Y7, Y6
+	VADDPS     Y4, Y6, Y6
+	VADDPS     geluAVX2Constants<>+0(SB), Y6, Y6
+	VCVTTPS2DQ Y6, Y6
+	VPCMPEQD   Y10, Y10, Y10
+	VGATHERDPS Y10, (CX)(Y6*8), Y8
+	VPCMPEQD   Y10, Y10, Y10
+	VGATHERDPS Y10, 4(CX)(Y6*8), Y9
+	VCVTDQ2PS  Y6, Y6
+	VMULPS     Y3, Y6, Y6
+	VSUBPS     Y0, Y6, Y6
+	VSUBPS     Y6, Y7, Y7
+	VMULPS     Y7, Y9, Y9
+	VMULPS     geluAVX2Constants<>+0(SB), Y6, Y6
+	VMULPS     Y7, Y6, Y6
+	VMOVUPS    geluAVX2Constants<>+32(SB), Y7
+	VSUBPS     Y6, Y7, Y7
+	VMULPS     Y7, Y9, Y9
+	VADDPS     Y9, Y8, Y8
+	VMOVUPS    geluAVX2Constants<>+64(SB), Y7
+	VMAXPS     Y5, Y7, Y5
+	VMULPS     Y8, Y5, Y5
+	VMOVUPS    Y5, (AX)
+	ADDQ       $0x20, AX
+	DECQ       DX
+	JMP        geluAVX2Loop
+
+geluAVX2Done:
+	VZEROUPPER
+	RET
+
+DATA geluAVX2Constants<>+0(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+4(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+8(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+12(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+16(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+20(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+24(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+28(SB)/4, $0x3f000000
+DATA geluAVX2Constants<>+32(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+36(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+40(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+44(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+48(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+52(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+56(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+60(SB)/4, $0x3f800000
+DATA geluAVX2Constants<>+64(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+68(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+72(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+76(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+80(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+84(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+88(SB)/4, $0xff61b1e6
+DATA geluAVX2Constants<>+92(SB)/4, $0xff61b1e6
+GLOBL geluAVX2Constants<>(SB), RODATA|NOPTR, $96
+
+// func interleaveAVX2(dst []float32, x []float32, stride int, apart int, vectors int)
+// Requires: AVX
+TEXT ·interleaveAVX2(SB), NOSPLIT, $0-72
 	MOVQ dst_base+0(FP), AX
 	MOVQ apart+56(FP), CX
 	MOVQ stride+48(FP), DX
@@ -1244,61 +1743,70 @@ TEXT ·interleaveAVX512(SB), NOSPLIT, $0-72
 	LEAQ (DI)(DX*1), DX
 	MOVQ vectors+64(FP), R8
 
-interleaveAVX512Loop:
-	TESTQ         R8, R8
-	JE            interleaveAVX512Done
-	VMOVUPS       (BX), Z0
-	ADDQ          $0x40, BX
-	VMOVUPS       (SI), Z2
-	ADDQ          $0x40, SI
-	VMOVUPS       (DI), Z3
-	ADDQ          $0x40, DI
-	VMOVUPS       (DX), Z4
-	ADDQ          $0x40, DX
-	VUNPCKLPS     Z2, Z0, Z1
-	VUNPCKHPS     Z2, Z0, Z0
-	VUNPCKLPS     Z4, Z3, Z2
-	VUNPCKHPS     Z4, Z3, Z4
-	VUNPCKLPD     Z2, Z1, Z3
-	VUNPCKHPD     Z2, Z1, Z1
-	VUNPCKLPD     Z4, Z0, Z2
-	VUNPCKHPD     Z4, Z0, Z0
-	VEXTRACTF32X4 $0x00, Z3, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x00, Z1, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x00, Z2, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x00, Z0, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x01, Z3, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x01, Z1, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x01, Z2, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x01, Z0, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x02, Z3, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x02, Z1, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x02, Z2, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x02, Z0, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x03, Z3, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x03, Z1, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x03, Z2, (AX)
-	ADDQ          CX, AX
-	VEXTRACTF32X4 $0x03, Z0, (AX)
-	ADDQ          CX, AX
-	DECQ          R8
-	JMP           interleaveAVX512Loop
+interleaveAVX2Loop:
+	TESTQ        R8, R8
+	JE           interleaveAVX2Done
+	VMOVUPS      (BX), Y0
+	ADDQ         $0x20, BX
+	VMOVUPS      (SI), Y2
+	ADDQ         $0x20, SI
+	VMOVUPS      (DI), Y3
+	ADDQ         $0x20, DI
+	VMOVUPS      (DX), Y4
+	ADDQ         $0x20, DX
+	VUNPCKLPS    Y2, Y0, Y1
+	VUNPCKHPS    Y2, Y0, Y0
+	VUNPCKLPS    Y4, Y3, Y2
+	VUNPCKHPS    Y4, Y3, Y4
+	VUNPCKLPD    Y2, Y1, Y3
+	VUNPCKHPD    Y2, Y1, Y1
+	VUNPCKLPD    Y4, Y0, Y2
+	VUNPCKHPD    Y4, Y0, Y0
+	VEXTRACTF128 $0x00, Y3, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x00, Y1, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x00, Y2, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x00, Y0, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x01, Y3, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x01, Y1, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x01, Y2, (AX)
+	ADDQ         CX, AX
+	VEXTRACTF128 $0x01, Y0, (AX)
+	ADDQ         CX, AX
+	DECQ         R8
+	JMP          interleaveAVX2Loop
 
-interleaveAVX512Done:
+interleaveAVX2Done:
+	VZEROUPPER
+	RET
+
+// func spreadAVX2(dst []float32, from []float32, apart int, tiles int)
+// Requires: AVX
+TEXT ·spreadAVX2(SB), NOSPLIT, $0-64
+	MOVQ dst_base+0(FP), AX
+	MOVQ from_base+24(FP), CX
+	MOVQ apart+48(FP), DX
+	MOVQ tiles+56(FP), BX
+	SHLQ $0x02, DX
+
+spreadAVX2Loop:
+	TESTQ   BX, BX
+	JE      spreadAVX2Done
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ    DX, CX
+	ADDQ    $0x00000040, AX
+	DECQ    BX
+	JMP     spreadAVX2Loop
+
+spreadAVX2Done:
 	VZEROUPPER
 	RET
 

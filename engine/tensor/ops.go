@@ -10,21 +10,17 @@ func Softmax(x []float32) {
 	if len(x) == 0 {
 		return
 	}
-	high := x[0]
-	for _, v := range x {
-		if v > high {
-			high = v
-		}
-	}
-	for i := range x {
-		x[i] -= high
-	}
-	active().exp(x)
-	scale := 1 / sum(x)
-	for i := range x {
-		x[i] *= scale
-	}
+	Scale(x, 1/Exponentials(x))
 }
+
+// Exponentials turns x into exp(x - max(x)) in place and returns their sum: a softmax whose division is left to the caller.
+func Exponentials(x []float32) float32 {
+	kr := active()
+	return kr.expSum(x, kr.greatest(x))
+}
+
+// Scale multiplies x by a number.
+func Scale(x []float32, by float32) { active().scale(x, by) }
 
 // sum adds in four independent chains, which the processor can overlap.
 func sum(x []float32) float32 {
@@ -153,18 +149,21 @@ const (
 	geluEnd   = 6
 )
 
-var geluTable = sync.OnceValue(func() *[2*geluEnd*geluSteps + 1][2]float32 {
-	var t [2*geluEnd*geluSteps + 1][2]float32
-	for i := range t {
+// geluTable holds pairs. The first is zero, so that the product with what lies below the table is.
+var geluTable = sync.OnceValue(func() []float32 {
+	t := make([]float32, 2, 2*(2*geluEnd*geluSteps+1))
+	for i := 1; i <= 2*geluEnd*geluSteps; i++ {
 		x := float64(i)/geluSteps - geluEnd
-		t[i] = [2]float32{float32(0.5 * (1 + math.Erf(x/math.Sqrt2))), float32(math.Exp(-x*x/2) / math.Sqrt(2*math.Pi))}
+		t = append(t, float32(0.5*(1+math.Erf(x/math.Sqrt2))), float32(math.Exp(-x*x/2)/math.Sqrt(2*math.Pi)))
 	}
-	return &t
+	return t
 })
 
 // GELUTable is GELU by a table and Taylor's formula to the second order: Φ is off by 2e-9 and float32's rounding, at a tenth of the time of the
 // error function.
-func GELUTable(x []float32) {
+func GELUTable(x []float32) { active().gelu(x) }
+
+func geluGo(x []float32) {
 	table := geluTable()
 	for i, v := range x {
 		if !(v > -geluEnd && v < geluEnd) {
@@ -173,7 +172,7 @@ func GELUTable(x []float32) {
 		}
 		n := int(v*geluSteps + geluEnd*geluSteps + 0.5)
 		at := float32(n)*(1.0/geluSteps) - geluEnd
-		d, e := v-at, &table[n]
+		d, e := v-at, table[2*n:2*n+2:2*n+2]
 		x[i] = v * (e[0] + d*e[1]*(1-0.5*at*d))
 	}
 }

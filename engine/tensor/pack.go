@@ -19,6 +19,13 @@ func (o rowsOf) interleave(kr *kernel, dst []float32, i0, k0, depth int) {
 	for ; i+4 <= mr && i0+i+4 <= o.m && depth > 0; i += 4 {
 		kr.interleave(dst[i:], o.x[(i0+i)*o.stride+k0:], o.stride, mr, depth)
 	}
+	for ; i+2 <= mr && i0+i+2 <= o.m; i += 2 {
+		first, second := row(i), row(i+1)
+		for l, v := range first {
+			d := dst[l*mr+i : l*mr+i+2 : l*mr+i+2]
+			d[0], d[1] = v, second[l]
+		}
+	}
 	for ; i < mr; i++ {
 		if i0+i >= o.m {
 			for l := range depth {

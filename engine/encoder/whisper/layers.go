@@ -57,8 +57,8 @@ func normRows(dst, x []float32, n norm, rows int) {
 
 // heads is the memory in which one span and head is computed.
 type heads struct {
-	q, k, v, scores, out []float32
-	keys, values         tensor.Packed
+	q, k, v, scores, sums, out []float32
+	keys, values               tensor.Packed
 }
 
 // queriesAtOnce is how many rows of scores are held at once, so that they stay in the cache.
@@ -97,11 +97,13 @@ func (e *Encoder) head(s Span, head int, qkv, out []float32, h *heads) {
 		n := min(queriesAtOnce, s.Rows-first)
 		scores, mixed := grow(&h.scores, n*s.Rows), grow(&h.out, n*size)
 		h.keys.MatMul(scores, q[first*size:], n, size, tensor.Fused{})
+		sums := grow(&h.sums, n)
 		for i := range n {
-			tensor.Softmax(scores[i*s.Rows:][:s.Rows])
+			sums[i] = tensor.Exponentials(scores[i*s.Rows:][:s.Rows])
 		}
 		h.values.MatMul(mixed, scores, n, s.Rows, tensor.Fused{})
 		for i := range n {
+			tensor.Scale(mixed[i*size:][:size], 1/sums[i]) // here, where a row has fewer numbers than one of scores
 			copy(out[(s.First+first+i)*width+head*size:][:size], mixed[i*size:])
 		}
 	}

@@ -43,6 +43,7 @@ func exp(s isa) {
 		scale(s, p, k, x, table(0))
 	}
 	exponentials(s, name, of)
+	sumOfExponentials(s, of)
 	swish(s, table(len(constants)-1), of)
 }
 
@@ -63,6 +64,30 @@ func exponentials(s isa, name string, of func(r, p, x, k VecVirtual)) {
 	RET()
 }
 
+// sumOfExponentials is the middle of a softmax.
+func sumOfExponentials(s isa, of func(r, p, x, k VecVirtual)) {
+	name := "expSum" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, x []float32, high float32, vectors int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s replaces the first %d·vectors values of x by e^(x-high), and sets dst[i] to the sum of the values i, i+%d, ... of them.", name, s.lanes, s.lanes))
+	at, count := Load(Param("x").Base(), GP64()), Load(Param("vectors"), GP64())
+	high, sum := s.vector(), s.vector()
+	broadcast("high", high)
+	VXORPS(sum, sum, sum)
+	x, k, r, p := s.vector(), s.vector(), s.vector(), s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: at}, r)
+		VSUBPS(high, r, r)
+		of(r, p, x, k)
+		VMOVUPS(p, Mem{Base: at})
+		VADDPS(p, sum, sum)
+		ADDQ(Imm(uint64(4*s.lanes)), at)
+	})
+	VMOVUPS(sum, Mem{Base: Load(Param("dst").Base(), GP64())})
+	VZEROUPPER()
+	RET()
+}
+
 // swish divides x by 1 + e^(slope·x); one is where ones are stored.
 func swish(s isa, one Mem, of func(r, p, x, k VecVirtual)) {
 	name := "swish" + s.suffix
@@ -72,9 +97,7 @@ func swish(s isa, one Mem, of func(r, p, x, k VecVirtual)) {
 	at := Load(Param("x").Base(), GP64())
 	count := Load(Param("vectors"), GP64())
 	slope := s.vector()
-	if m, err := Param("slope").Resolve(); err == nil {
-		VBROADCASTSS(m.Addr, slope)
-	}
+	broadcast("slope", slope)
 	x, k, r, p, value := s.vector(), s.vector(), s.vector(), s.vector(), s.vector()
 	loop(name, count, func() {
 		VMOVUPS(Mem{Base: at}, value)

@@ -17,14 +17,15 @@ type isa struct {
 	lanes  int // float32 values in a register
 	rows   int // of the tile; it is two registers wide
 	vector func() VecVirtual
+	mask   func() Register // that says which values a vector is loaded with
 }
 
 func main() {
 	ConstraintExpr("amd64")
 	deviations()
 	for _, s := range []isa{
-		{"AVX512", 16, 12, ZMM}, // 24 sums of 32 registers
-		{"AVX2", 8, 6, YMM},     // 12 sums of 16 registers
+		{"AVX512", 16, 12, ZMM, func() Register { return K() }}, // 24 sums of 32 registers
+		{"AVX2", 8, 6, YMM, func() Register { return YMM() }},   // 12 sums of 16 registers
 	} {
 		tile(s)
 		dot(s)
@@ -33,8 +34,12 @@ func main() {
 		halves(s)
 		standardise(s)
 		add(s)
+		greatest(s)
+		scaled(s)
+		gelu(s)
+		interleave(s)
+		spread(s)
 	}
-	interleave()
 	pairsTile()
 	matrixTile()
 	order := pairOrder()
@@ -101,12 +106,12 @@ func prefetchTile(c Register, bytes int) {
 	}
 }
 
-// interleave transposes four rows, sixteen values of each at a time.
-func interleave() {
-	const name = "interleaveAVX512"
+// interleave transposes four rows, one vector of each at a time.
+func interleave(s isa) {
+	name := "interleave" + s.suffix
 	TEXT(name, NOSPLIT, "func(dst, x []float32, stride, apart, vectors int)")
 	Pragma("noescape")
-	Doc(name + " sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and 16·vectors values of each.")
+	Doc(fmt.Sprintf("%s sets dst[l·apart+i] to value l of row i of x, for four rows that lie stride apart and %d·vectors values of each.", name, s.lanes))
 	dst, apart := Load(Param("dst").Base(), GP64()), Load(Param("apart"), GP64())
 	stride := Load(Param("stride"), GP64())
 	SHLQ(Imm(2), stride)
@@ -119,24 +124,55 @@ func interleave() {
 	loop(name, count, func() {
 		var in, half, out [4]VecVirtual
 		for i := range in {
-			in[i], half[i], out[i] = ZMM(), ZMM(), ZMM()
+			in[i], half[i], out[i] = s.vector(), s.vector(), s.vector()
 			VMOVUPS(Mem{Base: rows[i]}, in[i])
-			ADDQ(Imm(64), rows[i])
+			ADDQ(Imm(uint64(4*s.lanes)), rows[i])
 		}
 		VUNPCKLPS(in[1], in[0], half[0])
 		VUNPCKHPS(in[1], in[0], half[1])
 		VUNPCKLPS(in[3], in[2], half[2])
 		VUNPCKHPS(in[3], in[2], half[3])
-		VUNPCKLPD(half[2], half[0], out[0]) // values 0, 4, 8 and 12 of all four rows
+		VUNPCKLPD(half[2], half[0], out[0]) // values 0, 4, 8 and 12 of all four rows, or 0 and 4
 		VUNPCKHPD(half[2], half[0], out[1])
 		VUNPCKLPD(half[3], half[1], out[2])
 		VUNPCKHPD(half[3], half[1], out[3])
-		for quarter := range 4 {
+		for part := range s.lanes / 4 {
 			for _, v := range out {
-				VEXTRACTF32X4(Imm(uint64(quarter)), v, Mem{Base: dst})
+				storeFour(s, part, v, Mem{Base: dst})
 				ADDQ(apart, dst)
 			}
 		}
+	})
+	VZEROUPPER()
+	RET()
+}
+
+// storeFour stores four values of a vector, those from 4·part on.
+func storeFour(s isa, part int, v VecVirtual, to Mem) {
+	if s.lanes == 16 {
+		VEXTRACTF32X4(Imm(uint64(part)), v, to)
+		return
+	}
+	VEXTRACTF128(Imm(uint64(part)), v, to)
+}
+
+// spread copies a row of sums out of tiles.
+func spread(s isa) {
+	name := "spread" + s.suffix
+	TEXT(name, NOSPLIT, "func(dst, from []float32, apart, tiles int)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s sets the first %d·tiles values of dst to those of from, which has groups of %d that lie apart.", name, 2*s.lanes, 2*s.lanes))
+	dst, from := Load(Param("dst").Base(), GP64()), Load(Param("from").Base(), GP64())
+	apart, count := Load(Param("apart"), GP64()), Load(Param("tiles"), GP64())
+	SHLQ(Imm(2), apart)
+	left, right := s.vector(), s.vector()
+	loop(name, count, func() {
+		VMOVUPS(Mem{Base: from}, left)
+		VMOVUPS(Mem{Base: from, Disp: 4 * s.lanes}, right)
+		VMOVUPS(left, Mem{Base: dst})
+		VMOVUPS(right, Mem{Base: dst, Disp: 4 * s.lanes})
+		ADDQ(apart, from)
+		ADDQ(U32(8*s.lanes), dst)
 	})
 	VZEROUPPER()
 	RET()

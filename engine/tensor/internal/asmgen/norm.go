@@ -48,12 +48,8 @@ func standardise(s isa) {
 	weight, bias := Load(Param("weight").Base(), GP64()), Load(Param("bias").Base(), GP64())
 	count := Load(Param("vectors"), GP64())
 	mean, scale, value := s.vector(), s.vector(), s.vector()
-	if m, err := Param("mean").Resolve(); err == nil {
-		VBROADCASTSS(m.Addr, mean)
-	}
-	if m, err := Param("scale").Resolve(); err == nil {
-		VBROADCASTSS(m.Addr, scale)
-	}
+	broadcast("mean", mean)
+	broadcast("scale", scale)
 	loop(name, count, func() {
 		VMOVUPS(Mem{Base: x}, value)
 		VSUBPS(mean, value, value)
