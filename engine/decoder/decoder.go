@@ -140,6 +140,7 @@ func Likelihoods(ctx context.Context, e Engine, req GivenRequest) ([][]Likelihoo
 type Measured interface {
 	Engine
 	Stats() Stats
+	Watch(f func(schedule.Step))
 	contract.Constrainer
 }
 

@@ -5,7 +5,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,26 +79,12 @@ func TestMedianOfRounds(t *testing.T) {
 	require.InDelta(t, 50, runs[0].Parts[0].CoreSeconds, 0, "the rounds stay as they were")
 }
 
-// Only the time in which all answers are decoded counts, and an answer's first token comes with its prompt.
-func TestOverlap(t *testing.T) {
+func TestAnswersThatAreCutShortAreNotMeasured(t *testing.T) {
 	t.Parallel()
-	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	answer := func(from, to int) decoder.Result {
-		return decoder.Result{OutputTokens: 11, Finish: "length", Ended: at.Add(time.Duration(to) * time.Second), Decode: time.Duration(to-from) * time.Second}
-	}
-	speed, err := overlap([]decoder.Result{answer(0, 5), answer(1, 11)})
-	require.NoError(t, err)
-	require.InDelta(t, 10.0/5+10.0/10, speed, 1e-9)
-
-	_, err = overlap([]decoder.Result{answer(0, 5), answer(6, 9)})
-	require.ErrorContains(t, err, "were not decoded together")
-	short := answer(0, 5)
-	short.Finish = "stop"
-	_, err = overlap([]decoder.Result{short})
-	require.ErrorContains(t, err, "ended by itself after 11 tokens")
-	broken := errors.New("broken")
-	_, err = overlap([]decoder.Result{{Err: broken}})
-	require.ErrorIs(t, err, broken)
+	right, broken := decoder.Result{OutputTokens: 11, Finish: "length"}, errors.New("broken")
+	require.NoError(t, whole([]decoder.Result{right, right}))
+	require.ErrorContains(t, whole([]decoder.Result{right, {OutputTokens: 7, Finish: "stop"}}), "ended by itself after 7 tokens")
+	require.ErrorIs(t, whole([]decoder.Result{right, {Err: broken}}), broken)
 }
 
 func TestFrameErrorsAreShares(t *testing.T) {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"time"
 
 	"github.com/larkstream/larkstream/engine/decoder"
+	"github.com/larkstream/larkstream/engine/decoder/contract"
 	"github.com/larkstream/larkstream/engine/model"
 )
 
@@ -30,9 +30,21 @@ type LLMConfig struct {
 // LLMRate is how fast answers grow, beside a bare loop.
 type LLMRate struct {
 	Sequences int `json:"sequences"`
-	// Tokens a second over all sequences: by the engine, and by a loop of llama_decode and argmax over the same prompts. One value a round.
+	// Tokens a second over all sequences while all of them are decoded and no prompt is read: by the engine, and by a loop of llama_decode and
+	// argmax over the same prompts. One value a round.
 	Engine []float64 `json:"engine_tokens_per_second"`
 	Bare   []float64 `json:"bare_tokens_per_second"`
+	// The same in seconds of processor time for a token; empty where the system does not tell.
+	EngineCore []float64 `json:"engine_core_seconds_per_token"`
+	BareCore   []float64 `json:"bare_core_seconds_per_token"`
+}
+
+// add notes what so many tokens took.
+func add(rates, cores *[]float64, tokens int, took stretch) {
+	*rates = append(*rates, float64(tokens)/took.Seconds)
+	if took.CoreSeconds > 0 {
+		*cores = append(*cores, took.CoreSeconds/float64(tokens))
+	}
 }
 
 // LLMReport is the result.
@@ -43,9 +55,10 @@ type LLMReport struct {
 	Load     float64   `json:"load"`
 	Frames   int       `json:"frames"`
 	Tokens   int       `json:"tokens"`
+	Threads  int       `json:"threads"`
 	Rates    []LLMRate `json:"rates"`
-	Together float64   `json:"together_seconds"` // Sequences questions on one window in one request
-	Apart    float64   `json:"apart_seconds"`    // the same, one request after the other
+	Together stretch   `json:"together"` // Sequences questions on one window in one request
+	Apart    stretch   `json:"apart"`    // the same, one request after the other
 	// Prefixes are how often the window was read, together and apart.
 	Prefixes [2]int64 `json:"prefixes"`
 	// Overhead is what the scheduler takes of a step, the choice of tokens included, in milliseconds; Step is the whole.
@@ -73,7 +86,7 @@ func runLLM(ctx context.Context, cfg LLMConfig, bundle *model.Bundle) (LLMReport
 	b.report = LLMReport{
 		Model: bundle.DisplayName(), Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Command: fmt.Sprintf("lark bench llm --rounds %d --tokens %d --frames %d --sequences %d", cfg.Rounds, cfg.Tokens, cfg.Frames, cfg.Sequences),
-		Load:    loadAverage(), Frames: cfg.Frames, Tokens: cfg.Tokens, Rates: []LLMRate{{Sequences: 1}, {Sequences: cfg.Sequences}},
+		Load:    loadAverage(), Frames: cfg.Frames, Tokens: cfg.Tokens, Threads: cfg.Threads, Rates: []LLMRate{{Sequences: 1}, {Sequences: cfg.Sequences}},
 	}
 	for round := range cfg.Rounds {
 		cfg.Progress(fmt.Sprintf("round %d of %d: the engine", round+1, cfg.Rounds))
@@ -93,6 +106,8 @@ type llmBench struct {
 	bundle *model.Bundle
 	report LLMReport
 	prompt int // positions of a prompt, frames and question included
+	// stagger is how many steps the last answer to one request begins behind the first, at most.
+	stagger int
 }
 
 func (b *llmBench) engineRound(ctx context.Context, round int) (err error) {
@@ -101,31 +116,38 @@ func (b *llmBench) engineRound(ctx context.Context, round int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	if round == 0 {
+		if err := b.share(ctx, d); err != nil {
+			return err
+		}
+	}
 	for i := range b.report.Rates {
 		if err := b.engineRate(ctx, d, i); err != nil {
 			return err
 		}
 	}
-	if round > 0 {
-		return nil
-	}
-	return b.share(ctx, d)
+	return nil
 }
 
-// engineRate answers questions on one window and measures while all of them are being decoded.
+// engineRate answers questions on one window and measures while all of them are being decoded. The answers are longer than those of the loop by
+// as many tokens as the first of them has when the last begins.
 func (b *llmBench) engineRate(ctx context.Context, d decoder.Measured, i int) error {
 	rate := &b.report.Rates[i]
+	stagger := 0
+	if rate.Sequences > 1 {
+		stagger = b.stagger
+	}
+	p := &pace{answers: rate.Sequences, most: b.Tokens - 1}
 	before := d.Stats()
-	results, err := d.Answer(ctx, b.request(rate.Sequences))
+	results, err := b.answer(ctx, d, p, b.request(rate.Sequences, b.Tokens+stagger))
 	if err != nil {
 		return err
 	}
 	after := d.Stats()
-	speed, err := overlap(results)
-	if err != nil {
-		return err
+	if p.steps == 0 {
+		return fmt.Errorf("measuring the decoder: %d answers were not decoded together", rate.Sequences)
 	}
-	rate.Engine = append(rate.Engine, speed)
+	add(&rate.Engine, &rate.EngineCore, p.steps*rate.Sequences, p.took)
 	b.prompt = results[0].PromptTokens
 	steps := float64(after.Steps - before.Steps)
 	b.report.Step = (after.Busy - before.Busy).Seconds() / steps * 1e3
@@ -133,57 +155,59 @@ func (b *llmBench) engineRate(ctx context.Context, d decoder.Measured, i int) er
 	return nil
 }
 
-func (b *llmBench) request(questions int) decoder.Request {
+// answer answers a request under the eyes of p.
+func (b *llmBench) answer(ctx context.Context, d decoder.Measured, p *pace, req decoder.Request) ([]decoder.Result, error) {
+	begun := now()
+	d.Watch(p.watch)
+	results, err := d.Answer(ctx, req)
+	d.Watch(nil)
+	if err = errors.Join(err, whole(results)); err != nil {
+		return nil, err
+	}
+	took := begun.until(now())
+	b.Progress(fmt.Sprintf("%d answers of %d tokens took %s", len(results), req.Decode.MaxTokens, took))
+	return results, nil
+}
+
+// whole refuses answers that are shorter than asked for.
+func whole(results []decoder.Result) error {
+	for _, r := range results {
+		if r.Err != nil {
+			return r.Err
+		}
+		if r.Finish != contract.FinishLength {
+			return fmt.Errorf("measuring the decoder: an answer ended by itself after %d tokens; take another seed of the model", r.OutputTokens)
+		}
+	}
+	return nil
+}
+
+func (b *llmBench) request(questions, tokens int) decoder.Request {
 	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a load, not a secret
 	req := decoder.Request{Soft: noise(rng, b.Frames, b.bundle.LLM.Hidden), Job: "bench"}
-	req.Decode.MaxTokens = b.Tokens
+	req.Decode.MaxTokens = tokens
 	for i := range questions {
 		req.Questions = append(req.Questions, decoder.Question{Index: i, Text: "What instruments do you hear in this piece?"})
 	}
 	return req
 }
 
-// overlap is tokens a second of all answers while all of them are decoded. An answer's first token comes with its prompt.
-func overlap(results []decoder.Result) (float64, error) {
-	var from, to time.Time
-	speed := 0.0
-	for _, r := range results {
-		if r.Err != nil {
-			return 0, r.Err
-		}
-		if r.OutputTokens < 2 || r.Finish != "length" {
-			return 0, fmt.Errorf("measuring the decoder: an answer ended by itself after %d tokens; take another seed of the model", r.OutputTokens)
-		}
-		if began := r.Ended.Add(-r.Decode); began.After(from) {
-			from = began
-		}
-		if to.IsZero() || r.Ended.Before(to) {
-			to = r.Ended
-		}
-		speed += float64(r.OutputTokens-1) / r.Decode.Seconds()
-	}
-	if !to.After(from) {
-		return 0, errors.New("measuring the decoder: the answers were not decoded together; ask for more --tokens")
-	}
-	return speed, nil
-}
-
-// share measures what it saves to ask all questions on a window at once.
+// share measures what it saves to ask all questions on a window at once, and learns how far apart their answers begin.
 func (b *llmBench) share(ctx context.Context, d decoder.Measured) error {
 	before := d.Stats().Prefixes
-	began := time.Now()
-	if _, err := d.Answer(ctx, b.request(b.Sequences)); err != nil {
+	began, p := now(), &pace{}
+	if _, err := b.answer(ctx, d, p, b.request(b.Sequences, b.Tokens)); err != nil {
 		return err
 	}
-	b.report.Together = time.Since(began).Seconds()
+	b.report.Together, b.stagger = began.until(now()), p.reading
 	between := d.Stats().Prefixes
-	began = time.Now()
+	began = now()
 	for range b.Sequences {
-		if _, err := d.Answer(ctx, b.request(1)); err != nil {
+		if _, err := b.answer(ctx, d, &pace{}, b.request(1, b.Tokens)); err != nil {
 			return err
 		}
 	}
-	b.report.Apart = time.Since(began).Seconds()
+	b.report.Apart = began.until(now())
 	b.report.Prefixes = [2]int64{between - before, d.Stats().Prefixes - between}
 	return nil
 }

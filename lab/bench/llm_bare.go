@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"time"
 
 	"github.com/larkstream/larkstream/engine/native/llama"
 )
@@ -54,39 +53,38 @@ func (b *llmBench) bareRound(ctx context.Context) (err error) {
 	defer l.vectors.Close()
 	for i := range b.report.Rates {
 		rate := &b.report.Rates[i]
-		speed, err := l.run(ctx, rate.Sequences, b.prompt, b.Frames, b.Tokens)
+		took, err := l.run(ctx, rate.Sequences, b.prompt, b.Frames, b.Tokens)
 		if err != nil {
 			return err
 		}
-		rate.Bare = append(rate.Bare, speed)
+		add(&rate.Bare, &rate.BareCore, rate.Sequences*(b.Tokens-1), took)
 	}
 	return nil
 }
 
 // run reads one prompt for all sequences and lets each grow by tokens; the first token comes with the prompt. It returns
-// tokens a second over all of them.
-func (l *bare) run(ctx context.Context, sequences, prompt, frames, tokens int) (float64, error) {
+// what the others took.
+func (l *bare) run(ctx context.Context, sequences, prompt, frames, tokens int) (took stretch, err error) {
 	if err := l.read(prompt-1, frames); err != nil {
-		return 0, err
+		return took, err
 	}
 	next := make([]llama.Token, sequences)
 	for seq := range next {
 		next[seq] = llama.Token(seq % l.vocab)
 		if err := l.ctx.CopySequence(0, seq, 0, llama.End); err != nil {
-			return 0, err
+			return took, err
 		}
 	}
 	if err := l.step(next, prompt-1); err != nil {
-		return 0, err
+		return took, err
 	}
-	began := time.Now()
+	began := now()
 	for i := range tokens - 1 {
 		if err := errors.Join(ctx.Err(), l.step(next, prompt+i)); err != nil {
-			return 0, err
+			return took, err
 		}
 	}
-	took := time.Since(began)
-	return float64(sequences*(tokens-1)) / took.Seconds(), l.ctx.Clear()
+	return began.until(now()), l.ctx.Clear()
 }
 
 // read puts n positions into sequence 0; the last positions are frames.

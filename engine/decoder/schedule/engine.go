@@ -58,6 +58,8 @@ type Engine struct {
 	life sync.RWMutex // held by users of the vocabulary, which ends with the backend
 	shut bool
 
+	watcher atomic.Pointer[func(Step)]
+
 	prefixes, steps, widest, used, sequences, promised, busy, computing atomic.Int64
 }
 
@@ -72,6 +74,24 @@ type Stats struct {
 	// What is held when the last request ended: positions in the backend, sequences, and positions promised to requests.
 	// All are 0 when no request is in hand.
 	Used, Sequences, Promised int64
+}
+
+// Step is what one call of the backend was for.
+type Step struct {
+	// Answers is how many answers it gave a token each, apart from the first tokens of answers, which come with their prompts.
+	Answers int
+	// Shared and Own are rows of prompts that it read: of windows' prefixes, and of questions.
+	Shared, Own int
+}
+
+// Watch lets f see every step from the next one on: when the backend is done with it, and before any of its answers ends. f is called from
+// one goroutine, and must return at once; nil watches no more.
+func (e *Engine) Watch(f func(Step)) {
+	if f == nil {
+		e.watcher.Store(nil)
+		return
+	}
+	e.watcher.Store(&f)
 }
 
 // Stats may be called at any time.

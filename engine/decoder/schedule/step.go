@@ -28,6 +28,7 @@ func (s *scheduler) step(since time.Time) {
 	s.computing.Add(int64(took))
 	defer func() { s.busy.Add(int64(time.Since(since))) }()
 	s.widest.Store(max(s.widest.Load(), int64(len(decoding))))
+	s.show(len(decoding), readers, pieces)
 	if err != nil {
 		s.fail(decoding, readers, err)
 		return
@@ -43,6 +44,27 @@ func (s *scheduler) step(since time.Time) {
 			s.finishReading(r, scores[done-1])
 		}
 	}
+}
+
+// show tells the watcher of a step.
+func (s *scheduler) show(answers int, readers []*reading, pieces []Rows) {
+	watch := s.watcher.Load()
+	if watch == nil {
+		return
+	}
+	step := Step{Answers: answers}
+	for _, r := range readers {
+		rows := 0
+		for _, p := range pieces[:r.taken] {
+			rows += p.rows(s.shape.Hidden)
+		}
+		if pieces = pieces[r.taken:]; r.answer == nil {
+			step.Shared += rows
+		} else {
+			step.Own += rows
+		}
+	}
+	(*watch)(step)
 }
 
 // nextPieces takes pieces of the prompts being read, first come first served, until one chunk of rows is reached.

@@ -165,3 +165,36 @@ func TestAnAnswerEndsBeforeAStopText(t *testing.T) {
 	require.Equal(t, contract.FinishStop, results[0].Finish)
 	require.Less(t, results[0].OutputTokens, whole[0].OutputTokens)
 }
+
+// A watcher sees every step: the rows of prefix and questions, and a token of every answer in hand, whose first came with the question.
+func TestAWatcherSeesEveryStep(t *testing.T) {
+	t.Parallel()
+	e, r := record(t, nil)
+	var seen []schedule.Step
+	e.Watch(func(s schedule.Step) { seen = append(seen, s) })
+	req := contract.Request{Soft: decodertest.Soft(1, 10, 32), Questions: questions(5)}
+	results, err := e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, seen, len(r.steps))
+	var all, want schedule.Step
+	for _, s := range seen {
+		all = schedule.Step{Answers: all.Answers + s.Answers, Shared: all.Shared + s.Shared, Own: all.Own + s.Own}
+	}
+	for _, a := range results {
+		grew := a.OutputTokens - 1
+		if a.Finish == contract.FinishStop {
+			grew++ // the step that chose to stop
+		}
+		want.Answers += grew
+		want.Own += a.PromptTokens - all.Shared
+	}
+	require.Greater(t, all.Shared, 10, "the frames and what stands before them")
+	want.Shared = all.Shared
+	require.Equal(t, want, all)
+	e.Watch(nil)
+	before := len(seen)
+	_, err = e.Answer(t.Context(), req)
+	require.NoError(t, err)
+	require.Len(t, seen, before)
+	require.Greater(t, len(r.steps), before)
+}
