@@ -238,7 +238,7 @@ func (g *gateway) jobsPending(ctx context.Context) (int64, error) {
 
 func (g *gateway) keeper(record *recorder.Recorder, server *api.API) (*housekeeping.Keeper, error) {
 	return housekeeping.New(housekeeping.Config{Interval: g.cfg.Sweep.Interval, Retention: g.cfg.Retention}, housekeeping.Deps{
-		Store: g.jobs, ExpireFiles: server.ExpireFiles, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, WebhooksPending: g.ledger.WebhooksPending, Log: g.tel.Log,
+		Store: g.jobs, ExpireFiles: server.ExpireFiles, Audit: record.Audit, OutboxPending: g.ledger.OutboxPending, Webhooks: g.ledger.WebhookBacklog, Log: g.tel.Log,
 		Sweep: g.sweep,
 	})
 }

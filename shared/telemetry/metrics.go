@@ -236,6 +236,7 @@ type LedgerMetrics struct {
 	republished, delivered         metric.Int64Counter
 	tenants                        *tenantNames
 	undelivered, undeliveredAge    metric.Float64Gauge
+	dueAge, silent                 metric.Float64Gauge
 }
 
 // NewLedgerMetrics returns the instruments of the job store and the recorder.
@@ -260,6 +261,10 @@ func NewLedgerMetrics() *LedgerMetrics {
 		delivered:      i.counter(MetricWebhookAttempts, "{request}", "Attempts to deliver webhooks by result: delivered, failed (tried again), given_up."),
 		undelivered:    i.gauge(MetricWebhookPending, "{message}", "Webhooks that are still to be delivered."),
 		undeliveredAge: i.gauge(MetricWebhookOldest, unitSeconds, "Age of the oldest webhook that is still to be delivered; 0 without any."),
+		dueAge: i.gauge(MetricWebhookDue, unitSeconds,
+			"How long a webhook has been due, the longest of all, at an endpoint that takes what it is sent; 0 without any."),
+		silent: i.gauge(MetricWebhookSilent, "{endpoint}",
+			"Endpoints of webhooks that take nothing, by state: failing (the last delivery has failed) and disabled (by the gateway)."),
 	}
 }
 
@@ -305,10 +310,22 @@ func (m *LedgerMetrics) Delivered(ctx context.Context, result string) {
 	m.delivered.Add(ctx, 1, metric.WithAttributes(AttrResult.String(result)))
 }
 
-// WebhooksPending notes how many webhooks are still to be delivered and how old the oldest is.
-func (m *LedgerMetrics) WebhooksPending(ctx context.Context, n int, oldest time.Duration) {
-	m.undelivered.Record(ctx, float64(n))
-	m.undeliveredAge.Record(ctx, oldest.Seconds())
+// WebhookBacklog is what is still to be delivered, and to whom nothing can be.
+type WebhookBacklog struct {
+	// Pending deliveries, as far as they are counted; Oldest is the age of the oldest, Due how long one has been due at an endpoint that takes what it is sent.
+	Pending     int
+	Oldest, Due time.Duration
+	// Failing and Disabled count endpoints: whose last delivery has failed, and which the gateway has disabled.
+	Failing, Disabled int
+}
+
+// WebhookBacklog notes what is still to be delivered.
+func (m *LedgerMetrics) WebhookBacklog(ctx context.Context, b WebhookBacklog) {
+	m.undelivered.Record(ctx, float64(b.Pending))
+	m.undeliveredAge.Record(ctx, b.Oldest.Seconds())
+	m.dueAge.Record(ctx, b.Due.Seconds())
+	m.silent.Record(ctx, float64(b.Failing), metric.WithAttributes(AttrState.String("failing")))
+	m.silent.Record(ctx, float64(b.Disabled), metric.WithAttributes(AttrState.String("disabled")))
 }
 
 // Ledger notes what the ended jobs must have and do have, and how many of them are out of balance.

@@ -191,6 +191,8 @@ const (
 	MetricWebhookAttempts = "lark.webhook.attempts"
 	MetricWebhookPending  = "lark.webhook.pending"
 	MetricWebhookOldest   = "lark.webhook.oldest_age"
+	MetricWebhookDue      = "lark.webhook.due_age"
+	MetricWebhookSilent   = "lark.webhook.endpoints"
 )
 
 // Units, in UCUM as OpenTelemetry asks.

@@ -38,8 +38,6 @@ const (
 	maxURLBytes = 2000
 	// maxSecrets is how many secrets an endpoint keeps.
 	maxSecrets = 3
-	// disabledByUser is why an endpoint is disabled that its owner has disabled.
-	disabledByUser = "disabled by its owner"
 )
 
 // webhookPattern is a place in a list of webhooks or deliveries.
@@ -295,7 +293,7 @@ func (a *API) changeWebhook(ctx context.Context, in *changeWebhookInput) (*webho
 			w.Description = *b.Description
 		}
 		if b.Enabled != nil {
-			w.Disabled = disabledByUser
+			w.Disabled = store.DisabledByOwner
 			if *b.Enabled {
 				w.Disabled, w.Failures, w.Failing, w.Pause = "", 0, time.Time{}, time.Time{}
 			}

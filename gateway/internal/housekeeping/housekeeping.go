@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 // Store is the part of the job store that is looked after.
@@ -18,7 +20,7 @@ type Store interface {
 	DeleteEnded(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
 	DeleteBatches(ctx context.Context, tenant string, before time.Time, limit int) (int, error)
 	ForgetAudio(ctx context.Context, tenant string, before time.Time) error
-	WebhookBacklog(ctx context.Context) (pending int, oldest time.Time, err error)
+	WebhookBacklog(ctx context.Context) (store.WebhookBacklog, error)
 	ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
@@ -51,9 +53,9 @@ type Deps struct {
 	Audit func(ctx context.Context) error
 	// OutboxPending takes the number of records that wait to be published.
 	OutboxPending func(ctx context.Context, n int)
-	// WebhooksPending takes the number of webhooks to be delivered, and the age of the oldest.
-	WebhooksPending func(ctx context.Context, n int, oldest time.Duration)
-	Log             *slog.Logger
+	// Webhooks takes what is to be delivered, and to whom nothing can be.
+	Webhooks func(ctx context.Context, b telemetry.WebhookBacklog)
+	Log      *slog.Logger
 }
 
 // Keeper runs the chores.
@@ -68,7 +70,7 @@ const wakePause = 10 * time.Second
 
 // New refuses missing dependencies.
 func New(cfg Config, deps Deps) (*Keeper, error) {
-	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.ExpireFiles == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.WebhooksPending == nil || deps.Log == nil {
+	if cfg.Interval <= 0 || cfg.Retention < 0 || deps.Store == nil || deps.Sweep == nil || deps.ExpireFiles == nil || deps.Audit == nil || deps.OutboxPending == nil || deps.Webhooks == nil || deps.Log == nil {
 		return nil, errors.New("making housekeeping: an interval and all dependencies are required")
 	}
 	return &Keeper{cfg: cfg, deps: deps, wake: make(chan struct{}, 1)}, nil
@@ -130,21 +132,25 @@ func (k *Keeper) Once(ctx context.Context) error {
 
 // webhooks deletes old deliveries and measures those that are to be made.
 func (k *Keeper) webhooks(ctx context.Context) error {
-	pending, oldest, err := k.deps.Store.WebhookBacklog(ctx)
+	b, err := k.deps.Store.WebhookBacklog(ctx)
 	if err != nil {
 		return err
 	}
-	var age time.Duration
-	if !oldest.IsZero() {
-		age = max(0, time.Since(oldest))
-	}
-	k.deps.WebhooksPending(ctx, pending, age)
+	k.deps.Webhooks(ctx, telemetry.WebhookBacklog{Pending: b.Pending, Oldest: age(b.Oldest), Due: age(b.Due), Failing: b.Failing, Disabled: b.Disabled})
 	for {
 		n, err := k.deps.Store.ForgetDeliveries(ctx, time.Now().Add(-keepDeliveries), deliveriesBatch)
 		if err != nil || n < deliveriesBatch {
 			return err
 		}
 	}
+}
+
+// age is the time since then; 0 for no time.
+func age(then time.Time) time.Duration {
+	if then.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(then))
 }
 
 // retire deletes the jobs that ended longer ago than the retention of their tenant, and what says whose audio it is that no job has named for as long.

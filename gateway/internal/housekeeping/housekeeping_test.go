@@ -13,7 +13,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/gateway/internal/housekeeping"
+	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,6 +30,14 @@ type chores struct {
 
 	deliveries   int // to be forgotten
 	forgetBefore time.Time
+	backlog      telemetry.WebhookBacklog // of webhooks, as it was told
+}
+
+// told is the backlog of webhooks that was told last.
+func (c *chores) told() telemetry.WebhookBacklog {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.backlog
 }
 
 type tally struct{ forgotten, depths, swept, audited, pending, retired, batches, expired, unowned, webhooks, deliveries int }
@@ -80,8 +90,9 @@ func (c *chores) ForgetAudio(_ context.Context, _ string, before time.Time) erro
 	return err
 }
 
-func (c *chores) WebhookBacklog(context.Context) (int, time.Time, error) {
-	return 3, time.Time{}, c.do(func(d *tally) { d.webhooks++ })
+func (c *chores) WebhookBacklog(context.Context) (store.WebhookBacklog, error) {
+	b := store.WebhookBacklog{Pending: 3, Oldest: time.Now().Add(-time.Hour), Failing: 2, Disabled: 1}
+	return b, c.do(func(d *tally) { d.webhooks++ })
 }
 
 func (c *chores) ForgetDeliveries(_ context.Context, before time.Time, limit int) (int, error) {
@@ -101,10 +112,12 @@ func newKeeper(t *testing.T, c *chores) *housekeeping.Keeper {
 		Sweep: func(context.Context) (blob.Swept, error) {
 			return blob.Swept{Removed: 1}, c.do(func(d *tally) { d.swept++ })
 		},
-		ExpireFiles:     func(context.Context) error { return c.do(func(d *tally) { d.expired++ }) },
-		Audit:           func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
-		OutboxPending:   func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
-		WebhooksPending: func(context.Context, int, time.Duration) {},
+		ExpireFiles:   func(context.Context) error { return c.do(func(d *tally) { d.expired++ }) },
+		Audit:         func(context.Context) error { return c.do(func(d *tally) { d.audited++ }) },
+		OutboxPending: func(_ context.Context, n int) { _ = c.do(func(d *tally) { d.pending = n }) },
+		Webhooks: func(_ context.Context, b telemetry.WebhookBacklog) {
+			_ = c.do(func(*tally) { c.backlog = b })
+		},
 	})
 	require.NoError(t, err)
 	return k
@@ -119,6 +132,7 @@ func TestRunsAtOnceAndThenAtIntervals(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- k.Run(ctx) }()
 		synctest.Wait()
+		require.Equal(t, telemetry.WebhookBacklog{Pending: 3, Oldest: time.Hour, Failing: 2, Disabled: 1}, c.told(), "nothing is due")
 		require.Equal(t, tally{forgotten: 1, depths: 1, swept: 1, audited: 1, pending: 7, retired: 1, batches: 1, expired: 1, unowned: 1, webhooks: 1, deliveries: 1}, c.so())
 		<-time.After(3*time.Minute + time.Second) // the bubble's time: a round each minute
 		synctest.Wait()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -19,11 +20,14 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 )
 
-// rowsRead counts how often rowRead was called.
-var rowsRead atomic.Int64
+// rowsRead counts how often row_read was called. Who reads it holds rowsMu.
+var (
+	rowsRead atomic.Int64
+	rowsMu   sync.Mutex
+)
 
 func init() {
-	// rowRead(x) is true. It is called with each row that a query looks at.
+	// row_read(x) is true. It is called with each row that a query looks at.
 	sqlite.MustRegisterScalarFunction("row_read", 1, func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) {
 		rowsRead.Add(1)
 		return int64(1), nil
@@ -114,29 +118,68 @@ func manyWaiting(t *testing.T, s *store.SQL, n int) {
 	require.Equal(t, n, waiting)
 }
 
+// onBoth runs a check on both databases, with a function that tells how many rows of a table a query looks at. fill writes what is read.
+func onBoth(t *testing.T, table, key string, fill func(t *testing.T, s *store.SQL), check func(t *testing.T, read func(query string, args ...any) int)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { //nolint:paralleltest // rowsRead is of one database at a time
+		path := filepath.Join(t.TempDir(), "jobs.db")
+		s := open(t, "sqlite://"+path)
+		fill(t, s)
+		rowsMu.Lock()
+		defer rowsMu.Unlock()
+		check(t, readBySQLite(t, path, table, key))
+	})
+	t.Run("postgres", func(t *testing.T) { //nolint:paralleltest // as the other
+		s := open(t, pgtest.PreparedDatabase(t, migrate))
+		fill(t, s)
+		check(t, readByPostgres(t, s.Reader(), table))
+	})
+}
+
+// bounded checks that no query reads more rows than it may.
+func bounded(t *testing.T, read func(query string, args ...any) int, queries map[string]store.Bounded) {
+	t.Helper()
+	for query, bound := range queries {
+		n := read(query, bound.Args...)
+		t.Logf("%d rows: %s", n, query)
+		require.Positive(t, n)
+		require.LessOrEqual(t, n, bound.Rows, query)
+	}
+}
+
 // What a round of admission asks does not read all jobs that wait, however many they are.
 func TestAdmissionReadsFewOfTheJobsThatWait(t *testing.T) {
 	t.Parallel()
 	const many = 600
-	check := func(t *testing.T, read func(query string, args ...any) int) {
+	onBoth(t, "jobs", "job_id", func(t *testing.T, s *store.SQL) {
 		t.Helper()
-		require.GreaterOrEqual(t, read(`SELECT COUNT(*) FROM jobs WHERE lane = ? AND ended_ms = 0 AND admitted_ms = 0`, event.LaneBulk), many, "a count of them all reads them all")
-		for query, bound := range store.BoundedQueries(event.LaneBulk, "a") {
-			n := read(query, bound.Args...)
-			t.Logf("%d rows: %s", n, query)
-			require.Positive(t, n)
-			require.LessOrEqual(t, n, bound.Rows, query)
-		}
-	}
-	t.Run("sqlite", func(t *testing.T) { //nolint:paralleltest // rowsRead is of one database at a time
-		path := filepath.Join(t.TempDir(), "jobs.db")
-		s := open(t, "sqlite://"+path)
 		manyWaiting(t, s, many)
-		check(t, readBySQLite(t, path, "jobs", "job_id"))
+	}, func(t *testing.T, read func(query string, args ...any) int) {
+		t.Helper()
+		all := read(`SELECT COUNT(*) FROM jobs WHERE lane = ? AND ended_ms = 0 AND admitted_ms = 0`, event.LaneBulk)
+		require.GreaterOrEqual(t, all, many, "a count of them all reads them all")
+		bounded(t, read, store.BoundedQueries(event.LaneBulk, "a"))
 	})
-	t.Run("postgres", func(t *testing.T) { //nolint:paralleltest // as the other
-		s := open(t, pgtest.PreparedDatabase(t, migrate))
-		manyWaiting(t, s, many)
-		check(t, readByPostgres(t, s.Reader(), "jobs"))
+}
+
+// The backlog of webhooks is told without reading all deliveries: neither those that are pending, beyond the most that are counted, nor those of before.
+func TestTheBacklogOfWebhooksReadsFewDeliveries(t *testing.T) {
+	t.Parallel()
+	onBoth(t, "webhook_deliveries", "delivery_id", func(t *testing.T, s *store.SQL) {
+		t.Helper()
+		w := newWebhook(t, s, "*")
+		for i, state := range []string{"delivered", "failed", "pending"} {
+			require.NoError(t, s.Exec(t.Context(), fmt.Sprintf(`INSERT INTO webhook_deliveries
+				(delivery_id, endpoint_id, message_id, event, subject, url, body, state, attempts, next_ms, created_ms, ended_ms, log)
+				WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 600)
+				SELECT '%[1]s' || i, '%[2]s', 'm', 'job.succeeded', 's', 'u', '{}', '%[1]s', 1, %[3]d + i, %[3]d + i, 0, '[]' FROM numbers`, state, w.ID, 1000*i)))
+		}
+		b, err := s.WebhookBacklog(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []int64{600, 2001, 2001}, []int64{int64(b.Pending), b.Oldest.UnixMilli(), b.Due.UnixMilli()})
+	}, func(t *testing.T, read func(query string, args ...any) int) {
+		t.Helper()
+		require.GreaterOrEqual(t, read(`SELECT MAX(attempts) FROM webhook_deliveries WHERE state = 'pending'`), 600)
+		bounded(t, read, store.BoundedWebhooks())
 	})
 }

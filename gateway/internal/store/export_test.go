@@ -45,6 +45,11 @@ func BoundedQueries(lane, tenant string) map[string]Bounded {
 	}
 }
 
+// BoundedWebhooks are the questions about the backlog of webhooks, which may read few deliveries.
+func BoundedWebhooks() map[string]Bounded {
+	return map[string]Bounded{howManyPending: {[]any{20}, 21}, oldestDelivery: {nil, 3}, longestDue: {nil, 5}}
+}
+
 // Bounded are the arguments of a query, and the most rows that it may read.
 type Bounded struct {
 	Args []any

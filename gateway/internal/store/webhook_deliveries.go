@@ -256,11 +256,45 @@ func (s *SQL) ForgetDeliveries(ctx context.Context, before time.Time, limit int)
 	return n, nil
 }
 
-// WebhookBacklog is how many deliveries are to be made, and since when the oldest of them waits; those of disabled endpoints are none of them.
-func (s *SQL) WebhookBacklog(ctx context.Context) (pending int, oldest time.Time, err error) {
-	var at int64
-	if err := s.rowRead(ctx, `SELECT COUNT(*), COALESCE(MIN(created_ms), 0) FROM webhook_deliveries WHERE state = 'pending'`).Scan(&pending, &at); err != nil {
-		return 0, time.Time{}, fmt.Errorf("counting deliveries: %w", err)
+// WebhookBacklog is what is still to be delivered, and to whom nothing can be.
+type WebhookBacklog struct {
+	// Pending deliveries, CountedDeliveries at most, and when the oldest of them was made; those of disabled endpoints are none of them.
+	Pending int
+	Oldest  time.Time
+	// Due is since when a delivery has been due, the longest of all, at an endpoint that takes what it is sent: one whose last delivery has failed is left alone.
+	Due time.Time
+	// Failing and Disabled count endpoints: whose last delivery has failed, and which the gateway has disabled.
+	Failing, Disabled int
+}
+
+// CountedDeliveries is how many pending deliveries are counted: with more, there are that many at the least.
+const CountedDeliveries = 10_000
+
+// The questions to the database about the backlog. Pending deliveries are found by index, and no others are read; of endpoints there are few.
+const (
+	howManyPending = `SELECT COUNT(*) FROM (SELECT 1 FROM webhook_deliveries WHERE state = 'pending' LIMIT ?) AS first`
+	oldestDelivery = `SELECT COALESCE(MIN(created_ms), 0) FROM webhook_deliveries WHERE state = 'pending'`
+	longestDue     = `SELECT COALESCE(MIN((SELECT MIN(d.next_ms) FROM webhook_deliveries d WHERE d.endpoint_id = e.endpoint_id AND d.state = 'pending')), 0)
+		FROM webhook_endpoints e WHERE e.disabled = '' AND e.failures = 0`
+	silentEndpoints = `SELECT COUNT(CASE WHEN disabled = '' AND failures > 0 THEN 1 END), COUNT(CASE WHEN disabled NOT IN ('', ?) THEN 1 END) FROM webhook_endpoints`
+)
+
+// WebhookBacklog reads the backlog of all tenants.
+func (s *SQL) WebhookBacklog(ctx context.Context) (b WebhookBacklog, err error) {
+	var oldest, due int64
+	for query, into := range map[string]struct{ args, to []any }{
+		howManyPending:  {[]any{CountedDeliveries}, []any{&b.Pending}},
+		oldestDelivery:  {nil, []any{&oldest}},
+		longestDue:      {nil, []any{&due}},
+		silentEndpoints: {[]any{DisabledByOwner}, []any{&b.Failing, &b.Disabled}},
+	} {
+		if err := s.rowRead(ctx, query, into.args...).Scan(into.to...); err != nil {
+			return WebhookBacklog{}, fmt.Errorf("reading the backlog of webhooks: %w", err)
+		}
 	}
-	return pending, fromMillis(at), nil
+	b.Oldest = fromMillis(oldest)
+	if due <= millis(s.now()) {
+		b.Due = fromMillis(due)
+	}
+	return b, nil
 }

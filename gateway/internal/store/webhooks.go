@@ -21,6 +21,9 @@ var (
 // MaxWebhooks is how many endpoints a tenant may have, those of its jobs among them.
 const MaxWebhooks = 50
 
+// DisabledByOwner is why an endpoint is disabled that its owner has disabled. Every other reason is the gateway's.
+const DisabledByOwner = "disabled by its owner"
+
 // Signing is a pair of secrets that messages of an endpoint are signed with.
 type Signing struct {
 	// Secret is whsec_ and the base64 of an HMAC key; Private is the base64 of the seed of an ed25519 key.

@@ -261,11 +261,15 @@ func TestAFailingEndpointPausesAndEnds(t *testing.T) {
 		due, err := s.DueWebhooks(ctx, 10)
 		require.NoError(t, err)
 		require.Empty(t, due)
-		pending, oldest, err := s.WebhookBacklog(ctx)
+		b, err := s.WebhookBacklog(ctx)
 		require.NoError(t, err)
-		require.Equal(t, 2, pending)
-		require.WithinDuration(t, time.Now(), oldest, time.Minute)
+		require.WithinDuration(t, time.Now(), b.Oldest, time.Minute)
+		b.Oldest = time.Time{}
+		require.Equal(t, store.WebhookBacklog{Pending: 2, Failing: 1}, b, "what a failing endpoint is to be told is not due")
 		fail(0, "gone")
+		b, err = s.WebhookBacklog(ctx)
+		require.NoError(t, err)
+		require.Equal(t, store.WebhookBacklog{Disabled: 1}, b)
 		now, err := s.Webhook(ctx, event.TenantDefault, w.ID)
 		require.NoError(t, err)
 		require.Equal(t, []any{"gone", 0}, []any{now.Disabled, now.Pending})
@@ -283,12 +287,51 @@ func TestAFailingEndpointPausesAndEnds(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, forgotten, "pending ones stay")
 		_, err = s.ChangeWebhook(ctx, event.TenantDefault, w.ID, func(w *store.Webhook) error {
-			w.Disabled = "by hand"
+			w.Disabled = store.DisabledByOwner
 			return nil
 		})
 		require.NoError(t, err)
+		b, err = s.WebhookBacklog(ctx)
+		require.NoError(t, err)
+		require.Equal(t, store.WebhookBacklog{}, b, "its owner knows")
 		forgotten, err = s.ForgetDeliveries(ctx, time.Now().Add(time.Hour), 10)
 		require.NoError(t, err)
 		require.Equal(t, 2, forgotten)
+	})
+}
+
+// TestTheBacklogOfWebhooks: a delivery is due from its time on, and not while a gateway has it in hand.
+func TestTheBacklogOfWebhooks(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, s *store.SQL) {
+		ctx, now := t.Context(), created
+		s.SetNow(func() time.Time { return now })
+		backlog := func() store.WebhookBacklog {
+			t.Helper()
+			b, err := s.WebhookBacklog(ctx)
+			require.NoError(t, err)
+			b.Oldest, b.Due = b.Oldest.UTC(), b.Due.UTC()
+			return b
+		}
+		require.Equal(t, store.WebhookBacklog{}, backlog())
+		first, second := newWebhook(t, s, "*"), newWebhook(t, s, "*")
+		for i, w := range []store.Webhook{first, second} {
+			now = created.Add(time.Duration(i) * time.Minute)
+			_, err := s.TestWebhook(ctx, w)
+			require.NoError(t, err)
+		}
+		now = created.Add(time.Hour)
+		require.Equal(t, store.WebhookBacklog{Pending: 2, Oldest: created, Due: created}, backlog())
+		claimed, err := s.ClaimDeliveries(ctx, first.ID, time.Minute, 10)
+		require.NoError(t, err)
+		require.Equal(t, store.WebhookBacklog{Pending: 2, Oldest: created, Due: created.Add(time.Minute)}, backlog(), "the first is in hand")
+		require.NoError(t, s.SettleDelivery(ctx, claimed[0], store.DeliveryResult{Delivered: true}))
+		require.Equal(t, store.WebhookBacklog{Pending: 1, Oldest: created.Add(time.Minute), Due: created.Add(time.Minute)}, backlog())
+		claimed, err = s.ClaimDeliveries(ctx, second.ID, time.Minute, 10)
+		require.NoError(t, err)
+		require.Equal(t, store.WebhookBacklog{Pending: 1, Oldest: created.Add(time.Minute)}, backlog(), "nothing is due before the lease ends")
+		require.Len(t, claimed, 1)
+		now = now.Add(2 * time.Minute)
+		require.Equal(t, created.Add(time.Hour+time.Minute), backlog().Due, "whoever had it is dead")
 	})
 }

@@ -329,6 +329,35 @@ func TestMetricsExist(t *testing.T) {
 	require.Greater(t, count, 20)
 }
 
+// TestAlertsTellWhatToDo: every alert says what is wrong and what to do, and a runbook that it names is there and speaks of it.
+func TestAlertsTellWhatToDo(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string            `yaml:"alert"`
+				Annotations map[string]string `yaml:"annotations"`
+			} `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	require.NoError(t, yaml.Unmarshal(read(t, "prometheus/alerts.yml"), &file))
+	runbook := regexp.MustCompile(`docs/runbooks/[a-z-]+\.md`)
+	seen, named := map[string]bool{}, 0
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			require.False(t, seen[r.Alert], r.Alert)
+			seen[r.Alert] = true
+			require.NotEmpty(t, r.Annotations["summary"], r.Alert)
+			require.NotEmpty(t, r.Annotations["action"], r.Alert)
+			for _, path := range runbook.FindAllString(r.Annotations["action"], -1) {
+				named++
+				require.Contains(t, string(read(t, "../"+path)), "`"+r.Alert+"`", path)
+			}
+		}
+	}
+	require.GreaterOrEqual(t, named, 6)
+}
+
 func dashboardQueries(t *testing.T) []string {
 	t.Helper()
 	var board struct {
@@ -430,5 +459,5 @@ func recordAll(ctx context.Context) {
 	ledger.Ledger(ctx, 1, 1, 0)
 	ledger.Stray(ctx, "unknown_job")
 	ledger.Delivered(ctx, "failed")
-	ledger.WebhooksPending(ctx, 1, time.Second)
+	ledger.WebhookBacklog(ctx, telemetry.WebhookBacklog{Pending: 1, Oldest: time.Second, Due: time.Second, Failing: 1, Disabled: 1})
 }
