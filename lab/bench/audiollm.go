@@ -67,7 +67,8 @@ func RunAudioLLM(ctx context.Context, cfg AudioLLMConfig) (r AudioLLMReport, err
 	cfg.Seconds = min(cfg.Seconds, bundle.Encoder.SpanS)
 	r = AudioLLMReport{
 		Model: bundle.DisplayName(), Machine: machine(), Load: loadAverage(), AudioSeconds: cfg.Seconds, Rounds: cfg.Rounds, DecoderLayers: bundle.LLM.Layers,
-		Command: fmt.Sprintf("lark bench audio-llm --rounds %d --tokens %d --sequences %d --precision %s", cfg.Rounds, cfg.Tokens, cfg.Sequences, strings.Join(cfg.Precisions, ",")),
+		Command: fmt.Sprintf("lark bench audio-llm --rounds %d --tokens %d --sequences %d --seconds %g --threads %d --precision %q",
+			cfg.Rounds, cfg.Tokens, cfg.Sequences, cfg.Seconds, cfg.Threads, strings.Join(cfg.Precisions, ",")),
 	}
 	if len(cfg.Peer) > 0 {
 		r.Command += " --peer ..."

@@ -87,6 +87,20 @@ func TestAnswersThatAreCutShortAreNotMeasured(t *testing.T) {
 	require.ErrorIs(t, whole([]decoder.Result{right, {Err: broken}}), broken)
 }
 
+// Whoever measures on a busy machine is told at the beginning: such a run may take very long.
+func TestABusyMachineIsNamed(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, LLMReport{Threads: 2}.busy())
+	require.NotContains(t, LLMReport{Load: 1e6, Threads: 1}.busy(), "--threads 1")
+	busy := LLMReport{Load: 1e6, Threads: 2}
+	require.Contains(t, busy.busy(), "load average 1000000.0")
+	require.Contains(t, busy.busy(), "--threads 1")
+	var text strings.Builder
+	busy.Rates = []LLMRate{{Sequences: 1}}
+	busy.Write(&text)
+	require.Contains(t, text.String(), busy.busy())
+}
+
 func TestFrameErrorsAreShares(t *testing.T) {
 	t.Parallel()
 	got := frameErrors([]float32{3, 4, 0, 1}, []float32{3, 4.5, 0, 1}, 2)

@@ -85,8 +85,11 @@ func runLLM(ctx context.Context, cfg LLMConfig, bundle *model.Bundle) (LLMReport
 	b := &llmBench{LLMConfig: cfg, bundle: bundle}
 	b.report = LLMReport{
 		Model: bundle.DisplayName(), Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Command: fmt.Sprintf("lark bench llm --rounds %d --tokens %d --frames %d --sequences %d", cfg.Rounds, cfg.Tokens, cfg.Frames, cfg.Sequences),
+		Command: fmt.Sprintf("lark bench llm --rounds %d --tokens %d --frames %d --sequences %d --threads %d", cfg.Rounds, cfg.Tokens, cfg.Frames, cfg.Sequences, cfg.Threads),
 		Load:    loadAverage(), Frames: cfg.Frames, Tokens: cfg.Tokens, Threads: cfg.Threads, Rates: []LLMRate{{Sequences: 1}, {Sequences: cfg.Sequences}},
+	}
+	if busy := b.report.busy(); busy != "" {
+		cfg.Progress(busy)
 	}
 	for round := range cfg.Rounds {
 		cfg.Progress(fmt.Sprintf("round %d of %d: the engine", round+1, cfg.Rounds))

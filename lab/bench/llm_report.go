@@ -9,12 +9,8 @@ import (
 // Write prints the report as Markdown.
 func (r LLMReport) Write(w io.Writer) {
 	fmt.Fprintf(w, "Model %s. %s. Prompts with %d frames, answers of %d tokens, %d threads.\nCommand: `%s`\n\n", r.Model, r.Machine, r.Frames, r.Tokens, r.Threads, r.Command)
-	if r.Load > float64(runtime.NumCPU())/4 {
-		fmt.Fprintf(w, "The machine was busy with other work (load average %.1f before the run): measure again", r.Load)
-		if r.Threads > 1 {
-			fmt.Fprint(w, ", or with `--threads 1`: the library's threads wait for one another without letting go of the processor, so that steps take ever longer, in processor time too")
-		}
-		fmt.Fprint(w, ".\n\n")
+	if busy := r.busy(); busy != "" {
+		fmt.Fprintf(w, "%s\n\n", busy)
 	}
 	fmt.Fprintf(w, "| measure | engine | bare loop | engine : bare |\n| --- | --- | --- | --- |\n")
 	for _, rate := range r.Rates {
@@ -33,6 +29,18 @@ func (r LLMReport) Write(w io.Writer) {
 	fmt.Fprintf(w, "| %d questions on one window, in one request | %s, the window read %d times |\n", n, r.Together, r.Prefixes[0])
 	fmt.Fprintf(w, "| the same, one request after the other | %s, the window read %d times |\n", r.Apart, r.Prefixes[1])
 	fmt.Fprintf(w, "| scheduling and choosing tokens, %s | %.3f ms of a step's %.1f ms |\n", sequences(n), r.Overhead, r.Step)
+}
+
+// busy says what other work does to the figures; it is empty where there was little of it.
+func (r LLMReport) busy() string {
+	if r.Load <= float64(runtime.NumCPU())/4 {
+		return ""
+	}
+	text := fmt.Sprintf("The machine was busy with other work (load average %.1f before the run): processor time says more than the clock; measure again", r.Load)
+	if r.Threads > 1 {
+		text += ", or with `--threads 1`: threads of the library wait for one another without letting go of the processor, so that steps take ever longer, in processor time too"
+	}
+	return text + "."
 }
 
 func sequences(n int) string {
