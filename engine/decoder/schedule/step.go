@@ -23,10 +23,12 @@ func (s *scheduler) step(since time.Time) {
 	}
 	began := time.Now()
 	scores, err := s.Backend.Extend(rows)
-	took := time.Since(began)
+	ended := time.Now()
+	took := ended.Sub(began)
 	s.steps.Add(1)
 	s.computing.Add(int64(took))
-	defer func() { s.busy.Add(int64(time.Since(since))) }()
+	s.busy.Add(int64(ended.Sub(since))) // before a request ends, whose caller may ask for it
+	defer func() { s.busy.Add(int64(time.Since(ended))) }()
 	s.widest.Store(max(s.widest.Load(), int64(len(decoding))))
 	s.show(len(decoding), readers, pieces)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 	"unicode"
 
 	"github.com/stretchr/testify/require"
@@ -27,6 +28,7 @@ type recorder struct {
 	steps [][]schedule.Rows
 	open  map[int]bool
 	fault error
+	takes time.Duration
 }
 
 func (r *recorder) Open(seq, prefix, room int) error {
@@ -44,6 +46,7 @@ func (r *recorder) Extend(rows []schedule.Rows) ([][]float32, error) {
 	if r.fault != nil {
 		return nil, r.fault
 	}
+	time.Sleep(r.takes) // by the clock of a bubble
 	return r.Backend.Extend(rows)
 }
 
@@ -197,4 +200,23 @@ func TestAWatcherSeesEveryStep(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, seen, before)
 	require.Greater(t, len(r.steps), before)
+}
+
+// Whoever asks while an answer ends finds the last step in both times.
+func TestTheTimeOfTheLastStepIsCountedBeforeItsAnswersEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, r := record(t, nil)
+		r.takes = time.Second
+		var found []schedule.Stats
+		_, err := e.Answer(t.Context(), contract.Request{Soft: decodertest.Soft(1, 10, 32), Questions: questions(1), OnToken: func(int, string) {
+			found = append(found, e.Stats())
+		}})
+		require.NoError(t, err)
+		require.NotEmpty(t, found)
+		for _, s := range append(found, e.Stats()) {
+			require.Equal(t, time.Duration(s.Steps)*time.Second, s.Computing)
+			require.Equal(t, s.Computing, s.Busy)
+		}
+	})
 }
