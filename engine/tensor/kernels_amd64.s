@@ -140,6 +140,7 @@ tileAVX512Loop:
 	VXORPS     Z21, Z21, Z21
 	VXORPS     Z22, Z22, Z22
 	VXORPS     Z23, Z23, Z23
+	PCALIGN    $0x40
 
 tileAVX512StepsLoop:
 	TESTQ        R8, R8
@@ -1089,6 +1090,7 @@ tileAVX2Loop:
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
+	PCALIGN    $0x40
 
 tileAVX2StepsLoop:
 	TESTQ        R8, R8

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
@@ -72,6 +73,7 @@ func tile(s isa) {
 		for _, sum := range sums {
 			VXORPS(sum, sum, sum)
 		}
+		align()
 		loop(name+"Steps", steps, func() {
 			VMOVUPS(Mem{Base: b}, left)
 			VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes}, right)
@@ -322,6 +324,12 @@ func zeroed(s isa, n int) []VecVirtual {
 		VXORPS(sums[i], sums[i], sums[i])
 	}
 	return sums
+}
+
+// align lets what follows begin where a line of the cache does, wherever the linker puts the function: a tight loop that begins elsewhere
+// takes up to a tenth longer.
+func align() {
+	Instruction(&ir.Instruction{Opcode: "PCALIGN", Operands: []Op{Imm(64)}})
 }
 
 // loop runs body count times; count may be 0.
