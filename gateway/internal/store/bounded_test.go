@@ -47,7 +47,7 @@ func readBySQLite(t *testing.T, path, table, key string) func(query string, args
 		rowsRead.Store(0)
 		rows, err := db.QueryContext(t.Context(), query, args...)
 		require.NoError(t, err)
-		for rows.Next() { //nolint:revive // what it reads is counted
+		for rows.Next() { // what it reads is counted
 		}
 		require.NoError(t, rows.Err())
 		require.NoError(t, rows.Close())
@@ -121,7 +121,7 @@ func manyWaiting(t *testing.T, s *store.SQL, n int) {
 // onBoth runs a check on both databases, with a function that tells how many rows of a table a query looks at. fill writes what is read.
 func onBoth(t *testing.T, table, key string, fill func(t *testing.T, s *store.SQL), check func(t *testing.T, read func(query string, args ...any) int)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { //nolint:paralleltest // rowsRead is of one database at a time
+	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "jobs.db")
 		s := open(t, "sqlite://"+path)
 		fill(t, s)
@@ -129,7 +129,7 @@ func onBoth(t *testing.T, table, key string, fill func(t *testing.T, s *store.SQ
 		defer rowsMu.Unlock()
 		check(t, readBySQLite(t, path, table, key))
 	})
-	t.Run("postgres", func(t *testing.T) { //nolint:paralleltest // as the other
+	t.Run("postgres", func(t *testing.T) {
 		s := open(t, pgtest.PreparedDatabase(t, migrate))
 		fill(t, s)
 		check(t, readByPostgres(t, s.Reader(), table))
