@@ -92,6 +92,9 @@ func (r *recording) lock(ctx context.Context, entries []Entry) error {
 		}
 	}
 	for some := range slices.Chunk(outcomes, maxIDs) {
+		for _, id := range some {
+			r.stored[id] = false
+		}
 		in, args := r.tx.dialect.oneOf("outcome_id", some)
 		err := r.tx.each(ctx, func(rows *sql.Rows) error {
 			var id string
@@ -101,9 +104,6 @@ func (r *recording) lock(ctx context.Context, entries []Entry) error {
 		}, `SELECT outcome_id FROM outcomes WHERE `+in, args...)
 		if err != nil {
 			return fmt.Errorf("looking for %d outcomes: %w", len(some), r.tx.dialect.refused(err))
-		}
-		for _, id := range some {
-			r.stored[id] = r.stored[id]
 		}
 	}
 	return nil
