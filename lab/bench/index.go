@@ -187,7 +187,7 @@ func (cfg *IndexConfig) follow(ctx context.Context, r *IndexRound, stack Stack, 
 			return run, fmt.Errorf("the run is %s with %d failed items: %s", run.State, run.Counts.Failed, run.Reason)
 		}
 		ended := client.RunTerminal(run.State)
-		if done := run.Counts.Succeeded; done >= (len(r.Parts)+1)*cfg.Items/indexTenths || ended {
+		if done := run.Counts.Succeeded; done >= (len(r.Parts)+1)*cfg.Items/indexTenths && len(r.Parts) < indexTenths-1 || ended {
 			now := stackProcessor(stack)
 			part.Items, part.Seconds, part.Processor, part.Anonymous = done, time.Since(began).Seconds(), since(worked, now), anonymous(stack)
 			r.Parts = append(r.Parts, part)
