@@ -46,7 +46,7 @@ func (r *recorder) Extend(rows []schedule.Rows) ([][]float32, error) {
 	if r.fault != nil {
 		return nil, r.fault
 	}
-	time.Sleep(r.takes) // by the clock of a bubble
+	<-time.After(r.takes) // by the clock of a bubble
 	return r.Backend.Extend(rows)
 }
 
