@@ -21,7 +21,9 @@ func TestOtherModel(t *testing.T) {
 	old := event.Record{}.With(event.HeaderTime, at(time.Hour)).With(event.HeaderStage, "test")
 	require.Empty(t, stage.PermanentCode(stage.OtherModel(old, "m")), "old, but never put back for its model")
 	require.ErrorContains(t, stage.OtherModel(old, "m"), "not now")
-	waited := func(age time.Duration) event.Record { return old.With(event.HeaderPutBackSince, at(age)).With(event.HeaderPutBacks, "120") }
+	waited := func(age time.Duration) event.Record {
+		return old.With(event.HeaderPutBackSince, at(age)).With(event.HeaderPutBacks, "120")
+	}
 	require.Empty(t, stage.PermanentCode(stage.OtherModel(waited(9*time.Minute), "m")))
 	require.Empty(t, stage.PermanentCode(stage.OtherModel(waited(-time.Hour), "m")), "a time to come is nonsense")
 	require.Empty(t, stage.PermanentCode(stage.OtherModel(old.With(event.HeaderPutBackSince, "x"), "m")))
