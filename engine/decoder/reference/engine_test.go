@@ -50,7 +50,12 @@ func TestBackend(t *testing.T) {
 // parts are a backend on a random bundle, and the bundle's tokenizer and prompt.
 func parts(t *testing.T) (*Backend, *tokenizer.Tokenizer, *prompt.Template) {
 	t.Helper()
-	b := modeltest.Bundle(t)
+	return partsOf(t, modeltest.Bundle(t))
+}
+
+// partsOf are a backend on a bundle, and the bundle's tokenizer and prompt.
+func partsOf(t *testing.T, b *model.Bundle) (*Backend, *tokenizer.Tokenizer, *prompt.Template) {
+	t.Helper()
 	backend, err := OpenBackend(b, 0)
 	require.NoError(t, err)
 	tok, err := tokenizer.Open(b.TokenizerPath())

@@ -13,9 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
-	"github.com/larkstream/larkstream/engine/decoder/prompt"
 	"github.com/larkstream/larkstream/engine/decoder/schedule/scheduletest"
-	"github.com/larkstream/larkstream/engine/decoder/tokenizer"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
 )
@@ -72,12 +70,7 @@ const unanswerable = "Who wrote this song?" // of the golden cases
 func TestTheModelsOwnAnswerIsTheLikeliest(t *testing.T) {
 	t.Parallel()
 	b, g, values := loadGolden(t)
-	backend, err := OpenBackend(b, 0)
-	require.NoError(t, err)
-	tok, err := tokenizer.Open(b.TokenizerPath())
-	require.NoError(t, err)
-	prompt, err := prompt.New(b.Prompt, tok)
-	require.NoError(t, err)
+	backend, _, prompt := partsOf(t, b)
 	e, err := Open(b, Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
@@ -126,12 +119,7 @@ func logSoftmax(rows [][]float32, ids []int) float64 {
 func TestLogitsAgreeWithTheTrainer(t *testing.T) {
 	t.Parallel()
 	b, g, values := loadGolden(t)
-	backend, err := OpenBackend(b, 0)
-	require.NoError(t, err)
-	tok, err := tokenizer.Open(b.TokenizerPath())
-	require.NoError(t, err)
-	prompt, err := prompt.New(b.Prompt, tok)
-	require.NoError(t, err)
+	backend, _, prompt := partsOf(t, b)
 	e, err := Open(b, Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, e.Close()) })
