@@ -46,9 +46,7 @@ const (
 	indexTenths = 10
 	// answeredAtOnce is how many records the stand-in of the stages takes at once.
 	answeredAtOnce = 500
-	// keepFinished is what lark up lets the broker keep of a partition.
-	keepFinished = 20_000
-	lookEvery    = 250 * time.Millisecond
+	lookEvery      = 250 * time.Millisecond
 )
 
 // RunIndex measures what a run over a catalogue costs the gateway and the broker as it grows: the ledger, the controller, the recorder and the export. A
@@ -226,7 +224,7 @@ func standIn(ctx context.Context, broker string) error {
 	}
 	defer func() { _ = producer.Close(context.WithoutCancel(ctx)) }() // what is published is acknowledged
 	runner, err := stage.New(stage.Config{
-		Stage: event.StageChunker, Topics: event.InLanes(event.TopicJobs), Concurrency: answeredAtOnce, MaxInFlightRecords: 8 * answeredAtOnce, Unordered: true, KeepFinished: keepFinished,
+		Stage: event.StageChunker, Topics: event.InLanes(event.TopicJobs), Concurrency: answeredAtOnce, MaxInFlightRecords: 8 * answeredAtOnce, Unordered: true, KeepFinished: kafka.KeepFinished,
 	}, stage.Deps{Kafka: cfg, Producer: producer, Log: log, Handle: func(_ context.Context, _ event.Record, msg proto.Message) ([]event.Record, error) {
 		job, ok := msg.(*eventpb.Job)
 		if !ok {

@@ -126,7 +126,7 @@ func WithPartitions(topics []TopicSpec, n int32) []TopicSpec {
 	return out
 }
 
-// WithEventBytes bounds each partition of the events, from which streams are told and of which nothing depends. 0 changes nothing.
+// WithEventBytes bounds each partition of the events. Streams are told from events, and nothing else depends on them. 0 changes nothing.
 func WithEventBytes(topics []TopicSpec, n int64) []TopicSpec {
 	out := slices.Clone(topics)
 	for i := range out {

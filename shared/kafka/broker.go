@@ -41,6 +41,9 @@ const cleanerBackoff = "300000"
 // segmentBytes is the size at which a file of the log ends: the room of deleted records is free when all of their file are deleted.
 const segmentBytes = "8388608"
 
+// KeepFinished is how many finished records an installation of one machine has this broker keep of a partition, see Trim: the broker has an index of all its records in memory.
+const KeepFinished = 20_000
+
 // Broker is a Kafka-protocol broker inside this process: one node, kept on disk, for one machine.
 type Broker struct {
 	cluster *kfake.Cluster

@@ -25,8 +25,8 @@ func Trimmed(topics []string) map[string]time.Duration {
 	return out
 }
 
-// Trim deletes the records of trimmed topics that every group with commits on the topic has committed, as far as they are older than keep says, or, with records above 0, not
-// among the newest so many of these in their partition; owner must be one of these groups. It needs no lease: several instances may do it at once, and what one has deleted
+// Trim deletes finished records of trimmed topics: those that every group with commits on the topic has committed; owner must be one of these groups. A finished record is deleted
+// once it is older than keep says, or, where records is above 0, once its partition has so many finished records that are newer. It needs no lease: several instances may do it at once, and what one has deleted
 // the others find deleted. It returns how many records it has deleted.
 func Trim(ctx context.Context, client *kgo.Client, owner string, keep map[string]time.Duration, records int64) (int64, error) {
 	if len(keep) == 0 {

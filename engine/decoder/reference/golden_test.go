@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/larkstream/larkstream/engine/decoder/contract"
+	"github.com/larkstream/larkstream/engine/decoder/schedule"
 	"github.com/larkstream/larkstream/engine/decoder/schedule/scheduletest"
 	"github.com/larkstream/larkstream/engine/model"
 	"github.com/larkstream/larkstream/engine/tensor"
@@ -71,9 +72,7 @@ func TestTheModelsOwnAnswerIsTheLikeliest(t *testing.T) {
 	t.Parallel()
 	b, g, values := loadGolden(t)
 	backend, _, prompt := partsOf(t, b)
-	e, err := Open(b, Config{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	e := opened(t, b)
 	var texts []string
 	for _, c := range g.Decoder {
 		texts = append(texts, c.Text)
@@ -102,6 +101,15 @@ func TestTheModelsOwnAnswerIsTheLikeliest(t *testing.T) {
 	}
 }
 
+// opened is the engine of a bundle until the test ends.
+func opened(t *testing.T, b *model.Bundle) *schedule.Engine {
+	t.Helper()
+	e, err := Open(b, Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	return e
+}
+
 // logSoftmax is the sum of the logarithm of softmax of each id among the row of scores before it.
 func logSoftmax(rows [][]float32, ids []int) float64 {
 	sum := 0.0
@@ -120,9 +128,7 @@ func TestLogitsAgreeWithTheTrainer(t *testing.T) {
 	t.Parallel()
 	b, g, values := loadGolden(t)
 	backend, _, prompt := partsOf(t, b)
-	e, err := Open(b, Config{})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	e := opened(t, b)
 	for i, c := range g.Decoder {
 		frames, err := values.F32(fmt.Sprintf("decoder.%d.frames", i), c.Frames, b.Encoder.Width)
 		require.NoError(t, err)

@@ -61,7 +61,7 @@ func (d dialect) rebind(query string) string {
 	return b.String()
 }
 
-// among is the condition that a column is one of n values of a type: n placeholders, or one for an array.
+// among is the condition that a column is one of n values of a type. It takes n parameters, or an array as one.
 func (d dialect) among(column, typ string, n int) string {
 	if d.arrays {
 		return column + ` = ANY(CAST(? AS ` + typ + `[]))`

@@ -113,7 +113,7 @@ func (t *tx) update(ctx context.Context, scan func(*sql.Rows) error, set string,
 }
 
 // chunks hands rows to write as what a statement selects from, named column1, column2 and so on, with its arguments. On PostgreSQL that is one statement for any number of rows,
-// with an array for each column. SQLite, which has no arrays, gets rows of placeholders, as many at once as a statement of keptBytes has room for beside so many other bytes.
+// with an array for each column. SQLite has no arrays: it gets the values of as many rows as a statement of keptBytes has room for beside so many other bytes.
 func (t *tx) chunks(rows [][]any, otherBytes int, write func(source string, args []any) error) error {
 	if len(rows) == 0 {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/gateway/client"
+	"github.com/larkstream/larkstream/shared/kafka"
 )
 
 // envAdminAddr names the gateway's admin address; the stages serve on one address only.
@@ -189,18 +190,15 @@ func readyAt(ctx context.Context, addr string) error {
 	return nil
 }
 
-// keepFinished bounds what a partition of our own broker keeps of finished records: the broker has an index of all records in memory.
-const keepFinished = 20_000
-
 // env is a child's environment: the user's, completed with what this data folder offers.
 func (s *Stack) env(stage string) []string {
 	env := s.cfg.Env
 	env = setenv(env, "LARK_HTTP_ADDR", s.ports.place(stage).HTTPAddr)
 	env = setenv(env, envAdminAddr, s.ports.place(stage).AdminAddr)
 	env = setenv(env, "LARK_MODEL_DIR", s.cfg.ModelDir)
-	if kafka := s.ports.place(Broker).KafkaAddr; kafka != "" && getenv(env, "KAFKA_BROKERS") == "" {
-		env = setenv(unsecured(env), "KAFKA_BROKERS", kafka)
-		env = orenv(env, "KAFKA_KEEP_FINISHED", strconv.Itoa(keepFinished))
+	if addr := s.ports.place(Broker).KafkaAddr; addr != "" && getenv(env, "KAFKA_BROKERS") == "" {
+		env = setenv(unsecured(env), "KAFKA_BROKERS", addr)
+		env = orenv(env, "KAFKA_KEEP_FINISHED", strconv.Itoa(kafka.KeepFinished))
 	}
 	env = orenv(env, "BLOB_URL", s.cfg.Data.BlobURL())
 	env = orenv(env, "DATABASE_URL", "sqlite://"+s.cfg.Data.path("lark.db"))

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/larkstream/larkstream/lark/internal/supervise"
+	"github.com/larkstream/larkstream/shared/kafka"
 )
 
 // The test binary is its own children: called as `serve --attached STAGE` it answers /readyz and tells its environment.
@@ -128,6 +129,7 @@ func TestEverythingStartsAndStopsInOrder(t *testing.T) {
 
 	env := childEnv(t, s, Encoder)
 	require.Contains(t, env, "KAFKA_BROKERS="+s.Place(Broker).KafkaAddr)
+	require.Contains(t, env, fmt.Sprintf("KAFKA_KEEP_FINISHED=%d", kafka.KeepFinished))
 	for _, kv := range env {
 		require.NotRegexp(t, "^KAFKA_(TLS|SASL|PASSWORD)", kv, "the embedded broker takes neither TLS nor logins")
 	}
@@ -229,7 +231,11 @@ func TestOutsideServicesTakeThePlaceOfTheFolders(t *testing.T) {
 	cfg.Env = append(cfg.Env, outside...)
 	s, _ := startStack(t, cfg)
 	require.NotContains(t, s.Running(), Broker)
-	require.Subset(t, childEnv(t, s, LLM), outside)
+	env := childEnv(t, s, LLM)
+	require.Subset(t, env, outside)
+	for _, kv := range env {
+		require.NotRegexp(t, "^KAFKA_KEEP_FINISHED", kv, "what somebody's own Kafka keeps is not ours to bound")
+	}
 }
 
 func TestTargets(t *testing.T) {
