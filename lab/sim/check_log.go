@@ -81,8 +81,11 @@ func (v *verdict) unknown() {
 	}
 }
 
-// givenUp: what a stage gives up ends its questions, where the record names a job: whoever wrote the dead letter wrote outcomes too.
+// givenUp: what a stage gives up ends its questions, where the record names a job: whoever wrote the dead letter wrote outcomes too. If it died between the two, it
+// is given the record again, unless the broker has lost it.
 func (v *verdict) givenUp() {
+	dead := make(map[string]bool)      // process
+	v.w.history.each(died, func(e entry) { dead[e.who] = true })
 	answered := make(map[string]bool)  // process and job
 	ended := make(map[string]bool)     // letter
 	letters := make(map[string]string) // letter -> job
@@ -94,7 +97,7 @@ func (v *verdict) givenUp() {
 	v.w.history.each(published, func(e entry) {
 		if strings.HasPrefix(e.id, event.TopicDead+"/") && e.job != "" && !strings.HasPrefix(e.who, "gateway") {
 			letters[e.id] = e.job
-			ended[e.id] = ended[e.id] || answered[e.who+" "+e.job]
+			ended[e.id] = ended[e.id] || answered[e.who+" "+e.job] || (dead[e.who] && v.vanishedAfter(e.at, func(topic string) bool { return e.who[:strings.IndexAny(e.who, "0123456789")] == event.StageOf(topic) }))
 		}
 	})
 	for _, id := range slices.Sorted(maps.Keys(letters)) {

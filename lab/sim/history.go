@@ -40,6 +40,7 @@ const (
 	committed = "committed" // a group's offset
 	struck    = "fault"
 	mended    = "mended"
+	vanished  = "vanished" // what lay on a topic
 	started   = "started" // a process
 	died      = "died"
 	stopped   = "stopped"

@@ -186,6 +186,7 @@ func (w *world) lose(n nemesis) {
 	}
 	for _, topic := range event.InLanes(topics[n.pick%len(topics)]) {
 		w.broker.Lose(topic)
+		w.history.add(entry{who: "nemesis", what: vanished, id: topic})
 	}
 }
 

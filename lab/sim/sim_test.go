@@ -157,6 +157,19 @@ func TestTheCheckerBites(t *testing.T) {
 	v.givenUp()
 	require.Len(t, v.found, 1, "the stage that gave it up told nobody")
 	v.found = nil
+	gone := entry{at: 2, who: letter.who, what: died}
+	lost := entry{at: 3, what: vanished, id: event.TopicWindows}
+	for _, c := range []struct {
+		entries  []entry
+		breaches int
+	}{
+		{[]entry{letter, gone}, 1}, {[]entry{letter, lost}, 1}, {[]entry{letter, gone, {at: 3, what: vanished, id: event.TopicPrompts}}, 1}, {[]entry{letter, gone, lost}, 0},
+	} {
+		w.history.entries, v.found = c.entries, nil
+		v.givenUp()
+		require.Len(t, v.found, c.breaches)
+	}
+	v.found = nil
 	other.who = letter.who
 	w.history.entries = []entry{letter, other}
 	v.givenUp()
@@ -185,6 +198,12 @@ func TestTheCheckerBitesOnWhatIsTold(t *testing.T) {
 	v.found = nil
 	v.stream(c)
 	require.Len(t, v.found, 1, "no event of the outcome was written")
+	answer := entry{at: 2, what: published, id: event.TopicAnswers + "/o"}
+	for _, at := range []time.Duration{1, 3} {
+		w.history.entries, v.found = []entry{answer, {at: at, what: vanished, id: event.TopicAnswers}}, nil
+		v.stream(c)
+		require.Equal(t, at < answer.at, len(v.found) == 1, "the broker lost the answer that the recorder had in hand")
+	}
 	v.found, v.logged = nil, map[string]bool{"o": true}
 	v.stream(c)
 	require.Empty(t, v.found)

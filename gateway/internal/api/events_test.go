@@ -186,6 +186,21 @@ func TestStreamFromTheStore(t *testing.T) {
 	tp.ends()
 }
 
+// TestStreamTellsWhatIsMissingBesideAStray: an outcome of a window that the plan does not have comes before the plan and is told. At the end it does not stand
+// for one that no event has told.
+func TestStreamTellsWhatIsMissingBesideAStray(t *testing.T) {
+	t.Parallel()
+	r := setup(t)
+	job := r.submit("q")
+	tp := r.tap(t, job.ID, "")
+	r.record(true, answerOf(job.ID, 0, 7))
+	tp.expect(fmt.Sprint(r.offset, " outcome answer 0/7"))
+	r.record(false, planOf(job.ID, 2, 1), answerOf(job.ID, 0, 0))
+	r.record(true, answerOf(job.ID, 0, 1))
+	tp.expect(fmt.Sprint(r.offset-3, " outcome answer 0/1"), "- outcome answer 0/0", fmt.Sprint(r.offset, " end succeeded"))
+	tp.ends()
+}
+
 // TestStreamEndsAlthoughTheLogIsSilent: the end is found in the job store when its event never comes.
 func TestStreamEndsAlthoughTheLogIsSilent(t *testing.T) {
 	t.Parallel()

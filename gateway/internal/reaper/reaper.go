@@ -20,6 +20,7 @@ type Store interface {
 	Idle(ctx context.Context, since time.Time, limit int) ([]store.Idle, error)
 	Get(ctx context.Context, id string) (store.Job, error)
 	GiveUp(ctx context.Context, id string) error
+	TakeUp(ctx context.Context, id string) error
 	Republish(ctx context.Context, idle store.Idle, rec event.Record) (bool, error)
 	Backlog(ctx context.Context, due time.Time) (store.Backlog, error)
 }
@@ -221,6 +222,7 @@ func (r *Reaper) revive(ctx context.Context, idle store.Idle) error {
 
 // end publishes an outcome for every question of the job, as a stage does that gives the job up as a whole: the recorder writes it for
 // each window that has none. Going by the log, it comes after all answers that were published before it, and the first outcome stands.
+// Where they could not be published, the next round tries again.
 func (r *Reaper) end(ctx context.Context, id string, why func(store.Job) event.Failure) error {
 	job, err := r.deps.Store.Get(ctx, id)
 	if err != nil || job.State.Terminal() {
@@ -232,7 +234,7 @@ func (r *Reaper) end(ctx context.Context, id string, why func(store.Job) event.F
 		return err
 	}
 	if err := r.deps.Publisher.Publish(ctx, outcomes...); err != nil {
-		return fmt.Errorf("ending job %s: %w", id, err)
+		return errors.Join(fmt.Errorf("ending job %s: %w", id, err), r.deps.Store.TakeUp(ctx, id))
 	}
 	r.deps.Log.InfoContext(ctx, "job ended by the gateway", slog.String("job_id", id), slog.String("code", failure.Code))
 	return r.deps.Store.GiveUp(ctx, id)

@@ -2,6 +2,7 @@ package reaper_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ type rig struct {
 	jobs   *store.SQL
 	record *recorder.Recorder
 	reaper *reaper.Reaper
+	// refuses is how many of the next publishes fail.
+	refuses atomic.Int32
 	// drained is what the stages are said to have finished.
 	drained atomic.Bool
 	mu      sync.Mutex
@@ -69,6 +72,10 @@ func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
 
 // Publish hands the records to the recorder, as lark.answers.v1 does.
 func (r *rig) Publish(ctx context.Context, recs ...event.Record) error {
+	if r.refuses.Load() > 0 {
+		r.refuses.Add(-1)
+		return errors.New("no leader")
+	}
 	for _, rec := range recs {
 		require.Equal(r.t, event.TopicAnswers, rec.Topic)
 		require.Contains(r.t, rec.Get("traceparent"), traceID)
@@ -200,6 +207,18 @@ func TestEndsCancelledJobs(t *testing.T) {
 
 // TestPublishesLostJobsAgain: a record that the broker acknowledged and then lost, for example in a power cut, is published again once no
 // stage has anything left to do; in the end the job is given up.
+// TestAnEndThatCouldNotBePublishedIsTriedAgain in the next round: the job does not wait as it does for a gateway that may have died.
+func TestAnEndThatCouldNotBePublishedIsTriedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.create("j1", time.Second, "q")
+		r.refuses.Store(2)
+		r.pass(21 * time.Second) // the rounds at 20 s and, then, 25 s and 30 s
+		require.Equal(t, store.Queued, r.job("j1").State)
+		r.pass(10 * time.Second)
+		require.Equal(t, store.Failed, r.job("j1").State)
+	})
+}
+
 func TestPublishesLostJobsAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.create("j1", 0, "one?", "two?")

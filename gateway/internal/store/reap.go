@@ -99,12 +99,19 @@ func (s *SQL) Republish(ctx context.Context, idle Idle, rec event.Record) (done 
 
 // GiveUp notes that the outcomes which end the job were published now.
 func (s *SQL) GiveUp(ctx context.Context, id string) error {
+	return s.noteGivenUp(ctx, id, millis(s.now()))
+}
+
+// TakeUp takes back that the job was given up: the outcomes which end it could not be published. The job is overdue again at once.
+func (s *SQL) TakeUp(ctx context.Context, id string) error { return s.noteGivenUp(ctx, id, 0) }
+
+func (s *SQL) noteGivenUp(ctx context.Context, id string, at int64) error {
 	err := s.inTx(ctx, func(tx *tx) error {
-		_, err := tx.exec(ctx, `UPDATE jobs SET given_up_ms = ? WHERE job_id = ?`, millis(s.now()), id)
+		_, err := tx.exec(ctx, `UPDATE jobs SET given_up_ms = ? WHERE job_id = ?`, at, id)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("noting the end of job %s: %w", id, err)
+		return fmt.Errorf("noting when job %s was given up: %w", id, err)
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ func TestOverdueJobs(t *testing.T) {
 		require.Equal(t, []string{"cancelled"}, overdue(created.Add(time.Second), now))
 		require.Equal(t, []string{"late"}, overdue(late.Deadline.Add(time.Second), now), "another gateway has the cancelled one")
 		require.ElementsMatch(t, []string{"cancelled", "late"}, overdue(late.Deadline.Add(time.Second), now.Add(time.Minute)), "it may have died")
+		require.NoError(t, s.TakeUp(ctx, "late"))
+		require.Equal(t, []string{"late"}, overdue(late.Deadline.Add(time.Second), now), "its end could not be published")
 		b, err := s.Backlog(ctx, late.Deadline.Add(time.Second))
 		require.NoError(t, err)
 		require.Equal(t, store.Backlog{Open: 2, Oldest: created, Overdue: 2}, b)

@@ -6,14 +6,17 @@ import (
 	"net"
 	"slices"
 	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// member is a member of a group that waits for the answer to a JoinGroup or SyncGroup request.
+// member is a member of a group and what it asks for: a member that joins or syncs waits for the answer.
 type member struct {
 	conn      *conn
 	group, id string
-	syncs     bool // waits for its group's leader, not for others to join
-	missed    int  // how many times in a row the group did not know it; the Keeper's
+	asks      kmsg.Key // JoinGroup: waits for others to join; SyncGroup: waits for its group's leader; LeaveGroup
+	answered  chan struct{}
+	missed    int // how many times in a row the group did not know it; the Keeper's
 }
 
 // conn is a connection of a client. Reading from a broken one returns only when nobody waits for an answer on it any more. One goroutine reads.
@@ -50,22 +53,33 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Close() error {
 	c.keeper.remove(c)
 	c.mu.Lock()
-	clear(c.wait)
+	for number := range c.wait {
+		c.forget(number)
+	}
 	c.broken = true
 	c.release()
 	c.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// begin notes who waits from now on, if the request is one that waits.
+// begin notes who waits from now on, if the request is one that waits. kfake has not seen the end of the request yet, and does not until begin returns: a
+// member that waits for its leader must be answered before it joins again or leaves. The leader's answer, or its session timeout, ends that wait.
 func (c *conn) begin(frame []byte) {
 	number, m, ok := parse(frame)
 	if !ok {
 		return
 	}
+	if m.asks != kmsg.SyncGroup {
+		if before := c.keeper.syncing(m); before != nil {
+			select {
+			case <-before.answered:
+			case <-c.free:
+			}
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.freed {
+	if !c.freed && m.asks != kmsg.LeaveGroup {
 		m.conn = c
 		c.wait[number] = m
 	}
@@ -74,8 +88,16 @@ func (c *conn) begin(frame []byte) {
 func (c *conn) answered(number int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.wait, number)
+	c.forget(number)
 	c.release()
+}
+
+// forget ends the wait of a member; mu is held.
+func (c *conn) forget(number int32) {
+	if m := c.wait[number]; m != nil {
+		close(m.answered)
+		delete(c.wait, number)
+	}
 }
 
 func (c *conn) breaks() {

@@ -14,7 +14,7 @@ const (
 	maxFrame = 1 << 20
 )
 
-// frames finds the JoinGroup and SyncGroup requests in what a client sends: four bytes of length, then the request, which begins with two bytes
+// frames finds the JoinGroup, SyncGroup and LeaveGroup requests in what a client sends: four bytes of length, then the request, which begins with two bytes
 // that tell its kind.
 type frames struct {
 	length []byte
@@ -56,8 +56,7 @@ func (f *frames) take(b []byte, found func([]byte)) {
 		f.kept = append(f.kept, b...)
 	}
 	if len(f.kept) == keyBytes {
-		key := kmsg.Key(binary.BigEndian.Uint16(f.kept))
-		f.keep = f.keep && (key == kmsg.JoinGroup || key == kmsg.SyncGroup)
+		f.keep = f.keep && ofMembers(kmsg.Key(binary.BigEndian.Uint16(f.kept)))
 	}
 	if f.left -= len(b); f.left > 0 {
 		return
@@ -68,13 +67,19 @@ func (f *frames) take(b []byte, found func([]byte)) {
 	f.length, f.kept = f.length[:0], nil
 }
 
-// parse reads who sends a JoinGroup or SyncGroup request, and its number; ok is false for all else.
+// ofMembers tells whether the request is one of those that package parked looks at.
+func ofMembers(key kmsg.Key) bool {
+	return key == kmsg.JoinGroup || key == kmsg.SyncGroup || key == kmsg.LeaveGroup
+}
+
+// parse reads who sends a JoinGroup, SyncGroup or LeaveGroup request, and its number; ok is false for all else. Clients name one member in a LeaveGroup request, and
+// of several the first counts here.
 func parse(request []byte) (number int32, m *member, ok bool) {
 	r := kbin.Reader{Src: request}
 	key, version := r.Int16(), r.Int16()
 	number = r.Int32()
 	r.NullableString() // the client's name
-	if kmsg.Key(key) != kmsg.JoinGroup && kmsg.Key(key) != kmsg.SyncGroup {
+	if !ofMembers(kmsg.Key(key)) {
 		return 0, nil, false
 	}
 	req := kmsg.RequestForKey(key)
@@ -85,11 +90,17 @@ func parse(request []byte) (number int32, m *member, ok bool) {
 	if !r.Ok() || req.ReadFrom(r.Src) != nil {
 		return 0, nil, false
 	}
+	m = &member{asks: kmsg.Key(key), answered: make(chan struct{})}
 	switch req := req.(type) {
 	case *kmsg.JoinGroupRequest:
-		return number, &member{group: req.Group, id: req.MemberID}, true
+		m.group, m.id = req.Group, req.MemberID
 	case *kmsg.SyncGroupRequest:
-		return number, &member{group: req.Group, id: req.MemberID, syncs: true}, true
+		m.group, m.id = req.Group, req.MemberID
+	case *kmsg.LeaveGroupRequest:
+		m.group, m.id = req.Group, req.MemberID
+		if len(req.Members) > 0 {
+			m.id = req.Members[0].MemberID
+		}
 	}
-	return 0, nil, false
+	return number, m, true
 }

@@ -22,6 +22,23 @@ func syncRequest() []byte {
 	return kmsg.NewRequestFormatter().AppendRequest(nil, req, 8)
 }
 
+func leaveRequest(version int16) []byte {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Version, req.Group, req.MemberID = version, "group", "member"
+	if version >= 3 {
+		req.MemberID = ""
+		one := kmsg.NewLeaveGroupRequestMember()
+		one.MemberID = "member"
+		req.Members = append(req.Members, one)
+	}
+	return kmsg.NewRequestFormatter().AppendRequest(nil, req, 10)
+}
+
+// without is the member without its channel.
+func without(m *member) member {
+	return member{group: m.group, id: m.id, asks: m.asks}
+}
+
 func produceRequest() []byte {
 	req := kmsg.NewPtrProduceRequest()
 	req.Version = 9
@@ -60,14 +77,22 @@ func TestWaitingRequestsAreFoundHoweverTheyAreCut(t *testing.T) {
 		number, m, ok := parse(request)
 		require.True(t, ok)
 		require.Equal(t, int32(7), number)
-		require.Equal(t, &member{group: "group", id: "member"}, m)
+		require.Equal(t, member{group: "group", id: "member", asks: kmsg.JoinGroup}, without(m))
 	})
 	found.follow(syncRequest(), func(request []byte) {
 		number, m, ok := parse(request)
 		require.True(t, ok)
 		require.Equal(t, int32(8), number)
-		require.Equal(t, &member{group: "group", id: "member", syncs: true}, m)
+		require.Equal(t, member{group: "group", id: "member", asks: kmsg.SyncGroup}, without(m))
 	})
+	for version := range int16(6) {
+		found.follow(leaveRequest(version), func(request []byte) {
+			number, m, ok := parse(request)
+			require.True(t, ok)
+			require.Equal(t, int32(10), number)
+			require.Equal(t, member{group: "group", id: "member", asks: kmsg.LeaveGroup}, without(m))
+		})
+	}
 }
 
 // FuzzFrames: whatever a client sends, where it is cut does not matter, and no more than one request is kept.

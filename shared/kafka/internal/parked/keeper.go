@@ -89,6 +89,16 @@ func (k *Keeper) waiting() []*member {
 	return out
 }
 
+// syncing is the member's request that waits for the leader of its group, nil if there is none.
+func (k *Keeper) syncing(m *member) *member {
+	for _, other := range k.waiting() {
+		if other.asks == kmsg.SyncGroup && other.group == m.group && other.id == m.id {
+			return other
+		}
+	}
+	return nil
+}
+
 // keep has the group wait for a member on an open connection, or for one that waits for its leader, and ends the wait of a member that the group has put out.
 func (k *Keeper) keep(m *member) error {
 	info := k.cluster.GroupInfo(m.group)
@@ -99,7 +109,7 @@ func (k *Keeper) keep(m *member) error {
 		return nil
 	}
 	m.missed = 0
-	if m.conn.isBroken() && !m.syncs {
+	if m.conn.isBroken() && m.asks != kmsg.SyncGroup {
 		return nil
 	}
 	req := kmsg.NewPtrHeartbeatRequest()

@@ -61,6 +61,7 @@ type client struct {
 	w          *world
 	conn       net.Conn
 	id         string
+	metadata   []byte
 	generation int32
 	number     int32
 }
@@ -98,7 +99,7 @@ func (c *client) join() {
 	req.Version, req.Group, req.MemberID, req.ProtocolType = 5, groupName, c.id, "consumer"
 	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = int32(sessionTimeout.Milliseconds()), int32(rebalanceTimeout.Milliseconds())
 	protocol := kmsg.NewJoinGroupRequestProtocol()
-	protocol.Name = "any"
+	protocol.Name, protocol.Metadata = "any", c.metadata
 	req.Protocols = append(req.Protocols, protocol)
 	c.send(req)
 }
@@ -217,6 +218,90 @@ func TestAMemberThatDiesWhileItSyncsIsNotMissed(t *testing.T) {
 		require.Equal(t, 1, leader.joined())
 		require.Less(t, time.Since(begun), rebalanceTimeout, "the group waits for a member that it does not have")
 	})
+}
+
+// A member whose connection is cut while it waits for its leader joins again on another one, and is counted: the rebalance takes no longer than its members do.
+func TestAMemberThatJoinsAgainWhileItSyncsIsCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, leader, waits := syncing(t)
+		require.NoError(t, waits.conn.Close())
+		again := w.client()
+		again.id = waits.id
+		again.metadata = []byte("no partition in hand") // a client tells it in each request to join
+		again.join()
+		synctest.Wait()
+		require.False(t, leader.alive(sessionTimeout/2))
+		leader.sync() // which answers the request of the cut connection, too
+
+		begun := time.Now()
+		require.True(t, leader.alive(sessionTimeout))
+		leader.join()
+		require.Equal(t, 2, leader.joined())
+		again.joined()
+		require.Less(t, time.Since(begun), sessionTimeout, "the group waits for a member that it does not have")
+		leader.sync()
+		again.sync()
+	})
+}
+
+// The leader dies while the member that joins again waits for it.
+func TestAMemberThatJoinsAgainWhileItSyncsOutlivesItsLeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, leader, waits := syncing(t)
+		require.NoError(t, leader.conn.Close())
+		require.NoError(t, waits.conn.Close())
+		again := w.client()
+		again.id = waits.id
+		again.metadata = []byte("no partition in hand")
+		begun := time.Now()
+		again.join()
+		require.Equal(t, 1, again.joined())
+		require.Less(t, time.Since(begun), 2*sessionTimeout, "the group waits for a member that it does not have")
+		again.sync()
+	})
+}
+
+// A member that leaves while it waits for its leader is not missed in the next rebalance.
+func TestAMemberThatLeavesWhileItSyncsIsNotMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, leader, waits := syncing(t)
+		leaves := w.client()
+		leave := kmsg.NewPtrLeaveGroupRequest()
+		leave.Version, leave.Group, leave.MemberID = 2, groupName, waits.id
+		leaves.send(leave)
+		synctest.Wait()
+		leader.sync()
+		resp := kmsg.NewPtrLeaveGroupResponse()
+		resp.Version = 2
+		require.NoError(t, leaves.receive(resp))
+		require.NoError(t, kerr.ErrorForCode(resp.ErrorCode))
+
+		begun := time.Now()
+		require.True(t, leader.alive(sessionTimeout))
+		leader.join()
+		require.Equal(t, 1, leader.joined())
+		require.Less(t, time.Since(begun), sessionTimeout, "the group waits for a member that it does not have")
+	})
+}
+
+// syncing is a group whose leader has yet to share its partitions out, and a member that waits for it.
+func syncing(t *testing.T) (w *world, leader, waits *client) {
+	t.Helper()
+	w = newWorld(t)
+	leader = w.leader()
+	waits = w.client()
+	waits.knock()
+	synctest.Wait()
+	require.ErrorIs(t, leader.heartbeat(), kerr.RebalanceInProgress)
+	leader.join()
+	require.Equal(t, 2, leader.joined())
+	waits.joined()
+	waits.askForSync()
+	synctest.Wait()
+	return w, leader, waits
 }
 
 // A member may wait for another one longer than its session timeout.
