@@ -149,7 +149,9 @@ func (v *verdict) explained(c *watcher, code string) bool {
 	case event.CodeBlobUnreachable:
 		return any(evict) || v.plan.blind
 	case event.CodeAudioMissing:
-		return c.job.fed // until it is adopted only the age of its audio speaks for it, and this seed keeps audio for 10 s
+		// Until a fed job is adopted only the age of its audio speaks for it, and this seed keeps audio for 10 s. And a gateway may write audio again at
+		// the moment in which another one's sweep deletes it, see blob.Touch.
+		return c.job.fed || v.plan.gateways > 1
 	}
 	return false // model_mismatch too: an instance of each model runs
 }

@@ -30,6 +30,7 @@ type processing struct {
 	part   *partition
 	work   sync.WaitGroup
 	offset int64
+	copyOf map[int64]int64 // offsets of copies, and of the records that they repeat
 }
 
 func newProcessing(handler Handler) *processing {
@@ -50,7 +51,11 @@ func newProcessing(handler Handler) *processing {
 // begin processes one more record in the background.
 func (p *processing) begin(t *testing.T, change ...func(*meta)) *task {
 	t.Helper()
-	rec := kafka.ToClient(windowRecord(t))
+	id := p.offset
+	if first, ok := p.copyOf[id]; ok {
+		id = first
+	}
+	rec := kafka.ToClient(windowRecord(t).With(event.HeaderID, fmt.Sprint("record-", id)))
 	rec.Offset = p.offset
 	p.offset++
 	task := newTaskReader([]string{event.TopicWindows}, p.settler.retries, nil).task(p.part, rec)

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/larkstream/larkstream/shared/blob"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 const (
-	// maxGivenUp bounds mark.GivenUp. The offsets of earlier ones are committed, unless so many records kill one process.
+	// maxGivenUp bounds mark.GivenUp and mark.Deadly. The offsets of earlier ones are committed, unless so many records kill one process.
 	maxGivenUp = 100
 	// A mark names a few offsets; what is larger is no mark.
 	maxMarkBytes = 1 << 20
@@ -34,11 +35,23 @@ type mark struct {
 	InHand []int64 `json:"in_hand,omitempty"`
 	// Suspects were in hand when an instance died. Each is tried alone.
 	Suspects []int64 `json:"suspects,omitempty"`
-	// Alone is the suspect that is being tried.
-	Alone *int64 `json:"alone,omitempty"`
+	// Alone is the suspect that is being tried, AloneID its copyID.
+	Alone   *int64 `json:"alone,omitempty"`
+	AloneID string `json:"alone_id,omitempty"`
 	// GivenUp are the records that killed an instance while they were tried alone. They stay here until the partition is given back in good order:
 	// another record may kill the process before the offset of one that was given up is committed.
 	GivenUp []int64 `json:"given_up,omitempty"`
+	// Deadly are the copyIDs of these records: a record that is written more than once, as happens around a death, kills with each copy.
+	Deadly []string `json:"deadly,omitempty"`
+}
+
+// copyID is the same for all copies of a record on its topic, and another one once somebody has had the record sent back. It is empty for a record without an id.
+func copyID(rec event.Record) string {
+	id := rec.Get(event.HeaderID)
+	if n := rec.Get(event.HeaderRedriven); id != "" && n != "" {
+		id += "/" + n
+	}
+	return id
 }
 
 // guard finds the record of one partition that takes its process down. See docs/adr/0042.
@@ -123,14 +136,16 @@ func (g *guard) load(ctx context.Context) (mark, error) {
 
 // takeOver draws the conclusions from the mark that the owner before has left.
 func (g *guard) takeOver(before mark) {
-	g.mark = mark{Open: true, Suspects: before.Suspects, GivenUp: before.GivenUp}
+	g.mark = mark{Open: true, Suspects: before.Suspects, GivenUp: before.GivenUp, Deadly: before.Deadly}
 	g.careful = before.Open
 	if !before.Open {
 		return
 	}
 	if before.Alone != nil {
-		g.mark.GivenUp = append(g.mark.GivenUp, *before.Alone)
-		g.mark.GivenUp = g.mark.GivenUp[max(0, len(g.mark.GivenUp)-maxGivenUp):]
+		g.mark.GivenUp = newest(append(g.mark.GivenUp, *before.Alone))
+		if before.AloneID != "" {
+			g.mark.Deadly = newest(append(g.mark.Deadly, before.AloneID))
+		}
 		g.mark.Suspects = slices.DeleteFunc(g.mark.Suspects, func(o int64) bool { return o == *before.Alone })
 	}
 	for _, offset := range before.InHand {
@@ -139,13 +154,16 @@ func (g *guard) takeOver(before mark) {
 		}
 	}
 	g.log.Warn("the owner of a partition died: its records are handled with care", "mark", g.key,
-		"tried_alone", g.mark.Suspects, "given_up", before.Alone)
+		"tried_alone", g.mark.Suspects, "given_up", g.mark.GivenUp)
 }
 
-// crashed tells whether the record must be given up, as often as it comes; alone, whether nothing else may run beside it.
-func (g *guard) crashed(offset int64) bool {
+// newest are the last maxGivenUp of all.
+func newest[T any](all []T) []T { return all[max(0, len(all)-maxGivenUp):] }
+
+// crashed tells whether the record at an offset, with a copyID, must be given up, as often as it comes, in any copy; alone, whether nothing else may run beside it.
+func (g *guard) crashed(offset int64, id string) bool {
 	defer g.lock()()
-	return slices.Contains(g.mark.GivenUp, offset)
+	return slices.Contains(g.mark.GivenUp, offset) || slices.Contains(g.mark.Deadly, id) // which never has an empty one
 }
 
 func (g *guard) alone(offset int64) bool {
@@ -154,13 +172,13 @@ func (g *guard) alone(offset int64) bool {
 }
 
 // begin stores that the record is in hand where that matters; false when ctx ends first.
-func (g *guard) begin(ctx context.Context, offset int64) bool {
+func (g *guard) begin(ctx context.Context, offset int64, id string) bool {
 	defer g.lock()()
 	if g.store == nil || !g.careful || offset >= g.end.Load() {
 		return true
 	}
 	if slices.Contains(g.mark.Suspects, offset) {
-		g.mark.Alone = &offset
+		g.mark.Alone, g.mark.AloneID = &offset, id
 	} else if !slices.Contains(g.mark.InHand, offset) {
 		g.mark.InHand = append(g.mark.InHand, offset)
 	}
@@ -190,7 +208,7 @@ func (g *guard) finish(ctx context.Context, offset int64) {
 	}
 	g.mark.Suspects = slices.DeleteFunc(g.mark.Suspects, is)
 	if g.mark.Alone != nil && *g.mark.Alone == offset {
-		g.mark.Alone = nil
+		g.mark.Alone, g.mark.AloneID = nil, ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)
 	defer cancel()

@@ -120,7 +120,7 @@ func (p *processor) attempt(ctx context.Context, t *task, n int) verdict {
 		slot.release()
 		return p.settler.endJob(ctx, t, event.CodeExpired, ErrExpired)
 	}
-	if t.part.guard.crashed(t.rec.Offset) || (t.meta.noRetry && t.part.guard.alone(t.rec.Offset)) {
+	if t.part.guard.crashed(t.rec.Offset, copyID(t.meta.rec)) || (t.meta.noRetry && t.part.guard.alone(t.rec.Offset)) {
 		p.breaker.report(ctx, probe, errCrashed)
 		slot.release()
 		return p.settler.bury(ctx, t, event.CodeCrashedStage, errCrashed)
@@ -179,7 +179,7 @@ func (p *processor) startContext(ctx context.Context, t *task, n int) (waitCtx c
 
 // guarded calls the handler between the marks that tell after a death what was in hand.
 func (p *processor) guarded(ctx context.Context, t *task) ([]event.Record, error) {
-	if !t.part.guard.begin(ctx, t.rec.Offset) {
+	if !t.part.guard.begin(ctx, t.rec.Offset, copyID(t.meta.rec)) {
 		return nil, context.Cause(ctx)
 	}
 	defer t.part.guard.finish(context.WithoutCancel(ctx), t.rec.Offset)
