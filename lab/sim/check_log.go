@@ -182,9 +182,14 @@ func (v *verdict) settled(written map[string]time.Duration) map[string]time.Dura
 	return out
 }
 
-// spared are the jobs that may end without a handler: by a cancel or a deadline.
+// spared are the jobs that may end without a handler: by a cancel or a deadline, or because their record came to the gateway once more after their end.
 func (v *verdict) spared() map[string]bool {
 	out := make(map[string]bool)
+	v.w.history.each(published, func(e entry) {
+		if strings.HasPrefix(e.id, event.TopicControl+"/") {
+			out[e.job] = true
+		}
+	})
 	for _, c := range v.clients {
 		if c.job.cancelAt > 0 || c.job.deadline > 0 || c.job.hostile != sound {
 			out[c.id] = true
