@@ -52,8 +52,8 @@ type Config struct {
 	Prices    PricesConfig  `yaml:"prices"`
 	// SpoolDir holds uploads until their hash is known.
 	SpoolDir string `yaml:"spool_dir" flag:"spool-dir" help:"folder for uploads in progress; empty: the system's"`
-	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions.
-	RecorderConcurrency int `yaml:"recorder_concurrency" default:"64" help:"jobs whose outcomes are recorded at once"`
+	// RecorderConcurrency is how many jobs' outcomes are recorded at once; they share transactions of up to 256.
+	RecorderConcurrency int `yaml:"recorder_concurrency" default:"256" help:"jobs whose outcomes are recorded at once; they share transactions of up to 256"`
 }
 
 // OIDCConfig says whose tokens are taken with auth oidc.

@@ -224,11 +224,19 @@ func (g *gateway) parts(ctx context.Context) ([]service.Part, error) {
 func (g *gateway) kafka() kafka.Config { return g.host.Kafka(g.cfg.Kafka(telemetry.ServiceGateway)) }
 
 func (g *gateway) runner(record *recorder.Recorder) (*stage.Runner, error) {
-	n := g.cfg.RecorderConcurrency
-	return stage.New(stage.Config{
-		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, MaxInFlightRecords: 8 * n, DrainTimeout: g.cfg.DrainTimeout, HandlerTimeout: g.cfg.HandlerTimeout, Partitions: g.cfg.KafkaPartitions, KeepFinished: g.cfg.KafkaKeepFinished,
+	return stage.New(recording(g.cfg), stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Now: g.host.Now, Producer: g.producer, Log: g.tel.Log})
+}
+
+// recording is how the recorder reads. What it has in hand is what it writes next and no more, however slow the database is: twice the handlers in flight, and
+// four times of each topic, over all partitions. A job has one record and at least two answers, so the records of bulk jobs, which start whenever an answer has
+// started, never fall behind.
+func recording(cfg Config) stage.Config {
+	n := cfg.RecorderConcurrency
+	return stage.Config{
+		Stage: recorder.Source, Topics: append(event.InLanes(event.TopicJobs), event.TopicAnswers), Concurrency: n, BulkTurn: 1, MaxInFlightRecords: 2 * n, QueueRecords: max(1, 4*n/max(event.WorkPartitions, cfg.KafkaPartitions)),
+		DrainTimeout: cfg.DrainTimeout, HandlerTimeout: cfg.HandlerTimeout, Partitions: cfg.KafkaPartitions, KeepFinished: cfg.KafkaKeepFinished,
 		IgnoreDeadlines: true, // a job past its deadline is adopted all the same, or its outcomes would belong to nothing
-	}, stage.Deps{Kafka: g.kafka(), Handle: g.host.Handle(recorder.Source, record.Handle), Random: g.host.Random, Now: g.host.Now, Producer: g.producer, Log: g.tel.Log})
+	}
 }
 
 // jobsPending counts the job records that the recorder has not taken up yet.

@@ -98,10 +98,10 @@ type TopicSpec struct {
 	Types []string
 }
 
-const (
-	day            = 24 * time.Hour
-	workPartitions = 8
-)
+// WorkPartitions is how many partitions a new topic that carries work has, unless somebody asks for another number.
+const WorkPartitions = 8
+
+const day = 24 * time.Hour
 
 // BrokerRetention is the retention.ms that the topic is made with; -1 for a topic from which the broker deletes nothing by age.
 func (t TopicSpec) BrokerRetention() int64 {
@@ -154,8 +154,8 @@ func Topics() []TopicSpec {
 		}
 	}
 	return append(specs, []TopicSpec{
-		{Name: TopicAnswers, Partitions: workPartitions, Retention: 30 * day, Trimmed: true, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
-		{Name: TopicEvents, Partitions: workPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
+		{Name: TopicAnswers, Partitions: WorkPartitions, Retention: 30 * day, Trimmed: true, Key: "job id", Types: []string{TypeJobPlan, TypeOutcome}},
+		{Name: TopicEvents, Partitions: WorkPartitions, Retention: day, Key: "job id", Types: []string{TypeEvent}},
 		{Name: TopicControl, Partitions: 1, Compacted: true, Key: "job id; watch/ and the job id for a word on streams", Types: []string{TypeControl}},
 		{Name: TopicDead, Partitions: 1, Retention: 30 * day, Key: "as the source"},
 	}...)
@@ -163,5 +163,5 @@ func Topics() []TopicSpec {
 
 // workTopic is a topic of which nothing is deleted before it is done.
 func workTopic(name, key string, types ...string) TopicSpec {
-	return TopicSpec{Name: name, Partitions: workPartitions, Retention: 7 * day, Trimmed: true, Key: key, Types: types}
+	return TopicSpec{Name: name, Partitions: WorkPartitions, Retention: 7 * day, Trimmed: true, Key: key, Types: types}
 }

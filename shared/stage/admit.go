@@ -23,11 +23,11 @@ type admitter struct {
 	control *Control // may be nil
 	process func(*task)
 
-	maxRecords, maxBytes, bulkBytes int64
-	records, bytes                  *gate
-	unordered                       bool
-	keys                            keyQueues
-	work                            *sync.WaitGroup
+	maxBytes, bulkBytes, queueRecords int64
+	records, bytes                    *gate
+	unordered                         bool
+	keys                              keyQueues
+	work                              *sync.WaitGroup
 
 	moved atomic.Int64 // how often a record was begun or left, see watchAhead
 }
@@ -36,10 +36,10 @@ type admitter struct {
 func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, work *sync.WaitGroup, process func(*task)) *admitter {
 	a := &admitter{
 		stage: c.Stage, metrics: metrics, control: control, process: process,
-		maxRecords: int64(c.MaxInFlightRecords), maxBytes: c.MaxInFlightBytes, bulkBytes: c.MaxInFlightBytes - c.ReservedBytes,
-		records: newGate(int64(c.MaxInFlightRecords), c.bulkRecords()).perTenant(c.leaving(c.MaxInFlightRecords), c.leaving(int(c.bulkRecords()))), unordered: c.Unordered, work: work,
+		maxBytes: c.MaxInFlightBytes, bulkBytes: c.MaxInFlightBytes - c.ReservedBytes, queueRecords: int64(c.QueueRecords),
+		records: newGate(int64(c.MaxInFlightRecords), c.bulkRecords(), c.BulkTurn).perTenant(c.leaving(c.MaxInFlightRecords), c.leaving(int(c.bulkRecords()))), unordered: c.Unordered, work: work,
 	}
-	a.bytes = newGate(a.maxBytes, a.bulkBytes)
+	a.bytes = newGate(a.maxBytes, a.bulkBytes, c.BulkTurn)
 	a.keys = keyQueues{queues: make(map[ownKey][]*task), work: work, run: a.run}
 	return a
 }
@@ -48,8 +48,8 @@ func newAdmitter(c Config, control *Control, metrics *telemetry.StageMetrics, wo
 // partitions, and a catalogue lies in all of a topic's.
 const queueBytes = 1 << 20
 
-// queueRecords is how many records of one partition may be queued or in flight. Tenants take turns among these: with eight partitions they are twice what
-// a gateway lets into Kafka at once in a lane, for no partition has just an eighth of it. They are more where more may be in flight.
+// queueRecords is the least default of Config.QueueRecords. Tenants take turns among these: with eight partitions they are twice what a gateway lets into
+// Kafka at once in a lane, for no partition has just an eighth of it.
 const queueRecords = 256
 
 // places is the room for the records of one partition that are queued or in flight: queueBytes, and so many records at most.
@@ -57,7 +57,7 @@ func (a *admitter) places() *semaphore.Weighted { return semaphore.NewWeighted(q
 
 // share is the part of its partition's places that a record takes.
 func (a *admitter) share(t *task) int64 {
-	return min(queueBytes, max(queueBytes/max(queueRecords, a.maxRecords), int64(recordBytes(t.rec)), 1))
+	return min(queueBytes, max(queueBytes/a.queueRecords, int64(recordBytes(t.rec)), 1))
 }
 
 // admit waits until the task is due and has a place, and queues it; false when its partition stops first. It blocks the

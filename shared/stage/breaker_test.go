@@ -39,7 +39,7 @@ func newProcessing(handler Handler) *processing {
 	log, metrics := slog.New(slog.DiscardHandler), telemetry.NewStageMetrics()
 	p.processor = &processor{
 		stage: "test", backoff: time.Millisecond, timeout: time.Hour, handler: handler, log: log, metrics: metrics,
-		slots: newGate(4, 4), concurrency: 4, breaker: newBreaker("test", log, metrics),
+		slots: newGate(4, 4, bulkTurn), concurrency: 4, breaker: newBreaker("test", log, metrics),
 		settler: &settler{
 			stage: "test", attempts: 2, log: log, metrics: metrics, retries: newRetryTopics("test", nil, []time.Duration{5 * time.Second}),
 			out: &persistentPublisher{stage: "test", out: p.out, log: log, metrics: metrics},

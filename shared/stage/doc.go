@@ -6,7 +6,7 @@
 // effectively once. No record is passed over: it ends in outputs, on a retry topic, or in a dead letter with a failed
 // outcome for each of its questions. Records and bytes in flight are bounded.
 //
-// Lanes (see event.LaneOf): bulk records start while interactive ones leave handlers free, and have every tenth start when both wait. A person's
+// Lanes (see event.LaneOf): bulk records start while interactive ones leave handlers free, and have every tenth start when both wait (Config.BulkTurn). A person's
 // record waits for one running handler at most, whatever lies on the bulk topics. A stage begins no more of a lane while the next stage has too
 // much of it unread.
 //

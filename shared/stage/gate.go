@@ -9,7 +9,7 @@ import (
 	"github.com/larkstream/larkstream/shared/event"
 )
 
-// bulkTurn is after how many interactive records a bulk record that waits is next: the share that bulk work always has.
+// bulkTurn is the default of Config.BulkTurn.
 const bulkTurn = 9
 
 // gate shares places between the lanes, and between the tenants of a lane. Interactive records are let in before bulk ones, but for the turns of
@@ -22,6 +22,7 @@ type gate struct {
 	// waiting are the interactive and the bulk records, first come first. held lanes are not let in.
 	interactive, bulk laneQueue
 	passed            int // interactive records let in while a bulk record waited
+	bulkTurn          int // after how many of them a bulk record is next
 }
 
 // laneQueue are the records of a lane that wait.
@@ -48,8 +49,10 @@ type waiter struct {
 // owner is whose record it is and in which lane.
 type owner struct{ lane, tenant string }
 
-// newGate has that many places, of which bulk records may take the second number.
-func newGate(places, forBulk int64) *gate { return &gate{free: places, bulkFree: forBulk} }
+// newGate has that many places, of which bulk records may take the second number. After turn interactive records, a bulk record that waits is next.
+func newGate(places, forBulk int64, turn int) *gate {
+	return &gate{free: places, bulkFree: forBulk, bulkTurn: turn}
+}
 
 // perTenant bounds the places that one tenant may have in each lane.
 func (g *gate) perTenant(interactive, bulk int64) *gate {
@@ -170,7 +173,7 @@ func (g *gate) next() (*laneQueue, *tenantQueue) {
 		catalogue = nil
 	}
 	switch {
-	case catalogue != nil && (person == nil || g.passed >= bulkTurn):
+	case catalogue != nil && (person == nil || g.passed >= g.bulkTurn):
 		return &g.bulk, catalogue
 	case person != nil:
 		return &g.interactive, person

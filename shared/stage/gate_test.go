@@ -2,6 +2,7 @@ package stage
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -41,7 +42,7 @@ func (l *line) let(lane string, places int64) (in []string) {
 }
 
 func newLine(places, forBulk int64) *line {
-	return &line{gate: newGate(places, forBulk), came: make(chan string, 100)}
+	return &line{gate: newGate(places, forBulk, bulkTurn), came: make(chan string, 100)}
 }
 
 const (
@@ -67,26 +68,32 @@ func TestPeopleComeInBeforeBulkThatCameFirst(t *testing.T) {
 
 func TestBulkHasATurnHoweverManyPeopleWait(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := newLine(1, 1)
-		l.ask(t.Context(), people, 1)
-		require.Equal(t, people, <-l.came)
-		for range 3 * bulkTurn {
-			l.ask(t.Context(), people, 1)
-		}
-		for range 2 {
-			l.ask(t.Context(), bulk, 1)
-		}
-		in := []string{people}
-		for n := range 2 * (bulkTurn + 1) {
-			want := people
-			if n%(bulkTurn+1) == bulkTurn {
-				want = bulk
-			}
-			in = l.let(in[0], 1)
-			require.Equal(t, []string{want}, in, n)
-		}
-	})
+	for _, turn := range []int{1, bulkTurn} {
+		t.Run(fmt.Sprint("after ", turn), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLine(1, 1)
+				l.bulkTurn = turn
+				l.ask(t.Context(), people, 1)
+				require.Equal(t, people, <-l.came)
+				for range 3 * turn {
+					l.ask(t.Context(), people, 1)
+				}
+				for range 2 {
+					l.ask(t.Context(), bulk, 1)
+				}
+				in := []string{people}
+				for n := range 2 * (turn + 1) {
+					want := people
+					if n%(turn+1) == turn {
+						want = bulk
+					}
+					in = l.let(in[0], 1)
+					require.Equal(t, []string{want}, in, n)
+				}
+			})
+		})
+	}
 }
 
 func TestBulkLeavesPlacesToPeople(t *testing.T) {

@@ -35,12 +35,17 @@ type Config struct {
 	Group string
 	// Concurrency is how many handlers run at once. Default 4.
 	Concurrency int
+	// BulkTurn is after how many interactive records a bulk record is the next to start, when both wait: the share that bulk records always have.
+	// Default 9.
+	BulkTurn int
 	// Unordered lets records of one key run at the same time. Set it for a stage whose records do not depend on each other.
 	Unordered bool
 	// MaxInFlightRecords bounds the records that are worked on and not yet finished. Default 64. Of one key it is one record at
-	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others. Besides, as many records of each partition, and at least 256,
-	// may be queued; about 2.5 MiB of records wait in each assigned partition at most, and 4 MiB in one fetch.
+	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others.
 	MaxInFlightRecords int
+	// QueueRecords bounds the records of each partition that are queued or in flight, which are 1 MiB at most. Default 256, or MaxInFlightRecords if that is more.
+	// Besides, about 0.6 MiB of records that are read and not yet queued wait in each partition, and 4 MiB in one fetch.
+	QueueRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
 	MaxInFlightBytes int64
@@ -150,7 +155,7 @@ func (r *Runner) newProcessor(metrics *telemetry.StageMetrics) *processor {
 	c, d := r.cfg, r.deps
 	return &processor{
 		stage: c.Stage, group: c.Group, backoff: c.Backoff, timeout: c.HandlerTimeout, handler: d.Handle, control: d.Control, late: c.IgnoreDeadlines, log: r.log, metrics: metrics,
-		slots: newGate(int64(c.Concurrency), int64(c.Concurrency)), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
+		slots: newGate(int64(c.Concurrency), int64(c.Concurrency), c.BulkTurn), concurrency: int64(c.Concurrency), breaker: newBreaker(c.Stage, r.log, metrics),
 		settler: &settler{
 			stage: c.Stage, model: d.Model, attempts: c.Attempts, retries: r.retries, chance: r.chance, log: r.log, metrics: metrics,
 			out: &persistentPublisher{stage: c.Stage, out: d.Producer, chance: r.chance, log: r.log, metrics: metrics},
@@ -166,6 +171,8 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.Concurrency, 4)
 	def(&c.MaxInFlightRecords, max(64, 2*c.Concurrency))
+	def(&c.QueueRecords, max(queueRecords, c.MaxInFlightRecords))
+	def(&c.BulkTurn, bulkTurn)
 	def(&c.Attempts, 3)
 	if c.MaxInFlightBytes == 0 {
 		c.MaxInFlightBytes = 256 << 20
@@ -207,7 +214,9 @@ func (c Config) validate() error {
 	need(c.Stage != "", "stage: no name")
 	need(len(c.Topics) > 0, "topics: none")
 	need(c.Concurrency > 0, "concurrency: %d is not positive", c.Concurrency)
+	need(c.BulkTurn > 0, "bulk_turn: %d is not positive", c.BulkTurn)
 	need(c.MaxInFlightRecords > 0, "max_in_flight_records: %d is not positive", c.MaxInFlightRecords)
+	need(c.QueueRecords > 0, "queue_records: %d is not positive", c.QueueRecords)
 	need(c.MaxInFlightBytes > 0, "max_in_flight_bytes: %d is not positive", c.MaxInFlightBytes)
 	need(c.ReservedBytes >= 0 && c.ReservedBytes < c.MaxInFlightBytes, "reserved_bytes: %d is not below max_in_flight_bytes", c.ReservedBytes)
 	need(c.MaxAhead == 0 || event.StageOf(c.Output) != "", "output: no stage reads %q", c.Output)

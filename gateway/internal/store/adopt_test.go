@@ -1,11 +1,17 @@
 package store_test
 
 import (
+	"context"
+	"database/sql/driver"
 	"fmt"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/larkstream/larkstream/gateway/internal/store"
 	"github.com/larkstream/larkstream/shared/event/eventpb"
@@ -73,4 +79,83 @@ func TestRefusedRecordsAreToldFromASickDatabase(t *testing.T) {
 	_, err = s.Adopt(t.Context(), newJob("j2", "q"))
 	require.NoError(t, err)
 	require.NoError(t, write())
+}
+
+// lookups holds each lookup of jobs in a SQLite database until it may go on, and counts them.
+type lookups struct {
+	begun atomic.Int32
+	goOn  chan struct{}
+}
+
+type lookupConnector struct {
+	driver.Connector
+	of *lookups
+}
+
+func (c lookupConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return lookupConn{conn.(fullConn), c.of}, nil
+}
+
+// fullConn is what database/sql uses of a connection.
+type fullConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.SessionResetter
+	driver.Validator
+}
+
+type lookupConn struct {
+	fullConn
+	of *lookups
+}
+
+func (c lookupConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if strings.HasPrefix(query, "SELECT job_id, ended_ms FROM jobs") {
+		c.of.begun.Add(1)
+		<-c.of.goOn
+	}
+	return c.fullConn.QueryContext(ctx, query, args)
+}
+
+// Job records come by the hundred when a catalogue runs: those that come while a lookup runs are looked for with one statement.
+func TestJobsOnTheLogAreLookedForTogether(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		held := &lookups{goOn: make(chan struct{})}
+		s, err := store.OpenOn(t.Context(), "sqlite://"+filepath.Join(dir, "jobs.db"), func(c driver.Connector) driver.Connector {
+			return lookupConnector{c, held}
+		})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		const jobs = 100
+		for i := range jobs {
+			create(t, s, newJob(fmt.Sprint("own", i), "q"))
+		}
+		finish(t, s, "own7", 1, 1)
+		found := make([]store.Adopted, jobs)
+		var all errgroup.Group
+		for i := range jobs {
+			all.Go(func() (err error) {
+				found[i], err = s.Adopt(t.Context(), newJob(fmt.Sprint("own", i), "q"))
+				return err
+			})
+			synctest.Wait()
+		}
+		require.EqualValues(t, 1, held.begun.Load(), "the others wait")
+		close(held.goOn)
+		require.NoError(t, all.Wait())
+		require.EqualValues(t, 2, held.begun.Load())
+		for i, got := range found {
+			require.False(t, got.New, i)
+			require.Equal(t, i == 7, !got.Ended.IsZero(), i)
+		}
+	})
 }

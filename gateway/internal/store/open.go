@@ -53,7 +53,7 @@ func OpenOn(ctx context.Context, databaseURL string, wrap func(driver.Connector)
 	if err != nil {
 		return nil, err
 	}
-	s.creates = s.newCreates()
+	s.creates, s.lookups = s.newCreates(), s.newLookups()
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening job store: %w", remedy(err)), s.Close())
 	}

@@ -25,6 +25,7 @@ type SQL struct {
 	read    *sql.DB
 	now     func() time.Time
 	creates *batch.Batcher[creation, error]
+	lookups *batch.Batcher[string, knownJob]
 }
 
 // SetNow has the store tell the time by now instead of the machine's clock. It must come before any other call.
