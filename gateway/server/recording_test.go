@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ func heldJob(id string) *eventpb.Job {
 func TestTheRecorderHoldsFewRecords(t *testing.T) {
 	t.Parallel()
 	for _, partitions := range []int{0, 64} {
-		t.Run(fmt.Sprint(partitions), func(t *testing.T) {
+		t.Run(strconv.Itoa(partitions), func(t *testing.T) {
 			t.Parallel()
 			cfg, err := server.DefaultConfig()
 			require.NoError(t, err)
