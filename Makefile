@@ -167,7 +167,7 @@ test-llark: ## run the tests of the trainer of training/llark; installs PyTorch 
 
 .PHONY: test-integration
 test-integration: $(NATIVE) readers ## run the end-to-end suite with keys against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
-	@.ci/deps ffmpeg redis postgres java maven
+	@.ci/deps ffmpeg redis postgres java maven curl
 	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
 	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) $(E2E)
 
@@ -273,7 +273,7 @@ deps-ffmpeg:
 	@.ci/deps ffmpeg
 
 deps-test:
-	@.ci/deps ffmpeg redis postgres gcc jq patch
+	@.ci/deps ffmpeg redis postgres gcc jq patch curl sqlite3
 
 # A tool is built from the Go module proxy and kept under its version, so that a new version is a new file.
 define go-tool

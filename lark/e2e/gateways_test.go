@@ -56,9 +56,8 @@ type streamed struct {
 }
 
 // follow submits a job, again until one of the gateways takes it, and follows it to its end.
-func follow(ctx context.Context, c *client.Client, key string, audio client.Job, seen func()) (s streamed) {
+func follow(ctx context.Context, c *client.Client, key string, sub client.Submission, seen func()) (s streamed) {
 	s.outcomes = map[string]int{}
-	sub := client.Submission{AudioRef: audio.Audio.SHA256, Questions: manyQuestions(), Plan: client.PlanExplicit, Spans: spans(2)}
 	for {
 		job, err := c.Submit(ctx, sub, nil, client.SubmitOptions{IdempotencyKey: key})
 		if err == nil {
@@ -103,6 +102,7 @@ func TestTwoGateways(t *testing.T) {
 	track := s.submit(t, melody(seedOf(t), 2), client.Submission{Questions: []string{"What is the tempo?"}})
 	s.finish(t, track.ID)
 
+	sub := client.Submission{AudioRef: track.Audio.SHA256, Questions: manyQuestions(), Plan: client.PlanExplicit, Spans: spans(2)}
 	const jobs = 200
 	ctx, cancel := context.WithTimeout(t.Context(), killPatience)
 	defer cancel()
@@ -114,7 +114,7 @@ func TestTwoGateways(t *testing.T) {
 		wg.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			results[i] = follow(ctx, s.balanced(t, i%2), fmt.Sprint("job-", i), track, func() { outcomes <- struct{}{} })
+			results[i] = follow(ctx, s.balanced(t, i%2), fmt.Sprint("job-", i), sub, func() { outcomes <- struct{}{} })
 		})
 	}
 	take := func(n int) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,16 +44,35 @@ type options struct {
 	database string
 	// blobsMB gives the object store of the embedded environment a disk of its own, of so many MiB, which only the installation sees; 0 = none.
 	blobsMB int
-	// gateways is how many of them there are in the real environment; 0 is 1.
-	gateways int
+	// gateways and instances are how many gateways there are in the real environment, and how many instances of each stage; 0 is 1.
+	gateways, instances int
+	// bin is the folder of the binaries; empty: those built from the tree.
+	bin string
 }
 
 // gatewayName is the name of one of several gateways, from 0.
-func gatewayName(n int) string {
+func gatewayName(n int) string { return instanceName(up.Gateway, n) }
+
+// instanceName is the name of one of several instances of a stage, from 0.
+func instanceName(stage string, n int) string {
 	if n == 0 {
-		return up.Gateway
+		return stage
 	}
-	return fmt.Sprint(up.Gateway, "-", n+1)
+	return fmt.Sprint(stage, "-", n+1)
+}
+
+// gatewayNames and stageNames are the names of all processes in the real environment.
+func (o options) gatewayNames() []string { return instanceNames(max(1, o.gateways), up.Gateway) }
+
+func (o options) stageNames() []string { return instanceNames(max(1, o.instances), workStages()...) }
+
+func instanceNames(each int, stages ...string) (names []string) {
+	for _, stage := range stages {
+		for n := range each {
+			names = append(names, instanceName(stage, n))
+		}
+	}
+	return names
 }
 
 // testEngines makes the stages run their test engines, slow enough to be met in the middle of their work.
@@ -98,6 +118,9 @@ func launch(ctx context.Context, opts options) (*stack, error) {
 	if world.kafka != nil {
 		run = s.runServices
 	}
+	if s.opts.bin == "" {
+		s.opts.bin = world.bin
+	}
 	if s.opts.database == "" {
 		var err error
 		if s.opts.database, err = world.database(ctx, opts.data); err != nil {
@@ -135,14 +158,22 @@ func (s *stack) environ() []string {
 }
 
 func (s *stack) runUp(ctx context.Context) error {
-	err := s.spawn("up", func() (*exec.Cmd, error) {
-		line := []string{filepath.Join(world.bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0"}
+	if err := s.spawnUp(s.opts.bin, s.environ()); err != nil {
+		return err
+	}
+	return s.children["up"].WaitReady(ctx)
+}
+
+// spawnUp starts the lark up of a folder of binaries.
+func (s *stack) spawnUp(bin string, env []string) error {
+	return s.spawn("up", func() (*exec.Cmd, error) {
+		line := []string{filepath.Join(bin, "lark"), "up", "--data", s.opts.data, "--addr", "127.0.0.1:0"}
 		if s.opts.blobsMB > 0 {
 			disk := fmt.Sprintf(`mount -t tmpfs -o size=%dm blobs "$0/blobs" && exec "$@"`, s.opts.blobsMB)
 			line = append([]string{"unshare", "--map-root-user", "--mount", "sh", "-c", disk, s.opts.data}, line...)
 		}
 		cmd := exec.Command(line[0], line[1:]...)
-		cmd.Env = s.environ()
+		cmd.Env = env
 		return cmd, nil
 	}, func(context.Context) error {
 		holder, ok, err := s.folder.Running()
@@ -151,37 +182,20 @@ func (s *stack) runUp(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return s.children["up"].WaitReady(ctx)
 }
 
 func (s *stack) runServices(ctx context.Context) error {
-	stages := workStages()
-	for n := range max(1, s.opts.gateways) {
-		stages = append(stages, gatewayName(n))
-	}
-	for _, stage := range stages {
+	gateways := s.opts.gatewayNames()
+	for _, name := range append(s.opts.stageNames(), gateways...) {
 		addr, admin, err := twoFreeAddrs()
 		if err != nil {
 			return err
 		}
-		s.addrs[stage] = addr
-		binary := up.Gateway
-		if strings.HasPrefix(stage, up.Gateway) {
-			s.admin[stage] = admin
-		} else {
-			binary, admin = stage+"-svc", ""
+		s.addrs[name] = addr
+		if slices.Contains(gateways, name) {
+			s.admin[name] = admin
 		}
-		if err := s.spawn(stage, func() (*exec.Cmd, error) {
-			cmd := exec.Command(filepath.Join(world.bin, binary))
-			cmd.Env = append([]string{ // a test's own environment comes later and wins
-				"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + addr, "LARK_ADMIN_ADDR=" + admin,
-				"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"),
-			}, s.environ()...)
-			return cmd, nil
-		}, func(ctx context.Context) error { return readyAt(ctx, addr) }); err != nil {
+		if err := s.spawnService(name, s.opts.bin, s.environ()); err != nil {
 			return err
 		}
 	}
@@ -191,6 +205,23 @@ func (s *stack) runServices(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// spawnService starts the binary of a gateway or of a stage's instance at the addresses that it has.
+func (s *stack) spawnService(name, bin string, env []string) error {
+	stage, _, _ := strings.Cut(name, "-")
+	binary := stage + "-svc"
+	if stage == up.Gateway {
+		binary = up.Gateway
+	}
+	return s.spawn(name, func() (*exec.Cmd, error) {
+		cmd := exec.Command(filepath.Join(bin, binary))
+		cmd.Env = append([]string{ // a test's own environment comes later and wins
+			"KAFKA_BROKERS=" + world.kafka.addr, "LARK_HTTP_ADDR=" + s.addrs[name], "LARK_ADMIN_ADDR=" + s.admin[name],
+			"BLOB_URL=file://" + filepath.Join(s.opts.data, "blobs"),
+		}, env...)
+		return cmd, nil
+	}, func(ctx context.Context) error { return readyAt(ctx, s.addrs[name]) })
 }
 
 // spawn supervises a child with its output in a log file.
@@ -210,7 +241,7 @@ func (s *stack) spawn(name string, command func() (*exec.Cmd, error), ready func
 func (s *stack) halt() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, name := range append([]string{"up", up.Gateway, gatewayName(1)}, workStages()...) {
+	for _, name := range slices.Concat([]string{"up"}, s.opts.gatewayNames(), s.opts.stageNames()) {
 		if child := s.children[name]; child != nil {
 			child.Stop(ctx)
 		}
