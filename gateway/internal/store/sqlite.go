@@ -34,6 +34,7 @@ func openSQLite(_ context.Context, path string, wrap wrapper) (*SQL, error) {
 	s.write.SetMaxOpenConns(1)
 	s.read = wrap.open(keeper(readDSN))
 	s.read.SetMaxOpenConns(sqliteReadConns)
+	s.read.SetMaxIdleConns(sqliteReadConns) // a new connection reads the schema and compiles its statements again
 	return s, nil
 }
 

@@ -127,3 +127,20 @@ func TestALockDoesNotWrite(t *testing.T) {
 		}
 	}
 }
+
+// Connections that read together stay open for the next time, with their compiled statements.
+func TestConnectionsThatReadAreKept(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), "sqlite://"+filepath.Join(t.TempDir(), "lark.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	conns := make([]*sql.Conn, sqliteReadConns)
+	for i := range conns {
+		conns[i], err = s.read.Conn(t.Context())
+		require.NoError(t, err)
+	}
+	for _, conn := range conns {
+		require.NoError(t, conn.Close())
+	}
+	require.Equal(t, sqliteReadConns, s.read.Stats().Idle)
+}
