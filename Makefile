@@ -135,6 +135,12 @@ test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) G
 test-e2e: deps-test $(NATIVE) readers ## run the end-to-end suite through the binaries on the embedded broker
 	go test $(E2E_FLAGS) $(E2E)
 
+.PHONY: test-upgrade
+test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says (10 minutes)
+	@.ci/deps java maven curl sqlite3
+	LARK_E2E_UPGRADE=1 go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
+	LARK_E2E_UPGRADE=1 LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
+
 .PHONY: chaos
 chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; FOR=1h at most; KAFKA=real for Apache Kafka, DB=postgres for PostgreSQL)
 	LARK_CHAOS_KILLS=$(or $(KILLS),50) LARK_CHAOS_TIME=$(FOR) LARK_E2E_KAFKA=$(KAFKA) LARK_E2E_DB=$(DB) go test -vet=off -count=1 -timeout 0 -v -run '^TestKillsAtRandomMoments$$' $(E2E)
@@ -167,7 +173,7 @@ test-llark: ## run the tests of the trainer of training/llark; installs PyTorch 
 
 .PHONY: test-integration
 test-integration: $(NATIVE) readers ## run the end-to-end suite with keys against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
-	@.ci/deps ffmpeg redis postgres java maven curl
+	@.ci/deps ffmpeg redis postgres java maven
 	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
 	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) $(E2E)
 
@@ -273,7 +279,7 @@ deps-ffmpeg:
 	@.ci/deps ffmpeg
 
 deps-test:
-	@.ci/deps ffmpeg redis postgres gcc jq patch curl sqlite3
+	@.ci/deps ffmpeg redis postgres gcc jq patch
 
 # A tool is built from the Go module proxy and kept under its version, so that a new version is a new file.
 define go-tool

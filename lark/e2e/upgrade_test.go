@@ -22,9 +22,13 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
-// olderBinaries builds what the repository held before its newest migration, and returns the folder of the binaries.
+// olderBinaries builds what the repository held before its newest migration, and returns the folder of the binaries. It ends the test where nobody has asked for
+// a test of upgrades, which takes minutes: see make test-upgrade.
 func olderBinaries(t *testing.T) string {
 	t.Helper()
+	if os.Getenv("LARK_E2E_UPGRADE") == "" {
+		t.Skip("LARK_E2E_UPGRADE is not set; see make test-upgrade")
+	}
 	git := func(args ...string) string {
 		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", world.root}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
@@ -254,8 +258,8 @@ func TestUpgradeOneAfterAnother(t *testing.T) {
 	if world.kafka == nil || world.postgres == nil {
 		t.Skip("several gateways need a Kafka and a PostgreSQL that all reach; see make test-integration")
 	}
-	requirePrograms(t, "curl")
 	older := olderBinaries(t)
+	requirePrograms(t, "curl")
 	database, err := world.postgres.NewDatabase(t.Context())
 	require.NoError(t, err)
 	restored, err := world.postgres.NewDatabase(t.Context())
@@ -338,8 +342,8 @@ func (m moving) RoundTrip(req *http.Request) (*http.Response, error) {
 // the time.
 func TestUpgradeOfLarkUp(t *testing.T) {
 	onlyEmbedded(t)
-	requirePrograms(t, "curl", "sqlite3")
 	older := olderBinaries(t)
+	requirePrograms(t, "curl", "sqlite3")
 	data := t.TempDir()
 	s := start(t, options{data: data, bin: older, database: "sqlite://" + filepath.Join(data, "lark.db"), env: upgradeEnv()})
 	track := s.upgradeTrack(t)
