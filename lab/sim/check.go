@@ -121,6 +121,9 @@ func (v *verdict) punctual(c *watcher) {
 			back = max(back, e.at)
 		}
 	})
+	if ahead > 0 && asked > 0 { // it notes by that clock, too, when it has given the job up, and does so again a minute after that
+		asked += time.Minute
+	}
 	if limit := max(asked, back) + punctuality; asked > 0 && done > limit {
 		v.breach("%s (%s): due to end at %s by its deadline or cancel, but ended at %s", c.job.name, c.id, asked, done)
 	}
