@@ -84,7 +84,7 @@ func (v *verdict) unknown() {
 // givenUp: what a stage gives up ends its questions, where the record names a job: whoever wrote the dead letter wrote outcomes too. If it died between the two, it
 // is given the record again, unless the broker has lost it.
 func (v *verdict) givenUp() {
-	dead := make(map[string]bool)      // process
+	dead := make(map[string]bool) // process
 	v.w.history.each(died, func(e entry) { dead[e.who] = true })
 	answered := make(map[string]bool)  // process and job
 	ended := make(map[string]bool)     // letter

@@ -41,7 +41,7 @@ const (
 	struck    = "fault"
 	mended    = "mended"
 	vanished  = "vanished" // what lay on a topic
-	started   = "started" // a process
+	started   = "started"  // a process
 	died      = "died"
 	stopped   = "stopped"
 	accepted  = "accepted" // a job
