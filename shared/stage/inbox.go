@@ -10,9 +10,9 @@ import (
 const (
 	// A partition with this much polled and not yet taken up is paused, and resumed at a quarter. Only bytes count: the client throws
 	// away what it has fetched of a partition that is paused and fetches it again later, so that a pause is cheap only if it is rare.
-	pauseBytes = 512 << 10
+	pauseBytes = 2 << 20
 	// fetchPartitionBytes is the most that one fetch brings of a partition, and so about the most that a pause throws away.
-	fetchPartitionBytes = 64 << 10
+	fetchPartitionBytes = 256 << 10
 	// recordOverhead is the memory of a record beside its key, value and headers.
 	recordOverhead = 512
 )

@@ -44,7 +44,7 @@ type Config struct {
 	// a time, unless Unordered is set. A tenant leaves an eighth of its lane's to others.
 	MaxInFlightRecords int
 	// QueueRecords bounds the records of each partition that are queued or in flight, which are 1 MiB at most. Default 256, or MaxInFlightRecords if that is more.
-	// Besides, about 0.6 MiB of records that are read and not yet queued wait in each partition, and 4 MiB in one fetch.
+	// Besides, about 2.3 MiB of records that are read and not yet queued wait in each partition, and 4 MiB in one fetch.
 	QueueRecords int
 	// MaxInFlightBytes bounds the sum of Deps.Cost over the records in flight. Default 256 MiB. A
 	// record that costs more than that runs alone.
