@@ -321,6 +321,7 @@ func TestAMemberThatWaitsToJoinIsKept(t *testing.T) {
 		waits.sync()
 
 		leader.join() // begins another one
+		synctest.Wait()
 		for range 3 * int(sessionTimeout/time.Second) {
 			require.ErrorIs(t, waits.heartbeat(), kerr.RebalanceInProgress) // it has work in hand
 			<-time.After(time.Second)
