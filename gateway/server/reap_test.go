@@ -67,13 +67,7 @@ func TestLostJobsArePublishedAgain(t *testing.T) {
 			Handle: func(context.Context, event.Record, proto.Message) ([]event.Record, error) { return nil, nil },
 		})
 		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- runner.Run(ctx) }()
-		t.Cleanup(func() {
-			cancel()
-			require.NoError(t, <-done)
-		})
+		runUntilEnd(t, runner)
 	}
 	w.hurry()
 	job := w.submit("q")

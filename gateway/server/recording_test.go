@@ -54,6 +54,12 @@ func (s *slowStore) read(t *testing.T, cfg server.Config, jobs, plans int) {
 	s.taken, s.end = make(chan string, len(recs)), make(chan string)
 	runner, err := stage.New(server.Recording(cfg), stage.Deps{Kafka: at, Producer: producer, Log: quiet, Handle: s.handle, Cost: s.takeUp})
 	require.NoError(t, err)
+	runUntilEnd(t, runner)
+}
+
+// runUntilEnd runs the runner until the end of the test.
+func runUntilEnd(t *testing.T, runner *stage.Runner) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- runner.Run(ctx) }()

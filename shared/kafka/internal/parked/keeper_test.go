@@ -195,17 +195,7 @@ func TestAMemberThatDiesWhileItJoinsIsPutOut(t *testing.T) {
 func TestAMemberThatDiesWhileItSyncsIsNotMissed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		leader := w.leader()
-		dead := w.client()
-		dead.knock()
-		synctest.Wait()
-		require.ErrorIs(t, leader.heartbeat(), kerr.RebalanceInProgress)
-		leader.join()
-		require.Equal(t, 2, leader.joined())
-		dead.joined()
-		dead.askForSync()
-		synctest.Wait()
+		_, leader, dead := syncing(t)
 		require.NoError(t, dead.conn.Close())
 
 		asked := leader.alive(2 * sessionTimeout) // it takes that long to share the partitions out
