@@ -136,7 +136,7 @@ test-e2e: deps-test $(NATIVE) readers ## run the end-to-end suite through the bi
 	go test $(E2E_FLAGS) $(E2E)
 
 .PHONY: test-upgrade
-test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says (10 minutes)
+test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says (3 minutes and more)
 	@.ci/deps java maven curl sqlite3
 	LARK_E2E_UPGRADE=1 go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
 	LARK_E2E_UPGRADE=1 LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
