@@ -133,13 +133,13 @@ test-device = LARK_NATIVE_REQUIRED=1 LARK_NATIVE_DIR=$(CURDIR)/bin/native/$(1) G
 
 .PHONY: test-e2e
 test-e2e: deps-test $(NATIVE) readers ## run the end-to-end suite through the binaries on the embedded broker
-	go test $(E2E_FLAGS) $(E2E)
+	go test $(E2E_FLAGS) -skip '^TestUpgrade' $(E2E)
 
 .PHONY: test-upgrade
 test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says (3 minutes and more)
 	@.ci/deps java maven curl sqlite3
-	LARK_E2E_UPGRADE=1 go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
-	LARK_E2E_UPGRADE=1 LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -v -run '^TestUpgrade' $(E2E)
+	go test $(E2E_FLAGS) -run '^TestUpgradeOfLarkUp$$' $(E2E)
+	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -run '^TestUpgradeOneAfterAnother$$' $(E2E)
 
 .PHONY: chaos
 chaos: deps-test $(NATIVE) ## kill processes with kill -9 at random moments (KILLS=50; FOR=1h at most; KAFKA=real for Apache Kafka, DB=postgres for PostgreSQL)
@@ -175,7 +175,7 @@ test-llark: ## run the tests of the trainer of training/llark; installs PyTorch 
 test-integration: $(NATIVE) readers ## run the end-to-end suite with keys against a real Kafka, Redis and PostgreSQL, and the job store's tests on PostgreSQL
 	@.ci/deps ffmpeg redis postgres java maven
 	LARK_REQUIRE_POSTGRES=1 go test $(TEST_FLAGS) -count=1 ./gateway/...
-	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) $(E2E)
+	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -skip '^TestUpgrade' $(E2E)
 
 .PHONY: lint
 lint: generate-check tidy-check standalone lint-api $(GOLANGCI_LINT) ## run the linters and check generated code and modules

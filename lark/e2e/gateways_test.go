@@ -83,12 +83,18 @@ func follow(ctx context.Context, c *client.Client, key string, sub client.Submis
 	return s
 }
 
-// TestTwoGateways kills one of two gateways and then the other while they take in 200 jobs and tell of them: every question has one outcome, whoever
-// submits again with the same key gets the same job, and every stream goes on at the other gateway.
-func TestTwoGateways(t *testing.T) {
+// onlyWithSeveralGateways ends a test where gateways have no Kafka and no PostgreSQL that all of them reach.
+func onlyWithSeveralGateways(t *testing.T) {
+	t.Helper()
 	if world.kafka == nil || world.postgres == nil {
 		t.Skip("two gateways need a Kafka and a PostgreSQL that both reach; see make test-integration")
 	}
+}
+
+// TestTwoGateways kills one of two gateways and then the other while they take in 200 jobs and tell of them: every question has one outcome, whoever
+// submits again with the same key gets the same job, and every stream goes on at the other gateway.
+func TestTwoGateways(t *testing.T) {
+	onlyWithSeveralGateways(t)
 	database, err := world.postgres.NewDatabase(t.Context())
 	require.NoError(t, err)
 	s := start(t, options{

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,20 +21,13 @@ import (
 	"github.com/larkstream/larkstream/lark/internal/up"
 )
 
-// olderBinaries builds what the repository held before its newest migration, and returns the folder of the binaries. It ends the test where nobody has asked for
-// a test of upgrades, which takes minutes: see make test-upgrade.
+// olderBinaries builds what the repository held before its newest migration, and returns the folder of the binaries.
 func olderBinaries(t *testing.T) string {
 	t.Helper()
-	if os.Getenv("LARK_E2E_UPGRADE") == "" {
-		t.Skip("LARK_E2E_UPGRADE is not set; see make test-upgrade")
-	}
 	git := func(args ...string) string {
 		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", world.root}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return strings.TrimSpace(string(out))
-	}
-	if _, err := os.Stat(filepath.Join(world.root, ".git")); errors.Is(err, os.ErrNotExist) {
-		t.Skip("the version before this one is built from the history of the repository, and there is none here")
 	}
 	commit := git("log", "-1", "--diff-filter=A", "--format=%P", "--", "gateway/internal/store/migrations")
 	if commit == "" {
@@ -255,9 +247,7 @@ func upgradeEnv() []string {
 // TestUpgradeOneAfterAnother goes through the guide's upgrade from the version before the newest migration to this one, with two instances of each stage and two
 // gateways on PostgreSQL, and back, while jobs are submitted all the time.
 func TestUpgradeOneAfterAnother(t *testing.T) {
-	if world.kafka == nil || world.postgres == nil {
-		t.Skip("several gateways need a Kafka and a PostgreSQL that all reach; see make test-integration")
-	}
+	onlyWithSeveralGateways(t)
 	older := olderBinaries(t)
 	requirePrograms(t, "curl")
 	database, err := world.postgres.NewDatabase(t.Context())
