@@ -136,7 +136,7 @@ test-e2e: deps-test $(NATIVE) readers ## run the end-to-end suite through the bi
 	go test $(E2E_FLAGS) -skip '^TestUpgrade' $(E2E)
 
 .PHONY: test-upgrade
-test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says (3 minutes and more)
+test-upgrade: deps-test $(NATIVE) ## upgrade working installations from the version before the newest migration, and go back, as docs/operations.md says
 	@.ci/deps java maven curl sqlite3
 	go test $(E2E_FLAGS) -run '^TestUpgradeOfLarkUp$$' $(E2E)
 	LARK_E2E_KAFKA=real LARK_E2E_DB=postgres LARK_E2E_AUTH=keys go test $(E2E_FLAGS) -run '^TestUpgradeOneAfterAnother$$' $(E2E)
