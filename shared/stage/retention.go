@@ -12,16 +12,29 @@ import (
 	"github.com/larkstream/larkstream/shared/kafka"
 )
 
-// trimInterval is about how often an instance deletes what is committed and old. Any instance does it for all partitions.
-const trimInterval = 10 * time.Minute
+// trimInterval is about how often an instance deletes what is committed and old. Any instance does it for all partitions. Where the number of finished records
+// is bounded, the broker has an index of them in memory, and a large catalogue makes half a million of them in ten minutes.
+const (
+	trimInterval        = 10 * time.Minute
+	boundedTrimInterval = time.Minute
+)
+
+// trimEvery returns about how often the stage deletes finished records.
+func (c Config) trimEvery() time.Duration {
+	if c.KeepFinished > 0 {
+		return boundedTrimInterval
+	}
+	return trimInterval
+}
 
 // trim keeps the stage's topics from growing for ever: they have no retention, so that nothing is deleted before it is done.
 func (r *Runner) trim(ctx context.Context) {
 	keep := kafka.Trimmed(slices.Concat(r.cfg.Topics, r.retries.names))
-	for len(keep) > 0 && waitFor(ctx, trimInterval/2+r.chance.below(trimInterval)) { // so that instances take turns
+	every := r.cfg.trimEvery()
+	for len(keep) > 0 && waitFor(ctx, every/2+r.chance.below(every)) { // so that instances take turns
 		n, err := kafka.Trim(ctx, r.client, r.cfg.Group, keep, r.cfg.KeepFinished)
 		if err != nil && ctx.Err() == nil {
-			r.log.Warn("finished records are not deleted; trying again in some minutes", "error", err)
+			r.log.Warn("finished records are not deleted; trying again later", "error", err)
 		}
 		if n > 0 {
 			r.log.Debug("deleted finished records", "records", n)
