@@ -13,12 +13,14 @@ from .labels import FAMILIES, METRES, MODES, SOUNDS, TEMPO_MAX, TEMPO_MIN, TONIC
 
 FRAMES, SEMITONES, MEL, MEL_BANDS = 269, 84, 80, 40
 LAGS, GROUPS, PER_TEMPOGRAM, LAGS_PER_OCTAVE = 104, 4, 16, 24
+PULSE_LAGS, PULSE_COLS, SHORTEST_LAG = 136, 8, 0.2
 FRAME_RATE = 44100 / 2 / 2048
 PER_CHORD = 4  # frames per harmony step
 FIRST_PITCH_CLASS = 6  # the semitone bank starts at F#
 NO_CHORD = -1
 SUFFIX_QUALITY = {"": 0, "M7": 0, "7": 0, "m": 1, "m7": 1, "m7b5": 2}
 COMPRESSION = 1000.0
+SHORTER = 0.15  # share of augmented windows that lose the long lags of their pulse
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Batch:
     semitones: np.ndarray  # [B, T, 84]
     mel: np.ndarray  # [B, T, 80]
     tempograms: np.ndarray  # [B, T/16, 104, 4]
+    pulse: np.ndarray  # [B, 136, 8]
     tempo: np.ndarray  # [B] beats a minute, 0 where there is no music
     key: np.ndarray  # [B] 2 * pitch class + mode
     metre: np.ndarray  # [B] place in METRES
@@ -77,6 +80,7 @@ class Clips:
         self.semitones: list[np.ndarray] = []
         self.mel: list[np.ndarray] = []
         self.tempograms: list[np.ndarray] = []
+        self.pulse: list[np.ndarray] = []
         self.labels: list[dict] = []
         self.chords: list[np.ndarray] = []
         self.active: list[np.ndarray] = []
@@ -102,6 +106,7 @@ class Clips:
         tempograms = -(-FRAMES // PER_TEMPOGRAM)
         self.semitones.append(_fill(np.load(base + ".semitones.npy"), FRAMES).astype(np.float16))
         self.mel.append(_fill(np.load(base + ".mel.npy"), FRAMES).astype(np.float16))
+        self.pulse.append(np.load(base + ".pulse.npy").astype(np.float16))
         self.tempograms.append(_fill(np.load(base + ".tempogram.npy"), tempograms).astype(np.float16))
 
 
@@ -138,12 +143,13 @@ def shift_pitch(semitones: np.ndarray, steps: int) -> np.ndarray:
     return out
 
 
-def stretch_tempograms(tempograms: np.ndarray, factor: float) -> np.ndarray:
-    """Return tempograms of the same music at `factor` times its tempo: a shift on the log-lag axis."""
-    at = np.clip(np.arange(LAGS) + LAGS_PER_OCTAVE * np.log2(factor), 0, LAGS - 1.001)
+def stretch_lags(x: np.ndarray, factor: float) -> np.ndarray:
+    """Return tempograms or a pulse [..., lags, columns] of the same music at `factor` times its tempo: a shift on the log-lag axis."""
+    lags = x.shape[-2]
+    at = np.clip(np.arange(lags) + LAGS_PER_OCTAVE * np.log2(factor), 0, lags - 1.001)
     low = at.astype(int)
-    part = (at - low).astype(np.float32)[None, :, None]
-    return tempograms[:, low] * (1 - part) + tempograms[:, low + 1] * part
+    part = (at - low).astype(np.float32)[:, None]
+    return x[..., low, :] * (1 - part) + x[..., low + 1, :] * part
 
 
 def make_batch(clips: Clips, which: np.ndarray, frames: int, rng: np.random.Generator | None) -> Batch:
@@ -151,7 +157,7 @@ def make_batch(clips: Clips, which: np.ndarray, frames: int, rng: np.random.Gene
     n, grams, steps = len(which), -(-frames // PER_TEMPOGRAM), -(-frames // PER_CHORD)
     b = Batch(
         np.zeros((n, frames, SEMITONES), np.float32), np.zeros((n, frames, MEL), np.float32),
-        np.zeros((n, grams, LAGS, GROUPS), np.float32), np.zeros(n, np.float32), np.full(n, -1, np.int32),
+        np.zeros((n, grams, LAGS, GROUPS), np.float32), np.zeros((n, PULSE_LAGS, PULSE_COLS), np.float32), np.zeros(n, np.float32), np.full(n, -1, np.int32),
         np.full(n, -1, np.int32), np.zeros(n, np.float32), np.zeros((n, len(FAMILIES)), np.float32),
         np.zeros(n, np.float32), np.zeros(n, np.int32), np.full((n, steps), NO_CHORD, np.int32), np.zeros((n, steps, len(FAMILIES)), np.float32),
     )  # fmt: skip
@@ -169,6 +175,7 @@ def _fill_row(b: Batch, row: int, clips: Clips, i: int, frames: int, rng: np.ran
     gram = first // PER_TEMPOGRAM
     tempograms = clips.tempograms[i][gram : gram + b.tempograms.shape[1]].astype(np.float32)
     chords = clips.chords[i][first // PER_CHORD : first // PER_CHORD + b.chords.shape[1]]
+    pulse = clips.pulse[i].astype(np.float32)
     shift, factor = 0, 1.0
     if rng is not None and label.get("music", True):
         shift = int(rng.integers(-5, 7))
@@ -177,9 +184,12 @@ def _fill_row(b: Batch, row: int, clips: Clips, i: int, frames: int, rng: np.ran
         if rng.random() < 0.8:
             tempo = label["tempo_bpm"]
             factor = float(np.clip(np.exp(rng.uniform(-0.25, 0.25)), 46 / tempo, 214 / tempo))
-            tempograms = stretch_tempograms(tempograms, factor)
+            tempograms, pulse = stretch_lags(tempograms, factor), stretch_lags(pulse, factor)
         tempograms = tempograms + rng.normal(0, 0.02, tempograms.shape).astype(np.float32)
-    b.semitones[row], b.mel[row], b.tempograms[row] = semitones, mel, tempograms
+        pulse = pulse + rng.normal(0, 0.02, pulse.shape).astype(np.float32)
+        if rng.random() < SHORTER:  # a short window has no long lags
+            pulse[int(rng.integers(PULSE_LAGS // 2, PULSE_LAGS)) :] = 0
+    b.semitones[row], b.mel[row], b.tempograms[row], b.pulse[row] = semitones, mel, tempograms, pulse
     if not label.get("music", True):
         b.sound[row] = SOUNDS.index(label["sound"])
         return

@@ -6,19 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .data import GROUPS, LAGS, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, SEMITONES
+from .data import GROUPS, LAGS, LAGS_PER_OCTAVE, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, PULSE_COLS, PULSE_LAGS, SEMITONES, SHORTEST_LAG
 from .labels import FAMILIES, METRES, SOUNDS, TEMPO_MAX, TEMPO_MIN
 
 WIDTH = 192
 SEEN = 72  # semitones that each pitch class sees
 REACH = 36  # semitones that the colour branch sees from each place: a fundamental and what sounds above it
+BEATS = np.arange(8, 73)  # rows of the pulse that may be a beat: 238 down to 37.5 a minute
+# Beats in the lags that are looked at from each beat: parts of a beat, beats, bars, two bars.
+RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 5 / 2, 3, 7 / 2, 4, 5, 6, 7, 8)
+OFFSETS = np.round(LAGS_PER_OCTAVE * np.log2(RATIOS)).astype(int)
+JOINT = len(BEATS) + len(METRES)
 LINEARS = {  # name: (inputs, outputs)
     "timbre.conv": (3 * (SEMITONES + MEL), 192), "timbre.hidden": (192, 192), "timbre.pool": (384, 128),
     "harmony.conv": (3 * SEEN, 64), "harmony.chord": (64, 3), "harmony.hidden": (64, 64), "harmony.pool": (128, 64), "harmony.key": (64, 2),
     "colour.conv": (2 * REACH, 64), "colour.hidden": (64, 64), "colour.row": (128, 96), "colour.pool": (192, 96),
     "family.active": (96 + 192, len(FAMILIES)), "family.pool": (128 + 96 + 2 * len(FAMILIES), len(FAMILIES)),
     "rhythm.conv1": (7 * GROUPS, 32), "rhythm.conv2": (7 * 32, 48), "rhythm.dense": (LAGS // 2 * 48, 192),
-    "mix.global": (128 + 48 + 192 + 96 + len(FAMILIES), 256), "mix.local": (192 + 36 + 96 + len(FAMILIES), WIDTH), "mix.spread": (256, WIDTH),
+    "pulse.context": (192 + 128, 64), "pulse.seen": (2 * len(RATIOS) * PULSE_COLS, 64), "pulse.hidden": (64, 64), "pulse.joint": (64, len(METRES)),
+    "mix.global": (128 + 48 + 192 + 96 + len(FAMILIES) + JOINT, 256), "mix.local": (192 + 36 + 96 + len(FAMILIES), WIDTH), "mix.spread": (256, WIDTH),
     "mix.up": (WIDTH, 256), "mix.down": (256, WIDTH),
     "head.tempo": (WIDTH, TEMPO_MAX - TEMPO_MIN + 1), "head.key": (WIDTH, 24), "head.metre": (WIDTH, len(METRES)), "head.drums": (WIDTH, 1),
     "head.families": (WIDTH, len(FAMILIES)), "head.active": (WIDTH, len(FAMILIES)), "head.sound": (WIDTH, len(SOUNDS)),
@@ -35,6 +41,7 @@ def init(seed: int) -> dict[str, jax.Array]:
         params[name + ".bias"] = jnp.zeros(outputs, jnp.float32)
     for name in NORMS:
         params[name + ".weight"] = jnp.ones(WIDTH, jnp.float32)
+    params["pulse.beat.bias"] = jnp.zeros(len(BEATS), jnp.float32)
     return params
 
 
@@ -125,6 +132,23 @@ def rhythm(p, tempograms):
     return gelu(linear(p, "rhythm.dense", x.mean(1).reshape(x.shape[0], -1)))
 
 
+def pulse(p, x, w, pooled):
+    """Return logits [B, 65, 6] of each beat with each metre. The same weights read the pulse from every beat, at lags in proportion to it."""
+    x = jnp.pad(4.0 * x, [(0, 0), (PULSE_LAGS, PULSE_LAGS), (0, 0)])
+    near = jnp.maximum(x, jnp.maximum(jnp.roll(x, 1, 1), jnp.roll(x, -1, 1)))  # lags are rounded to rows
+    rows = PULSE_LAGS + BEATS[:, None] + OFFSETS[None]
+    seen = jnp.concatenate([x[:, rows], near[:, rows]], -1)  # [B, 65, 15, 16]
+    context = linear(p, "pulse.context", jnp.concatenate([w, pooled], -1))
+    a = gelu(linear(p, "pulse.seen", seen.reshape(*seen.shape[:2], -1)) + context[:, None])
+    return linear(p, "pulse.joint", gelu(linear(p, "pulse.hidden", a))) + p["pulse.beat.bias"][:, None]
+
+
+def beats_and_metres(joint):
+    """Return the probabilities of the beats and of the metres [B, 65 + 6] that the joint logits give."""
+    both = jax.nn.softmax(joint.reshape(joint.shape[0], -1)).reshape(joint.shape)
+    return jnp.concatenate([both.sum(2), both.sum(1)], -1)
+
+
 def scale_mel(mel):
     """Scale levels and onsets to about zero mean and unit deviation."""
     return jnp.concatenate([(mel[..., :MEL_BANDS] - 1.25) / 1.1, (mel[..., MEL_BANDS:] - 0.1) / 0.15], -1)
@@ -134,8 +158,8 @@ def _drop(x, key):
     return x if key is None else x * jax.random.bernoulli(key, 1 - DROPOUT, x.shape) / (1 - DROPOUT)
 
 
-def frames(p, semitones, mel, tempograms, key=None):
-    """Return frames [B, T, 192], and the logits of chords, keys and families inside. With a random key, the branches are dropped out."""
+def frames(p, semitones, mel, tempograms, beats, key=None):
+    """Return frames [B, T, 192], and the logits of chords, keys, beats with metres, and families inside. With a random key, the branches are dropped out."""
     keys = [None] * 5 if key is None else jax.random.split(key, 5)
     s = (semitones - 1.0) / 0.9
     v, pooled = timbre(p, s, scale_mel(mel))
@@ -145,17 +169,23 @@ def frames(p, semitones, mel, tempograms, key=None):
     active, there = families(p, rows, v, pooled, tint)
     w = _drop(rhythm(p, tempograms), keys[4])
     k = jnp.concatenate([tonal, jax.nn.softmax(tonal)], -1)
-    g = gelu(linear(p, "mix.global", jnp.concatenate([pooled, k, w, tint, there], -1)))
+    joint = pulse(p, beats, w, pooled)
+    g = gelu(linear(p, "mix.global", jnp.concatenate([pooled, k, w, tint, there, beats_and_metres(joint)], -1)))
     slow = jnp.concatenate([jax.nn.softmax(chord), rows, jax.nn.sigmoid(active)], -1)
     local = jnp.repeat(slow, PER_CHORD, 1)[:, : v.shape[1]]
     x = linear(p, "mix.local", jnp.concatenate([v, local], -1)) + linear(p, "mix.spread", g)[:, None]
     y = x + linear(p, "mix.down", gelu(linear(p, "mix.up", rms(p, "mix.norm", x))))
-    return rms(p, "mix.out", y), {"chord": chord, "tonal": tonal, "active": active, "there": there}
+    return rms(p, "mix.out", y), {"chord": chord, "tonal": tonal, "active": active, "there": there, "joint": joint}
 
 
 def heads(p, y):
     """Return the linear read-outs of frames as a dict of logits."""
     return {n: linear(p, f"head.{n}", y) for n in ("tempo", "key", "metre", "drums", "families", "active", "sound")}
+
+
+def beat_place(tempo):
+    """Return where a tempo lies among BEATS, in rows."""
+    return LAGS_PER_OCTAVE * jnp.log2(60 / jnp.maximum(tempo, 1) / SHORTEST_LAG) - BEATS[0]
 
 
 def tempograms_for(count: int) -> int:

@@ -15,7 +15,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from . import decoder, encoder, facts
-from .data import FRAME_RATE, GROUPS, LAGS, MEL, SEMITONES, Clips
+from .data import Clips, FRAME_RATE, GROUPS, LAGS, MEL, PULSE_COLS, PULSE_LAGS, SEMITONES
 from .facts import Notes
 from .packing import AUDIO_END, AUDIO_START, BOS, EOS, prompt
 from .tokenizer import Tokenizer
@@ -146,10 +146,10 @@ def write_golden(bundle: str, enc: dict, dec: dict, shape: decoder.Shape, tok: T
     tensors, index = {}, {"encoder": [], "decoder": []}
     for i, count in enumerate((45, 10)):
         grams = encoder.tempograms_for(count)
-        given = [clips.semitones[i][:count], clips.mel[i][:count], clips.tempograms[i][:grams]]
+        given = [clips.semitones[i][:count], clips.mel[i][:count], clips.tempograms[i][:grams], clips.pulse[i]]
         given = [g.astype(np.float32) for g in given]
         frames = np.asarray(encoder.frames(enc, *(jnp.asarray(g)[None] for g in given))[0][0])
-        for name, value in zip(("semitones", "mel", "tempogram", "frames"), [*given, frames], strict=True):
+        for name, value in zip(("semitones", "mel", "tempogram", "pulse", "frames"), [*given, frames], strict=True):
             tensors[f"encoder.{i}.{name}"] = value
         index["encoder"].append({"name": f"{count} frames", "frames": count, "windows": grams})
     whole = np.asarray(tensors["encoder.0.frames"])
@@ -176,11 +176,11 @@ def manifest(bundle: str, shape: decoder.Shape, quality: dict) -> dict:
     names = ("encoder.safetensors", "projector.safetensors", "llm.safetensors", "tokenizer.json", "notes.json")
     sha = {n: digest(os.path.join(bundle, n)) for n in names}
     return {
-        "format": "larkstream.bundle/v1", "name": "lark-nano", "version": "1", "random": False, "licence": LICENCE,
+        "format": "larkstream.bundle/v1", "name": "lark-nano", "version": "2", "random": False, "licence": LICENCE,
         "encoder": {
             "engine": "nano", "file": "encoder.safetensors", "sha256": sha["encoder.safetensors"], "width": encoder.WIDTH,
-            "frame_rate_hz": round(FRAME_RATE, 4), "span_s": 25.0, "id": "nano-1", "precision": "f32",
-            "config": {"semitones": SEMITONES, "mel": MEL, "lags": LAGS, "groups": GROUPS},
+            "frame_rate_hz": round(FRAME_RATE, 4), "span_s": 25.0, "id": "nano-2", "precision": "f32",
+            "config": {"semitones": SEMITONES, "mel": MEL, "lags": LAGS, "groups": GROUPS, "pulse_lags": PULSE_LAGS, "pulse_columns": PULSE_COLS},
         },
         "projector": {"file": "projector.safetensors", "sha256": sha["projector.safetensors"], "in": encoder.WIDTH, "out": shape.hidden},
         "llm": {

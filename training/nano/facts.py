@@ -183,7 +183,7 @@ def _catalogue() -> dict[str, Sentence]:
         "count one": Sentence("I hear one kind of instrument: $all.", MUSIC, count=[1, 1]),
         "yes solo": Sentence("Yes, I hear only $all.", MUSIC, count=[1, 1], words=SAID["solo"].split()),
         "no solo": Sentence("No, I hear more than one: $all.", MUSIC, count=[2, 99], words=SAID["solo"].split()),
-        "describe with": Sentence("A piece in $key, in $metre at about $tempo BPM, with $heard and drums.", MUSIC | YES),
+        "describe with": Sentence("A piece in $key, in $metre at about $tempo BPM, with $all.", MUSIC | YES),
         "describe": Sentence("A piece in $key, in $metre at about $tempo BPM, with $heard and no drums.", MUSIC | NO),
         "tags": Sentence("$tempo BPM, $key, $metre, $all.", MUSIC, count=[1, 99]),
         "json with": Sentence('{"tempo_bpm": $tempo, "key": "$key", "metre": "$metre", "instruments": [$quoted], "drums": true}', MUSIC | YES),

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import signal
 
 from . import arrange as pieces
-from . import compose, effects, midi, nomusic, wavetable
+from . import compose, effects, midi, nomusic, recorded, wavetable
 from .labels import FAMILIES, METRES, TONICS, family, programs_of
 from .synth import RATE, Synth, write_wav
 
@@ -33,6 +33,9 @@ STEPS, STEP_SECONDS = 68, 4 * 2048 / 22050  # the encoder's harmony steps
 MIN_NOTES = 5
 GROOVES = {"train": 0.25, "test": 0.5}  # share of clips that MMA writes
 WAVETABLES = {"train": 0.2, "test": 0.0}
+MIXED = {"train": 0.6, "test": 0.0}  # share of clips whose parts sound through instruments of different sources, wavetables included
+# Programs of Merlin whose recordings TimGM6mb has not (python -m nano.shared_samples). Its percussion is TimGM6mb's.
+MERLIN = [0, 1, 9, 10, 12, 13, 14, 21, 22, 23, 24, 25, 26, *range(40, 52), 53, 54, 56, 60, 61, 62, 63, 65, 66, 68, 71, 73, 75, 82, 83, 86, 89, 90, 94, 95, 96, 97, 110]
 
 
 def run_mma(source: str, folder: str) -> bytes | None:
@@ -130,6 +133,27 @@ def humanise(rng: random.Random, piece: pieces.Piece) -> None:
             n.length = max(0.05, end - n.at)
 
 
+def mixed(rng: random.Random, parts: list[pieces.Part], quarter: float, start: float, synths: dict[str, Synth]) -> np.ndarray:
+    """Play each part through an instrument of a source of its own, and mix them about equally loud."""
+    gen, length = np.random.default_rng(rng.randrange(2**32)), int(SPAN * ROOM * RATE)
+    out = np.zeros(length)
+    for part in parts:
+        source = rng.choices(["font", "recorded", "wavetable"], [55, 30, 15])[0]
+        if source == "recorded" and part.family not in recorded.INSTRUMENTS:
+            source = "font"
+        if source == "font":
+            fonts = [f for f in ("fluidr3", "musescore", "opl3", "merlin", "merlin") if f != "merlin" or (part.program in MERLIN and part.family != "drums")]
+            y = synths[rng.choice(fonts)].render(midi.write([part], quarter), start, SPAN * ROOM).astype(np.float64)
+        else:
+            half = wavetable.render([part], quarter, start + SPAN * ROOM, gen, 0.0, recorded.Voice if source == "recorded" else wavetable.Voice)
+            y = signal.resample_poly(half[int(start * wavetable.RATE) :], 2, 1)
+        y = np.pad(y, (0, max(0, length - len(y))))[:length]
+        power = np.sqrt((y * y).mean())
+        if power > 0:
+            out += y / power * 10 ** (-rng.uniform(0, 11) / 20)
+    return out
+
+
 def own_clip(rng: random.Random, split: str, synths: dict[str, Synth]):
     """Write a piece note by note; returns (samples, label)."""
     start = rng.uniform(0, 3.0)
@@ -141,10 +165,13 @@ def own_clip(rng: random.Random, split: str, synths: dict[str, Synth]):
         for p in piece.parts for n in p.notes
     ]  # fmt: skip
     families, drums, steps = heard(found)
-    if rng.random() < WAVETABLES[split]:
+    source = rng.random()
+    if source < WAVETABLES[split]:
         font, gen = "wavetable", np.random.default_rng(rng.randrange(2**32))
         half = wavetable.render(piece.parts, quarter, start + SPAN * ROOM, gen, 0.0)[int(start * wavetable.RATE) :]
         pcm = signal.resample_poly(half, 2, 1)
+    elif source < MIXED[split]:
+        font, pcm = "mixed", mixed(rng, piece.parts, quarter, start, synths)
     else:
         font = rng.choices(SPLIT_SOUNDFONTS[split], SOUNDFONT_WEIGHTS[split])[0]
         pcm = synths[font].render(midi.write(piece.parts, quarter), start, SPAN * ROOM)
@@ -211,7 +238,8 @@ def main() -> int:
     os.makedirs(a.out, exist_ok=True)
     bases = {i: os.path.join(a.out, f"{a.split}{i:05d}") for i in range(a.start, a.start + a.count)}
     missing = {i: base for i, base in bases.items() if not os.path.exists(base + ".json")}
-    synths = {n: Synth(n) for n in SPLIT_SOUNDFONTS.get(a.split, []) if missing}
+    fonts = SPLIT_SOUNDFONTS.get(a.split, []) + (["merlin"] if a.split == "train" else [])
+    synths = {n: Synth(n) for n in fonts if missing}
     grooves, began, made, refused = compose.library() if missing else [], time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for i, base in missing.items():

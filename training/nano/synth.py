@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import struct
 
 import numpy as np
@@ -15,6 +16,7 @@ SOUNDFONTS = {
     "timgm6mb": "/usr/share/sounds/sf2/TimGM6mb.sf2",
     "opl3": "/usr/share/sounds/sf2/OPL-3_FM_128M.sf2",
     "musescore": "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
+    "merlin": os.path.join(os.environ.get("LARK_TRAIN_DIR", os.path.join(os.path.dirname(__file__), "..", "build")), "instruments", "Merlin.sf2"),
 }
 _POINTER = ctypes.c_void_p
 

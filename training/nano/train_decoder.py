@@ -35,7 +35,7 @@ FRAME_NOISE = 0.1
 @jax.jit
 def encode(p, b):
     """Return the frames of a batch."""
-    return encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])[0]
+    return encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"])[0]
 
 
 def readouts(frozen) -> tuple[np.ndarray, np.ndarray]:

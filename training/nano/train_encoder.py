@@ -17,7 +17,7 @@ import optax
 
 from . import encoder
 from .data import FRAMES, PER_CHORD, Batch, Clips, key_of, make_batch
-from .labels import TEMPO_MAX, TEMPO_MIN
+from .labels import METRES, TEMPO_MAX, TEMPO_MIN
 
 BATCH = 32
 READ_EVERY = 8  # the heads read every eighth frame: every second harmony step
@@ -25,6 +25,7 @@ QUIET = 3  # windows of a batch that are not music
 TEMPI = np.arange(TEMPO_MIN, TEMPO_MAX + 1)
 PRESENT = 0.6  # extra weight of a family that is there: F1 gains more from finding it than from staying silent
 TEMPO_WIDTH = 0.015  # standard deviation of the tempo target, in natural log
+BEAT_WIDTH = 0.6  # standard deviation of the beat target, in rows of the pulse
 
 
 def as_dict(b: Batch) -> dict[str, np.ndarray]:
@@ -38,9 +39,15 @@ def tempo_target(tempo):
     return t / t.sum(-1, keepdims=True)
 
 
+def beat_target(tempo, metre):
+    """Return a class distribution [B, 65, 6] over beats with metres."""
+    t = jnp.exp(-0.5 * ((jnp.arange(len(encoder.BEATS)) - encoder.beat_place(tempo)[:, None]) / BEAT_WIDTH) ** 2) + 1e-9
+    return (t / t.sum(-1, keepdims=True))[..., None] * jax.nn.one_hot(metre, len(METRES))[:, None]
+
+
 def losses(p, b, key):
     """Return the loss terms of a batch."""
-    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], key)
+    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"], key)
     h = encoder.heads(p, y[:, ::READ_EVERY])
     active = b["active"][:, :: READ_EVERY // PER_CHORD]
     music, count = b["music"], jnp.maximum(b["music"].sum(), 1)
@@ -56,6 +63,7 @@ def losses(p, b, key):
         return jnp.broadcast_to(x[:, None], h["key"].shape[:2])
 
     soft = tempo_target(b["tempo"])[:, None]
+    joint = jax.nn.log_softmax(inner["joint"].reshape(len(music), -1)).reshape(inner["joint"].shape)
     steps = (b["chords"] >= 0).sum()
     present = lambda target: 1 + PRESENT * target  # noqa: E731
     return {
@@ -63,6 +71,7 @@ def losses(p, b, key):
         "key": over(classes(h["key"], spread(b["key"]))),
         "tonal": over(classes(inner["tonal"], b["key"])[:, None]),
         "chord": 0.5 * classes(inner["chord"], b["chords"]).sum() / jnp.maximum(steps, 1),
+        "joint": over(-(beat_target(b["tempo"], b["metre"]) * joint).sum((1, 2))[:, None]),
         "metre": over(classes(h["metre"], spread(b["metre"]))),
         "drums": over(optax.sigmoid_binary_cross_entropy(h["drums"][..., 0], spread(b["drums"]))),
         "families": 6 * over(optax.sigmoid_binary_cross_entropy(h["families"], b["families"][:, None]) * present(b["families"][:, None])),
@@ -90,7 +99,11 @@ def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
     pred, true = out["families"] > 0, labels.families > 0
     hits = 2 * (pred & true).sum(0) / np.maximum(1, pred.sum(0) + true.sum(0))
     metre = out["metre"].argmax(1) == labels.metre
+    both = np.exp(out["joint"] - out["joint"].max((1, 2), keepdims=True))
+    beat, inner_metre = both.sum(2).argmax(1), both.sum(1).argmax(1) == labels.metre
     return {
+        "beat1": (np.abs(beat - np.asarray(encoder.beat_place(labels.tempo))) < 1.5).mean(),
+        "joint metre": np.mean([inner_metre[labels.metre == m].mean() for m in set(labels.metre)]),
         "tempo1": octaves[0].mean(), "tempo2": np.any(octaves, 0).mean(), "key": (out["key"].argmax(1) == labels.key).mean(),
         "tonal": (out["tonal"].argmax(1) == labels.key).mean(),
         "mode": np.mean([key_of(a)[1] == key_of(b)[1] for a, b in zip(out["key"].argmax(1), labels.key, strict=True)]),
@@ -104,8 +117,8 @@ def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
 @jax.jit
 def predict_heads(p, b):
     """Return the heads' logits averaged over the frames."""
-    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"])
-    return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {"tonal": inner["tonal"], "there": inner["there"]}
+    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"])
+    return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {k: inner[k] for k in ("tonal", "there", "joint")}
 
 
 def save(path: str, params) -> None:

@@ -121,12 +121,12 @@ def drum(key: int, gen: np.random.Generator, tone: float) -> np.ndarray:
     return bright * np.exp(-t / (0.4 if key in (49, 51) else 0.03)) * 0.5
 
 
-def render(parts: list, quarter: float, seconds: float, gen: np.random.Generator, jitter: float) -> np.ndarray:
-    """Return float samples at 22,050 Hz of parts of `arrange`, a quarter lasting `quarter` seconds."""
+def render(parts: list, quarter: float, seconds: float, gen: np.random.Generator, jitter: float, voices=Voice) -> np.ndarray:
+    """Return float samples at 22,050 Hz of parts of `arrange`, a quarter lasting `quarter` seconds. `voices` makes the voice of a family."""
     out = np.zeros(int((seconds + 3) * RATE))
     for part in parts:
         gain, cache = gen.uniform(0.5, 1.2), {}
-        voice = None if part.family == "drums" else Voice(part.family, gen)
+        voice = None if part.family == "drums" else voices(part.family, gen)
         tone = gen.uniform(0.8, 1.3)
         for x in part.notes:
             at = x.at * quarter + gen.normal(0, jitter)

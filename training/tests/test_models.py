@@ -25,7 +25,7 @@ def batch(rng, frames=20):
     grams, steps = encoder.tempograms_for(frames), -(-frames // data.PER_CHORD)
     return {
         "semitones": rng.random((2, frames, data.SEMITONES)), "mel": rng.random((2, frames, data.MEL)),
-        "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
+        "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "pulse": rng.normal(size=(2, data.PULSE_LAGS, data.PULSE_COLS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
         "metre": np.array([1, -1]), "drums": np.array([1.0, 0]), "families": rng.integers(0, 2, (2, 12)).astype(float),
         "music": np.array([1.0, 0]), "sound": np.array([0, 3]), "chords": np.full((2, steps), 7),
         "active": rng.integers(0, 2, (2, steps, 12)).astype(float),
@@ -129,6 +129,7 @@ def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
     clips.semitones.append(semitones)
     clips.mel.append(np.zeros((data.FRAMES, data.MEL), np.float16))
     clips.tempograms.append(tempograms)
+    clips.pulse.append(np.repeat(np.eye(data.PULSE_LAGS, dtype=np.float16)[50][:, None], data.PULSE_COLS, 1))
     for seed in range(12):
         b = data.make_batch(clips, np.zeros(1, int), 64, np.random.default_rng(seed))
         tonic, mode = data.key_of(int(b.key[0]))
@@ -137,6 +138,27 @@ def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
         assert b.chords[0, 0] == 3 * ((shift - data.FIRST_PITCH_CLASS) % 12)
         moved = b.tempograms[0].mean((0, 2)).argmax() - 50
         assert abs(moved + data.LAGS_PER_OCTAVE * np.log2(b.tempo[0] / 90)) <= 1
+        assert abs(int(b.pulse[0].mean(1).argmax()) - 50 - moved) <= 1
+
+
+def test_the_pulse_is_read_alike_from_every_beat():
+    """A pulse of the same music at another tempo gives the same joint logits, moved by as many beats."""
+    params, rng = encoder.init(3), np.random.default_rng(5)
+    slow = np.zeros((1, data.PULSE_LAGS, data.PULSE_COLS), np.float32)
+    slow[:, 30:60] = rng.normal(size=(1, 30, data.PULSE_COLS))
+    still = jnp.zeros((1, 192)), jnp.zeros((1, 128))
+    a, b = (np.asarray(encoder.pulse(params, jnp.asarray(x), *still)) for x in (slow, np.roll(slow, 7, 1)))
+    np.testing.assert_allclose(a[:, :-7], b[:, 7:], atol=1e-5)
+
+
+def test_beat_and_metre_targets_lie_where_the_tempo_does():
+    tempo, metre = np.array([120.0, 61.0]), np.array([3, 1])
+    target = np.asarray(train_encoder.beat_target(jnp.asarray(tempo), jnp.asarray(metre)))
+    np.testing.assert_allclose(target.sum((1, 2)), 1, rtol=1e-5)
+    for t, bpm, m in zip(target, tempo, metre, strict=True):
+        beat, which = np.unravel_index(t.argmax(), t.shape)
+        assert which == m
+        assert abs(60 / (data.SHORTEST_LAG * 2 ** ((beat + encoder.BEATS[0]) / data.LAGS_PER_OCTAVE)) / bpm - 1) < 0.02
 
 
 def test_readouts_are_carried_into_the_projection(small):

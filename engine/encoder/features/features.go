@@ -1,5 +1,5 @@
 // Package features turns a window of audio into the matrices that the lark-nano encoder reads: a semitone spectrogram, a mel
-// spectrogram with its onsets, and local tempograms. It is the only implementation: the trainer reads what cmd/features wrote.
+// spectrogram with its onsets, local tempograms, and the pulse of the whole. It is the only implementation: the trainer reads what cmd/features wrote.
 package features
 
 import (
@@ -23,6 +23,7 @@ const (
 	Groups    = 4            // columns of one tempogram: groups of mel bands
 
 	FramesPerTempogram = 16
+	LagsPerOctave      = 24 // of tempograms and of the pulse
 
 	halfRate      = SampleRate / 2
 	melHop        = 512 // samples at halfRate
@@ -68,6 +69,7 @@ type Features struct {
 	Semitones  Matrix // [T, 84] log magnitudes
 	Mel        Matrix // [T, 80] log magnitudes and their mean positive differences
 	Tempograms Matrix // [ceil(T/16)*104, 4] autocorrelations of onset strength, -1 to about 1
+	Pulse      Matrix // [136, 8] autocorrelations over the whole window, -1 to about 1
 }
 
 // Frames returns the number of frames that a window of the given number of samples gives.
@@ -77,7 +79,8 @@ func Frames(samples int) int { return samples / 2 / frameHop }
 type Extractor struct {
 	melBands                  []band
 	semitoneWindow, melWindow []float64
-	lagTable                  []lag
+	lagTable                  []lag // of a tempogram, in mel frames
+	pulseLags, slowLags       []lag // of the pulse, in mel frames and in frames
 }
 
 // New returns an Extractor.
@@ -86,7 +89,9 @@ func New() *Extractor {
 		melBands:       melBank(),
 		semitoneWindow: hann(semitoneFFT),
 		melWindow:      hann(melFFT),
-		lagTable:       lagBank(),
+		lagTable:       lagBank(Lags, melFramesPerSec),
+		pulseLags:      lagBank(PulseLags, melFramesPerSec),
+		slowLags:       lagBank(PulseLags, FrameRate),
 	}
 }
 
@@ -102,10 +107,12 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 	level := offset(pcm)
 	audio := halve(pcm, level, scale(pcm, level))
 	mel := e.spectrogram(audio, frames*melPerFrame, melHop, e.melWindow, e.melBands)
+	semitones, onset := e.semitones(audio, frames), onsets(mel)
 	return &Features{
-		Semitones:  e.semitones(audio, frames),
+		Semitones:  semitones,
 		Mel:        poolMel(mel, frames),
-		Tempograms: tempograms(onsets(mel), e.lagTable, frames),
+		Tempograms: tempograms(onset, e.lagTable, frames),
+		Pulse:      e.pulse(mel, semitones, onset),
 	}, nil
 }
 

@@ -59,6 +59,41 @@ func TestShapesFollowTheLength(t *testing.T) {
 	require.InDelta(t, 10.7666, FrameRate, 1e-4)
 }
 
+// A waltz in which the first of three clicks is another sound: all onsets together repeat with the beat, band by band they repeat with the bar.
+func TestThePulseShowsBeatAndBar(t *testing.T) {
+	t.Parallel()
+	const beat = 22.0 * melHop / halfRate // seconds: a whole number of mel frames
+	pcm := make([]int16, MaxSamples)
+	for n := 0; ; n++ {
+		at := int(float64(n) * beat * SampleRate)
+		if at+2000 > len(pcm) {
+			break
+		}
+		hz := 3000.0
+		if n%3 == 0 {
+			hz = 300
+		}
+		copy(pcm[at:], tone(2000, hz, 0.6))
+	}
+	f := extract(t, pcm)
+	require.Equal(t, [2]int{PulseLags, PulseCols}, [2]int{f.Pulse.Rows, f.Pulse.Cols})
+	row := func(seconds float64) int { return int(math.Round(LagsPerOctave * math.Log2(seconds/shortestLag))) }
+	const allBands = Groups + 1
+	at := func(seconds float64) float32 { return f.Pulse.Row(row(seconds))[allBands] }
+	require.Greater(t, at(beat), at(1.5*beat)+0.2)
+	require.Greater(t, at(3*beat), at(beat)+0.2)
+	require.Greater(t, at(3*beat), at(4*beat)+0.2)
+	require.Greater(t, at(6*beat), at(4*beat)+0.2)
+}
+
+func TestAShortWindowHasNoLongLags(t *testing.T) {
+	t.Parallel()
+	f := extract(t, clicks(2*SampleRate, 120))
+	for _, v := range f.Pulse.Row(PulseLags - 1) {
+		require.Zero(t, v)
+	}
+}
+
 func TestWindowsOutsideTheLimitsAreRefused(t *testing.T) {
 	t.Parallel()
 	for samples, want := range map[int]error{0: ErrTooShort, MinSamples - 1: ErrTooShort, MaxSamples + 1: ErrTooLong} {
@@ -145,7 +180,7 @@ func TestTempoShowsInTheTempogram(t *testing.T) {
 	t.Parallel()
 	for _, bpm := range []float64{75, 120, 150} {
 		f := extract(t, clicks(MaxSamples, bpm))
-		want := int(math.Round(lagsPerOctave * math.Log2(60/bpm/shortestLag)))
+		want := int(math.Round(LagsPerOctave * math.Log2(60/bpm/shortestLag)))
 		middle := f.Tempograms.Rows / Lags / 2
 		for g := range Groups {
 			column := make([]float32, Lags)

@@ -4,13 +4,12 @@ import "math"
 
 const (
 	shortestLag      = 0.2 // seconds: 300 beats a minute
-	lagsPerOctave    = 24
 	tempogramReach   = 256 // mel frames to each side of the centre
 	melPerTempogram  = FramesPerTempogram * melPerFrame
 	fewestProducts   = 16 // a lag with fewer products than this reads 0
 	onsetPowerFloor  = 1e-5
 	melFramesPerSec  = float64(halfRate) / melHop
-	halfBinLagFactor = 1.0 / (2 * lagsPerOctave) // octaves
+	halfBinLagFactor = 1.0 / (2 * LagsPerOctave) // octaves
 )
 
 // lag is where one row of a tempogram reads the autocorrelation: between floor and floor+1, and at the whole lags first..last.
@@ -21,10 +20,10 @@ type lag struct {
 }
 
 // lagBank spaces the lags evenly on a log scale, so that a change of tempo shifts a tempogram.
-func lagBank() []lag {
-	table := make([]lag, Lags)
+func lagBank(count int, framesPerSecond float64) []lag {
+	table := make([]lag, count)
 	for i := range table {
-		frames := shortestLag * melFramesPerSec * math.Exp2(float64(i)/lagsPerOctave)
+		frames := shortestLag * framesPerSecond * math.Exp2(float64(i)/LagsPerOctave)
 		table[i] = lag{
 			floor:    int(frames),
 			fraction: frames - math.Floor(frames),
@@ -71,7 +70,7 @@ func tempograms(onset [Groups][]float64, table []lag, frames int) Matrix {
 		centre := t*melPerTempogram + melPerTempogram/2
 		for g, strength := range onset {
 			part := strength[max(0, centre-tempogramReach):min(len(strength), centre+tempogramReach)]
-			got := autocorrelation(part, ac)
+			got := autocorrelation([][]float64{part}, ac)
 			for i, l := range table {
 				out.Data[(t*Lags+i)*Groups+g] = l.read(got)
 			}
@@ -80,26 +79,31 @@ func tempograms(onset [Groups][]float64, table []lag, frames int) Matrix {
 	return out
 }
 
-// autocorrelation fills ac with the mean products of x less its mean at each lag, relative to lag 0, as far as 16 products exist.
-func autocorrelation(x, ac []float64) []float64 {
-	mean := 0.0
-	for _, v := range x {
-		mean += v / float64(len(x))
-	}
-	centred := make([]float64, len(x))
-	for i, v := range x {
-		centred[i] = v - mean
-	}
-	ac = ac[:max(0, min(len(ac), len(x)-fewestProducts))]
-	for l := range ac {
-		ahead, sum := centred[l:], 0.0
-		for i, v := range ahead {
-			sum += v * centred[i]
-		}
-		ac[l] = sum / float64(len(ahead))
-	}
+// autocorrelation fills ac with the mean products of the series, each less its mean, at each lag, summed over the series and relative to lag 0, as far
+// as 16 products exist. The series are equally long.
+func autocorrelation(series [][]float64, ac []float64) []float64 {
+	length := len(series[0])
+	ac = ac[:max(0, min(len(ac), length-fewestProducts))]
+	clear(ac)
 	if len(ac) == 0 {
 		return ac
+	}
+	centred := make([]float64, length)
+	for _, x := range series {
+		mean := 0.0
+		for _, v := range x {
+			mean += v / float64(length)
+		}
+		for i, v := range x {
+			centred[i] = v - mean
+		}
+		for l := range ac {
+			ahead, sum := centred[l:], 0.0
+			for i, v := range ahead {
+				sum += v * centred[i]
+			}
+			ac[l] += sum / float64(len(ahead))
+		}
 	}
 	power := ac[0] + onsetPowerFloor
 	for l := range ac {

@@ -191,6 +191,44 @@ func (e *Encoder) rhythm(tempograms features.Matrix) []float32 {
 	return e.layers["rhythm.dense"].activate(mean, 1)
 }
 
+// ratios are the lags that are looked at from each beat, in beats: parts of a beat, beats, bars, two bars.
+var ratios = [...]float64{1.0 / 4, 1.0 / 3, 1.0 / 2, 2.0 / 3, 1, 3.0 / 2, 2, 5.0 / 2, 3, 7.0 / 2, 4, 5, 6, 7, 8}
+
+// pulse returns the probabilities of each beat, and then of each metre [65+6]. The same weights read the pulse from every beat, at lags in proportion to it.
+func (e *Encoder) pulse(x features.Matrix, rhythm, pooled []float32) []float32 {
+	at := func(row, column int) float32 {
+		if row < 0 || row >= x.Rows {
+			return 0
+		}
+		return tempogramGain * x.Row(row)[column]
+	}
+	view := features.NewMatrix(beats, e.layers["pulse.seen"].in)
+	for b := range beats {
+		for i, ratio := range ratios {
+			row := firstBeat + b + int(math.RoundToEven(features.LagsPerOctave*math.Log2(ratio)))
+			part := view.Row(b)[2*i*x.Cols:]
+			for c := range x.Cols {
+				part[c] = at(row, c)
+				part[x.Cols+c] = max(at(row-1, c), at(row, c), at(row+1, c)) // lags are rounded to rows
+			}
+		}
+	}
+	a := e.layers["pulse.seen"].apply(view.Data, beats)
+	tensor.AddBias(a, e.layers["pulse.context"].apply(slices.Concat(rhythm, pooled), 1), beats)
+	tensor.GELU(a)
+	joint := e.layers["pulse.joint"].apply(e.layers["pulse.hidden"].activate(a, beats), beats)
+	for i := range joint {
+		joint[i] += e.beatBias[i/metres]
+	}
+	tensor.Softmax(joint)
+	out := make([]float32, beats+metres)
+	for i, p := range joint {
+		out[i/metres] += p
+		out[beats+i%metres] += p
+	}
+	return out
+}
+
 // mix joins what each frame holds, and what its step holds (slow), with what the whole window holds.
 func (e *Encoder) mix(local features.Matrix, slow []features.Matrix, global []float32, rows int) []float32 {
 	joined := features.NewMatrix(rows, e.layers["mix.local"].in)

@@ -42,6 +42,11 @@ const (
 	colourWidth   = 64
 	tintWidth     = 96 // of the colour branch's rows and of its pooled vector
 	families      = 12 // of instruments
+	firstBeat     = 8  // row of the pulse that is the fastest beat: 238 a minute
+	beats         = 65 // down to 37.5 a minute
+	metres        = 6
+	contextWidth  = 64
+	pulseWidth    = 64
 	globalWidth   = 256
 	hiddenWidth   = 256
 )
@@ -69,6 +74,13 @@ var (
 	}
 )
 
+// Version 2 has the pulse too.
+var layers2 = map[string][2]int{
+	"pulse.context": {rhythmOut + pooledWidth, contextWidth}, "pulse.seen": {2 * len(ratios) * features.PulseCols, pulseWidth},
+	"pulse.hidden": {pulseWidth, pulseWidth}, "pulse.joint": {pulseWidth, metres},
+	"mix.global": {pooledWidth + keyWidth + rhythmOut + tintWidth + families + beats + metres, globalWidth},
+}
+
 // layer is y = x Wᵀ + b.
 type layer struct {
 	in, out      int
@@ -95,6 +107,7 @@ type Encoder struct {
 	extractor *features.Extractor
 	layers    map[string]layer
 	coloured  bool      // has the branch of colour and families
+	beatBias  []float32 // of the branch of the pulse; nil without it
 	norm, out []float32 // weights of the two RMS norms
 }
 
@@ -121,6 +134,10 @@ func Load(dir string) (*Encoder, error) {
 		own = layers1
 	}
 	maps.Copy(sizes, own)
+	if _, pulsing := file.Info("pulse.joint.weight"); pulsing && e.coloured {
+		maps.Copy(sizes, layers2)
+		e.beatBias = read("pulse.beat.bias", beats)
+	}
 	for name, size := range sizes {
 		e.layers[name] = layer{in: size[0], out: size[1], weight: read(name+".weight", size[1], size[0]), bias: read(name+".bias", size[1])}
 	}
@@ -174,6 +191,9 @@ func (e *Encoder) forward(ctx context.Context, f *features.Features) ([]float32,
 		}
 		active, there := e.families(rows, local, pooled, tint)
 		global, slow = slices.Concat(global, tint, there), append(slow, rows, active)
+	}
+	if e.beatBias != nil {
+		global = append(global, e.pulse(f.Pulse, rhythm, pooled)...)
 	}
 	frames := e.mix(local, slow, global, f.Semitones.Rows)
 	if !tensor.Finite(frames) {

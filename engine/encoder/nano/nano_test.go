@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -59,11 +61,15 @@ func TestFramesAgreeWithTheTrainer(t *testing.T) {
 			require.NoError(t, err)
 			return v
 		}
-		got, err := e.forward(t.Context(), &features.Features{
+		given := &features.Features{
 			Semitones:  features.Matrix{Rows: c.Frames, Cols: features.Semitones, Data: read("semitones", c.Frames, features.Semitones)},
 			Mel:        features.Matrix{Rows: c.Frames, Cols: features.MelCols, Data: read("mel", c.Frames, features.MelCols)},
 			Tempograms: features.Matrix{Rows: c.Windows * features.Lags, Cols: features.Groups, Data: read("tempogram", c.Windows, features.Lags, features.Groups)},
-		})
+		}
+		if e.beatBias != nil {
+			given.Pulse = features.Matrix{Rows: features.PulseLags, Cols: features.PulseCols, Data: read("pulse", features.PulseLags, features.PulseCols)}
+		}
+		got, err := e.forward(t.Context(), given)
 		require.NoError(t, err)
 		require.InDeltaSlice(t, read("frames", c.Frames, Width), got, 1e-3)
 	}
@@ -123,6 +129,52 @@ func TestForwardStopsWhenCancelled(t *testing.T) {
 	cancel()
 	_, err = e.forward(ctx, f)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// Bundles of earlier versions still load: without the pulse, and without colour and families.
+func TestEveryVersionLoadsAndEncodes(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(7, 8))
+	draw := func(shape ...int) model.Tensor {
+		count := 1
+		for _, n := range shape {
+			count *= n
+		}
+		data := make([]float32, count)
+		for i := range data {
+			data[i] = float32(random.NormFloat64()) * 0.05
+		}
+		return model.Tensor{DType: "F32", Shape: shape, Data: data}
+	}
+	for version, parts := range []map[string][2]int{layers0, layers1, merged(layers1, layers2)} {
+		var tensors []model.Tensor
+		add := func(name string, tensor model.Tensor) {
+			tensor.Name = name
+			tensors = append(tensors, tensor)
+		}
+		for name, size := range merged(layers, parts) {
+			add(name+".weight", draw(size[1], size[0]))
+			add(name+".bias", draw(size[1]))
+		}
+		add("mix.norm.weight", draw(Width))
+		add("mix.out.weight", draw(Width))
+		if version == 2 {
+			add("pulse.beat.bias", draw(beats))
+		}
+		dir := t.TempDir()
+		require.NoError(t, model.WriteSafetensors(filepath.Join(dir, File), tensors))
+		e, err := Load(dir)
+		require.NoError(t, err, "version %d", version)
+		_, n, _, err := e.Encode(t.Context(), chirp(2*features.SampleRate))
+		require.NoError(t, err, "version %d", version)
+		require.Equal(t, features.Frames(2*features.SampleRate), n)
+	}
+}
+
+func merged(a, b map[string][2]int) map[string][2]int {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
 }
 
 func TestLoadNamesWhatIsWrong(t *testing.T) {
