@@ -56,7 +56,11 @@ def runs(x: np.ndarray) -> np.ndarray:
 def main() -> None:
     samples, places, programs = read(sys.argv[1])
     others = np.unique(runs(read(sys.argv[2])[0]))
-    share = {i: float(np.isin(h, others).mean()) if len(h := runs(samples[a:b])) else 0.0 for i, (a, b) in places.items()}
+
+    def known(h: np.ndarray) -> float:
+        return float((others[np.minimum(np.searchsorted(others, h), len(others) - 1)] == h).mean()) if len(h) else 0.0
+
+    share = {i: known(runs(samples[a:b])) for i, (a, b) in places.items()}
     for own in (True, False):
         found = sorted(p for p, used in programs.items() if (max([share[i] for i in used] or [0]) <= SHARED) == own)
         print("shares nothing:" if own else "shares recordings:", *(f"{bank}:{program}" for bank, program in found))
