@@ -15,7 +15,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from . import decoder, encoder, facts
-from .data import Clips, FRAME_RATE, GROUPS, LAGS, MEL, PULSE_COLS, PULSE_LAGS, SEMITONES
+from .data import FRAME_RATE, GROUPS, LAGS, MEL, PULSE_COLS, PULSE_LAGS, SEMITONES, Clips
 from .facts import Notes
 from .packing import AUDIO_END, AUDIO_START, BOS, EOS, prompt
 from .tokenizer import Tokenizer

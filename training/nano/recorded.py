@@ -10,6 +10,7 @@ import subprocess
 
 import numpy as np
 
+from .synth import FETCHED
 from .wavetable import RATE
 
 INSTRUMENTS = {
@@ -24,16 +25,11 @@ RELEASE = 0.12
 FARTHEST = 9  # semitones by which a recording is moved; farther notes sound in another octave
 
 
-def folder() -> str:
-    """Return where the recordings are."""
-    return os.path.join(os.environ.get("LARK_TRAIN_DIR", os.path.join(os.path.dirname(__file__), "..", "build")), "instruments", "recorded")
-
-
 @functools.lru_cache(maxsize=24)
 def notes(instrument: str) -> dict[int, np.ndarray]:
     """Return the recordings of an instrument by MIDI key: float samples at 22,050 Hz, from the attack on, all about equally loud."""
     out = {}
-    for path in sorted(glob.glob(os.path.join(folder(), instrument, "*.mp3"))):
+    for path in sorted(glob.glob(os.path.join(FETCHED, "recorded", instrument, "*.mp3"))):
         named = NAME.match(os.path.basename(path))
         if not named:
             continue
@@ -49,7 +45,7 @@ def notes(instrument: str) -> dict[int, np.ndarray]:
         x = x[max(0, begin - RATE // 200) :][: LONGEST * RATE]
         out[key] = x / np.sqrt((x[: RATE // 2] ** 2).mean())
     if not out:
-        raise FileNotFoundError(f"no recordings of {instrument} in {folder()}: run ./train.sh deps")
+        raise FileNotFoundError(f"no recordings of {instrument} in {FETCHED}: run ./train.sh deps")
     return out
 
 

@@ -11,12 +11,13 @@ import numpy as np
 
 RATE = 44100
 BLOCK = 4096
+FETCHED = os.path.join(os.environ.get("LARK_TRAIN_DIR", os.path.join(os.path.dirname(__file__), "..", "build")), "instruments")  # what `recordings` fetched
 SOUNDFONTS = {
     "fluidr3": "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "timgm6mb": "/usr/share/sounds/sf2/TimGM6mb.sf2",
     "opl3": "/usr/share/sounds/sf2/OPL-3_FM_128M.sf2",
     "musescore": "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
-    "merlin": os.path.join(os.environ.get("LARK_TRAIN_DIR", os.path.join(os.path.dirname(__file__), "..", "build")), "instruments", "Merlin.sf2"),
+    "merlin": os.path.join(FETCHED, "Merlin.sf2"),
 }
 _POINTER = ctypes.c_void_p
 

@@ -107,12 +107,13 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 	level := offset(pcm)
 	audio := halve(pcm, level, scale(pcm, level))
 	mel := e.spectrogram(audio, frames*melPerFrame, melHop, e.melWindow, e.melBands)
-	semitones, onset := e.semitones(audio, frames), onsets(mel)
+	semitones, rises := e.semitones(audio, frames), bandOnsets(mel)
+	groups := groupOnsets(rises)
 	return &Features{
 		Semitones:  semitones,
 		Mel:        poolMel(mel, frames),
-		Tempograms: tempograms(onset, e.lagTable, frames),
-		Pulse:      e.pulse(mel, semitones, onset),
+		Tempograms: tempograms(groups, e.lagTable, frames),
+		Pulse:      e.pulse(rises, groups, semitones),
 	}, nil
 }
 

@@ -5,21 +5,14 @@ const (
 	PulseLags = 136 // 0.2 to 9.9 s
 	PulseCols = Groups + 4
 
-	lowBands      = 4 // mel bands in which a bass drum is heard
-	changeReach   = 3 // frames on each side of a change of harmony: 0.28 s
-	semitoneCount = 12
+	lowBands     = 4 // mel bands in which a bass drum is heard
+	changeReach  = 3 // frames on each side of a change of harmony: 0.28 s
+	pitchClasses = 12
 )
 
 // pulse returns [PulseLags, PulseCols]: autocorrelations over the whole window, in which a bar shows as well as a beat. The columns are the onsets of
 // the four groups of mel bands, of the lowest bands, and of all bands one by one (Foote and Uchihashi 2001, "The beat spectrum"), the pitch classes, and the changes of harmony.
-func (e *Extractor) pulse(mel, semitones Matrix, onset [Groups][]float64) Matrix {
-	rises := bandOnsets(mel)
-	low := make([]float64, mel.Rows)
-	for b := range lowBands {
-		for m, v := range rises[b] {
-			low[m] += v / lowBands
-		}
-	}
+func (e *Extractor) pulse(rises [][]float64, groups [Groups][]float64, semitones Matrix) Matrix {
 	classes := chroma(semitones)
 	out, column := NewMatrix(PulseLags, PulseCols), 0
 	add := func(table []lag, series ...[]float64) {
@@ -29,36 +22,24 @@ func (e *Extractor) pulse(mel, semitones Matrix, onset [Groups][]float64) Matrix
 		}
 		column++
 	}
-	for _, strength := range onset {
-		add(e.pulseLags, strength)
+	for _, onset := range groups {
+		add(e.pulseLags, onset)
 	}
-	add(e.pulseLags, low)
+	add(e.pulseLags, strength(rises[:lowBands]))
 	add(e.pulseLags, rises...)
 	add(e.slowLags, classes...)
 	add(e.slowLags, changes(classes))
 	return out
 }
 
-// bandOnsets returns the rise of each mel band at each mel frame.
-func bandOnsets(mel Matrix) [][]float64 {
-	out := make([][]float64, mel.Cols)
-	for b := range out {
-		out[b] = make([]float64, mel.Rows)
-		for m := 1; m < mel.Rows; m++ {
-			out[b][m] = float64(max(0, mel.Row(m)[b]-mel.Row(m - 1)[b]))
-		}
-	}
-	return out
-}
-
 // chroma returns the mean level of each pitch class at each frame.
 func chroma(semitones Matrix) [][]float64 {
-	out := make([][]float64, semitoneCount)
+	out := make([][]float64, pitchClasses)
 	for c := range out {
 		out[c] = make([]float64, semitones.Rows)
 		for t := range out[c] {
-			for s := c; s < semitones.Cols; s += semitoneCount {
-				out[c][t] += float64(semitones.Row(t)[s]) * semitoneCount / float64(semitones.Cols)
+			for s := c; s < semitones.Cols; s += pitchClasses {
+				out[c][t] += float64(semitones.Row(t)[s]) * pitchClasses / float64(semitones.Cols)
 			}
 		}
 	}

@@ -46,30 +46,46 @@ func (l lag) read(ac []float64) float32 {
 	return float32(v)
 }
 
-// onsets returns the onset strength per mel frame and group: the mean rise of the group's ten bands.
-func onsets(mel Matrix) [Groups][]float64 {
-	var out [Groups][]float64
-	for g := range out {
-		out[g] = make([]float64, mel.Rows)
+// bandOnsets returns the rise of each mel band at each mel frame.
+func bandOnsets(mel Matrix) [][]float64 {
+	out := make([][]float64, mel.Cols)
+	for b := range out {
+		out[b] = make([]float64, mel.Rows)
 		for m := 1; m < mel.Rows; m++ {
-			now, before := mel.Row(m), mel.Row(m-1)
-			for b := g * bandsPerGroup; b < (g+1)*bandsPerGroup; b++ {
-				out[g][m] += float64(max(0, now[b]-before[b])) / bandsPerGroup
-			}
+			out[b][m] = float64(max(0, mel.Row(m)[b]-mel.Row(m - 1)[b]))
 		}
 	}
 	return out
 }
 
+// strength returns the mean rise of the bands at each mel frame.
+func strength(rises [][]float64) []float64 {
+	out := make([]float64, len(rises[0]))
+	for _, rise := range rises {
+		for m, v := range rise {
+			out[m] += v / float64(len(rises))
+		}
+	}
+	return out
+}
+
+// groupOnsets returns the onset strength of each group of ten bands.
+func groupOnsets(rises [][]float64) (out [Groups][]float64) {
+	for g := range out {
+		out[g] = strength(rises[g*bandsPerGroup : (g+1)*bandsPerGroup])
+	}
+	return out
+}
+
 // tempograms returns ceil(frames/16) local autocorrelations [Lags, Groups], one under another.
-func tempograms(onset [Groups][]float64, table []lag, frames int) Matrix {
+func tempograms(groups [Groups][]float64, table []lag, frames int) Matrix {
 	count := (frames + FramesPerTempogram - 1) / FramesPerTempogram
 	out, longest := NewMatrix(count*Lags, Groups), table[len(table)-1]
 	ac := make([]float64, longest.last+2)
 	for t := range count {
 		centre := t*melPerTempogram + melPerTempogram/2
-		for g, strength := range onset {
-			part := strength[max(0, centre-tempogramReach):min(len(strength), centre+tempogramReach)]
+		for g, onset := range groups {
+			part := onset[max(0, centre-tempogramReach):min(len(onset), centre+tempogramReach)]
 			got := autocorrelation([][]float64{part}, ac)
 			for i, l := range table {
 				out.Data[(t*Lags+i)*Groups+g] = l.read(got)

@@ -180,7 +180,7 @@ func (e *Encoder) rhythm(tempograms features.Matrix) []float32 {
 	for g := range count {
 		x := features.NewMatrix(features.Lags, features.Groups)
 		for i := range x.Data {
-			x.Data[i] = tempogramGain * tempograms.Data[g*len(x.Data)+i]
+			x.Data[i] = lagGain * tempograms.Data[g*len(x.Data)+i]
 		}
 		first := e.layers["rhythm.conv1"].activate(taps(x, 7, 1).Data, features.Lags)
 		second := taps(features.Matrix{Rows: features.Lags, Cols: rhythmWidth1, Data: first}, 7, 2)
@@ -200,13 +200,13 @@ func (e *Encoder) pulse(x features.Matrix, rhythm, pooled []float32) []float32 {
 		if row < 0 || row >= x.Rows {
 			return 0
 		}
-		return tempogramGain * x.Row(row)[column]
+		return lagGain * x.Row(row)[column]
 	}
 	view := features.NewMatrix(beats, e.layers["pulse.seen"].in)
-	for b := range beats {
-		for i, ratio := range ratios {
-			row := firstBeat + b + int(math.RoundToEven(features.LagsPerOctave*math.Log2(ratio)))
-			part := view.Row(b)[2*i*x.Cols:]
+	for i, ratio := range ratios {
+		away := int(math.RoundToEven(features.LagsPerOctave * math.Log2(ratio)))
+		for b := range beats {
+			row, part := firstBeat+b+away, view.Row(b)[2*i*x.Cols:]
 			for c := range x.Cols {
 				part[c] = at(row, c)
 				part[x.Cols+c] = max(at(row-1, c), at(row, c), at(row+1, c)) // lags are rounded to rows
