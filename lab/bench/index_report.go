@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -51,9 +52,24 @@ func newIndexReport(cfg IndexConfig) IndexReport {
 	}
 }
 
-// Slope is the processor time that the gateway spends on an item after the first tenth, over the time in the first tenth: 1 where the cost of an item does not grow
+// Slopes are how the time for all items and the gateway's processor time for them grow with the number of items, on logarithmic axes between the first tenth and the
+// whole run: 1 where each item takes as long as the one before it, 2 where the time grows with the square.
+func (r IndexRound) Slopes() (clock, processor float64) {
+	if len(r.Parts) < 2 {
+		return 1, 1
+	}
+	var seconds, worked float64
+	for _, p := range r.Parts {
+		seconds, worked = seconds+p.Seconds, worked+p.Processor["gateway"]
+	}
+	first, last := r.Parts[0], r.Parts[len(r.Parts)-1]
+	items := math.Log(float64(last.Items) / float64(first.Items))
+	return math.Log(seconds/first.Seconds) / items, math.Log(worked/first.Processor["gateway"]) / items
+}
+
+// Later is the processor time that the gateway spends on an item after the first tenth, over the time in the first tenth: 1 where the cost of an item does not grow
 // with the number of items before it.
-func (r IndexRound) Slope() float64 {
+func (r IndexRound) Later() float64 {
 	if len(r.Parts) < 2 {
 		return 1
 	}
@@ -73,7 +89,9 @@ func (r IndexReport) Write(w io.Writer) {
 		each := func(seconds float64) float64 { return seconds / float64(r.Items) * 1000 }
 		fmt.Fprintf(w, "\n%s: filling took %.1f s (gateway %.2f ms of processor time an item), exporting and reconciling %.1f s (gateway %.2f ms).\n",
 			round.Database, round.FillS, each(round.Fill["gateway"]), round.ExportS, each(round.Export["gateway"]))
-		fmt.Fprintf(w, "An item costs the gateway %.2f times after the first tenth what it costs in the first tenth. Peak memory: %s.\n\n", round.Slope(), peaks(round.Peak))
+		clock, processor := round.Slopes()
+		fmt.Fprintf(w, "The time for all items grows with their number to the power of %.3f from the first tenth to the whole, the gateway's processor time to the power of %.3f (1 = in proportion). "+
+			"An item costs the gateway %.2f times after the first tenth what it costs in the first tenth. Peak memory: %s.\n\n", clock, processor, round.Later(), peaks(round.Peak))
 		fmt.Fprintf(w, "| items ended | items/s | processor time of an item: gateway | broker | memory: gateway | broker | longest status query |\n")
 		fmt.Fprintf(w, "| --- | --- | --- | --- | --- | --- | --- |\n")
 		before := 0

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"encoding/csv"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,7 +65,10 @@ func TestIndexReportTellsHowTheCostGrows(t *testing.T) {
 		},
 		Peak: map[string]int64{"gateway": 90e6},
 	}}
-	require.InDelta(t, 1.5, r.Rounds[0].Slope(), 1e-9)
+	require.InDelta(t, 1.5, r.Rounds[0].Later(), 1e-9)
+	clock, processor := r.Rounds[0].Slopes()
+	require.InDelta(t, math.Log2(3), clock, 1e-9)
+	require.InDelta(t, math.Log2(2.5), processor, 1e-9)
 	var text strings.Builder
 	r.Write(&text)
 	require.Contains(t, text.String(), "`lark bench index --items 200 --databases sqlite`")
