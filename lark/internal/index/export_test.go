@@ -1,11 +1,8 @@
 package index
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -217,26 +213,4 @@ func TestAnOlderExportLeavesNothing(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	require.Equal(t, []string{"_manifest.json", "other-00009.csv", "tracks-00000.csv", "tracks-00001.csv", "tracks-00009.jsonl", "tracks-mine.csv", "windows-00000.csv", "windows-00001.csv"}, names)
-}
-
-// A row group is in memory until it is whole: a large file has several.
-func TestALargeParquetFileHasRowGroupsOfBoundedSize(t *testing.T) {
-	t.Parallel()
-	var file bytes.Buffer
-	enc, err := parquetRows[WindowRow](&file)
-	require.NoError(t, err)
-	const rows = 2*rowsPerGroup + 1
-	for i := range rows {
-		require.NoError(t, enc.write(WindowRow{ItemID: strconv.Itoa(i)}))
-	}
-	require.NoError(t, enc.flush())
-	f, err := parquet.OpenFile(bytes.NewReader(file.Bytes()), int64(file.Len()))
-	require.NoError(t, err)
-	require.EqualValues(t, rows, f.NumRows())
-	require.Len(t, f.RowGroups(), 3)
-	last := make([]WindowRow, 1)
-	r := parquet.NewGenericRowGroupReader[WindowRow](f.RowGroups()[2])
-	_, err = r.Read(last)
-	require.True(t, err == nil || errors.Is(err, io.EOF), err)
-	require.Equal(t, strconv.Itoa(rows-1), last[0].ItemID)
 }

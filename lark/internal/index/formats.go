@@ -48,11 +48,8 @@ func plain(of func(io.Writer) (encoder[Track], error)) func(io.Writer, Export, s
 	return func(w io.Writer, _ Export, _ string) (encoder[Track], error) { return of(w) }
 }
 
-// rowsPerGroup bounds how many rows of a Parquet file are in memory: the writer keeps a row group until it is whole.
-const rowsPerGroup = 20_000
-
 func parquetRows[T any](out io.Writer) (encoder[T], error) {
-	w := parquet.NewGenericWriter[T](out, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsPerGroup))
+	w := parquet.NewGenericWriter[T](out, parquet.Compression(&parquet.Zstd))
 	return encoder[T]{
 		write: func(row T) error {
 			_, err := w.Write([]T{row})
