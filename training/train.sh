@@ -24,7 +24,7 @@ deps() {
 
 generate() {
     "$python" -m nano.generate "$dir/data/noise" --split noise --count "${NOISE_CLIPS:-220}" --seed 1
-    "$python" -m nano.generate "$dir/data/dev" --split train --start 20000 --count "${DEV_CLIPS:-130}" --seed 9
+    "$python" -m nano.generate "$dir/data/dev" --split train --start 20000 --count "${DEV_CLIPS:-220}" --seed 9
     "$python" -m nano.generate "$dir/data/test" --split test --count "${TEST_CLIPS:-300}" --seed 1
     "$python" -m nano.generate "$dir/data/train" --split train --count "${TRAIN_CLIPS:-2000}" --seed 1
 }

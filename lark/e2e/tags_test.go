@@ -26,7 +26,7 @@ func TestNanoTagsTheDemoTrack(t *testing.T) {
 	require.NotNil(t, o.Tags)
 	require.InDelta(t, 104, o.Tags.TempoBPM, 2, "the score says 104")
 	require.Equal(t, "G major 4/4", o.Tags.Key+" "+o.Tags.Mode+" "+o.Tags.Metre)
-	require.Subset(t, o.Tags.Instruments, []string{"piano", "bass", "drums"})
+	require.Subset(t, o.Tags.Instruments, []string{"piano", "guitar", "bass", "drums"})
 	require.Empty(t, o.Tags.Genre, "the model cannot tell it, and says so")
 	require.Empty(t, o.Tags.Mood)
 	require.Contains(t, o.Tags.Description, "G major")

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import signal
 
 from . import arrange as pieces
-from . import compose, effects, midi, nomusic, recorded, wavetable
+from . import compose, effects, midi, nomusic, patches, recorded, wavetable
 from .labels import FAMILIES, METRES, TONICS, family, programs_of
 from .synth import RATE, Synth, write_wav
 
@@ -32,10 +32,16 @@ ROOM = 1.035  # a clip that is played sharp is this much longer before
 STEPS, STEP_SECONDS = 68, 4 * 2048 / 22050  # the encoder's harmony steps
 MIN_NOTES = 5
 GROOVES = {"train": 0.25, "test": 0.5}  # share of clips that MMA writes
-WAVETABLES = {"train": 0.2, "test": 0.0}
-MIXED = {"train": 0.6, "test": 0.0}  # share of clips whose parts sound through instruments of different sources, wavetables included
-# Programs of Merlin whose recordings TimGM6mb has not (python -m nano.shared_samples). Its percussion is TimGM6mb's.
-MERLIN = [0, 1, 9, 10, 12, 13, 14, 21, 22, 23, 24, 25, 26, *range(40, 52), 53, 54, 56, 60, 61, 62, 63, 65, 66, 68, 71, 73, 75, 82, 83, 86, 89, 90, 94, 95, 96, 97, 110]
+WAVETABLES = {"train": 0.12, "test": 0.0}
+MIXED = {"train": 0.75, "test": 0.0}  # share of clips whose parts sound through instruments of different sources, wavetables included
+SOURCES = {"font": 54, "recorded": 20, "patch": 14, "wavetable": 12}  # of a part of a mixed clip
+VOICES = {"recorded": (recorded.Voice, patches.Kit), "patch": (patches.Voice, patches.Kit), "wavetable": (wavetable.Voice, wavetable.Kit)}  # and drums
+# Programs of these fonts whose recordings TimGM6mb has not (python -m nano.shared_samples). Their percussion is in part TimGM6mb's. The other fonts share none.
+OWN = {
+    "merlin": {0, 1, 9, 10, 12, 13, 14, 21, 22, 23, 24, 25, 26, *range(40, 52), 53, 54, 56, 60, 61, 62, 63, 65, 66, 68, 71, 73, 75, 82, 83, 86, 89, 90, 94, 95, 96, 97, 110},
+    "generaluser": set(range(112)) - {31, 34, 79, 91, 101, 111},
+}
+FONTS = {"fluidr3": 1, "musescore": 1, "opl3": 1, "merlin": 2, "generaluser": 3}  # how often a part of a mixed clip sounds through each
 
 
 def run_mma(source: str, folder: str) -> bytes | None:
@@ -138,14 +144,15 @@ def mixed(rng: random.Random, parts: list[pieces.Part], quarter: float, start: f
     gen, length = np.random.default_rng(rng.randrange(2**32)), int(SPAN * ROOM * RATE)
     out = np.zeros(length)
     for part in parts:
-        source = rng.choices(["font", "recorded", "wavetable"], [55, 30, 15])[0]
-        if source == "recorded" and part.family not in recorded.INSTRUMENTS:
+        source = rng.choices(list(SOURCES), list(SOURCES.values()))[0]
+        if source == "recorded" and part.family not in [*recorded.INSTRUMENTS, "drums"]:
             source = "font"
         if source == "font":
-            fonts = [f for f in ("fluidr3", "musescore", "opl3", "merlin", "merlin") if f != "merlin" or (part.program in MERLIN and part.family != "drums")]
-            y = synths[rng.choice(fonts)].render(midi.write([part], quarter), start, SPAN * ROOM).astype(np.float64)
+            fonts = [f for f in FONTS if f not in OWN or (part.family != "drums" and part.program in OWN[f])]
+            font = rng.choices(fonts, [FONTS[f] for f in fonts])[0]
+            y = synths[font].render(midi.write([part], quarter), start, SPAN * ROOM).astype(np.float64)
         else:
-            half = wavetable.render([part], quarter, start + SPAN * ROOM, gen, 0.0, recorded.Voice if source == "recorded" else wavetable.Voice)
+            half = wavetable.render([part], quarter, start + SPAN * ROOM, gen, 0.0, *VOICES[source])
             y = signal.resample_poly(half[int(start * wavetable.RATE) :], 2, 1)
         y = np.pad(y, (0, max(0, length - len(y))))[:length]
         power = np.sqrt((y * y).mean())
@@ -238,7 +245,7 @@ def main() -> int:
     os.makedirs(a.out, exist_ok=True)
     bases = {i: os.path.join(a.out, f"{a.split}{i:05d}") for i in range(a.start, a.start + a.count)}
     missing = {i: base for i, base in bases.items() if not os.path.exists(base + ".json")}
-    fonts = SPLIT_SOUNDFONTS.get(a.split, []) + (["merlin"] if a.split == "train" else [])
+    fonts = list(FONTS) if a.split == "train" else SPLIT_SOUNDFONTS.get(a.split, [])
     synths = {n: Synth(n) for n in fonts if missing}
     grooves, began, made, refused = compose.library() if missing else [], time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:

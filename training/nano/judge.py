@@ -41,14 +41,25 @@ def note_logits(params, frozen, shape, tok, clips: Clips) -> dict[str, np.ndarra
 
 
 def platt(chance: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """Return scale and shift of the logit by logistic regression (Platt 1999), pulled towards 1 and 0."""
+    """Return scale and shift of the logit by logistic regression (Platt 1999), pulled towards 1 and 0. A step of Newton's is halved until it is one downhill."""
     x = np.stack([np.log(chance / (1 - chance)), np.ones(len(chance))], 1)
-    w, prior = np.array([1.0, 0.0]), np.array([1.0, 0.0])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-x @ w))
+    prior = np.array([1.0, 0.0])
+
+    def loss(w: np.ndarray) -> float:
+        z = x @ w
+        return float((np.logaddexp(0, z) - right * z).sum() + RIDGE / 2 * ((w - prior) ** 2).sum())
+
+    w = prior
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -40, 40)))
         slope = x.T @ (right - p) - RIDGE * (w - prior)
         bend = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(2)
-        w = w + np.linalg.solve(bend, slope)
+        step = np.linalg.solve(bend, slope)
+        while loss(w + step) > loss(w) and np.abs(step).max() > 1e-9:
+            step = step / 2
+        w = w + step
+        if np.abs(step).max() < 1e-9:
+            break
     return float(w[0]), float(w[1])
 
 

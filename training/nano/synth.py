@@ -18,6 +18,7 @@ SOUNDFONTS = {
     "opl3": "/usr/share/sounds/sf2/OPL-3_FM_128M.sf2",
     "musescore": "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
     "merlin": os.path.join(FETCHED, "Merlin.sf2"),
+    "generaluser": os.path.join(FETCHED, "GeneralUser.sf2"),
 }
 _POINTER = ctypes.c_void_p
 

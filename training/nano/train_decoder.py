@@ -30,6 +30,7 @@ WORDS_BATCH, WORDS_SLOTS = 8, 8  # rows of invented notes in a step, and frames 
 SLOTS = 32  # frames kept of each window
 FEWEST_FRAMES = 10
 FRAME_NOISE = 0.1
+MISTAKEN = 0.2  # share of families that are wrong among the notes before the one that is learnt
 
 
 @jax.jit
@@ -89,7 +90,7 @@ def embed(p, frames, index, notes, ids):
 
 def predict(p, shape, row, frames):
     """Return logits [B, NOTES + L, V] at what comes before each note, and at the question and answer tokens."""
-    x = embed(p, frames, row["index"], row["notes"], row["ids"])
+    x = embed(p, frames, row["index"], row.get("given", row["notes"]), row["ids"])
     positions, bias = layout(row["index"], row["used"], row["count"], row["segment"], row["place"])
     first = row["index"].shape[1] + 2  # <audio_end>, which comes before the first note
     hidden = decoder.run(p, shape, x, positions, bias)[:, first:]
@@ -102,6 +103,16 @@ def make_rows(rng, tok, weights, labels, slots, whole, split="train", length=LEN
     rows = [packing.pack(words, tok, label, weights, length, split) for label in labels]
     out = {k: np.stack([getattr(r, k) for r in rows]) for k in ("notes", "noted", "ids", "target", "weight", "segment", "place")}
     out["index"], out["used"], out["count"] = choose_frames(rng, len(rows), slots, whole)
+    return out
+
+
+def mistaken(rng: np.random.Generator, notes: np.ndarray, slot: dict[str, tuple[int, np.ndarray]]) -> np.ndarray:
+    """Return notes in which some families are wrong, as the notes before one are when the decoder takes them itself."""
+    out = notes.copy()
+    for f in facts.FAMILIES:
+        at, (yes, no) = slot[f]
+        wrong = (rng.random(len(out)) < MISTAKEN) & np.isin(out[:, at], (yes, no))
+        out[wrong, at] = yes + no - out[wrong, at]
     return out
 
 
@@ -256,7 +267,7 @@ def main() -> None:
         decoder.carry_readouts(params, *readouts(source.frozen), some.reshape(-1, some.shape[-1]))
     if source:
         source.draw(32)
-    weights, soft = packing.token_weights(tok), packing.near_tempi(tok)
+    weights, soft, slot = packing.token_weights(tok), packing.near_tempi(tok), noted_ids(tok)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adamw)(learning_rate=a.rate, b2=0.98, weight_decay=0.02)
     )
@@ -283,6 +294,7 @@ def main() -> None:
             frames, labels = source.draw(a.batch)
             frames = frames + FRAME_NOISE * rng.standard_normal(frames.shape, np.float32)
             row = make_rows(rng, tok, weights, labels, SLOTS, rng.random() < 0.5, length=0)
+            row["given"] = mistaken(rng, row["notes"], slot)
         elif source:
             frames, labels = source.again(WORDS_BATCH)
             row = make_rows(rng, tok, weights, labels, SLOTS, rng.random() < 0.5, length=LENGTH)

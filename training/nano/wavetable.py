@@ -121,13 +121,23 @@ def drum(key: int, gen: np.random.Generator, tone: float) -> np.ndarray:
     return bright * np.exp(-t / (0.4 if key in (49, 51) else 0.03)) * 0.5
 
 
-def render(parts: list, quarter: float, seconds: float, gen: np.random.Generator, jitter: float, voices=Voice) -> np.ndarray:
-    """Return float samples at 22,050 Hz of parts of `arrange`, a quarter lasting `quarter` seconds. `voices` makes the voice of a family."""
+class Kit:
+    """Drums of noise and sines; `sound` is what Voice has."""
+
+    def __init__(self, gen: np.random.Generator):
+        self.gen, self.tone = gen, gen.uniform(0.8, 1.3)
+
+    def sound(self, key: int, seconds: float, velocity: int) -> np.ndarray:
+        """Return one stroke, however long it is held."""
+        return drum(key, self.gen, self.tone) * (velocity / 100) ** 1.5
+
+
+def render(parts: list, quarter: float, seconds: float, gen: np.random.Generator, jitter: float, voices=Voice, kit=Kit) -> np.ndarray:
+    """Return float samples at 22,050 Hz of parts of `arrange`, a quarter lasting `quarter` seconds. `voices` makes the voice of a family, `kit` drums."""
     out = np.zeros(int((seconds + 3) * RATE))
     for part in parts:
         gain, cache = gen.uniform(0.5, 1.2), {}
-        voice = None if part.family == "drums" else voices(part.family, gen)
-        tone = gen.uniform(0.8, 1.3)
+        voice = kit(gen) if part.family == "drums" else voices(part.family, gen)
         for x in part.notes:
             at = x.at * quarter + gen.normal(0, jitter)
             if at >= seconds or at < -0.05:
@@ -135,7 +145,7 @@ def render(parts: list, quarter: float, seconds: float, gen: np.random.Generator
             length = round(min(8.0, max(0.08, x.length * quarter)), 2)
             name = (x.key, length, x.velocity)
             if name not in cache:
-                cache[name] = drum(x.key, gen, tone) * (x.velocity / 100) ** 1.5 if voice is None else voice.sound(*name[:2], x.velocity)
+                cache[name] = voice.sound(*name)
             first, y = max(0, int(at * RATE)), cache[name]
             y = y[: len(out) - first]
             out[first : first + len(y)] += gain * y

@@ -1,7 +1,7 @@
 """Make the clips of `make bench-mir`: python -m peers.mir_clips OUT [--seed S], from training/, in an environment with numpy and music21.
 
 OUT/set.jsonl gets one object per clip: {"id", "audio", "set", "split", "labels": {"tempo_bpm", "key", "metre"}}; a label that is not known
-for certain is left out. Pieces fall into the splits dev and test by a checksum of the piece's name, so all clips of a piece share a split.
+for certain is left out, and the instrument families and drums of human clips (those of the first 25 s) are there as well. Pieces fall into the splits dev and test by a checksum of the piece's name, so all clips of a piece share a split.
 
 human   MIDI files of Debian's openttd-openmsx and planetblupi-music-midi, 30 s from seconds 5 and 45. Tempo is the file's own; the key
         is left out unless Krumhansl's and Temperley's profiles and the Aarden-Essen profile agree on the notes that sound.
@@ -13,6 +13,7 @@ chorale Bach's chorales in music21; the key is the last bass note's where the ke
 from __future__ import annotations
 
 import argparse
+import collections
 import glob
 import json
 import os
@@ -21,6 +22,9 @@ import zlib
 
 import numpy as np
 from nano import midi
+from nano.generate import MIN_NOTES
+from nano.generate import SPAN as HEARD
+from nano.labels import FAMILIES, family
 from nano.synth import RATE, Synth, write_wav
 
 SPAN = 30.0
@@ -64,6 +68,12 @@ def file_tempi(score: midi.Score) -> list[tuple[float, float]]:
     return tempi or [(0.0, 120.0)]
 
 
+def instruments(notes: list[midi.Note]) -> dict:
+    """Return the labels of what plays: families, and whether there are drums."""
+    count = collections.Counter("drums" if n.channel == midi.DRUM_CHANNEL else family(n.program) for n in notes)
+    return {"instruments": [f for f in FAMILIES if count[f] >= MIN_NOTES], "drums": count["drums"] >= MIN_NOTES}
+
+
 def human(rng: random.Random, synths: dict[str, Synth]):
     """Yield clips of the human-composed MIDI files."""
     for path in sorted(p for pattern in HUMAN for p in glob.glob(pattern)):
@@ -82,14 +92,14 @@ def human(rng: random.Random, synths: dict[str, Synth]):
                     pitched[n.key % 12] += n.velocity
             if len(inside) < 30:
                 continue
-            labels = {}
+            labels = instruments([n for n in inside if n.seconds < start + HEARD])
             before = [b for t, b in tempi if t <= start][-1:] or [tempi[0][1]]
             heard = before + [b for t, b in tempi if start < t < start + SPAN]
             if max(heard) / min(heard) < 1.02:
                 labels["tempo_bpm"] = round(float(np.mean(heard)), 2)
             if pitched.sum() and len(keys := best_keys(pitched)) == 1:
                 labels["key"] = keys.pop()
-            yield f"human-{name}-{int(place)}", "human", split_of(name), labels, synths[rng.choice(FONTS)].render(raw, start, SPAN)
+            yield f"human-{name}-{int(place)}", "human", split_of(name), labels, synths[rng.choice(list(synths))].render(raw, start, SPAN)
 
 
 def render_score(parts: list, rng: random.Random, bpm: float, programs: list[int], synths: dict[str, Synth]) -> np.ndarray:
@@ -112,7 +122,7 @@ def render_score(parts: list, rng: random.Random, bpm: float, programs: list[int
     raw = b"MThd" + (6).to_bytes(4, "big") + (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + (480).to_bytes(2, "big")
     raw += b"MTrk" + len(track).to_bytes(4, "big") + track
     seconds = min(SPAN, tick / 480 * 60 / bpm + 1)
-    return synths[rng.choice(FONTS)].render(raw, 0.0, seconds)
+    return synths[rng.choice(list(synths))].render(raw, 0.0, seconds)
 
 
 def _varlen(value: int) -> bytes:
@@ -226,10 +236,11 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("out")
     args.add_argument("--sets", default="human,tunes,chorales")
+    args.add_argument("--fonts", default=",".join(FONTS), help="soundfonts that a clip may sound through")
     args.add_argument("--seed", type=int, default=1)
     opt = args.parse_args()
     os.makedirs(opt.out, exist_ok=True)
-    synths = {f: Synth(f) for f in FONTS}
+    synths = {f: Synth(f) for f in opt.fonts.split(",")}
     makers = {"human": human, "tunes": tunes, "chorales": chorales}
     with open(os.path.join(opt.out, "set.jsonl"), "w", encoding="ascii") as f:
         for which in opt.sets.split(","):

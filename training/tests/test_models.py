@@ -172,3 +172,15 @@ def test_readouts_are_carried_into_the_projection(small):
     want = (logits - logits.mean(0)) / logits.std(0)
     # The three read-outs lie along orthogonal directions, so the movement's inner products are theirs.
     np.testing.assert_allclose(moved @ moved.T, decoder.READOUT_GAIN**2 * want @ want.T, rtol=0.02, atol=0.05)
+
+
+def test_only_families_are_mistaken_among_the_notes_given(small):
+    tok, _, _ = small
+    slot, rng = train_decoder.noted_ids(tok), np.random.default_rng(3)
+    rows = train_decoder.make_rows(rng, tok, packing.token_weights(tok), [LABEL] * 400, 4, True, length=0)
+    given = train_decoder.mistaken(rng, rows["notes"], slot)
+    places = [slot[f][0] for f in facts.FAMILIES]
+    rest = np.setdiff1d(np.arange(given.shape[1]), places)
+    assert (given[:, rest] == rows["notes"][:, rest]).all()
+    assert abs((given[:, places] != rows["notes"][:, places]).mean() - train_decoder.MISTAKEN) < 0.03
+    assert np.isin(given[:, places], slot["piano"][1]).all()

@@ -86,6 +86,19 @@ func TestThePulseShowsBeatAndBar(t *testing.T) {
 	require.Greater(t, at(6*beat), at(4*beat)+0.2)
 }
 
+// Clicks whose distance lies anywhere between two whole numbers of mel frames read much the same at that distance.
+func TestThePulseReadsLagsBetweenFrames(t *testing.T) {
+	t.Parallel()
+	const hop = float64(melHop) / halfRate
+	var got []float32
+	for _, frames := range []float64{18, 18.25, 18.5, 18.75} {
+		beat := frames * hop
+		f := extract(t, clicks(MaxSamples, 60/beat))
+		got = append(got, f.Pulse.Row(int(math.Round(LagsPerOctave * math.Log2(beat/shortestLag))))[Groups+1])
+	}
+	require.Greater(t, slices.Min(got), 0.85*slices.Max(got), "%v", got)
+}
+
 func TestAShortWindowHasNoLongLags(t *testing.T) {
 	t.Parallel()
 	f := extract(t, clicks(2*SampleRate, 120))

@@ -12,6 +12,7 @@ const (
 
 // pulse returns [PulseLags, PulseCols]: autocorrelations over the whole window, in which a bar shows as well as a beat. The columns are the onsets of
 // the four groups of mel bands, of the lowest bands, and of all bands one by one (Foote and Uchihashi 2001, "The beat spectrum"), the pitch classes, and the changes of harmony.
+// The onsets are smoothed: a lag halfway between two mel frames would read two thirds of what a whole number of frames reads, and reads nine tenths.
 func (e *Extractor) pulse(rises [][]float64, groups [Groups][]float64, semitones Matrix) Matrix {
 	classes := chroma(semitones)
 	out, column := NewMatrix(PulseLags, PulseCols), 0
@@ -23,12 +24,35 @@ func (e *Extractor) pulse(rises [][]float64, groups [Groups][]float64, semitones
 		column++
 	}
 	for _, onset := range groups {
-		add(e.pulseLags, onset)
+		add(e.pulseLags, smoothed(onset))
 	}
-	add(e.pulseLags, strength(rises[:lowBands]))
-	add(e.pulseLags, rises...)
+	add(e.pulseLags, smoothed(strength(rises[:lowBands])))
+	add(e.pulseLags, each(rises, smoothed)...)
 	add(e.slowLags, classes...)
 	add(e.slowLags, changes(classes))
+	return out
+}
+
+// smoothed returns a series in which every value is spread over its neighbours, 1/4, 1/2, 1/4.
+func smoothed(x []float64) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] += v / 2
+		if i > 0 {
+			out[i-1] += v / 4
+		}
+		if i+1 < len(x) {
+			out[i+1] += v / 4
+		}
+	}
+	return out
+}
+
+func each(series [][]float64, change func([]float64) []float64) [][]float64 {
+	out := make([][]float64, len(series))
+	for i, x := range series {
+		out[i] = change(x)
+	}
 	return out
 }
 
