@@ -46,7 +46,7 @@ func ExampleOpen() {
 		fmt.Println(a.Index, a.Text)
 	}
 	// Output:
-	// 0 The tempo is about 105 BPM.
+	// 0 The tempo is about 104 BPM.
 	// 1 The key is G major.
 }
 

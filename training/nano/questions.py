@@ -37,8 +37,7 @@ what instruments can you hear|instruments|instrumentation|what is the instrument
 what am i hearing|which instrument families are present|what's in the arrangement|what plays here|identify the instruments|give me a list of instruments
 what kinds of instruments are there|what sounds do you hear|what is playing|which instruments make up this track|can you name the instruments|describe the instrumentation
 what instruments are used in this song|who is in the ensemble|what is the lineup of instruments|which instruments are heard|what makes the sound here|what instruments are heard in this piece
-what are the sounds made by|what is being played|what produces this sound|what is everyone playing|what do the musicians play|which instruments sound here
-what is making this noise|what instruments make this music|what is the ensemble made of|which instruments can be made out|what is making the music|what is it played on"""
+what are the sounds made by|which instruments sound here|what instruments make this music|what is the ensemble made of|which instruments can be made out|what is it played on"""
 DESCRIBE = """describe this|describe the music|describe this piece|describe this piece in one sentence|give a short description|summarise the music|summarize this track
 tell me about this music|what is this like|what can you say about this|give me a summary|write a caption|caption this|describe what you hear|what do you hear
 describe the song|tell me about this song|what is going on in the music|sum up this clip|describe the audio|how would you describe this music|describe the recording
