@@ -110,6 +110,7 @@ class Sentence:
         return {k: v for k, v in vars(self).items() if k == "text" or v != getattr(usual, k)}
 
 
+NAMED = ["exactly", "around", "roughly", "approximately"]  # with these words a tempo is named; a question with "faster" or "slower" compares
 FASTER, SLOWER = ["faster", "quicker", "above", "over", "more", "higher"], ["slower", "below", "under", "less", "lower"]
 SAID = {  # by which a question that wants a yes or a no names what it asks about
     "fast": "fast quick uptempo", "slow": "slow ballad", "major": "major", "minor": "minor", "waltz": "waltz three triple", "solo": "solo one single alone unaccompanied just only",
@@ -159,8 +160,8 @@ def _catalogue() -> dict[str, Sentence]:
         "no faster": Sentence("No, it is not faster than that, about $tempo BPM.", MUSIC, asked="not faster", words=FASTER),
         "yes slower": Sentence("Yes, it is slower than that, about $tempo BPM.", MUSIC, asked="slower", words=SLOWER),
         "no slower": Sentence("No, it is not slower than that, about $tempo BPM.", MUSIC, asked="not slower", words=SLOWER),
-        "yes tempo": Sentence("Yes, the tempo is about $tempo BPM.", MUSIC, asked="near"),
-        "no tempo": Sentence("No, the tempo is about $tempo BPM.", MUSIC, asked="far"),
+        "yes tempo": Sentence("Yes, the tempo is about $tempo BPM.", MUSIC, asked="near", words=NAMED),
+        "no tempo": Sentence("No, the tempo is about $tempo BPM.", MUSIC, asked="far", words=NAMED),
         "key": Sentence("The key is $key.", MUSIC, sure=["key"]),
         "key?": Sentence("I'm not sure of the key; it may be $key, or else $second.", MUSIC, unsure=["key"]),
         "yes key": Sentence("Yes, the key is $key.", MUSIC, asked="key", words=SAID["key"].split()),
