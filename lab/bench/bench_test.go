@@ -85,9 +85,9 @@ func TestPeakMemory(t *testing.T) {
 	require.Zero(t, parseMemory("Name:\tlark\n"))
 	require.Equal(t, Memory{3, 5, 6}, Memory{3, 2, 6}.max(Memory{1, 5, 4}))
 	if _, err := os.Stat("/proc/self/status"); err == nil {
-		require.Greater(t, peakRSS("self"), int64(1<<20))
+		require.Greater(t, PeakRSS("self"), int64(1<<20))
 	}
-	require.Zero(t, peakRSS("no such process"))
+	require.Zero(t, PeakRSS("no such process"))
 	require.InDelta(t, 16.24, parseLoad("16.24 16.43 14.66 3/512 28624\n"), 0)
 	require.Zero(t, parseLoad(""))
 }

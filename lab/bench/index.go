@@ -164,7 +164,7 @@ func (cfg *IndexConfig) measure(ctx context.Context, database string, stack Stac
 	}
 	r.ExportS, r.Export = time.Since(began).Seconds(), since(worked, stackProcessor(stack))
 	r.Peak = stackMemory(stack)
-	r.Peak["bench"] = peakRSS("self")
+	r.Peak["bench"] = PeakRSS("self")
 	return r, nil
 }
 

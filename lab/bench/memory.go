@@ -31,8 +31,8 @@ func resident(pid string) Memory {
 	return parseMemory(string(text))
 }
 
-// peakRSS is the largest resident size that a process has had, in bytes.
-func peakRSS(pid string) int64 { return resident(pid).Peak }
+// PeakRSS is the largest resident size that a process has had, in bytes.
+func PeakRSS(pid string) int64 { return resident(pid).Peak }
 
 func parseMemory(status string) Memory {
 	var m Memory

@@ -198,7 +198,7 @@ func since(before, after map[string]float64) map[string]float64 {
 func stackMemory(stack Stack) map[string]int64 {
 	peaks := map[string]int64{}
 	for stage, pid := range stack.Processes() {
-		if peak := peakRSS(strconv.Itoa(pid)); peak > 0 {
+		if peak := PeakRSS(strconv.Itoa(pid)); peak > 0 {
 			peaks[stage] = peak
 		}
 	}

@@ -47,7 +47,7 @@ func RunPlain(ctx context.Context, modelDir string, paths, questions []string) (
 		return Plain{}, err
 	}
 	return Plain{
-		Windows: int(l.windows.Load()), Seconds: time.Since(began).Seconds(), PeakRSS: peakRSS("self"), Processor: processorOf("self") - worked,
+		Windows: int(l.windows.Load()), Seconds: time.Since(began).Seconds(), PeakRSS: PeakRSS("self"), Processor: processorOf("self") - worked,
 	}, nil
 }
 

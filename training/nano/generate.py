@@ -1,7 +1,7 @@
 """Generate labelled clips: python -m nano.generate OUT --split train|test|noise --count N --seed S.
 
 Clip i depends on the seed, the split and i alone, so that a stopped run goes on where it was. Two processes may share the work with --start.
-A clip is composed by `arrange` or by a groove of MMA, sounds through a soundfont or through `wavetable`, and then goes through `effects`.
+A clip is composed by `arrange` or by a groove of MMA, sounds through a soundfont, `wavetable`, or for each part a source of its own, and then goes through `effects`.
 """
 
 from __future__ import annotations

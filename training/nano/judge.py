@@ -10,6 +10,8 @@ import os
 
 import jax
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from . import decoder, facts, packing
 from .data import FRAMES, Clips, make_batch
@@ -41,25 +43,14 @@ def note_logits(params, frozen, shape, tok, clips: Clips) -> dict[str, np.ndarra
 
 
 def platt(chance: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """Return scale and shift of the logit by logistic regression (Platt 1999), pulled towards 1 and 0. A step of Newton's is halved until it is one downhill."""
-    x = np.stack([np.log(chance / (1 - chance)), np.ones(len(chance))], 1)
-    prior = np.array([1.0, 0.0])
+    """Return scale and shift of the logit by logistic regression (Platt 1999), pulled towards 1 and 0."""
+    x, prior = np.stack([np.log(chance / (1 - chance)), np.ones(len(chance))], 1), np.array([1.0, 0.0])
 
-    def loss(w: np.ndarray) -> float:
-        z = x @ w
-        return float((np.logaddexp(0, z) - right * z).sum() + RIDGE / 2 * ((w - prior) ** 2).sum())
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        z, away = x @ w, w - prior
+        return (np.logaddexp(0, z) - right * z).sum() + RIDGE / 2 * away @ away, x.T @ (expit(z) - right) + RIDGE * away
 
-    w = prior
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -40, 40)))
-        slope = x.T @ (right - p) - RIDGE * (w - prior)
-        bend = (x * (p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(2)
-        step = np.linalg.solve(bend, slope)
-        while loss(w + step) > loss(w) and np.abs(step).max() > 1e-9:
-            step = step / 2
-        w = w + step
-        if np.abs(step).max() < 1e-9:
-            break
+    w = minimize(loss, prior, jac=True).x
     return float(w[0]), float(w[1])
 
 

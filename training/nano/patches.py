@@ -15,7 +15,7 @@ from .wavetable import RATE
 
 HEADER = 239  # bytes before the first sample: file, instrument and layer
 SAMPLE = struct.Struct("<7xBIIIHIIIHB6s6s6xBhH36x")
-SIXTEEN_BITS, UNSIGNED, LOOPED, BACK_AND_FORTH, BACKWARDS, SUSTAINED = 1, 2, 4, 8, 16, 32
+SIXTEEN_BITS, UNSIGNED, LOOPED, BACK_AND_FORTH, BACKWARDS = 1, 2, 4, 8, 16
 FULL_SCALE = 1 << 30  # of an envelope's level
 DEPTH = 6  # octaves of loudness that an envelope spans
 RELEASE = 0.15
@@ -26,21 +26,21 @@ class Sample:
     """One recording: float samples at `rate`, sounding at `root` Hz; played as `begin`..`end` again and again where it is looped."""
 
     def __init__(self, head: tuple, data: bytes):
-        fractions, _, begin, end, self.rate, low, high, root, _, _, rates, offsets, self.modes, _, _ = head
-        if self.modes & SIXTEEN_BITS:
-            x = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if self.modes & UNSIGNED else "<i2").astype(np.float64)
+        fractions, _, begin, end, self.rate, low, high, root, _, _, rates, offsets, modes, _, _ = head
+        if modes & SIXTEEN_BITS:
+            x = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if modes & UNSIGNED else "<i2").astype(np.float64)
             begin, end, middle = begin / 2, end / 2, 32768
         else:
-            x, middle = np.frombuffer(data, "u1" if self.modes & UNSIGNED else "i1").astype(np.float64), 128
-        x = x - middle if self.modes & UNSIGNED else x
-        if self.modes & BACKWARDS:
+            x, middle = np.frombuffer(data, "u1" if modes & UNSIGNED else "i1").astype(np.float64), 128
+        x = x - middle if modes & UNSIGNED else x
+        if modes & BACKWARDS:
             x, begin, end = x[::-1], len(x) - end, len(x) - begin
         begin, end = begin + (fractions & 15) / 16, end + (fractions >> 4) / 16
-        if self.modes & BACK_AND_FORTH and end <= len(x):
+        if modes & BACK_AND_FORTH and end <= len(x):
             turned = x[int(begin) : int(end)][::-1]
             x, end = np.concatenate([x[: int(end)], turned]), int(end) + len(turned)
         self.x, self.begin, self.end = x, begin, min(end, len(x) - 1)
-        self.loops = bool(self.modes & LOOPED) and self.end > self.begin + 1
+        self.loops = bool(modes & LOOPED) and self.end > self.begin + 1
         self.low, self.high, self.root = low / 1000, high / 1000, root / 1000
         self.envelope = list(zip(rates, offsets, strict=True))[:3]
 

@@ -1,7 +1,8 @@
 """Make the clips of `make bench-mir`: python -m peers.mir_clips OUT [--seed S], from training/, in an environment with numpy and music21.
 
 OUT/set.jsonl gets one object per clip: {"id", "audio", "set", "split", "labels": {"tempo_bpm", "key", "metre"}}; a label that is not known
-for certain is left out, and the instrument families and drums of human clips (those of the first 25 s) are there as well. Pieces fall into the splits dev and test by a checksum of the piece's name, so all clips of a piece share a split.
+for certain is left out. Human clips have the instruments and drums of their first 25 s too. Pieces fall into the splits dev and test by a checksum of the
+piece's name, so all clips of a piece share a split.
 
 human   MIDI files of Debian's openttd-openmsx and planetblupi-music-midi, 30 s from seconds 5 and 45. Tempo is the file's own; the key
         is left out unless Krumhansl's and Temperley's profiles and the Aarden-Essen profile agree on the notes that sound.

@@ -24,34 +24,29 @@ func (e *Extractor) pulse(rises [][]float64, groups [Groups][]float64, semitones
 		column++
 	}
 	for _, onset := range groups {
-		add(e.pulseLags, smoothed(onset))
+		add(e.pulseLags, smoothed(onset)...)
 	}
-	add(e.pulseLags, smoothed(strength(rises[:lowBands])))
-	add(e.pulseLags, each(rises, smoothed)...)
+	add(e.pulseLags, smoothed(strength(rises[:lowBands]))...)
+	add(e.pulseLags, smoothed(rises...)...)
 	add(e.slowLags, classes...)
 	add(e.slowLags, changes(classes))
 	return out
 }
 
-// smoothed returns a series in which every value is spread over its neighbours, 1/4, 1/2, 1/4.
-func smoothed(x []float64) []float64 {
-	out := make([]float64, len(x))
-	for i, v := range x {
-		out[i] += v / 2
-		if i > 0 {
-			out[i-1] += v / 4
-		}
-		if i+1 < len(x) {
-			out[i+1] += v / 4
-		}
-	}
-	return out
-}
-
-func each(series [][]float64, change func([]float64) []float64) [][]float64 {
+// smoothed returns the series with every value spread over its neighbours, 1/4, 1/2, 1/4.
+func smoothed(series ...[]float64) [][]float64 {
 	out := make([][]float64, len(series))
-	for i, x := range series {
-		out[i] = change(x)
+	for k, x := range series {
+		out[k] = make([]float64, len(x))
+		for i, v := range x {
+			out[k][i] += v / 2
+			if i > 0 {
+				out[k][i-1] += v / 4
+			}
+			if i+1 < len(x) {
+				out[k][i+1] += v / 4
+			}
+		}
 	}
 	return out
 }

@@ -37,25 +37,34 @@ func ended(t *testing.T, items []client.RunItem) (*client.Client, client.Run) {
 			run.Counts.Failed++
 		}
 	}
+	return gatewayWith(t, len(items), 7, func(i int) client.RunItem { return items[i] }), run
+}
+
+// gatewayWith tells the items of run-1, so many a page.
+func gatewayWith(tb testing.TB, items, page int, item func(int) client.RunItem) *client.Client {
+	tb.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(client.ModelList{Models: []client.Model{{ID: "nano"}}})
 	})
 	mux.HandleFunc("GET /v1/runs/run-1/items", func(w http.ResponseWriter, r *http.Request) {
 		from, _ := strconv.Atoi(r.URL.Query().Get("cursor"))
-		to := min(from+7, len(items))
-		list := client.RunItemList{Items: items[from:to]}
-		if to < len(items) {
+		to := min(from+page, items)
+		var list client.RunItemList
+		for i := from; i < to; i++ {
+			list.Items = append(list.Items, item(i))
+		}
+		if to < items {
 			next := strconv.Itoa(to)
 			list.Next = &next
 		}
 		_ = json.NewEncoder(w).Encode(list)
 	})
 	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	gw, err := client.New(server.URL, server.Client())
-	require.NoError(t, err)
-	return gw, run
+	require.NoError(tb, err)
+	return gw
 }
 
 // tagged is an item of a file with these tags.
