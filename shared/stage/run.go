@@ -249,7 +249,10 @@ func (r *Runner) leave(ctx context.Context) {
 	}
 }
 
+// close closes the Kafka client. The library's Close polls once more at its end, which holds rebalances up until they are allowed, and may have left a goroutine
+// that waits for one.
 func (r *Runner) close(done chan<- struct{}) {
 	defer close(done)
 	r.client.Close()
+	r.client.AllowRebalance()
 }

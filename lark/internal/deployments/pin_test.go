@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -17,6 +18,27 @@ case "$*" in
 *) exit 1 ;;
 esac
 `
+
+// TestImagesOfOthersArePinned: a tag may come to mean another image, a digest cannot.
+func TestImagesOfOthersArePinned(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../../services/*/Dockerfile")
+	require.NoError(t, err)
+	files = append(files, "../../../gateway/Dockerfile", "../../../deployments/docker-compose.yml")
+	named := regexp.MustCompile(`(?m)^(?:FROM|\s*image:)\s+(\S+)`)
+	pinned := regexp.MustCompile(`^[^@]+:[^@]+@sha256:[0-9a-f]{64}$`)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		images := named.FindAllSubmatch(raw, -1)
+		require.NotEmpty(t, images, file)
+		for _, image := range images {
+			if name := string(image[1]); !strings.HasPrefix(name, "larkstream/") {
+				require.Regexp(t, pinned, name, "%s: run make pin-images", file)
+			}
+		}
+	}
+}
 
 // TestPinImages: make pin-images writes the digests that docker tells, replaces old ones, and changes nothing when one cannot be had.
 func TestPinImages(t *testing.T) {
