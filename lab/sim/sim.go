@@ -71,22 +71,12 @@ func warm() error {
 func simulate(t *testing.T, seed uint64, s scratch, o Options) (r Result, err error) {
 	defer func() {
 		if fault := recover(); fault != nil { // goroutines that do not end
-			if left := bubbled(); r.Jobs > 0 && strings.Count(left, "created by") == strings.Count(left, "created by "+leaving)+strings.Count(left, "created by "+closing) {
-				return // the seed is done; see docs/reliability.md
-			}
 			err = fmt.Errorf("simulating seed %d: %v\n%s", seed, fault, bubbled())
 		}
 	}()
 	synctest.Test(t, func(*testing.T) { r, err = inBubble(seed, s, o) })
 	return r, err
 }
-
-// leaving is where the Kafka library sometimes leaves a goroutine behind when a stage has ended, closing where the runner then waits for the library no longer. They
-// keep nothing from ending.
-const (
-	leaving = "github.com/twmb/franz-go/pkg/kgo.(*Client).LeaveGroupContext"
-	closing = "github.com/larkstream/larkstream/shared/stage.(*Runner).leave"
-)
 
 // bubbled is where the goroutines of bubbles are.
 func bubbled() string {

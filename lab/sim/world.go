@@ -190,6 +190,10 @@ func (w *world) of(stage string) []*slot {
 	return out
 }
 
+// afterlife is how long the goroutines of a process may go on when it has ended: a stage waits five seconds for its Kafka client to close, and the
+// client may take longer.
+const afterlife = time.Minute
+
 // close stops everything in good order and waits for it.
 func (w *world) close() error {
 	w.giveUp()
@@ -203,5 +207,6 @@ func (w *world) close() error {
 	if w.redis != nil {
 		err = errors.Join(err, w.redis.Close())
 	}
+	rest(context.Background(), afterlife) // by the virtual clock, which stands still once the simulation has ended
 	return err
 }
