@@ -41,7 +41,7 @@ def test_loss_falls_and_a_resumed_run_is_an_unbroken_one(llama, shards, tmp_path
 def test_two_processes_are_one(llama, shards, tmp_path):
     train.main(options(llama, shards, tmp_path / "one", "--gradient-checkpointing"))
     env = os.environ | {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "llark.train"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "llark.train"]
     done = subprocess.run(command + options(llama, shards, tmp_path / "two"), env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-3)
