@@ -49,6 +49,10 @@ demo-llark: deps-ffmpeg build native ## the whole way to a toy LLark: dataset, t
 	training/peers/venv
 	training/demo-llark.sh
 
+.PHONY: ablate-llark
+ablate-llark: ## train toys that differ in data, decoder or encoder on what demo-llark has made, and lay their evaluations beside each other (DEMO_STEPS, ABLATE: see training/ablate-llark.sh)
+	training/ablate-llark.sh
+
 .PHONY: demo
 demo: deps-ffmpeg build ## ask the bundled model about a bundled piece of music
 	bin/lark demo
