@@ -71,7 +71,7 @@ func TestADeploymentEncodesADataset(t *testing.T) {
 	alone, many := twoDatasets(t)
 	alone.do("encode", "SET", "--model", modelDir())
 
-	s := start(t, options{data: t.TempDir()})
+	s := start(t, options{data: t.TempDir(), instances: 2}) // on Apache Kafka, two of each stage
 	there := func() int { return strings.Count(many.rows("frames.jsonl"), "\n") }
 	encode := []string{"encode", "SET", "--model", modelDir(), "--store", s.folder.BlobURL(), "--server", s.gateway(), "--jobs", "4"}
 	many.kill(func() bool { return there() >= 2 }, encode...)
