@@ -33,7 +33,8 @@ func (a *app) analyseCommand() *cobra.Command {
 metre, key and tuning, beats and chords, loudness by EBU R 128, levels, clipping and silence. Each reading has in brackets how likely it is to
 be right. docs/analyse.md says how each is found and what it cannot do; docs/benchmarks/mir.md how often it is right.
 
-Files are streamed, so memory does not grow with their length. The exit code is 0 only if every file was measured.`,
+A damaged file is measured as far as it goes, and warnings say what is wrong with it. Files are streamed, so memory does not grow with their
+length. The exit code is 0 only if every file was measured.`,
 		Example: `  lark analyse song.mp3
   lark analyse *.flac --json | jq -r '[.file, .tempo.bpm, .key.name] | @tsv'
   lark analyse song.mp3 --beats > beats.tsv       seconds, beat of the bar, chord
@@ -129,6 +130,11 @@ func (a *app) analyseFile(ctx context.Context, decoder *audio.Decoder, file stri
 	})
 	if err != nil {
 		return err
+	}
+	if flags.beats || flags.chords {
+		for _, w := range m.Warnings {
+			_, _ = fmt.Fprintf(a.Err, "warning: %s\n", w.Message) // not among the lines
+		}
 	}
 	switch {
 	case flags.json:

@@ -57,6 +57,36 @@ func TestAnalyseSilence(t *testing.T) {
 	require.Contains(t, out, `"kind":"silence"`)
 }
 
+// TestAnalyseFlagsDamage: a file that was cut is measured, and each form of the output says that it was cut.
+func TestAnalyseFlagsDamage(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(larksong)
+	require.NoError(t, err)
+	cut := filepath.Join(t.TempDir(), "cut.mp3")
+	require.NoError(t, os.WriteFile(cut, whole[:len(whole)/4], 0o600))
+	const want = "the file breaks off after 15.0 s"
+	code, out, errs := run(t, "analyse", cut)
+	require.Equal(t, exitOK, code, errs)
+	require.Regexp(t, "warning .*"+want, out)
+	for _, form := range []string{"--beats", "--chords"} {
+		code, out, errs = run(t, "analyse", form, cut)
+		require.Equal(t, exitOK, code, errs)
+		require.Contains(t, errs, want)
+		require.NotContains(t, out, want)
+	}
+	for file, codes := range map[string][]string{cut: {"truncated"}, larksong: {}} {
+		code, out, errs = run(t, "analyse", "--json", file)
+		require.Equal(t, exitOK, code, errs)
+		var got analyse.Report
+		require.NoError(t, json.Unmarshal([]byte(out), &got))
+		told := []string{}
+		for _, w := range got.Warnings {
+			told = append(told, string(w.Code))
+		}
+		require.Equal(t, codes, told)
+	}
+}
+
 func TestAnalyseSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	gone := filepath.Join(t.TempDir(), "gone.mp3")
