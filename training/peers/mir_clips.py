@@ -9,6 +9,8 @@ human   MIDI files of Debian's openttd-openmsx and planetblupi-music-midi, 30 s 
 tunes   Ryan's Mammoth Collection (unaccompanied) and the Nottingham collection (tune and chords) as music21 distributes them; key
         and metre are the editors', tempo is drawn.
 chorale Bach's chorales in music21; the key is the last bass note's where the key signature allows it, tempo is drawn.
+lmms    demonstration projects of Debian's lmms-common, which lmms renders (packages lmms and lmms-common), 30 s from seconds 5 and 45. The tempo
+        is the project's; projects that change it are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ import glob
 import json
 import os
 import random
+import re
+import subprocess
+import tempfile
 import zlib
 
 import numpy as np
@@ -32,6 +37,7 @@ SPAN = 30.0
 NAMES = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"]
 FONTS = ["fluidr3", "timgm6mb"]
 HUMAN = ["/usr/share/games/openttd/baseset/openmsx/*.mid", "/usr/share/planetblupi/music/*.mid"]
+LMMS = "/usr/share/lmms/projects/**/*.mmp*"
 MELODY = [0, 6, 22, 24, 40, 56, 65, 68, 71, 73, 74, 79]
 CHORAL = [0, 19, 48, 52, 60, 70]
 # Krumhansl and Kessler 1982; Temperley 1999; Aarden 2003.
@@ -233,6 +239,37 @@ def chorales(rng: random.Random, synths: dict[str, Synth], want: int = 40):
         yield f"chorale-{name}", "chorale", split_of(name), labels, render_score(parts, rng, bpm, [rng.choice(CHORAL)], synths)
 
 
+def project_tempo(raw: bytes) -> float | None:
+    """Return the beats a minute of an LMMS project, plain or compressed; None if they change."""
+    text = (raw if raw.startswith(b"<?xml") else zlib.decompress(raw[4:])).decode("utf-8", "replace")
+    head = re.search(r"<head\b[^>]*>", text)
+    bpm = head and re.search(r'\bbpm="([0-9.]+)"', head[0])
+    return float(bpm[1]) if bpm and head[0].endswith("/>") else None  # a tempo that changes is an element within the head
+
+
+def lmms(_: random.Random, __: dict[str, Synth]):
+    """Yield clips of LMMS projects."""
+    env = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    for path in sorted(glob.glob(LMMS, recursive=True)):
+        with open(path, "rb") as f:
+            bpm = project_tempo(f.read())
+        if bpm is None:
+            continue
+        name = os.path.basename(path).split(".")[0]
+        with tempfile.TemporaryDirectory() as folder:
+            wav = os.path.join(folder, "all.wav")
+            done = subprocess.run(["lmms", "--allowroot", "render", path, "-o", wav, "-f", "wav", "-s", str(RATE)], env=env, capture_output=True, check=False)
+            if done.returncode or not os.path.exists(wav):
+                print(f"{path}: lmms ends with {done.returncode}", flush=True)
+                continue
+            decoded = subprocess.run(["ffmpeg", "-v", "error", "-i", wav, "-ac", "1", "-ar", str(RATE), "-f", "s16le", "-"], capture_output=True, check=True)
+        pcm = np.frombuffer(decoded.stdout, "<i2")
+        for place in (5.0, 45.0):
+            part = pcm[int(place * RATE) : int((place + SPAN) * RATE)]
+            if len(part) >= 20 * RATE or place == 5.0:
+                yield f"lmms-{name}-{int(place)}", "lmms", split_of(name), {"tempo_bpm": bpm}, part
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("out")
@@ -242,7 +279,7 @@ def main() -> None:
     opt = args.parse_args()
     os.makedirs(opt.out, exist_ok=True)
     synths = {f: Synth(f) for f in opt.fonts.split(",")}
-    makers = {"human": human, "tunes": tunes, "chorales": chorales}
+    makers = {"human": human, "tunes": tunes, "chorales": chorales, "lmms": lmms}
     with open(os.path.join(opt.out, "set.jsonl"), "w", encoding="ascii") as f:
         for which in opt.sets.split(","):
             for name, kind, split, labels, pcm in makers[which](random.Random(opt.seed), synths):
