@@ -11,6 +11,7 @@
 # ABLATE      names of what is trained (default all of them)
 # PYTHON      a Python with PyTorch (default training/build/torch/bin/python, made by peers/venv)
 set -euo pipefail
+shopt -s inherit_errexit # what fails within $(...) ends the script
 cd "$(dirname "$0")"
 
 dir=$(realpath -m "${DEMO_DIR:-build/demo-llark}")
@@ -38,7 +39,7 @@ LIST
 
 # encoder NAME prints the folder of the bundle with the encoder, made if need be.
 encoder() {
-    local bundle=$out/encoder-$1
+    local bundle=$out/random-$1
     case $1 in
     nano) bundle=$PWD/../models/lark-nano ;;
     whisper) [ -f "$bundle/model.yaml" ] || "$lark" model random audio-llm --preset tiny --family music-flamingo --out "$bundle" >&2 ;;
@@ -49,7 +50,7 @@ encoder() {
 
 # shards ENCODER prints the folder of the shards with that encoder's frames, made if need be: annotations, pairs and split are those of the demonstration.
 shards() {
-    local shards=$out/shards-$1 copy=$out/set-$1
+    local shards=$out/shards-$1 copy=$dir/set-$1 # beside the set: its audio is named from there
     if [ "$1" = nano ]; then
         echo "$dir/shards"
         return
