@@ -31,7 +31,7 @@ data-50 nano 0.5 4 192 6
 data-10 nano 0.1 4 192 6
 data-1 nano 0.01 4 192 6
 decoder-small nano 1 2 96 3
-decoder-large nano 1 6 288 9
+decoder-large nano 1 6 288 8
 encoder-whisper whisper 1 4 192 6
 encoder-jukebox jukebox 1 4 192 6
 LIST

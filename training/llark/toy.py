@@ -62,10 +62,15 @@ def tokenizer(pieces: list[str]) -> dict:
     }  # fmt: skip
 
 
+def kv_heads(heads: int) -> int:
+    """Half of the heads have keys and values of their own."""
+    return max(1, heads // 2)
+
+
 def config(vocab: int, hidden: int, layers: int, heads: int, kind: str) -> dict:
     return {
         "architectures": [{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}[kind]], "model_type": kind, "hidden_act": "silu", "hidden_size": hidden,
-        "intermediate_size": hidden * 5 // 2, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": max(1, heads // 2), "vocab_size": vocab,
+        "intermediate_size": hidden * 5 // 2, "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads(heads), "vocab_size": vocab,
         "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False,
     }  # fmt: skip
 
@@ -97,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--kind", choices=["llama", "qwen2"], default="llama")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args(argv)
+    if a.heads % kv_heads(a.heads) or a.hidden % (2 * a.heads):
+        p.error(f"--heads {a.heads} does not fit: half of the heads have keys, each shared by as many, and --hidden {a.hidden} must be an even number for each head")
     pairs = data.Shards(a.shards, "train").pairs
     write(a.out, [t for q in pairs for t in (q.question, q.answer)], a.vocab, a.hidden, a.layers, a.heads, a.seed, a.kind)
     print(f"wrote {a.out}")

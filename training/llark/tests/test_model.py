@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llark import data, model
+from llark import data, model, toy
 from llark.tokens import Prompts
 
 
@@ -93,3 +93,11 @@ def test_padding_does_not_count(llama, shards):
             for c in (data.batch(p, s, [x], 2048, torch.device("cpu")) for x in [(0, True), (9, False)])
         )
     assert both.item() == pytest.approx(alone.item(), rel=1e-5)
+
+
+def test_a_toy_has_heads_that_fit(shards, tmp_path, capsys):
+    for heads, hidden in ((9, 288), (5, 160), (4, 36)):
+        with pytest.raises(SystemExit):
+            toy.main(["--shards", shards, "--out", str(tmp_path / "toy"), "--heads", str(heads), "--hidden", str(hidden)])
+        assert "does not fit" in capsys.readouterr().err
+    assert toy.main(["--shards", shards, "--out", str(tmp_path / "toy"), "--heads", "3", "--hidden", "96"]) == 0
