@@ -96,7 +96,7 @@ while read -r name rest; do
     variant "$name" $rest </dev/null
     reports+=("$name=$out/$name/report.json")
 done < <(variants)
-"$lark" eval compare "${reports[@]}" --out "$out/ablations.json" --html "$out/ablations.html"
+[ "${#reports[@]}" -lt 2 ] || "$lark" eval compare "${reports[@]}" --out "$out/ablations.json" --html "$out/ablations.html"
 for report in "${reports[@]}"; do
     name=${report%%=*}
     echo "$name: loss of held-out answers $("$python" -c 'import json, sys; print([f"{r[sys.argv[2]]:.3f}" for r in map(json.loads, open(sys.argv[1])) if r.get(sys.argv[2])][-1])' "$out/$name/run/metrics.jsonl" validation)"
