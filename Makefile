@@ -27,7 +27,7 @@ JUKEBOX := github.com/larkstream/larkstream/engine/encoder/jukebox
 # Where llama.cpp's libraries are pinned for, the tests that need them must run.
 NATIVE := $(if $(filter Linux-x86_64 Linux-aarch64,$(shell uname -s)-$(shell uname -m)),native)
 E2E := ./lark/e2e/...
-E2E_FLAGS := -vet=off -count=1 -timeout 30m
+E2E_FLAGS := -vet=off -count=1 -timeout 20m
 
 .PHONY: help
 help: ## list the targets

@@ -99,6 +99,7 @@ done < <(variants)
 [ "${#reports[@]}" -lt 2 ] || "$lark" eval compare "${reports[@]}" --out "$out/ablations.json" --html "$out/ablations.html"
 for report in "${reports[@]}"; do
     name=${report%%=*}
-    echo "$name: loss of held-out answers $("$python" -c 'import json, sys; print([f"{r[sys.argv[2]]:.3f}" for r in map(json.loads, open(sys.argv[1])) if r.get(sys.argv[2])][-1])' "$out/$name/run/metrics.jsonl" validation)"
+    "$python" -c 'import json, sys; print(sys.argv[1] + ": loss of held-out answers", [round(r["validation"], 3) for r in map(json.loads, open(sys.argv[2])) if "validation" in r][-1])' \
+        "$name" "$out/$name/run/metrics.jsonl"
 done
 echo "look at $out/ablations.html"

@@ -1,4 +1,4 @@
-"""Make clips of recordings, labelled where two peers agree: python -m peers.real_clips OUT [--packages ...], from training/, in the environment of peers/mir.
+"""Make clips of recordings, labelled where two peers agree: python -m peers.real_clips OUT LARK [--packages ...], from training/, in the environment of peers/mir.
 
 Recordings are those of Debian's music packages that are installed; 25 s from second 30 of each, or its first 25 s. A tempo is labelled where aubio and librosa are
 within 4 % of each other, a key where librosa with Krumhansl's profiles and Essentia with Krumhansl's profiles name the same. So no label comes from `lark

@@ -26,8 +26,8 @@ type Measured struct {
 	Offset float64
 	// Channels of the file itself; measured is their mean.
 	Channels int
-	// Warnings are the faults of the file, damage among them. The readings are of what could be heard.
-	Warnings []audio.Warning
+	// Faults of the file, damage among them. The readings are of what could be heard.
+	Faults audio.Faults
 }
 
 // File measures a part of a file and hands each beat to onBeat, in order. The file is streamed: memory does not grow with its length.
@@ -55,7 +55,7 @@ func File(ctx context.Context, decoder *audio.Decoder, path string, span Span, o
 	if span.From >= info.Seconds() {
 		return Measured{}, fmt.Errorf("reading %s: it ends after %.2f s, before the part that was asked for (from %g s)", path, info.Seconds(), span.From)
 	}
-	return Measured{Result: analyser.Finish(), File: path, Offset: span.From, Channels: info.Channels, Warnings: info.Warnings()}, nil
+	return Measured{Result: analyser.Finish(), File: path, Offset: span.From, Channels: info.Channels, Faults: info.Faults}, nil
 }
 
 // Played is the loudness as the file is played: a file of more than one channel by two loudspeakers.

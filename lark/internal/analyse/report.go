@@ -6,8 +6,8 @@ import (
 	"math"
 	"strings"
 
-	"github.com/larkstream/larkstream/engine/audio"
 	"github.com/larkstream/larkstream/engine/mir"
+	"github.com/larkstream/larkstream/shared/event"
 )
 
 // Report is a file's JSON object. What does not apply, or is minus infinity, is null or left out.
@@ -24,15 +24,8 @@ type Report struct {
 	Onsets   float64  `json:"onsets_per_second"`
 	Beats    []Beat   `json:"beats,omitempty"`
 	Chords   []Chord  `json:"chords,omitempty"`
-	// Warnings are empty for a sound file.
-	Warnings []Warning `json:"warnings"`
-}
-
-// Warning is a fault of the file: AtS is where it is met first, in seconds, and 0 also for faults without a place.
-type Warning struct {
-	Code    audio.WarningCode `json:"code"`
-	AtS     float64           `json:"at_s"`
-	Message string            `json:"message"`
+	// Faults have the form that they have in outcomes.
+	event.Faults
 }
 
 // Named is a reading and how likely it is to be right.
@@ -106,10 +99,11 @@ type Chord struct {
 func NewReport(m Measured, beats []mir.Beat) Report {
 	r := Report{
 		File: m.File, Offset: round(m.Offset, 3), Seconds: round(m.Seconds, 3), Content: Content{m.Content.Kind, round(m.Content.Confidence, 3)},
-		Onsets: round(m.OnsetsPerSecond, 2), Chords: Merge(beats, m.Offset+m.Seconds), Warnings: []Warning{},
+		Onsets: round(m.OnsetsPerSecond, 2), Chords: Merge(beats, m.Offset+m.Seconds),
+		Faults: event.Faults{MissingS: round(m.Faults.MissingS, 3)},
 	}
-	for _, w := range m.Warnings {
-		r.Warnings = append(r.Warnings, Warning{w.Code, round(w.AtS, 3), w.Message})
+	for _, w := range m.Faults.Warnings() {
+		r.Warnings = append(r.Warnings, event.Warning{Code: string(w.Code), AtS: round(w.AtS, 3), Message: w.Message})
 	}
 	if t := m.Tempo; t.BPM > 0 {
 		r.Tempo = &Tempo{
@@ -191,7 +185,7 @@ func Write(w io.Writer, m Measured) {
 	row("loudness", "%s integrated, range %.1f LU, highest momentary %s", lufs(l.Integrated), l.Range, lufs(l.Momentary))
 	row("level", "%s", levels(m.Levels))
 	row("onsets", "%.1f a second", m.OnsetsPerSecond)
-	for _, w := range m.Warnings {
+	for _, w := range m.Faults.Warnings() {
 		row("warning", "%s", w.Message)
 	}
 }

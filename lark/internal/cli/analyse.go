@@ -132,7 +132,7 @@ func (a *app) analyseFile(ctx context.Context, decoder *audio.Decoder, file stri
 		return err
 	}
 	if flags.beats || flags.chords {
-		for _, w := range m.Warnings {
+		for _, w := range m.Faults.Warnings() {
 			_, _ = fmt.Fprintf(a.Err, "warning: %s\n", w.Message) // not among the lines
 		}
 	}

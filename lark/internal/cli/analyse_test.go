@@ -81,7 +81,7 @@ func TestAnalyseFlagsDamage(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(out), &got))
 		told := []string{}
 		for _, w := range got.Warnings {
-			told = append(told, string(w.Code))
+			told = append(told, w.Code)
 		}
 		require.Equal(t, codes, told)
 	}
