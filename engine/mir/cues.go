@@ -16,15 +16,9 @@ type Cues struct {
 
 // CuesOf returns the cues of a recording of at most ten minutes.
 func CuesOf(pcm []int16) Cues {
-	a := New(nil)
-	var last measured
-	a.Write(pcm)
-	a.process()
-	a.front.flush()
-	a.section.trim(a.samples, 0, 0)
-	last = measure(&a.section)
-	a.total.add(last)
-	out := Cues{Tempo: last.gram.mean, Metre: last.cues, Content: a.total.texture.cues(), Rate: last.tempo.BPM}
+	last, total := measureAll(pcm), newSummary()
+	total.add(last)
+	out := Cues{Tempo: last.gram.mean, Metre: last.cues, Content: total.texture.cues(), Rate: last.tempo.BPM}
 	for i := range gridSize {
 		out.BPM = append(out.BPM, gridBPM(i))
 	}

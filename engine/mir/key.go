@@ -119,12 +119,17 @@ func (h *harmony) keys() (best, second Key) {
 	if sum == 0 {
 		return Key{}, Key{Minor: true}
 	}
+	p := h.chances()
+	a, b := top(p)
+	return Key{a % 12, a >= 12, p[a]}, Key{b % 12, b >= 12, p[b]}
+}
+
+// chances are the probabilities of the 12 major and the 12 minor keys.
+func (h *harmony) chances() []float64 {
 	scores := make([]float64, 24)
 	for k := range scores {
 		mode := k / 12
 		scores[k] = keyBias[mode] + dot(h.cues(k%12, mode), keyWeights[mode][:])
 	}
-	p := softmax(scores)
-	a, b := top(p)
-	return Key{a % 12, a >= 12, p[a]}, Key{b % 12, b >= 12, p[b]}
+	return softmax(scores)
 }

@@ -14,12 +14,14 @@ from .labels import FAMILIES, METRES, MODES, SOUNDS, TEMPO_MAX, TEMPO_MIN, TONIC
 FRAMES, SEMITONES, MEL, MEL_BANDS = 269, 84, 80, 40
 LAGS, GROUPS, PER_TEMPOGRAM, LAGS_PER_OCTAVE = 104, 4, 16, 24
 PULSE_LAGS, PULSE_COLS, SHORTEST_LAG = 136, 8, 0.2
+KEY_COLS = 56  # what engine/mir hears of the keys on a tonic
 FRAME_RATE = 44100 / 2 / 2048
 PER_CHORD = 4  # frames per harmony step
 FIRST_PITCH_CLASS = 6  # the semitone bank starts at F#
 NO_CHORD = -1
 SUFFIX_QUALITY = {"": 0, "M7": 0, "7": 0, "m": 1, "m7": 1, "m7b5": 2}
 COMPRESSION = 1000.0
+DEAF = 0.1  # share of augmented windows without what engine/mir hears
 SHORTER = 0.15  # share of augmented windows that lose the long lags of their pulse
 
 
@@ -31,12 +33,15 @@ class Batch:
     mel: np.ndarray  # [B, T, 80]
     tempograms: np.ndarray  # [B, T/16, 104, 4]
     pulse: np.ndarray  # [B, 136, 8]
+    keys: np.ndarray  # [B, 12, 56]
+    beats: np.ndarray  # [B, 136]
     tempo: np.ndarray  # [B] beats a minute, 0 where there is no music
     key: np.ndarray  # [B] 2 * pitch class + mode
     metre: np.ndarray  # [B] place in METRES
     drums: np.ndarray  # [B] 0 or 1
     families: np.ndarray  # [B, 12] 0 or 1
     music: np.ndarray  # [B] 0 or 1
+    whole: np.ndarray  # [B] 1 where everything about the music is labelled; of recordings only tempo (0 if not) and key (-1 if not) are
     sound: np.ndarray  # [B] place in SOUNDS
     chords: np.ndarray  # [B, T/4] 3 * pitch class + quality
     active: np.ndarray  # [B, T/4, 12] the families that sound in each harmony step
@@ -81,6 +86,8 @@ class Clips:
         self.mel: list[np.ndarray] = []
         self.tempograms: list[np.ndarray] = []
         self.pulse: list[np.ndarray] = []
+        self.keys: list[np.ndarray] = []
+        self.beats: list[np.ndarray] = []
         self.labels: list[dict] = []
         self.chords: list[np.ndarray] = []
         self.active: list[np.ndarray] = []
@@ -107,6 +114,8 @@ class Clips:
         self.semitones.append(_fill(np.load(base + ".semitones.npy"), FRAMES).astype(np.float16))
         self.mel.append(_fill(np.load(base + ".mel.npy"), FRAMES).astype(np.float16))
         self.pulse.append(np.load(base + ".pulse.npy").astype(np.float16))
+        self.keys.append(np.load(base + ".keys.npy").astype(np.float16))
+        self.beats.append(np.load(base + ".beats.npy").astype(np.float16))
         self.tempograms.append(_fill(np.load(base + ".tempogram.npy"), tempograms).astype(np.float16))
 
 
@@ -157,9 +166,9 @@ def make_batch(clips: Clips, which: np.ndarray, frames: int, rng: np.random.Gene
     n, grams, steps = len(which), -(-frames // PER_TEMPOGRAM), -(-frames // PER_CHORD)
     b = Batch(
         np.zeros((n, frames, SEMITONES), np.float32), np.zeros((n, frames, MEL), np.float32),
-        np.zeros((n, grams, LAGS, GROUPS), np.float32), np.zeros((n, PULSE_LAGS, PULSE_COLS), np.float32), np.zeros(n, np.float32), np.full(n, -1, np.int32),
+        np.zeros((n, grams, LAGS, GROUPS), np.float32), np.zeros((n, PULSE_LAGS, PULSE_COLS), np.float32), np.zeros((n, 12, KEY_COLS), np.float32), np.zeros((n, PULSE_LAGS), np.float32), np.zeros(n, np.float32), np.full(n, -1, np.int32),
         np.full(n, -1, np.int32), np.zeros(n, np.float32), np.zeros((n, len(FAMILIES)), np.float32),
-        np.zeros(n, np.float32), np.zeros(n, np.int32), np.full((n, steps), NO_CHORD, np.int32), np.zeros((n, steps, len(FAMILIES)), np.float32),
+        np.zeros(n, np.float32), np.zeros(n, np.float32), np.zeros(n, np.int32), np.full((n, steps), NO_CHORD, np.int32), np.zeros((n, steps, len(FAMILIES)), np.float32),
     )  # fmt: skip
     for row, i in enumerate(which):
         _fill_row(b, row, clips, int(i), frames, rng)
@@ -175,28 +184,36 @@ def _fill_row(b: Batch, row: int, clips: Clips, i: int, frames: int, rng: np.ran
     gram = first // PER_TEMPOGRAM
     tempograms = clips.tempograms[i][gram : gram + b.tempograms.shape[1]].astype(np.float32)
     chords = clips.chords[i][first // PER_CHORD : first // PER_CHORD + b.chords.shape[1]]
-    pulse = clips.pulse[i].astype(np.float32)
+    pulse, keys, beats = (x[i].astype(np.float32) for x in (clips.pulse, clips.keys, clips.beats))
     shift, factor = 0, 1.0
     if rng is not None and label.get("music", True):
         shift = int(rng.integers(-5, 7))
-        semitones = shift_pitch(semitones, shift)
+        semitones, keys = shift_pitch(semitones, shift), np.roll(keys, shift, 0)
         equalise(semitones, mel, rng)
-        if rng.random() < 0.8:
+        if rng.random() < 0.8 and "tempo_bpm" in label:
             tempo = label["tempo_bpm"]
             factor = float(np.clip(np.exp(rng.uniform(-0.25, 0.25)), 46 / tempo, 214 / tempo))
             tempograms, pulse = stretch_lags(tempograms, factor), stretch_lags(pulse, factor)
+            beats = stretch_lags(beats[:, None], factor)[:, 0]
         tempograms = tempograms + rng.normal(0, 0.02, tempograms.shape).astype(np.float32)
         pulse = pulse + rng.normal(0, 0.02, pulse.shape).astype(np.float32)
+        if rng.random() < DEAF:  # the branches must go on seeing for themselves
+            keys, beats = np.zeros_like(keys), np.zeros_like(beats)
         if rng.random() < SHORTER:  # a short window has no long lags
             pulse[int(rng.integers(PULSE_LAGS // 2, PULSE_LAGS)) :] = 0
-    b.semitones[row], b.mel[row], b.tempograms[row], b.pulse[row] = semitones, mel, tempograms, pulse
+    b.semitones[row], b.mel[row], b.tempograms[row], b.pulse[row], b.keys[row], b.beats[row] = semitones, mel, tempograms, pulse, keys, beats
     if not label.get("music", True):
         b.sound[row] = SOUNDS.index(label["sound"])
         return
+    b.music[row] = 1
+    if "tempo_bpm" in label:
+        b.tempo[row] = np.clip(label["tempo_bpm"] * factor, TEMPO_MIN, TEMPO_MAX)
+    if "key" in label:
+        b.key[row] = key_index(TONICS.index(label["key"]) + shift, MODES.index(label["mode"]))
+    if "families" not in label:
+        return
+    b.whole[row], b.drums[row] = 1, label["drums"]
     b.active[row] = clips.active[i][first // PER_CHORD : first // PER_CHORD + b.chords.shape[1]]
-    b.music[row], b.drums[row] = 1, label["drums"]
-    b.tempo[row] = np.clip(label["tempo_bpm"] * factor, TEMPO_MIN, TEMPO_MAX)
-    b.key[row] = key_index(TONICS.index(label["key"]) + shift, MODES.index(label["mode"]))
     b.metre[row] = METRES.index(label["metre"])
     b.families[row] = [f in label["families"] for f in FAMILIES]
     b.chords[row] = np.where(chords >= 0, (chords + 3 * shift) % 36, NO_CHORD)

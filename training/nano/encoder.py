@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .data import GROUPS, LAGS, LAGS_PER_OCTAVE, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, PULSE_COLS, PULSE_LAGS, SEMITONES, SHORTEST_LAG
+from .data import GROUPS, KEY_COLS, LAGS, LAGS_PER_OCTAVE, MEL, MEL_BANDS, PER_CHORD, PER_TEMPOGRAM, PULSE_COLS, PULSE_LAGS, SEMITONES, SHORTEST_LAG
 from .labels import FAMILIES, METRES, SOUNDS, TEMPO_MAX, TEMPO_MIN
 
 WIDTH = 192
@@ -19,11 +19,11 @@ OFFSETS = np.round(LAGS_PER_OCTAVE * np.log2(RATIOS)).astype(int)
 JOINT = len(BEATS) + len(METRES)
 LINEARS = {  # name: (inputs, outputs)
     "timbre.conv": (3 * (SEMITONES + MEL), 192), "timbre.hidden": (192, 192), "timbre.pool": (384, 128),
-    "harmony.conv": (3 * SEEN, 64), "harmony.chord": (64, 3), "harmony.hidden": (64, 64), "harmony.pool": (128, 64), "harmony.key": (64, 2),
+    "harmony.conv": (3 * SEEN, 64), "harmony.chord": (64, 3), "harmony.hidden": (64, 64), "harmony.pool": (128 + KEY_COLS, 64), "harmony.key": (64, 2),
     "colour.conv": (2 * REACH, 64), "colour.hidden": (64, 64), "colour.row": (128, 96), "colour.pool": (192, 96),
     "family.active": (96 + 192, len(FAMILIES)), "family.pool": (128 + 96 + 2 * len(FAMILIES), len(FAMILIES)),
     "rhythm.conv1": (7 * GROUPS, 32), "rhythm.conv2": (7 * 32, 48), "rhythm.dense": (LAGS // 2 * 48, 192),
-    "pulse.context": (192 + 128, 64), "pulse.seen": (2 * len(RATIOS) * PULSE_COLS, 64), "pulse.hidden": (64, 64), "pulse.joint": (64, len(METRES)),
+    "pulse.context": (192 + 128, 64), "pulse.seen": (len(RATIOS) * (2 * PULSE_COLS + 1), 64), "pulse.hidden": (64, 64), "pulse.joint": (64, len(METRES)),
     "mix.global": (128 + 48 + 192 + 96 + len(FAMILIES) + JOINT, 256), "mix.local": (192 + 36 + 96 + len(FAMILIES), WIDTH), "mix.spread": (256, WIDTH),
     "mix.up": (WIDTH, 256), "mix.down": (256, WIDTH),
     "head.tempo": (WIDTH, TEMPO_MAX - TEMPO_MIN + 1), "head.key": (WIDTH, 24), "head.metre": (WIDTH, len(METRES)), "head.drums": (WIDTH, 1),
@@ -97,13 +97,13 @@ def timbre(p, semitones, mel):
     return v, gelu(linear(p, "timbre.pool", mean_max(v, 1)))
 
 
-def harmony(p, semitones):
-    """Return chord logits [B, R, 36] and key logits [B, 24]."""
+def harmony(p, semitones, heard):
+    """Return chord logits [B, R, 36] and key logits [B, 24]. What engine/mir hears of the keys [B, 12, 56] is read beside what is seen."""
     h = _chunks(semitones, PER_CHORD)
     seen = jnp.stack([h[..., c : c + SEEN] for c in range(12)], 2)
     a = gelu(linear(p, "harmony.conv", taps(seen, 3, 1)))
     b = gelu(linear(p, "harmony.hidden", a))
-    q = gelu(linear(p, "harmony.pool", mean_max(b, 1)))
+    q = gelu(linear(p, "harmony.pool", jnp.concatenate([mean_max(b, 1), heard], -1)))
     chord = linear(p, "harmony.chord", a)
     return chord.reshape(*chord.shape[:2], 36), linear(p, "harmony.key", q).reshape(-1, 24)
 
@@ -132,14 +132,16 @@ def rhythm(p, tempograms):
     return gelu(linear(p, "rhythm.dense", x.mean(1).reshape(x.shape[0], -1)))
 
 
-def pulse(p, x, w, pooled):
-    """Return logits [B, 65, 6] of each beat with each metre. The same weights read the pulse from every beat, at lags in proportion to it."""
+def pulse(p, x, heard, w, pooled):
+    """Return logits [B, 65, 6] of each beat with each metre. The same weights read the pulse, and what engine/mir hears [B, 136], from every beat, at lags in proportion to it."""
+    heard = jnp.pad(4.0 * heard, [(0, 0), (PULSE_LAGS, PULSE_LAGS)])
     x = jnp.pad(4.0 * x, [(0, 0), (PULSE_LAGS, PULSE_LAGS), (0, 0)])
     near = jnp.maximum(x, jnp.maximum(jnp.roll(x, 1, 1), jnp.roll(x, -1, 1)))  # lags are rounded to rows
     rows = PULSE_LAGS + BEATS[:, None] + OFFSETS[None]
     seen = jnp.concatenate([x[:, rows], near[:, rows]], -1)  # [B, 65, 15, 16]
     context = linear(p, "pulse.context", jnp.concatenate([w, pooled], -1))
-    a = gelu(linear(p, "pulse.seen", seen.reshape(*seen.shape[:2], -1)) + context[:, None])
+    seen = jnp.concatenate([seen.reshape(*seen.shape[:2], -1), heard[:, rows]], -1)
+    a = gelu(linear(p, "pulse.seen", seen) + context[:, None])
     return linear(p, "pulse.joint", gelu(linear(p, "pulse.hidden", a))) + p["pulse.beat.bias"][:, None]
 
 
@@ -158,18 +160,18 @@ def _drop(x, key):
     return x if key is None else x * jax.random.bernoulli(key, 1 - DROPOUT, x.shape) / (1 - DROPOUT)
 
 
-def frames(p, semitones, mel, tempograms, beats, key=None):
-    """Return frames [B, T, 192], and the logits of chords, keys, beats with metres, and families inside. With a random key, the branches are dropped out."""
+def frames(p, b, key=None):
+    """Return frames [B, T, 192] of a batch as a dict, and the logits of chords, keys, beats with metres, and families inside. With a random key, the branches are dropped out."""
     keys = [None] * 5 if key is None else jax.random.split(key, 5)
-    s = (semitones - 1.0) / 0.9
-    v, pooled = timbre(p, s, scale_mel(mel))
-    chord, tonal = harmony(p, s)
+    s = (b["semitones"] - 1.0) / 0.9
+    v, pooled = timbre(p, s, scale_mel(b["mel"]))
+    chord, tonal = harmony(p, s, b["keys"])
     rows, tint = colour(p, s)
     v, pooled, rows, tint = (_drop(x, k) for x, k in zip((v, pooled, rows, tint), keys[:4], strict=True))
     active, there = families(p, rows, v, pooled, tint)
-    w = _drop(rhythm(p, tempograms), keys[4])
+    w = _drop(rhythm(p, b["tempograms"]), keys[4])
     k = jnp.concatenate([tonal, jax.nn.softmax(tonal)], -1)
-    joint = pulse(p, beats, w, pooled)
+    joint = pulse(p, b["pulse"], b["beats"], w, pooled)
     g = gelu(linear(p, "mix.global", jnp.concatenate([pooled, k, w, tint, there, beats_and_metres(joint)], -1)))
     slow = jnp.concatenate([jax.nn.softmax(chord), rows, jax.nn.sigmoid(active)], -1)
     local = jnp.repeat(slow, PER_CHORD, 1)[:, : v.shape[1]]

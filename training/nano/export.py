@@ -146,10 +146,14 @@ def write_golden(bundle: str, enc: dict, dec: dict, shape: decoder.Shape, tok: T
     tensors, index = {}, {"encoder": [], "decoder": []}
     for i, count in enumerate((45, 10)):
         grams = encoder.tempograms_for(count)
-        given = [clips.semitones[i][:count], clips.mel[i][:count], clips.tempograms[i][:grams], clips.pulse[i]]
-        given = [g.astype(np.float32) for g in given]
-        frames = np.asarray(encoder.frames(enc, *(jnp.asarray(g)[None] for g in given))[0][0])
-        for name, value in zip(("semitones", "mel", "tempogram", "pulse", "frames"), [*given, frames], strict=True):
+        given = {
+            "semitones": clips.semitones[i][:count], "mel": clips.mel[i][:count], "tempograms": clips.tempograms[i][:grams], "pulse": clips.pulse[i],
+            "keys": clips.keys[i], "beats": clips.beats[i],
+        }  # fmt: skip
+        given = {name: value.astype(np.float32) for name, value in given.items()}
+        given["frames"] = np.asarray(encoder.frames(enc, {name: jnp.asarray(value)[None] for name, value in given.items()})[0][0])
+        given["tempogram"] = given.pop("tempograms")
+        for name, value in given.items():
             tensors[f"encoder.{i}.{name}"] = value
         index["encoder"].append({"name": f"{count} frames", "frames": count, "windows": grams})
     whole = np.asarray(tensors["encoder.0.frames"])
@@ -176,10 +180,10 @@ def manifest(bundle: str, shape: decoder.Shape, quality: dict) -> dict:
     names = ("encoder.safetensors", "projector.safetensors", "llm.safetensors", "tokenizer.json", "notes.json")
     sha = {n: digest(os.path.join(bundle, n)) for n in names}
     return {
-        "format": "larkstream.bundle/v1", "name": "lark-nano", "version": "2", "random": False, "licence": LICENCE,
+        "format": "larkstream.bundle/v1", "name": "lark-nano", "version": "3", "random": False, "licence": LICENCE,
         "encoder": {
             "engine": "nano", "file": "encoder.safetensors", "sha256": sha["encoder.safetensors"], "width": encoder.WIDTH,
-            "frame_rate_hz": round(FRAME_RATE, 4), "span_s": 25.0, "id": "nano-2", "precision": "f32",
+            "frame_rate_hz": round(FRAME_RATE, 4), "span_s": 25.0, "id": "nano-3", "precision": "f32",
             "config": {"semitones": SEMITONES, "mel": MEL, "lags": LAGS, "groups": GROUPS, "pulse_lags": PULSE_LAGS, "pulse_columns": PULSE_COLS},
         },
         "projector": {"file": "projector.safetensors", "sha256": sha["projector.safetensors"], "in": encoder.WIDTH, "out": shape.hidden},

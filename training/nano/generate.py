@@ -21,7 +21,7 @@ import numpy as np
 from scipy import signal
 
 from . import arrange as pieces
-from . import compose, effects, midi, nomusic, patches, recorded, wavetable
+from . import compose, effects, midi, nomusic, patches, recorded, tunes, wavetable
 from .labels import FAMILIES, METRES, TONICS, family, programs_of
 from .synth import RATE, Synth, write_wav
 
@@ -161,10 +161,10 @@ def mixed(rng: random.Random, parts: list[pieces.Part], quarter: float, start: f
     return out
 
 
-def own_clip(rng: random.Random, split: str, synths: dict[str, Synth]):
-    """Write a piece note by note; returns (samples, label)."""
+def own_clip(rng: random.Random, split: str, synths: dict[str, Synth], known: dict[str, list[tunes.Tune]] | None):
+    """Write a piece note by note, or set one of the known tunes; returns (samples, label)."""
     start = rng.uniform(0, 3.0)
-    piece = pieces.write_piece(rng, split, SPAN * ROOM + start + 1)
+    piece = tunes.write_piece(rng, known, SPAN * ROOM + start + 1) if known else pieces.write_piece(rng, split, SPAN * ROOM + start + 1)
     humanise(rng, piece)
     quarter = piece.quarter_seconds
     found = [
@@ -189,9 +189,12 @@ def own_clip(rng: random.Random, split: str, synths: dict[str, Synth]):
     }  # fmt: skip
 
 
-def make_clip(rng: random.Random, split: str, grooves: list[compose.Groove], synths: dict[str, Synth], folder: str):
-    """Make one clip; returns (pcm, label), or None where this draw cannot be used."""
-    clip = groove_clip(rng, split, grooves, synths, folder) if rng.random() < GROOVES[split] else own_clip(rng, split, synths)
+def make_clip(rng: random.Random, split: str, grooves: list[compose.Groove], synths: dict[str, Synth], folder: str, known: dict[str, list[tunes.Tune]] | None = None):
+    """Make one clip, of a known tune if there are any; returns (pcm, label), or None where this draw cannot be used."""
+    if known is None and rng.random() < GROOVES[split]:
+        clip = groove_clip(rng, split, grooves, synths, folder)
+    else:
+        clip = own_clip(rng, split, synths, known)
     if clip is None or not clip[1]["families"] or not clip[0].any():
         return None
     x, label = clip
@@ -241,24 +244,26 @@ def main() -> int:
     args.add_argument("--start", type=int, default=0)
     args.add_argument("--count", type=int, required=True)
     args.add_argument("--seed", type=int, default=1)
+    args.add_argument("--tunes", help="set the tunes of this file (peers/tunes.py) instead of composing")
     a = args.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    bases = {i: os.path.join(a.out, f"{a.split}{i:05d}") for i in range(a.start, a.start + a.count)}
+    kind, known = ("tune", tunes.read(a.tunes)) if a.tunes else (a.split, None)
+    bases = {i: os.path.join(a.out, f"{kind}{i:05d}") for i in range(a.start, a.start + a.count)}
     missing = {i: base for i, base in bases.items() if not os.path.exists(base + ".json")}
     fonts = list(FONTS) if a.split == "train" else SPLIT_SOUNDFONTS.get(a.split, [])
     synths = {n: Synth(n) for n in fonts if missing}
     grooves, began, made, refused = compose.library() if missing else [], time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for i, base in missing.items():
-            rng = random.Random(f"{a.seed}-{a.split}-{i}")
-            while (clip := nomusic.make(rng, SPAN) if a.split == "noise" else make_clip(rng, a.split, grooves, synths, folder)) is None:
+            rng = random.Random(f"{a.seed}-{kind}-{i}")
+            while (clip := nomusic.make(rng, SPAN) if a.split == "noise" else make_clip(rng, a.split, grooves, synths, folder, known)) is None:
                 refused += 1
             write_clip(base, *clip)
             made += 1
             if made % 50 == 0:
-                print(f"{a.split}: {made} clips, {refused} draws refused, {(time.monotonic() - began) / made:.2f} s each", flush=True)
+                print(f"{kind}: {made} clips, {refused} draws refused, {(time.monotonic() - began) / made:.2f} s each", flush=True)
     write_manifest(a.out)
-    print(f"{a.split}: made {made}, refused {refused}, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{kind}: made {made}, refused {refused}, {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
 

@@ -104,11 +104,25 @@ POLITE_BEFORE = ["", "", "", "", "please tell me: ", "can you tell me, ", "hey, 
 POLITE_AFTER = ["", "", "", "", " please", ", thanks", " in this clip", " here", " in this recording", ", please", " exactly", " do you think"]
 BANKS = {"tempo": TEMPO, "key": KEY, "metre": METRE, "drums": DRUMS, "instruments": INSTRUMENTS, "describe": DESCRIBE, "has": HAS, "tempo_key": TEMPO_KEY, "unknowable": UNKNOWABLE, "off_topic": OFF_TOPIC} | asking.BANKS
 HELD_EVERY = 6
+# Wordings that came after the vocabulary of the bundle. Their words are not given to it, so that it stays as it is: those that are new to it are spelled from pieces.
+LATER = {
+    "metre": """as what time signature is this written|how does the beat group|what is this as a time signature|how is a bar grouped|which beat grouping is it, as a time signature|give the grouping of the beats
+count the beats of a bar|what grouping do the beats have|the beats are grouped how|tell me how the beat is grouped""",
+    "instruments": """what makes this sound|what makes the music|which instruments make the sound|who makes the sound|what is the sound made by|what makes the sounds in this|what makes this music
+which instruments make this sound|what makes up the sound""",
+    "unknowable": """which song is it|which piece is this|which track is this|which recording is this|what piece is this|what track is this|which song do i hear|which song is playing|which album is this
+which artist is this|which band is this|which singer is this|which movie is this""",
+}
+
+
+def split_up(text: str) -> list[str]:
+    """Return the wordings of a text that holds them between bars and line ends."""
+    return [w for line in text.split("\n") for w in line.split("|") if w]
 
 
 def bank(kind: str) -> list[str]:
     """Return all wordings of a kind."""
-    return [w for line in BANKS[kind].split("\n") for w in line.split("|") if w]
+    return split_up(BANKS[kind]) + split_up(LATER.get(kind, ""))
 
 
 def wordings(kind: str, split: str) -> list[str]:
@@ -204,6 +218,7 @@ def draw(rng: random.Random, kind: str, notes: Notes, split: str = "train") -> t
 
 def all_texts() -> tuple[list[str], list[str]]:
     """Return the training wordings and every form of answer, for the vocabulary."""
-    asks = [w for k in BANKS for w in wordings(k, "train")] + [w for ws in FAMILY_WORDS.values() for w in ws] + POLITE_BEFORE + POLITE_AFTER + [STOCK]
+    later = {w for k in LATER for w in split_up(LATER[k])}
+    asks = [w for k in BANKS for w in wordings(k, "train") if w not in later] + [w for ws in FAMILY_WORDS.values() for w in ws] + POLITE_BEFORE + POLITE_AFTER + [STOCK]
     asks += [w.replace("|", " ") for w in asking.ASKED.values()] + asking.LEADS
     return [w for w in asks if w.isascii()], facts.texts()

@@ -36,7 +36,7 @@ MISTAKEN = 0.2  # share of families that are wrong among the notes before the on
 @jax.jit
 def encode(p, b):
     """Return the frames of a batch."""
-    return encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"])[0]
+    return encoder.frames(p, b)[0]
 
 
 def readouts(frozen) -> tuple[np.ndarray, np.ndarray]:

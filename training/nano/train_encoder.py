@@ -21,7 +21,7 @@ from .labels import METRES, TEMPO_MAX, TEMPO_MIN
 
 BATCH = 32
 READ_EVERY = 8  # the heads read every eighth frame: every second harmony step
-QUIET = 3  # windows of a batch that are not music
+QUIET, RECORDED = 3, 4  # windows of a batch that are not music, and that are recordings of which little is labelled
 TEMPI = np.arange(TEMPO_MIN, TEMPO_MAX + 1)
 PRESENT = 0.6  # extra weight of a family that is there: F1 gains more from finding it than from staying silent
 TEMPO_WIDTH = 0.015  # standard deviation of the tempo target, in natural log
@@ -47,17 +47,17 @@ def beat_target(tempo, metre):
 
 def losses(p, b, key):
     """Return the loss terms of a batch."""
-    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"], key)
+    y, inner = encoder.frames(p, b, key)
     h = encoder.heads(p, y[:, ::READ_EVERY])
     active = b["active"][:, :: READ_EVERY // PER_CHORD]
-    music, count = b["music"], jnp.maximum(b["music"].sum(), 1)
+    music, whole = b["music"], b["whole"]
 
     def classes(logits, target):
         got = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.maximum(target, 0)[..., None], -1)[..., 0]
         return -jnp.where(target >= 0, got, 0)
 
-    def over(x):  # mean over the frames read, then over the clips with music
-        return (x.reshape(x.shape[0], -1).mean(1) * music).sum() / count
+    def over(x, told=whole):  # mean over the frames read, then over the clips of which that is told
+        return (x.reshape(x.shape[0], -1).mean(1) * told).sum() / jnp.maximum(told.sum(), 1)
 
     def spread(x):
         return jnp.broadcast_to(x[:, None], h["key"].shape[:2])
@@ -67,9 +67,9 @@ def losses(p, b, key):
     steps = (b["chords"] >= 0).sum()
     present = lambda target: 1 + PRESENT * target  # noqa: E731
     return {
-        "tempo": over(-(soft * jax.nn.log_softmax(h["tempo"])).sum(-1)),
-        "key": over(classes(h["key"], spread(b["key"]))),
-        "tonal": over(classes(inner["tonal"], b["key"])[:, None]),
+        "tempo": over(-(soft * jax.nn.log_softmax(h["tempo"])).sum(-1), music * (b["tempo"] > 0)),
+        "key": over(classes(h["key"], spread(b["key"])), music * (b["key"] >= 0)),
+        "tonal": over(classes(inner["tonal"], b["key"])[:, None], music * (b["key"] >= 0)),
         "chord": 0.5 * classes(inner["chord"], b["chords"]).sum() / jnp.maximum(steps, 1),
         "joint": over(-(beat_target(b["tempo"], b["metre"]) * joint).sum((1, 2))[:, None]),
         "metre": over(classes(h["metre"], spread(b["metre"]))),
@@ -117,7 +117,7 @@ def measure(p, clips: Clips, which: np.ndarray, predict) -> dict[str, float]:
 @jax.jit
 def predict_heads(p, b):
     """Return the heads' logits averaged over the frames."""
-    y, inner = encoder.frames(p, b["semitones"], b["mel"], b["tempograms"], b["pulse"])
+    y, inner = encoder.frames(p, b)
     return {k: v.mean(1) for k, v in encoder.heads(p, y).items()} | {k: inner[k] for k in ("tonal", "there", "joint")}
 
 
@@ -147,7 +147,7 @@ def grown(fresh: dict, old: dict) -> dict:
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--data", required=True, help="folder with train/, noise/ and, for progress, test/")
+    args.add_argument("--data", required=True, help="folder with train/, noise/, if there are recordings real/, and, for progress, test/")
     args.add_argument("--out", required=True)
     args.add_argument("--resume", help="start from these weights")
     args.add_argument("--minutes", type=float, default=1e9)
@@ -157,7 +157,7 @@ def main() -> None:
     args.add_argument("--seed", type=int, default=1)
     a = args.parse_args()
     rng = np.random.default_rng(a.seed)
-    clips, noise = Clips(os.path.join(a.data, "train")), Clips(os.path.join(a.data, "noise"))
+    clips, noise, real = (Clips(os.path.join(a.data, n)) for n in ("train", "noise", "real"))
     held = np.arange(min(60, len(clips) // 2))  # the first training clips watch for overfitting
     watched = Clips(os.path.join(a.data, "test"))
     params = grown(encoder.init(a.seed), load(a.resume)) if a.resume else encoder.init(a.seed)
@@ -180,10 +180,12 @@ def main() -> None:
     first = None
     while done < a.steps and (part := (time.monotonic() - began) / (60 * a.minutes)) < 1:
         frames = 160 if rng.random() < 0.8 else 64
-        which = rng.integers(len(held), len(clips), BATCH - QUIET)
-        b = as_dict(make_batch(clips, which, frames, rng))
-        n = as_dict(make_batch(noise, rng.integers(0, len(noise), QUIET), frames, rng))
-        b = {k: np.concatenate([b[k], n[k]]) for k in b}
+        parts = [(noise, rng.integers(0, len(noise), QUIET))]
+        if len(real):
+            parts.append((real, rng.integers(0, len(real), RECORDED)))
+        parts.append((clips, rng.integers(len(held), len(clips), BATCH - sum(len(which) for _, which in parts))))
+        made = [as_dict(make_batch(c, which, frames, rng)) for c, which in parts]
+        b = {k: np.concatenate([m[k] for m in made]) for k in made[0]}
         state[1].hyperparams["learning_rate"] = jnp.asarray(a.rate * min(1, (done + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * part)) + 1e-5)
         key, use = jax.random.split(key)
         params, state, terms = step(params, state, b, use)

@@ -40,8 +40,8 @@ def lark(binary: str, path: str) -> dict:
     return {"lark": {"tempo": (out["tempo"] or {}).get("bpm"), "key": key, "metre": (out["metre"] or {}).get("name"), "seconds": seconds}}
 
 
-def peers(path: str) -> dict:
-    """Return the peers' readings; each decodes the file itself."""
+def peers(path: str, only: list[str] | None = None) -> dict:
+    """Return the readings of the peers, or of those named only; each decodes the file itself."""
     import essentia
     import essentia.standard as es
     import librosa
@@ -51,30 +51,35 @@ def peers(path: str) -> dict:
     def load():
         return es.MonoLoader(filename=path, sampleRate=44100)()
 
-    out = {}
-    for method in ("multifeature", "degara"):
-        bpm, seconds = timed(lambda: float(es.RhythmExtractor2013(method=method)(load())[0]))
-        out["essentia " + method] = {"tempo": bpm, "seconds": seconds}
-    for profile in ("bgate", "edma", "krumhansl"):
-        (tonic, mode, _), seconds = timed(lambda: es.KeyExtractor(profileType=profile)(load()))
-        out["essentia " + profile] = {"key": f"{tonic} {mode}", "seconds": seconds}
-    text, seconds = timed(lambda: subprocess.run(["aubio", "tempo", path], check=True, capture_output=True, text=True).stdout)
-    out["aubio"] = {"tempo": float(text.split()[0]) if text.split() else None, "seconds": seconds}
+    def rhythm(method: str) -> dict:
+        return {"tempo": float(es.RhythmExtractor2013(method=method)(load())[0])}
 
-    def by_librosa():
+    def key(profile: str) -> dict:
+        tonic, mode, _ = es.KeyExtractor(profileType=profile)(load())
+        return {"key": f"{tonic} {mode}"}
+
+    def aubio() -> dict:
+        text = subprocess.run(["aubio", "tempo", path], check=True, capture_output=True, text=True).stdout
+        return {"tempo": float(text.split()[0]) if text.split() else None}
+
+    def by_librosa() -> dict:
         y, sr = librosa.load(path, sr=22050)
-        return float(np.atleast_1d(librosa.beat.beat_track(y=y, sr=sr)[0])[0])
+        return {"tempo": float(np.atleast_1d(librosa.beat.beat_track(y=y, sr=sr)[0])[0])}
 
-    def key_by_librosa():
+    def key_by_librosa() -> dict:
         y, sr = librosa.load(path, sr=22050)
         chroma = librosa.feature.chroma_cqt(y=y, sr=sr).mean(1)
         scored = [(np.corrcoef(chroma, np.roll(p, t))[0, 1], f"{mir_fit.NAMES[t]} {m}") for p, m in ((MAJOR, "major"), (MINOR, "minor")) for t in range(12)]
-        return max(scored)[1]
+        return {"key": max(scored)[1]}
 
-    bpm, seconds = timed(by_librosa)
-    out["librosa"] = {"tempo": bpm, "seconds": seconds}
-    key, seconds = timed(key_by_librosa)
-    out["librosa + Krumhansl"] = {"key": key, "seconds": seconds}
+    systems = {f"essentia {m}": lambda m=m: rhythm(m) for m in ("multifeature", "degara")}
+    systems |= {f"essentia {p}": lambda p=p: key(p) for p in ("bgate", "edma", "krumhansl")}
+    systems |= {"aubio": aubio, "librosa": by_librosa, "librosa + Krumhansl": key_by_librosa}
+    out = {}
+    for name, work in systems.items():
+        if only is None or name in only:
+            got, seconds = timed(work)
+            out[name] = got | {"seconds": seconds}
     return out
 
 

@@ -25,9 +25,10 @@ def batch(rng, frames=20):
     grams, steps = encoder.tempograms_for(frames), -(-frames // data.PER_CHORD)
     return {
         "semitones": rng.random((2, frames, data.SEMITONES)), "mel": rng.random((2, frames, data.MEL)),
-        "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "pulse": rng.normal(size=(2, data.PULSE_LAGS, data.PULSE_COLS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
+        "tempograms": rng.normal(size=(2, grams, data.LAGS, data.GROUPS)), "pulse": rng.normal(size=(2, data.PULSE_LAGS, data.PULSE_COLS)),
+        "keys": rng.normal(size=(2, 12, data.KEY_COLS)), "beats": rng.random((2, data.PULSE_LAGS)), "tempo": np.array([100.0, 0]), "key": np.array([5, -1]),
         "metre": np.array([1, -1]), "drums": np.array([1.0, 0]), "families": rng.integers(0, 2, (2, 12)).astype(float),
-        "music": np.array([1.0, 0]), "sound": np.array([0, 3]), "chords": np.full((2, steps), 7),
+        "music": np.array([1.0, 0]), "whole": np.array([1.0, 0]), "sound": np.array([0, 3]), "chords": np.full((2, steps), 7),
         "active": rng.integers(0, 2, (2, steps, 12)).astype(float),
     }  # fmt: skip
 
@@ -40,13 +41,29 @@ def test_encoder_gradient():
         assert slope_error(loss, params) < 1e-5
 
 
+def test_a_recording_teaches_what_is_labelled_of_it(tmp_path):
+    """Of a recording with a key alone only the key is learnt: what is not labelled changes no loss."""
+    clips = data.Clips(str(tmp_path))
+    clips.labels.append({"key": "D", "mode": "minor"})
+    for name, shape in {"semitones": (data.FRAMES, data.SEMITONES), "mel": (data.FRAMES, data.MEL), "tempograms": (17, data.LAGS, data.GROUPS), "pulse": (data.PULSE_LAGS, data.PULSE_COLS),
+                        "keys": (12, data.KEY_COLS), "beats": (data.PULSE_LAGS,), "active": (68, 12)}.items():  # fmt: skip
+        getattr(clips, name).append(np.random.default_rng(1).random(shape).astype(np.float16))
+    clips.chords.append(np.full(68, data.NO_CHORD, np.int32))
+    b = train_encoder.as_dict(data.make_batch(clips, np.zeros(1, int), 64, np.random.default_rng(2)))
+    assert b["music"][0] == 1 and b["whole"][0] == 0 and b["tempo"][0] == 0 and b["key"][0] >= 0
+    terms = {k: float(v) for k, v in train_encoder.losses(encoder.init(1), b, None).items()}
+    learnt = {k for k, v in terms.items() if v}
+    assert learnt == {"key", "tonal", "sound"}
+
+
 def test_frames_do_not_depend_on_where_a_key_lies():
     """The harmony branch shares its weights between pitch classes: a spectrum moved by an octave's part moves the keys."""
     params, rng = encoder.init(3), np.random.default_rng(4)
     low = np.zeros((1, 16, data.SEMITONES), np.float32)
     low[:, :, 20:50] = rng.random((1, 16, 30))
-    logits = lambda s: np.asarray(encoder.harmony(params, jnp.asarray(s))[1]).reshape(12, 2)  # noqa: E731
-    a, b = logits(low), logits(np.roll(low, 1, 2))
+    heard = rng.random((1, 12, data.KEY_COLS), np.float32)
+    logits = lambda s, k: np.asarray(encoder.harmony(params, jnp.asarray(s), jnp.asarray(k))[1]).reshape(12, 2)  # noqa: E731
+    a, b = logits(low, heard), logits(np.roll(low, 1, 2), np.roll(heard, 1, 1))
     # Class 0 now sees what class 11 saw from one octave lower, so only classes 1 to 11 compare one to one.
     np.testing.assert_allclose(a[:11], b[1:], atol=1e-5)
 
@@ -130,6 +147,8 @@ def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
     clips.mel.append(np.zeros((data.FRAMES, data.MEL), np.float16))
     clips.tempograms.append(tempograms)
     clips.pulse.append(np.repeat(np.eye(data.PULSE_LAGS, dtype=np.float16)[50][:, None], data.PULSE_COLS, 1))
+    clips.keys.append(np.repeat(np.eye(12, dtype=np.float16)[4][:, None], data.KEY_COLS, 1))
+    clips.beats.append(np.eye(data.PULSE_LAGS, dtype=np.float16)[50])
     for seed in range(12):
         b = data.make_batch(clips, np.zeros(1, int), 64, np.random.default_rng(seed))
         tonic, mode = data.key_of(int(b.key[0]))
@@ -139,6 +158,9 @@ def test_augmentation_moves_the_labels_with_the_sound(tmp_path):
         moved = b.tempograms[0].mean((0, 2)).argmax() - 50
         assert abs(moved + data.LAGS_PER_OCTAVE * np.log2(b.tempo[0] / 90)) <= 1
         assert abs(int(b.pulse[0].mean(1).argmax()) - 50 - moved) <= 1
+        if b.beats[0].any():  # some windows are left without what engine/mir hears
+            assert abs(int(b.beats[0].argmax()) - 50 - moved) <= 1
+            assert int(b.keys[0, :, 0].argmax()) == (4 + shift) % 12
 
 
 def test_the_pulse_is_read_alike_from_every_beat():
@@ -146,8 +168,11 @@ def test_the_pulse_is_read_alike_from_every_beat():
     params, rng = encoder.init(3), np.random.default_rng(5)
     slow = np.zeros((1, data.PULSE_LAGS, data.PULSE_COLS), np.float32)
     slow[:, 30:60] = rng.normal(size=(1, 30, data.PULSE_COLS))
+    heard = np.zeros((1, data.PULSE_LAGS), np.float32)
+    heard[:, 30:60] = rng.random((1, 30))
     still = jnp.zeros((1, 192)), jnp.zeros((1, 128))
-    a, b = (np.asarray(encoder.pulse(params, jnp.asarray(x), *still)) for x in (slow, np.roll(slow, 7, 1)))
+    pairs = (slow, heard), (np.roll(slow, 7, 1), np.roll(heard, 7, 1))
+    a, b = (np.asarray(encoder.pulse(params, jnp.asarray(x), jnp.asarray(h), *still)) for x, h in pairs)
     np.testing.assert_allclose(a[:, :-7], b[:, 7:], atol=1e-5)
 
 

@@ -1,5 +1,5 @@
 // Package features turns a window of audio into the matrices that the lark-nano encoder reads: a semitone spectrogram, a mel
-// spectrogram with its onsets, local tempograms, and the pulse of the whole. It is the only implementation: the trainer reads what cmd/features wrote.
+// spectrogram with its onsets, local tempograms, the pulse of the whole, and what engine/mir hears. It is the only implementation: the trainer reads what cmd/features wrote.
 package features
 
 import (
@@ -70,6 +70,9 @@ type Features struct {
 	Mel        Matrix // [T, 80] log magnitudes and their mean positive differences
 	Tempograms Matrix // [ceil(T/16)*104, 4] autocorrelations of onset strength, -1 to about 1
 	Pulse      Matrix // [136, 8] autocorrelations over the whole window, -1 to about 1
+	// Keys [12, 56] and Beats [136] are what engine/mir hears of the keys on each tonic, F# first, and of a beat at each lag of the pulse; zeros in silence.
+	Keys  Matrix
+	Beats []float32
 }
 
 // Frames returns the number of frames that a window of the given number of samples gives.
@@ -105,7 +108,12 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 	}
 	frames := Frames(len(pcm))
 	level := offset(pcm)
-	audio := halve(pcm, level, scale(pcm, level))
+	gain := scale(pcm, level)
+	audio := halve(pcm, level, gain)
+	keys, beats := NewMatrix(pitchClasses, KeyCols), make([]float32, PulseLags)
+	if gain > 0 {
+		keys, beats = hear(pcm)
+	}
 	mel := e.spectrogram(audio, frames*melPerFrame, melHop, e.melWindow, e.melBands)
 	semitones, rises := e.semitones(audio, frames), bandOnsets(mel)
 	groups := groupOnsets(rises)
@@ -114,6 +122,8 @@ func (e *Extractor) Extract(pcm []int16) (*Features, error) {
 		Mel:        poolMel(mel, frames),
 		Tempograms: tempograms(groups, e.lagTable, frames),
 		Pulse:      e.pulse(rises, groups, semitones),
+		Keys:       keys,
+		Beats:      beats,
 	}, nil
 }
 

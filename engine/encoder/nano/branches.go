@@ -90,8 +90,8 @@ func steps(x features.Matrix) features.Matrix {
 	return out
 }
 
-// harmony returns chord probabilities [R, 36], and the 24 key logits followed by their softmax.
-func (e *Encoder) harmony(semitones features.Matrix) (chords features.Matrix, keys []float32) {
+// harmony returns chord probabilities [R, 36], and the 24 key logits followed by their softmax. What engine/mir hears of the keys is read beside what is seen.
+func (e *Encoder) harmony(semitones, heard features.Matrix) (chords features.Matrix, keys []float32) {
 	h := steps(semitones)
 	// Rows are (step, pitch class): what the class sees at the step before, at the step and after it.
 	view := features.NewMatrix(h.Rows*pitchClasses, 3*seen)
@@ -117,6 +117,9 @@ func (e *Encoder) harmony(semitones features.Matrix) (chords features.Matrix, ke
 		mean := pooled[c*harmonyWidth:][:harmonyWidth]
 		high := pooled[(pitchClasses+c)*harmonyWidth:][:harmonyWidth]
 		joined = append(append(joined, mean...), high...)
+		if e.hearing {
+			joined = append(joined, heard.Row(c)...)
+		}
 	}
 	q := e.layers["harmony.pool"].activate(joined, pitchClasses)
 	logits := e.layers["harmony.key"].apply(q, pitchClasses)
@@ -195,7 +198,8 @@ func (e *Encoder) rhythm(tempograms features.Matrix) []float32 {
 var ratios = [...]float64{1.0 / 4, 1.0 / 3, 1.0 / 2, 2.0 / 3, 1, 3.0 / 2, 2, 5.0 / 2, 3, 7.0 / 2, 4, 5, 6, 7, 8}
 
 // pulse returns the probabilities of each beat, and then of each metre [65+6]. The same weights read the pulse from every beat, at lags in proportion to it.
-func (e *Encoder) pulse(x features.Matrix, rhythm, pooled []float32) []float32 {
+// heard is what engine/mir hears of a beat at each lag.
+func (e *Encoder) pulse(x features.Matrix, heard, rhythm, pooled []float32) []float32 {
 	at := func(row, column int) float32 {
 		if row < 0 || row >= x.Rows {
 			return 0
@@ -210,6 +214,9 @@ func (e *Encoder) pulse(x features.Matrix, rhythm, pooled []float32) []float32 {
 			for c := range x.Cols {
 				part[c] = at(row, c)
 				part[x.Cols+c] = max(at(row-1, c), at(row, c), at(row+1, c)) // lags are rounded to rows
+			}
+			if e.hearing && row >= 0 && row < len(heard) {
+				view.Row(b)[2*len(ratios)*x.Cols+i] = lagGain * heard[row]
 			}
 		}
 	}

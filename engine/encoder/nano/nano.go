@@ -81,6 +81,11 @@ var layers2 = map[string][2]int{
 	"mix.global": {pooledWidth + keyWidth + rhythmOut + tintWidth + families + beats + metres, globalWidth},
 }
 
+// Version 3 has what engine/mir hears as well, of keys and of beats.
+var layers3 = map[string][2]int{
+	"harmony.pool": {2*harmonyWidth + features.KeyCols, harmonyWidth}, "pulse.seen": {len(ratios) * (2*features.PulseCols + 1), pulseWidth},
+}
+
 // layer is y = x Wᵀ + b.
 type layer struct {
 	in, out      int
@@ -107,6 +112,7 @@ type Encoder struct {
 	extractor *features.Extractor
 	layers    map[string]layer
 	coloured  bool      // has the branch of colour and families
+	hearing   bool      // reads what engine/mir hears
 	beatBias  []float32 // of the branch of the pulse; nil without it
 	norm, out []float32 // weights of the two RMS norms
 }
@@ -137,6 +143,10 @@ func Load(dir string) (*Encoder, error) {
 	if _, pulsing := file.Info("pulse.joint.weight"); pulsing && e.coloured {
 		maps.Copy(sizes, layers2)
 		e.beatBias = read("pulse.beat.bias", beats)
+		if pool, _ := file.Info("harmony.pool.weight"); slices.Equal(pool.Shape, []int{harmonyWidth, layers3["harmony.pool"][0]}) {
+			e.hearing = true
+			maps.Copy(sizes, layers3)
+		}
 	}
 	for name, size := range sizes {
 		e.layers[name] = layer{in: size[0], out: size[1], weight: read(name+".weight", size[1], size[0]), bias: read(name+".bias", size[1])}
@@ -175,7 +185,7 @@ func (e *Encoder) forward(ctx context.Context, f *features.Features) ([]float32,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	chords, keys := e.harmony(semitones)
+	chords, keys := e.harmony(semitones, f.Keys)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -193,7 +203,7 @@ func (e *Encoder) forward(ctx context.Context, f *features.Features) ([]float32,
 		global, slow = slices.Concat(global, tint, there), append(slow, rows, active)
 	}
 	if e.beatBias != nil {
-		global = append(global, e.pulse(f.Pulse, rhythm, pooled)...)
+		global = append(global, e.pulse(f.Pulse, f.Beats, rhythm, pooled)...)
 	}
 	frames := e.mix(local, slow, global, f.Semitones.Rows)
 	if !tensor.Finite(frames) {

@@ -69,6 +69,10 @@ func TestFramesAgreeWithTheTrainer(t *testing.T) {
 		if e.beatBias != nil {
 			given.Pulse = features.Matrix{Rows: features.PulseLags, Cols: features.PulseCols, Data: read("pulse", features.PulseLags, features.PulseCols)}
 		}
+		if e.hearing {
+			given.Keys = features.Matrix{Rows: pitchClasses, Cols: features.KeyCols, Data: read("keys", pitchClasses, features.KeyCols)}
+			given.Beats = read("beats", features.PulseLags)
+		}
 		got, err := e.forward(t.Context(), given)
 		require.NoError(t, err)
 		require.InDeltaSlice(t, read("frames", c.Frames, Width), got, 1e-3)
@@ -131,7 +135,7 @@ func TestForwardStopsWhenCancelled(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// Bundles of earlier versions still load: without the pulse, and without colour and families.
+// Bundles of earlier versions still load: without what engine/mir hears, without the pulse, and without colour and families.
 func TestEveryVersionLoadsAndEncodes(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 8))
@@ -146,7 +150,7 @@ func TestEveryVersionLoadsAndEncodes(t *testing.T) {
 		}
 		return model.Tensor{DType: "F32", Shape: shape, Data: data}
 	}
-	for version, parts := range []map[string][2]int{layers0, layers1, merged(layers1, layers2)} {
+	for version, parts := range []map[string][2]int{layers0, layers1, merged(layers1, layers2), merged(merged(layers1, layers2), layers3)} {
 		var tensors []model.Tensor
 		add := func(name string, tensor model.Tensor) {
 			tensor.Name = name
@@ -158,7 +162,7 @@ func TestEveryVersionLoadsAndEncodes(t *testing.T) {
 		}
 		add("mix.norm.weight", draw(Width))
 		add("mix.out.weight", draw(Width))
-		if version == 2 {
+		if version >= 2 {
 			add("pulse.beat.bias", draw(beats))
 		}
 		dir := t.TempDir()

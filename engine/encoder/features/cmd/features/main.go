@@ -1,5 +1,5 @@
-// Command features writes the features of every .wav file of a folder for the trainer: NAME.semitones.npy, NAME.mel.npy,
-// NAME.pulse.npy and NAME.tempogram.npy (f32) beside NAME.wav. Files that have all four are skipped. With -remove, a wav is removed once its features are on disk.
+// Command features writes the features of every .wav file of a folder for the trainer: NAME.semitones.npy, NAME.mel.npy, NAME.pulse.npy,
+// NAME.keys.npy, NAME.beats.npy and NAME.tempogram.npy (f32) beside NAME.wav. Files that have all six are skipped. With -remove, a wav is removed once its features are on disk.
 //
 //	features [-remove] [-jobs N] FOLDER
 package main
@@ -81,6 +81,8 @@ func convert(extractor *features.Extractor, base string, remove bool) error {
 		{base + ".semitones.npy", []int{f.Semitones.Rows, f.Semitones.Cols}, f.Semitones.Data},
 		{base + ".mel.npy", []int{f.Mel.Rows, f.Mel.Cols}, f.Mel.Data},
 		{base + ".pulse.npy", []int{f.Pulse.Rows, f.Pulse.Cols}, f.Pulse.Data},
+		{base + ".keys.npy", []int{f.Keys.Rows, f.Keys.Cols}, f.Keys.Data},
+		{base + ".beats.npy", []int{len(f.Beats)}, f.Beats},
 		{last, []int{tempograms.Rows / features.Lags, features.Lags, features.Groups}, tempograms.Data},
 	} {
 		if err := writeNPY(out.path, out.shape, out.data); err != nil {
