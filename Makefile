@@ -167,7 +167,7 @@ test-sim-bites: ## put known defects back, one by one, and look for the seed tha
 test-training: ## run the trainers' tests, and train a toy that Go must load
 	@.ci/deps python
 	cd training && { test -x build/venv/bin/python || python3 -m venv build/venv; } \
-		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && build/venv/bin/python -m pytest -q \
+		&& build/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt && build/venv/bin/python -m pytest -q \
 		&& ./smoke.sh build/venv/bin/python
 
 .PHONY: test-llark

@@ -99,6 +99,30 @@ func TestThePulseReadsLagsBetweenFrames(t *testing.T) {
 	require.Greater(t, slices.Min(got), 0.85*slices.Max(got), "%v", got)
 }
 
+// Clicks twice a second are heard at the lag of half a second, and a scale that ends where it began in the row of its tonic.
+func TestWhatIsHeardLiesWhereItSounds(t *testing.T) {
+	t.Parallel()
+	heard := extract(t, clicks(MaxSamples, 120))
+	require.Len(t, heard.Beats, PulseLags)
+	row := int(math.Round(LagsPerOctave * math.Log2(0.5/shortestLag)))
+	require.InDelta(t, row, argmax(heard.Beats), 1)
+	require.Greater(t, heard.Beats[row], float32(0.7))
+
+	const note = SampleRate / 2
+	pcm := make([]int16, 0, 16*note)
+	for _, steps := range []int{0, 2, 4, 5, 7, 9, 11, 12, 12, 11, 9, 7, 5, 4, 2, 0} { // D major
+		pcm = append(pcm, tone(note, 293.66*math.Exp2(float64(steps)/12), 0.6)...)
+	}
+	keys := extract(t, pcm).Keys
+	require.Equal(t, [2]int{12, KeyCols}, [2]int{keys.Rows, keys.Cols})
+	major := make([]float32, keys.Rows)
+	for c := range major {
+		major[c] = keys.Row(c)[KeyCols-2]
+	}
+	require.Equal(t, 8, argmax(major), "D is eight semitones above F#: %v", major)
+	require.Greater(t, major[8], float32(0.9))
+}
+
 func TestAShortWindowHasNoLongLags(t *testing.T) {
 	t.Parallel()
 	f := extract(t, clicks(2*SampleRate, 120))
@@ -219,7 +243,7 @@ func TestSilenceGivesZeros(t *testing.T) {
 	pcm := make([]int16, 2*SampleRate)
 	pcm[1000] = silencePeak - 1
 	f := extract(t, pcm)
-	for _, m := range []Matrix{f.Semitones, f.Mel, f.Tempograms} {
+	for _, m := range []Matrix{f.Semitones, f.Mel, f.Tempograms, f.Keys, {Data: f.Beats}} {
 		for _, v := range m.Data {
 			require.Zero(t, v)
 		}
