@@ -4,7 +4,8 @@
 # Every step can be run again: finished clips and features are kept, and weights are written whole or not at all.
 #
 # LARK_TRAIN_DIR  where data and weights go (default training/build)
-# TRAIN_CLIPS, DEV_CLIPS, TEST_CLIPS, NOISE_CLIPS, ENCODER_MINUTES, WORDS_MINUTES, DECODER_MINUTES  sizes and times
+# Where it holds tunes.jsonl (peers/tunes.py) or data/real (peers/real_clips.py --labels), those are learnt from as well.
+# TRAIN_CLIPS, TUNE_CLIPS, DEV_CLIPS, TEST_CLIPS, NOISE_CLIPS, ENCODER_MINUTES, WORDS_MINUTES, DECODER_MINUTES  sizes and times
 # BUNDLE          where the bundle goes (default models/lark-nano)
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -27,12 +28,13 @@ generate() {
     "$python" -m nano.generate "$dir/data/dev" --split train --start 20000 --count "${DEV_CLIPS:-220}" --seed 9
     "$python" -m nano.generate "$dir/data/test" --split test --count "${TEST_CLIPS:-300}" --seed 1
     "$python" -m nano.generate "$dir/data/train" --split train --count "${TRAIN_CLIPS:-2000}" --seed 1
+    [ ! -f "$dir/tunes.jsonl" ] || "$python" -m nano.generate "$dir/data/train" --split train --tunes "$dir/tunes.jsonl" --count "${TUNE_CLIPS:-1300}" --seed 4
 }
 
 features() {
     (cd ../engine && go build -o "$dir/features" ./encoder/features/cmd/features)
     local split
-    for split in noise dev train; do "$dir/features" -remove -jobs 2 "$dir/data/$split"; done
+    for split in noise dev train real; do [ ! -d "$dir/data/$split" ] || "$dir/features" -remove -jobs 2 "$dir/data/$split"; done
     "$dir/features" -jobs 2 "$dir/data/test" # the audio stays: the evaluation hears it
 }
 

@@ -21,3 +21,12 @@ def test_the_fit_holds_where_the_model_is_too_sure():
     assert abs(scale) < 0.5
     said = 1 / (1 + np.exp(-scale * logit - shift))
     assert abs(said.mean() - right.mean()) < 0.03
+
+
+def test_a_family_needs_no_more_than_an_even_chance():
+    """Where a decoder says yes too easily on a few clips, the bias stays at 0; where it says no too easily, it is raised."""
+    rng = np.random.default_rng(6)
+    true = rng.random(200) < 0.3
+    margin = np.where(true, 1.0, -1.0) + rng.normal(0, 0.8, 200)
+    assert 0 <= judge.best_bias(margin + 1.2, true) <= 0.2
+    assert judge.best_bias(margin - 2, true) > 1
